@@ -1,0 +1,187 @@
+"""What every job is: a config class, what it reads and writes, and a `run`; and the one command line they share.
+
+A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs). A job's record, `<lake>/runs/<job>.json`, says which
+inputs (by digest) and which config made what is in the lake; equal inputs and config mean the job is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from intarsia import __version__
+from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
+from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.ids import sha256_tree
+from intarsia.lake import Lake, write_json
+from intarsia.onray.session import SessionConfig, ray_session
+
+ConfigT = TypeVar("ConfigT")
+Counts = Mapping[str, Any]
+"""A job's summary: JSON-able counts and figures under short names."""
+
+
+class Progress:
+    """One line per step on standard error, rewritten in place on a terminal: `embed_products  text 1200/3000`."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._live = sys.stderr.isatty()
+        self._last_s = 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Tell how far a step is, in its own units; cheap enough to call for every batch."""
+        now_s = time.monotonic()
+        finished = done >= total
+        every_s = 0.2 if self._live else 5.0
+        if not finished and now_s - self._last_s < every_s:
+            return
+        self._last_s = now_s
+        line = f"{self._job}  {step} {done}/{total}"
+        end = "\n" if finished or not self._live else ""
+        sys.stderr.write(f"\r{line:<78}{end}" if self._live else f"{line}\n")
+        sys.stderr.flush()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Generic[ConfigT]):
+    """One step of the line.
+
+    Attributes:
+        name: also the module's and the config group's name.
+        about: one line for the list of jobs.
+        config: its config class.
+        reads: lake entries it needs; `reads_if_there` those it uses when they exist.
+        files: paths outside the lake it reads, from its config; their content counts as input.
+        writes: lake entries it publishes, the main one last.
+        run: does the work and returns the counts of its summary.
+    """
+
+    name: str
+    about: str
+    config: type[ConfigT]
+    reads: tuple[str, ...] = ()
+    reads_if_there: tuple[str, ...] = ()
+    files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
+    writes: tuple[str, ...]
+    run: Callable[[ConfigT, Lake, Progress], Counts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What all jobs of one config file share."""
+
+    lake: Path = setting("folder of the tables and artefacts; on a cluster one that every node mounts")
+    session: SessionConfig = setting("where Ray runs", factory=SessionConfig)
+
+
+def execute(job: Job[Any], config: Any, lake: Lake, *, again: bool = False) -> bool:
+    """Run a job unless it is up to date; returns whether it ran. Writes its record last, so a killed job is run again."""
+    inputs = _inputs(job, config, lake)
+    record_path = lake.root / "runs" / f"{job.name}.json"
+    wanted = {"inputs": inputs, "config": fingerprint(config), "version": __version__}
+    if not again and _is_up_to_date(job, lake, record_path, wanted):
+        print(f"{job.name:<24} up to date")
+        return False
+    print(f"{job.name:<24} running")
+    started_at, start_s = datetime.now(UTC), time.monotonic()
+    counts = job.run(config, lake, Progress(job.name))
+    duration_s = time.monotonic() - start_s
+    outputs = {name: lake.current(name).digest for name in job.writes}
+    write_json(
+        record_path,
+        {
+            **wanted,
+            "job": job.name,
+            "config_values": plain(config),
+            "started_at": started_at.isoformat(),
+            "duration_s": round(duration_s, 3),
+            "counts": dict(counts),
+            "outputs": outputs,
+        },
+    )
+    shown = ", ".join(
+        f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in counts.items()
+    )
+    print(f"{job.name:<24} done in {duration_s:.1f} s: {shown}")
+    for name in job.writes:
+        print(f"{'':<24} {name} -> {lake.current(name).path}")
+    return True
+
+
+def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
+    """The command line of one job; returns the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipelines.{job.name}",
+        description=job.about,
+        epilog=f"Settings of the group `{job.name}` (in FILE, or as key=value):\n{describe(job.config)}\n\n"
+        f"Settings of all jobs (in FILE, or as /key=value):\n{describe(RunConfig)}\n\n"
+        f"Reads {', '.join(job.reads + job.reads_if_there) or 'files only'}; writes {', '.join(job.writes)}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="YAML with a group per job")
+    parser.add_argument("--again", action="store_true", help="run even when inputs and config have not changed")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings that win over FILE; /key=value for those of all jobs",
+    )
+    options = parser.parse_args(arguments)
+    return guarded(lambda: _run_one(job, options.config, options.overrides, again=options.again))
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Run a command; an error meant for its user becomes one line and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        work()
+    except IntarsiaError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
+    """A config file's values with overrides; a plain key goes to `group`, `/key` to the top."""
+    placed = [o[1:] if o.startswith("/") or group is None else f"{group}.{o}" for o in overrides]
+    return with_overrides(read_yaml(path), [p.removeprefix("/") for p in placed])
+
+
+def run_config(values: Mapping[str, Any]) -> RunConfig:
+    """The settings shared by all jobs."""
+    return build(RunConfig, {name: values[name] for name in ("lake", "session") if name in values})
+
+
+def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool) -> None:
+    values = load_values(path, overrides, group=job.name)
+    shared = run_config(values)
+    config = build(job.config, values.get(job.name) or {}, where=job.name)
+    with ray_session(shared.session):
+        execute(job, config, Lake(shared.lake), again=again)
+
+
+def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
+    inputs = {name: lake.current(name).digest for name in job.reads}
+    inputs |= {name: lake.current(name).digest for name in job.reads_if_there if lake.has(name)}
+    for path in job.files(config):
+        if not path.exists():
+            raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
+        inputs[str(path)] = sha256_tree(path)
+    return inputs
+
+
+def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping[str, Any]) -> bool:
+    if not record_path.is_file():
+        return False
+    record = json.loads(record_path.read_text(encoding="utf-8"))
+    same = all(record.get(key) == value for key, value in wanted.items())
+    return same and all(lake.has(n) and lake.current(n).digest == d for n, d in record["outputs"].items())

@@ -1,0 +1,202 @@
+"""Frozen dataclasses from YAML and `key=value`: the one way settings come in. What a setting means is its owner's matter.
+
+A config field is declared with `setting(help, default)`; `load` refuses unknown keys and proposes the nearest, checks types, and
+leaves ranges to the dataclass's own `__post_init__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from intarsia.errors import ConfigError
+from intarsia.ids import sha256_json
+
+T = TypeVar("T")
+
+
+def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
+    """A config field with its meaning and unit; no default means the file must give it."""
+    metadata = {"help": help}
+    if factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top is a mapping.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist; give an existing file with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"config file {path} holds {type(content).__name__}; allowed: a mapping of settings")
+    return content
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`values` with every `a.b=c` of `overrides` put in its place; c is read as YAML (so 3, true, [1, 2] are what they look like)."""
+    merged = _deep_copy(values)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"override {override!r} is not key=value; write for example batch_size=64")
+        *parents, last = path.split(".")
+        place = merged
+        for name in parents:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"override {override!r}: {name} is not a group of settings")
+        place[last] = yaml.safe_load(text)
+    return merged
+
+
+def build(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """A config dataclass from plain values, nested ones too.
+
+    Args:
+        cls: a frozen dataclass.
+        values: what YAML gave.
+        where: dotted path of this group, for messages.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), missing key, wrong type, or a value its owner refuses.
+    """
+    assert dataclasses.is_dataclass(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(fields)}"
+            raise ConfigError(f"unknown setting {_dotted(where, key)}{hint}")
+    ready: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in values:
+            ready[name] = _convert(hints[name], values[name], _dotted(where, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"setting {_dotted(where, name)} is required: {field.metadata.get('help', '')}")
+    try:
+        return cls(**ready)
+    except ValueError as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def plain(config: object) -> Any:
+    """A config as JSON-able values: what goes into records, fingerprints and manifests."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def fingerprint(config: object) -> str:
+    """sha256 of a config's values: equal settings, equal fingerprint."""
+    return sha256_json(plain(config))
+
+
+def describe(cls: type[Any], *, indent: str = "  ") -> str:
+    """Every setting of a config class with type, default and meaning: the body of a job's `--help`."""
+    hints = typing.get_type_hints(cls)
+    lines: list[str] = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        lines.append(f"{indent}{field.name}: {_type_name(hint)}{_default_text(field)}")
+        if text := field.metadata.get("help", ""):
+            lines.append(f"{indent}    {text}")
+        for nested in _nested_configs(hint):
+            lines.append(describe(nested, indent=indent + "    "))
+    return "\n".join(lines)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        options = [a for a in arguments if a is not type(None)]
+        for option in options[:-1]:
+            try:
+                return _convert(option, value, where)
+            except ConfigError:
+                continue
+        return _convert(options[-1], value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where} is {value!r}; allowed: {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} is {value!r}; allowed: a list")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if len(arguments) != len(value):
+            raise ConfigError(f"{where} has {len(value)} values; allowed: {len(arguments)}")
+        return tuple(
+            _convert(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True))
+        )
+    if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; allowed: a mapping")
+        return {str(k): _convert(arguments[1], v, _dotted(where, k)) for k, v in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}; allowed: a group of settings")
+        return build(hint, value, where=where)
+    if hint is Path:
+        if not isinstance(value, str | Path):
+            raise ConfigError(f"{where} is {value!r}; allowed: a path")
+        return Path(value).expanduser()
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool):
+        if type(value) is not hint:
+            raise ConfigError(f"{where} is {value!r}; allowed: {hint.__name__}")
+        return value
+    return value
+
+
+def _nested_configs(hint: Any) -> list[type[Any]]:
+    if isinstance(hint, type):
+        return [hint] if dataclasses.is_dataclass(hint) else []
+    return [nested for argument in typing.get_args(hint) for nested in _nested_configs(argument)]
+
+
+def _type_name(hint: Any) -> str:
+    if isinstance(hint, type) and typing.get_origin(hint) is None:
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("pathlib.", "").replace("intarsia.", "")
+
+
+def _default_text(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f" = {plain(field.default)!r}"
+    if field.default_factory is not dataclasses.MISSING:
+        return f" = {plain(field.default_factory())!r}"
+    return "  (required)"
+
+
+def _dotted(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}

@@ -1,0 +1,52 @@
+"""The identifiers everything is joined on, and the digests that name content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NewType
+
+ProductId = NewType("ProductId", str)
+QueryId = NewType("QueryId", str)
+RequestId = NewType("RequestId", str)
+ReleaseId = NewType("ReleaseId", str)
+EventId = NewType("EventId", str)
+SpaceId = NewType("SpaceId", str)
+"""Names one vector space: encoder, weights and pooling. Vectors of two spaces are never compared."""
+
+_READ_BYTES = 1 << 20
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hex sha256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_tree(folder: Path) -> str:
+    """Hex sha256 over the relative path and content of every file below a folder; a single file counts as its content."""
+    if folder.is_file():
+        return sha256_file(folder)
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Hex sha256 of a JSON-able value with sorted keys, so that equal values have equal digests."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def short(digest: str) -> str:
+    """The first 12 hex digits: enough to tell content apart in a file name or a log line."""
+    return digest[:12]

@@ -1,0 +1,79 @@
+"""Bytes to RGB pixels, with a reason when it cannot be: catalog pictures and query pictures are read through this one door.
+
+Resizing for a model is `encoders/`'s matter.
+"""
+
+from __future__ import annotations
+
+import io
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from intarsia.errors import IntarsiaError
+
+MAX_PIXELS = 50_000_000
+"""Width x height above which a picture is refused before it is decoded: a decompression bomb, or a scan nobody wants in a shop."""
+
+
+class ImageFault(StrEnum):
+    """Why a picture cannot be used; these are the reason codes of the rejected table."""
+
+    ABSENT = "image_absent"
+    UNREADABLE = "image_unreadable"
+    TOO_LARGE = "image_too_large"
+    PLACEHOLDER = "image_placeholder"
+
+
+class ImageError(IntarsiaError):
+    """A picture that cannot be used, with its `fault`."""
+
+    def __init__(self, fault: ImageFault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """A picture's bytes as uint8 [height, width, 3]; transparency is laid on white, EXIF rotation is applied.
+
+    Raises:
+        ImageError: no bytes (ABSENT), not a picture or a torn one (UNREADABLE), more than `max_pixels` (TOO_LARGE).
+    """
+    with _open(content, max_pixels) as picture:
+        try:
+            picture.load()
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            raise ImageError(ImageFault.UNREADABLE, f"the picture is torn: {error}") from None
+        upright = _upright(picture)
+        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+            layered = upright.convert("RGBA")
+            ground = Image.new("RGBA", layered.size, "white")
+            return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
+        return np.asarray(upright.convert("RGB"))
+
+
+def size_of(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) read from the header alone; raises like `decode`."""
+    with _open(content, max_pixels) as picture:
+        return picture.size
+
+
+def _open(content: bytes, max_pixels: int) -> Image.Image:
+    if not content:
+        raise ImageError(ImageFault.ABSENT, "the picture has no bytes")
+    try:
+        picture = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise ImageError(ImageFault.TOO_LARGE, f"the picture is too large: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError(ImageFault.UNREADABLE, f"the bytes are not a picture: {type(error).__name__}") from None
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(ImageFault.TOO_LARGE, f"the picture has {width}x{height} pixels; allowed: {max_pixels} in all")
+    return picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(picture) or picture

@@ -1,0 +1,67 @@
+"""One Ray session for a process: a cluster of its own, or the one it was submitted to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from intarsia.config import setting
+
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """Where the jobs run."""
+
+    address: str = setting(
+        "`local` starts a Ray of its own and stops it at the end; `auto` joins the running cluster. A submitted job joins its cluster always.",
+        "local",
+    )
+    num_cpus: int | None = setting("CPUs of a local Ray; nothing means all of the machine's", None)
+    object_store_mb: int = setting("shared memory of a local Ray, MB; 0 leaves it to Ray", 512)
+
+    def __post_init__(self) -> None:
+        if self.num_cpus is not None and self.num_cpus < 1:
+            raise ValueError(f"num_cpus is {self.num_cpus}; allowed: 1 or more")
+
+
+@contextmanager
+def ray_session(config: SessionConfig) -> Iterator[None]:
+    """Ray for the length of the block; a session that already runs in this process is used and left running."""
+    if ray.is_initialized():
+        yield
+        return
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # set by `ray job submit` for its entry point
+        ray.init(
+            address="auto", log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": _ONE_THREAD}
+        )
+    elif config.address == "local":
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus,
+            object_store_memory=config.object_store_mb * 1_000_000 or None,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _ONE_THREAD},
+        )
+    else:
+        ray.init(
+            address=config.address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _ONE_THREAD},
+        )
+    ray.data.DataContext.get_current().enable_progress_bars = False  # jobs report their own progress, in one line
+    try:
+        yield
+    finally:
+        ray.shutdown()

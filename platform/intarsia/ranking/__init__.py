@@ -1,0 +1,1 @@
+"""A feature matrix to scores, and why. Which features there are is `features/`' matter."""
