@@ -42,3 +42,7 @@ class VectorIndex(Protocol):
     def matches(self, query_D: NDArray[np.float32], floor: float) -> NDArray[np.bool_]:
         """Bool [N]: the products whose score is `floor` or more."""
         ...
+
+    def vectors_of(self, row: int) -> NDArray[np.float32]:
+        """float32 [V, D], a row's stored vectors in view order; [0, D] without any. Seeds and feedback features read them."""
+        ...
