@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import ReleaseId
+from intarsia.records.page import FacetValue
 from intarsia.records.query import QueryVector
 
 
@@ -22,7 +23,7 @@ class Candidates:
 
     `scores_CR` is complete: every retriever scores every candidate, also those another one brought; NaN means it *cannot* (no picture, no
     such query part). `ranks_CR` says who returned what: 1 is best, 0 means not returned within its depth. `views_C` is the number of the
-    picture that matched best, -1 without one. `num_matches` is the size of the match set, of which the candidates are the best.
+    picture that matched best, -1 without one. `num_matches` and `facets` count the match set, of which the candidates are the best.
     """
 
     release_id: ReleaseId
@@ -32,6 +33,7 @@ class Candidates:
     ranks_CR: NDArray[np.int32]
     views_C: NDArray[np.int32]
     num_matches: int = 0
+    facets: Mapping[str, tuple[FacetValue, ...]] = field(default_factory=dict)
     fused_C: NDArray[np.float32] | None = None
     query_vectors: Mapping[str, QueryVector] = field(default_factory=dict)
     degraded: tuple[str, ...] = ()

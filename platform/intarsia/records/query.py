@@ -40,7 +40,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One request; at least one of text, image, seeds and user must be given. `image` holds the picture file's bytes."""
+    """One request; at least one of text, image, seeds and user must be given. `image` holds the picture file's bytes;
+    `facets` names what to count over the match set."""
 
     request_id: RequestId
     text: str | None = None
@@ -53,6 +54,8 @@ class Query:
     asked_at: datetime
     offset: int = 0
     limit: int = 10
+    facets: tuple[str, ...] = ()
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if not (self.text or self.image or self.seed_product_ids or self.user_id):

@@ -1,0 +1,79 @@
+"""The candidates of the judged queries, computed once by the very stage that serves: what fusion search and training read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.encode import Precision
+from intarsia.engine.retrieve import RetrieveStage
+from intarsia.engine.search import open_query_encoders, open_retrieve
+from intarsia.ids import ReleaseId, RequestId
+from intarsia.lake import Lake
+from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import JudgedQuery, Judgment, Split
+from intarsia.records.query import EncodedQuery, Query
+from intarsia.tables.judgments import JUDGMENTS, QUERIES, row_to_judgment, row_to_query
+
+UNRELEASED = ReleaseId("unreleased")
+"""Stands where a release id would, while its parts are still being made."""
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedCandidates:
+    """One judged query with its vectors and candidates, not yet fused."""
+
+    judged: JudgedQuery
+    encoded: EncodedQuery
+    candidates: Candidates
+
+
+def as_query(judged: JudgedQuery, asked_at: datetime, *, limit: int = 10) -> Query:
+    """A judged query as if it were asked now."""
+    return Query(
+        request_id=RequestId(str(judged.query_id)),
+        text=judged.text,
+        image=judged.image,
+        locale=judged.locale,
+        asked_at=asked_at,
+        limit=limit,
+    )
+
+
+def catalog_time(retrieve: RetrieveStage) -> datetime:
+    """When judged queries are asked: the newest change of the catalog, so that a rerun sees the same ages; 1970 when none is dated."""
+    times_s = retrieve.columns.updated_at_s
+    newest_s = float(np.nanmax(times_s)) if np.isfinite(times_s).any() else 0.0
+    return datetime.fromtimestamp(newest_s, UTC)
+
+
+def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery], list[Judgment]]:
+    """The judged queries of some splits, ordered by id, and their judgments."""
+    rows = QUERIES.read(lake.current("queries")).to_pylist()
+    queries = sorted((row_to_query(r) for r in rows if r["split"] in splits), key=lambda q: str(q.query_id))
+    wanted = {q.query_id for q in queries}
+    judgments = JUDGMENTS.read(lake.current("judgments")).to_pylist()
+    return queries, [row_to_judgment(r) for r in judgments if r["query_id"] in wanted]
+
+
+def judged_candidates(
+    lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report, *, precision: Precision = "int8"
+) -> list[JudgedCandidates]:
+    """Encode and retrieve every judged query of some splits, against the lake's current indexes."""
+    indexes = lake.current("indexes").path
+    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes, precision=precision)
+    retrieve = open_retrieve(indexes, config=config, release_id=UNRELEASED)
+    queries, _ = read_judged(lake, splits)
+    asked_at = catalog_time(retrieve)
+    found = []
+    for number, judged in enumerate(queries, start=1):
+        encoded = encoders.encode(as_query(judged, asked_at))
+        found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=retrieve.retrieve([encoded])[0]))
+        report("queries", number, len(queries))
+    return found

@@ -1,0 +1,42 @@
+"""The settings that all three stages of one release share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from intarsia.config import build, plain, setting
+from intarsia.lake import write_json
+
+FILE = "engine.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How deep to look, and what counts as a match."""
+
+    depth: int = setting("candidates each retriever may bring, per query; never the page size", 200)
+    rank_depth: int = setting("best fused candidates the ranker scores; also how far paging reaches", 200)
+    text_floor: float = setting(
+        "cosine from which a product matches by its text alone; -1 lets every product match", 0.3
+    )
+    image_floor: float = setting(
+        "cosine from which a product matches by a picture alone; -1 lets every picture match", 0.3
+    )
+
+    def __post_init__(self) -> None:
+        if self.depth < 1 or self.rank_depth < 1:
+            raise ValueError(f"depth is {self.depth} and rank_depth {self.rank_depth}; allowed: 1 or more")
+        for name, floor in (("text_floor", self.text_floor), ("image_floor", self.image_floor)):
+            if not -1 <= floor <= 1:
+                raise ValueError(f"{name} is {floor}; allowed: -1..1")
+
+    def save(self, folder: Path) -> None:
+        """Write it beside the artefact that depends on it."""
+        write_json(folder / FILE, plain(self))
+
+    @classmethod
+    def open(cls, folder: Path) -> EngineConfig:
+        """The config an artefact was made with."""
+        return build(cls, json.loads((folder / FILE).read_text(encoding="utf-8")), where=str(folder / FILE))
