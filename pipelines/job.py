@@ -62,6 +62,7 @@ class Job(Generic[ConfigT]):
         reads: lake entries it needs; `reads_if_there` those it uses when they exist.
         files: paths outside the lake it reads, from its config; their content counts as input.
         writes: lake entries it publishes, the main one last.
+        always: it runs however often it is asked: it acts on the world, it does not make a table.
         run: does the work and returns the counts of its summary.
     """
 
@@ -72,6 +73,7 @@ class Job(Generic[ConfigT]):
     reads_if_there: tuple[str, ...] = ()
     files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
     writes: tuple[str, ...]
+    always: bool = False
     run: Callable[[ConfigT, Lake, Progress], Counts]
 
 
@@ -88,7 +90,7 @@ def execute(job: Job[Any], config: Any, lake: Lake, *, again: bool = False) -> b
     inputs = _inputs(job, config, lake)
     record_path = lake.root / "runs" / f"{job.name}.json"
     wanted = {"inputs": inputs, "config": fingerprint(config), "version": __version__}
-    if not again and _is_up_to_date(job, lake, record_path, wanted):
+    if not (again or job.always) and _is_up_to_date(job, lake, record_path, wanted):
         print(f"{job.name:<24} up to date")
         return False
     print(f"{job.name:<24} running")

@@ -1,0 +1,10 @@
+"""`python -m pipelines`: what jobs there are, in the order of the flow."""
+
+from __future__ import annotations
+
+from pipelines.jobs import JOB_NAMES, open_job
+
+print("python -m pipelines.<job> --config FILE [key=value ...]      --help explains every setting\n")
+for name in JOB_NAMES:
+    print(f"  {name:<24} {open_job(name).about}")
+print(f"  {'full_run':<24} All jobs of a config file in this order; skips what is up to date.")

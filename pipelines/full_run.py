@@ -1,0 +1,68 @@
+"""All jobs of one config file in the order of the flow: the executable table of contents.
+
+A job runs when the file has a group of its name (an empty one will do) and its inputs, config or version changed since it last ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from intarsia.config import build, describe
+from intarsia.errors import ConfigError
+from intarsia.lake import Lake
+from intarsia.onray.session import ray_session
+from pipelines.job import Job, RunConfig, execute, guarded, load_values, run_config
+from pipelines.jobs import JOB_NAMES, open_job
+
+
+def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until: str | None = None) -> None:
+    """Run the jobs a config file names.
+
+    Raises:
+        ConfigError: a setting of any of the jobs is wrong; told before the first one starts.
+    """
+    values = load_values(path, overrides, group=None)
+    shared = run_config(values)
+    known = {*JOB_NAMES, "lake", "session"}
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"{path} has a group {unknown[0]!r}; allowed: {', '.join(JOB_NAMES)}, lake, session")
+    names = [name for name in JOB_NAMES if name in values]
+    if until is not None and until not in names:
+        raise ConfigError(f"--until {until}: {path} has no such group; it has {', '.join(names)}")
+    steps: list[tuple[Job[Any], Any]] = []
+    for name in names[: names.index(until) + 1] if until else names:
+        job = open_job(name)
+        steps.append((job, build(job.config, values[name] or {}, where=name)))
+    lake, start_s = Lake(shared.lake), time.monotonic()
+    with ray_session(shared.session):
+        num_run = sum(execute(job, config, lake, again=again) for job, config in steps)
+    print(
+        f"{'full_run':<24} {num_run} of {len(steps)} jobs ran in {time.monotonic() - start_s:.1f} s; the lake is {shared.lake}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.full_run",
+        description="Run all jobs of a config file in the order of the flow; what is up to date is skipped, so a stopped run goes on.",
+        epilog=f"Jobs: {', '.join(JOB_NAMES)}\n\nSettings of all jobs:\n{describe(RunConfig)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="YAML with a group per job")
+    parser.add_argument("--again", action="store_true", help="run every job, also those up to date")
+    parser.add_argument("--until", metavar="JOB", help="stop after this job")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example lake=/data/shop or embed_products.batch_size=64"
+    )
+    options = parser.parse_args(arguments)
+    return guarded(lambda: run_all(options.config, options.overrides, again=options.again, until=options.until))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The jobs in the order of the flow: the one list that `full_run`, the list of jobs and the tests walk."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pipelines.job import Job
+
+JOB_NAMES = (
+    "generate_market",
+    "ingest_catalog",
+    "ingest_events",
+    "ingest_judgments",
+    "embed_products",
+    "export_query_encoders",
+    "build_indexes",
+    "build_product_stats",
+    "search_fusion",
+    "build_training_rows",
+    "train_ranker",
+    "stage_release",
+    "evaluate_release",
+    "promote_release",
+)
+
+
+def open_job(name: str) -> Job[Any]:
+    """The job of a name in `JOB_NAMES`."""
+    job: Job[Any] = importlib.import_module(f"pipelines.{name}").JOB
+    return job

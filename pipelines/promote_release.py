@@ -1,0 +1,72 @@
+"""The staged release -> live, through the gate; and back to an earlier one with `to=previous`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from intarsia.config import build, setting
+from intarsia.features.default_set import FEATURES
+from intarsia.ids import ReleaseId
+from intarsia.lake import Lake, write_json
+from intarsia.release.bundle import verify
+from intarsia.release.gate import Evidence, ReleaseRefused, check
+from intarsia.release.pointer import Pointer
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteReleaseConfig:
+    """Which release to make live."""
+
+    to: str = setting(
+        "`staged` goes through the gate; `previous` goes back to the one before; or a release id, which also skips the gate",
+        "staged",
+    )
+
+
+def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+    """Check the release, then move the pointer; a refusal leaves the live release where it is."""
+    releases = lake.root / "releases"
+    pointer = Pointer(releases)
+    before = pointer.live()
+    if config.to == "staged":
+        release_id = ReleaseId(
+            json.loads((lake.current("staged_release").path / "release.json").read_text())["release_id"]
+        )
+        manifest = verify(releases / release_id)
+        evidence = build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text()))
+        if pointer.left_for_an_earlier_one() == release_id:
+            raise ReleaseRefused(f"release {release_id} was rolled back; change something, or insist with to={release_id}")
+        held = check(
+            evidence,
+            release_id=release_id,
+            feature_fingerprint=FEATURES.fingerprint,
+            manifest_fingerprint=manifest.feature_fingerprint,
+        )
+    else:
+        release_id = pointer.previous() if config.to == "previous" else ReleaseId(config.to)
+        verify(releases / release_id)
+        held = {"gate": f"skipped: asked for {config.to}"}
+    if release_id != before:
+        pointer.move(release_id, at=datetime.now(UTC), why=config.to)
+    progress("pointer", 1, 1)
+    with lake.publish("promotion") as folder:
+        write_json(folder / "promotion.json", {"live": release_id, "before": before, "held": dict(held)})
+    return {"live": release_id, "before": before or "nothing", **held}
+
+
+JOB = Job(
+    name="promote_release",
+    about="The staged release -> live, when the gate's checks hold; `to=previous` rolls back.",
+    config=PromoteReleaseConfig,
+    reads=("staged_release", "evaluation"),
+    writes=("promotion",),
+    always=True,
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,74 @@
+"""The current artefacts -> one immutable bundle under `<lake>/releases/`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from intarsia.engine.search import PARTS, open_rank, open_retrieve
+from intarsia.engine.config import EngineConfig
+from intarsia.features.default_set import FEATURES
+from intarsia.features.stats import ProductStats
+from intarsia.engine.retrieve import spaces
+from intarsia.lake import Lake, write_json
+from intarsia.release.bundle import Provenance, open_bundle, write_bundle
+from intarsia.release.pointer import Pointer
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReleaseConfig:
+    """A release is what the lake holds; there is nothing to set."""
+
+
+def run(config: StageReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+    """Copy the parts, write the manifest, and open the bundle once to see that it answers."""
+    releases = lake.root / "releases"
+    entries = {name: lake.current(name) for name in PARTS}
+    stats = ProductStats.open(entries["product_stats"].path)
+    manifest = write_bundle(
+        releases,
+        entries,
+        Provenance(
+            created_at=datetime.now(UTC),
+            git_commit=_git_commit(),
+            parent=Pointer(releases).live(),
+            num_products=int(lake.current("indexes").notes["num_products"]),
+            stats_as_of=stats.as_of,
+            space_ids=spaces(entries["indexes"].path),
+            feature_fingerprint=FEATURES.fingerprint,
+        ),
+    )
+    progress("files", len(manifest.files), len(manifest.files))
+    engine = open_bundle(releases / manifest.release_id)
+    with lake.publish("staged_release") as folder:
+        write_json(folder / "release.json", {"release_id": manifest.release_id})
+    num_bytes = sum(file.bytes for file in manifest.files.values())
+    return {
+        "release": manifest.release_id,
+        "products": engine.columns.num_rows,
+        "files": len(manifest.files),
+        "mb": num_bytes / 1e6,
+    }
+
+
+def _git_commit() -> str:
+    here = Path(__file__).parent
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
+
+
+JOB = Job(
+    name="stage_release",
+    about="The current artefacts -> one immutable release bundle, every file's sha256 in its manifest.",
+    config=StageReleaseConfig,
+    reads=PARTS,
+    writes=("staged_release",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,118 @@
+"""Writing a bundle aside and moving it into place whole; opening one only when every file's digest matches its manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from intarsia import __version__
+from intarsia.engine.search import PARTS, SearchEngine
+from intarsia.errors import ArtifactError
+from intarsia.ids import ReleaseId, sha256_file, sha256_json, short
+from intarsia.lake import Entry
+from intarsia.release.manifest import FILE, SCHEMA_VERSION, FileDigest, Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What a bundle cannot know from its own files."""
+
+    created_at: datetime
+    git_commit: str
+    parent: ReleaseId | None
+    num_products: int
+    stats_as_of: datetime | None
+    space_ids: Mapping[str, str]
+    feature_fingerprint: str
+
+
+def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Provenance) -> Manifest:
+    """Copy the parts (hard links where the file system allows) and write the manifest; the same parts give the same release id.
+
+    Args:
+        releases: folder that holds one folder per release.
+        entries: the lake's current entry of every part in `PARTS`.
+        provenance: the rest of the manifest.
+
+    Returns:
+        The manifest; an existing release of the same id is checked and kept, or written again when it is torn.
+    """
+    assert set(entries) == set(PARTS), "a bundle has all parts and no others"
+    parts = {name: entry.digest for name, entry in entries.items()}
+    release_id = ReleaseId(f"r-{short(sha256_json({'parts': parts, 'features': provenance.feature_fingerprint}))}")
+    home = releases / release_id
+    if home.exists():
+        try:
+            return verify(home)
+        except ArtifactError:
+            shutil.rmtree(home)
+    staging = releases / f".staging-{uuid.uuid4().hex}"
+    staging.mkdir(parents=True)
+    try:
+        for name, entry in entries.items():
+            shutil.copytree(entry.path, staging / name, copy_function=_link_or_copy)
+        manifest = Manifest(
+            release_id=release_id,
+            schema_version=SCHEMA_VERSION,
+            created_at=provenance.created_at.isoformat(),
+            git_commit=provenance.git_commit,
+            intarsia_version=__version__,
+            parent=provenance.parent,
+            num_products=provenance.num_products,
+            stats_as_of=provenance.stats_as_of.isoformat() if provenance.stats_as_of else None,
+            space_ids=dict(provenance.space_ids),
+            feature_fingerprint=provenance.feature_fingerprint,
+            parts=parts,
+            files=_digests(staging),
+        )
+        manifest.save(staging)
+        staging.rename(home)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return manifest
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest of a bundle whose every file is there, has its digest, and has no stranger beside it.
+
+    Raises:
+        ArtifactError: names the first file that is missing, changed or not in the manifest.
+    """
+    manifest = Manifest.open(folder)
+    found = _digests(folder)
+    for path, expected in manifest.files.items():
+        if path not in found:
+            raise ArtifactError(
+                f"release {manifest.release_id}: {path} is missing; stage the release again or roll back"
+            )
+        if found[path] != expected:
+            raise ArtifactError(
+                f"release {manifest.release_id}: {path} has sha256 {short(found[path].sha256)}, the manifest says "
+                f"{short(expected.sha256)}; stage the release again or roll back"
+            )
+    if strangers := sorted(set(found) - set(manifest.files)):
+        raise ArtifactError(f"release {manifest.release_id}: {strangers[0]} is not in the manifest; remove it")
+    return manifest
+
+
+def open_bundle(folder: Path) -> SearchEngine:
+    """Check every digest, then open the three stages of a release."""
+    manifest = verify(folder)
+    return SearchEngine.open(folder, release_id=manifest.id)
+
+
+def _digests(folder: Path) -> dict[str, FileDigest]:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / FILE)
+    return {p.relative_to(folder).as_posix(): FileDigest(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in paths}
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)

@@ -1,0 +1,57 @@
+"""What a staged release must show before it may serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from intarsia.errors import IntarsiaError
+
+
+class ReleaseRefused(IntarsiaError):
+    """The gate did not let a release through; the message says which check and by how much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The evaluation of a staged release, as the gate reads it.
+
+    `against_live` is (mean difference, lower, upper) of the primary metric, staged minus live, over the same queries; None when nothing is live.
+    """
+
+    release_id: str
+    metric: str
+    num_queries: int
+    against_live: tuple[float, float, float] | None
+
+
+def check(
+    evidence: Evidence, *, release_id: str, feature_fingerprint: str, manifest_fingerprint: str
+) -> Mapping[str, str]:
+    """Each check that held, with its figures.
+
+    Raises:
+        ReleaseRefused: the evaluation is of another release or empty, the features are not this code's, or the release is worse than the
+            live one beyond the interval.
+    """
+    if evidence.release_id != release_id:
+        raise ReleaseRefused(
+            f"the evaluation is of {evidence.release_id}, not of {release_id}; run pipelines.evaluate_release"
+        )
+    if evidence.num_queries < 1:
+        raise ReleaseRefused(f"release {release_id} was evaluated on 0 queries; judge some queries of the test split")
+    if feature_fingerprint != manifest_fingerprint:
+        raise ReleaseRefused(
+            f"release {release_id} was built with features {manifest_fingerprint[:12]}, this code computes {feature_fingerprint[:12]}; "
+            "stage it again with this code"
+        )
+    held = {"features": feature_fingerprint[:12], "queries": str(evidence.num_queries)}
+    if evidence.against_live is None:
+        return held | {"against live": "nothing is live"}
+    mean, lower, upper = evidence.against_live
+    text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+    if upper < 0:
+        raise ReleaseRefused(
+            f"release {release_id} is worse than the live one beyond the interval: {text}; the live release stays"
+        )
+    return held | {"against live": text}

@@ -1,0 +1,78 @@
+"""What a bundle says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from intarsia.config import build, plain
+from intarsia.errors import ArtifactError, ConfigError
+from intarsia.ids import ReleaseId
+from intarsia.lake import write_json
+
+SCHEMA_VERSION = 1
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDigest:
+    """One file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything needed to know what a release is made of, and to refuse it when a byte has changed.
+
+    `parts` maps each part to the digest of the lake entry it was copied from; `files` maps each file's path in the bundle to its size and
+    sha256; `parent` is the release that was live when this one was staged.
+    """
+
+    release_id: str
+    schema_version: int
+    created_at: str
+    git_commit: str
+    intarsia_version: str
+    parent: str | None
+    num_products: int
+    stats_as_of: str | None
+    space_ids: Mapping[str, str]
+    feature_fingerprint: str
+    parts: Mapping[str, str]
+    files: Mapping[str, FileDigest]
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json`."""
+        write_json(folder / FILE, plain(self))
+
+    @classmethod
+    def open(cls, folder: Path) -> Manifest:
+        """Read `manifest.json`.
+
+        Raises:
+            ArtifactError: it is missing, torn, or of a schema this code does not read.
+        """
+        path = folder / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            manifest = build(cls, values, where=str(path))
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{folder} is not a release: it has no {FILE}; stage one with pipelines.stage_release"
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}; stage the release again") from None
+        if manifest.schema_version != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} has schema {manifest.schema_version}; this code reads {SCHEMA_VERSION}: stage the release again"
+            )
+        return manifest
+
+    @property
+    def id(self) -> ReleaseId:
+        """The release id."""
+        return ReleaseId(self.release_id)

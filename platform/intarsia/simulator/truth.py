@@ -1,0 +1,214 @@
+"""The truth of a market as columns: what every product really is, and which gain it has for what a query asks.
+
+How a product is told (text, pictures) is left to `listing` and `pictures`. Letters: N products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX, DEPARTMENTS
+from intarsia.simulator.config import MarketConfig
+from intarsia.simulator.draws import stream
+from intarsia.simulator.vocabulary import (
+    ATTRIBUTE_INDEX,
+    ATTRIBUTES,
+    AUDIENCES,
+    COLOURS,
+    MATERIALS,
+    NUM_EN_BRANDS,
+    PATTERNS,
+    STYLES,
+    Value,
+)
+
+IntColumn = NDArray[np.int32]
+BAD_IMAGE_KINDS = ("truncated", "placeholder", "empty_file", "missing_file", "bomb", "not_an_image")
+
+_SHARE_BRAND_AT_HOME = 0.8  # a product of the English half mostly has a brand of that half
+_NUM_PICTURES_SHARES = (0.25, 0.5, 0.25)  # one, two, three pictures: two on average
+_POPULARITY_SIGMA = 1.2  # of the log-normal law: the top tenth of the products gets about half of all interest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketTruth:
+    """One row per valid product; attribute columns hold numbers of the tuples in `vocabulary` and `assortment`.
+
+    Fields:
+        category, brand, colour, pattern, material, style, audience: int32 [N].
+        is_zh: bool [N], the listing is written in Chinese.
+        colour_told: bool [N], the text or the raw columns name the colour; otherwise only the pictures show it.
+        num_pictures: int32 [N], 0 to 3.
+        bad_image: int32 [N], number in BAD_IMAGE_KINDS of what is wrong with the first picture, -1 for nothing.
+        duplicate_of: int32 [N], the product that this one nearly repeats, -1 for none.
+        picture_of: int32 [N], the product whose look the pictures show: itself, but in a contradicting market.
+        popularity: float64 [N], log-normal, mean interest of shoppers; independent of every attribute.
+        appeal: float64 [N], rank of the popularity mapped to 0 (least) .. 1 (most).
+    """
+
+    category: IntColumn
+    brand: IntColumn
+    colour: IntColumn
+    pattern: IntColumn
+    material: IntColumn
+    style: IntColumn
+    audience: IntColumn
+    is_zh: NDArray[np.bool_]
+    colour_told: NDArray[np.bool_]
+    num_pictures: IntColumn
+    bad_image: IntColumn
+    duplicate_of: IntColumn
+    picture_of: IntColumn
+    popularity: NDArray[np.float64]
+    appeal: NDArray[np.float64]
+
+    @property
+    def num_products(self) -> int:
+        """N."""
+        return len(self.category)
+
+    def column(self, attribute: str) -> IntColumn:
+        """The column of an attribute by its name in `vocabulary.ATTRIBUTES`."""
+        values: IntColumn = getattr(self, attribute)
+        return values
+
+    def described(self, i: int) -> dict[str, str]:
+        """Category and attributes of product i in keys: what the truth file and the oracle of the tests read."""
+        keys = {name: values[int(self.column(name)[i])].key for name, values in ATTRIBUTES.items()}
+        return {"category": CATEGORIES[int(self.category[i])].key, **keys}
+
+
+def product_id(i: int) -> str:
+    """The shop's number of product i."""
+    return f"P{i:06d}"
+
+
+def draw_truth(config: MarketConfig) -> MarketTruth:
+    """The whole truth at once: shares are met exactly (rounded), and no product has two of the planned defects."""
+    num, rng = config.num_products, stream(config.seed, "truth")
+    category = _draw(rng, num, [leaf.weight for leaf in CATEGORIES])
+    is_zh = rng.permutation(num) % 2 == 1
+    columns: dict[str, NDArray[np.generic]] = {
+        "category": category,
+        "brand": _draw_brands(rng, category, is_zh),
+        "colour": _draw(rng, num, _weights(COLOURS)),
+        "pattern": _draw(rng, num, _weights(PATTERNS)),
+        "material": _draw_allowed(rng, category, [leaf.materials for leaf in CATEGORIES], "material"),
+        "style": _draw(rng, num, _weights(STYLES)),
+        "audience": _draw_allowed(rng, category, [leaf.audiences for leaf in CATEGORIES], "audience"),
+        "is_zh": is_zh,
+        "colour_told": rng.permutation(num) % 2 == 0,
+        "num_pictures": rng.choice(3, num, p=_NUM_PICTURES_SHARES).astype(np.int32) + 1,
+        "bad_image": np.full(num, -1, np.int32),
+        "duplicate_of": np.full(num, -1, np.int32),
+        "popularity": rng.lognormal(0.0, _POPULARITY_SIGMA, num),
+    }
+    _plan_defects(rng, config, columns)
+    columns["picture_of"] = _pictured(rng, config, category)
+    columns["appeal"] = np.argsort(np.argsort(columns["popularity"])) / max(num - 1, 1)
+    for column in columns.values():
+        column.setflags(write=False)
+    return MarketTruth(**columns)  # type: ignore[arg-type]  # the names and types are those of the fields, see above
+
+
+def gains(truth: MarketTruth, category: str, asked: Mapping[str, str]) -> NDArray[np.int8]:
+    """How well every product answers a query that asks for a category and some attributes.
+
+    3: the category and every asked attribute; 2: the category and at least half of the attributes, but not all; 1: the category,
+    or all attributes in a sibling category (one with the same parent); 0: anything else. The language of a product, its
+    popularity and its price do not count.
+
+    Args:
+        truth: the market.
+        category: key of a leaf category.
+        asked: attribute name -> key of the asked value; at least one.
+
+    Returns:
+        int8 [N], 0..3.
+    """
+    assert asked, "a query asks for at least one attribute"
+    wanted = CATEGORY_INDEX[category]
+    same_N = truth.category == wanted
+    related_N = np.isin(truth.category, _siblings(wanted))
+    matched_N = np.zeros(truth.num_products, np.int32)
+    for name, key in asked.items():
+        matched_N += truth.column(name) == ATTRIBUTE_INDEX[name][key]
+    all_N, most_N = matched_N == len(asked), (2 * matched_N >= len(asked)) & (matched_N > 0)
+    gain_N = np.where(same_N, np.where(all_N, 3, np.where(most_N, 2, 1)), np.where(related_N & all_N, 1, 0))
+    return gain_N.astype(np.int8)
+
+
+def truth_columns() -> tuple[str, ...]:
+    """Names of the columns of a truth, in order."""
+    return tuple(field.name for field in fields(MarketTruth))
+
+
+def _siblings(wanted: int) -> list[int]:
+    parents = CATEGORIES[wanted].parents
+    return [number for number, leaf in enumerate(CATEGORIES) if leaf.parents == parents and number != wanted]
+
+
+def _weights(values: tuple[Value, ...]) -> list[float]:
+    return [value.weight for value in values]
+
+
+def _draw(rng: np.random.Generator, num: int, weights: list[float]) -> IntColumn:
+    shares = np.asarray(weights) / np.sum(weights)
+    return rng.choice(len(weights), num, p=shares).astype(np.int32)
+
+
+def _draw_allowed(
+    rng: np.random.Generator, category_N: IntColumn, allowed: list[tuple[str, ...]], attribute: str
+) -> IntColumn:
+    """A value for each product out of those that its category allows, by their weights."""
+    index, values = ATTRIBUTE_INDEX[attribute], ATTRIBUTES[attribute]
+    column = np.zeros(len(category_N), np.int32)
+    for number, keys in enumerate(allowed):
+        here = np.flatnonzero(category_N == number)
+        numbers = np.array([index[key] for key in keys], np.int32)
+        column[here] = numbers[_draw(rng, len(here), [values[n].weight for n in numbers])]
+    return column
+
+
+def _draw_brands(rng: np.random.Generator, category_N: IntColumn, is_zh_N: NDArray[np.bool_]) -> IntColumn:
+    """Brands by department: each has a few strong ones of its own (a Zipf law, turned by three brands per department)."""
+    at_home = rng.random(len(category_N)) < _SHARE_BRAND_AT_HOME
+    chinese_brand = is_zh_N == at_home
+    turn = np.array([3 * DEPARTMENTS.index(leaf.parents[0]) for leaf in CATEGORIES], np.int32)[category_N]
+    rank = _draw(rng, len(category_N), [1 / (1 + r) ** 0.7 for r in range(NUM_EN_BRANDS)])
+    number = (rank + turn) % NUM_EN_BRANDS
+    return np.where(chinese_brand, number + NUM_EN_BRANDS, number).astype(np.int32)
+
+
+def _plan_defects(rng: np.random.Generator, config: MarketConfig, columns: dict[str, NDArray[np.generic]]) -> None:
+    """Writes into the columns who has no picture, a bad picture, or nearly repeats whom."""
+    num, order = config.num_products, rng.permutation(config.num_products)
+    cuts = np.cumsum(
+        [round(num * s) for s in (config.share_without_image, config.share_bad_image, config.share_near_duplicates)]
+    )
+    without, bad, repeats, whole = np.split(order, cuts)
+    columns["num_pictures"][without] = 0
+    columns["bad_image"][bad] = np.arange(len(bad)) % len(BAD_IMAGE_KINDS)
+    if not len(whole):
+        return
+    sources = whole[rng.integers(len(whole), size=len(repeats))]
+    columns["duplicate_of"][repeats] = sources
+    for name in (*ATTRIBUTES, "category", "is_zh", "colour_told", "num_pictures"):
+        columns[name][repeats] = columns[name][sources]
+
+
+def _pictured(rng: np.random.Generator, config: MarketConfig, category_N: IntColumn) -> IntColumn:
+    """Whose look each product's pictures have; contradicting ones come from another category wherever there is one."""
+    own = np.arange(config.num_products, dtype=np.int32)
+    if config.images != "contradict":
+        return own
+    other = rng.permutation(config.num_products).astype(np.int32)
+    for i in np.flatnonzero(category_N[other] == category_N):
+        elsewhere = np.flatnonzero(category_N != category_N[i])
+        if len(elsewhere):
+            other[i] = elsewhere[rng.integers(len(elsewhere))]
+    return other

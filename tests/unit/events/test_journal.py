@@ -1,0 +1,116 @@
+"""The feedback journal keeps what it acknowledged, whatever happens to the end of a segment."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from intarsia.events.journal import Journal, JournalError, read_events, read_segment, segments
+from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
+from intarsia.records.event import Event
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def click(number: int) -> Event:
+    return Event(
+        event_id=EventId(f"e{number}"),
+        request_id=RequestId("r1"),
+        release_id=ReleaseId("release-1"),
+        kind="click",
+        product_id=ProductId("红色运动鞋"),
+        position=number + 1,
+        occurred_at=NOON,
+        received_at=NOON + timedelta(milliseconds=number),
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal")
+    yield opened
+    opened.close()
+
+
+def test_what_was_appended_is_read_back_equal_and_in_order(journal: Journal, tmp_path: Path) -> None:
+    events = [click(i) for i in range(5)]
+    journal.append(events[:2])
+    journal.append(events[2:])
+    assert list(read_events(tmp_path / "journal")) == events
+
+
+def test_a_folder_without_a_journal_holds_no_events(tmp_path: Path) -> None:
+    assert list(read_events(tmp_path / "none")) == []
+
+
+def test_a_segment_cut_at_any_byte_yields_a_prefix(journal: Journal, tmp_path: Path) -> None:
+    events = [click(i) for i in range(3)]
+    journal.append(events)
+    whole = journal.path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    torn = tmp_path / "torn.journal"
+    for cut in range(len(whole) + 1):
+        torn.write_bytes(whole[:cut])
+        kept = [row["event_id"] for row in read_segment(torn)]
+        assert kept == [e.event_id for e in events[: sum(end <= cut for end in ends)]]
+
+
+def test_a_changed_byte_ends_the_segment_before_it(journal: Journal, tmp_path: Path) -> None:
+    journal.append([click(i) for i in range(3)])
+    content = bytearray(journal.path.read_bytes())
+    second = content.index(b"\n") + 1
+    content[second + 20] ^= 1
+    torn = tmp_path / "torn.journal"
+    torn.write_bytes(content)
+    assert [row["event_id"] for row in read_segment(torn)] == ["e0"]
+
+
+def test_many_threads_lose_and_double_nothing(journal: Journal, tmp_path: Path) -> None:
+    def append(first: int) -> None:
+        for number in range(first, first + 20):
+            journal.append([click(number)])
+
+    threads = [threading.Thread(target=append, args=(first,)) for first in range(0, 160, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [event.event_id for event in read_events(tmp_path / "journal")]
+    assert sorted(found) == sorted(f"e{i}" for i in range(160))
+
+
+def test_two_writers_never_share_a_segment(journal: Journal, tmp_path: Path) -> None:
+    other = Journal(tmp_path / "journal")
+    other.append([click(1)])
+    other.close()
+    assert len(segments(tmp_path / "journal")) == 2
+    assert len(list(read_events(tmp_path / "journal"))) == 1
+
+
+@pytest.fixture
+def disk_of_one_page() -> Iterator[None]:
+    """No file of this process may grow beyond 4 KiB, which is what a full disk looks like to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("disk_of_one_page")
+def test_a_full_disk_is_told_and_leaves_only_whole_lines(journal: Journal, tmp_path: Path) -> None:
+    journal.append([click(0)])
+    first_segment = journal.path
+    with pytest.raises(JournalError, match=r"100 events were not written to .*File too large"):
+        journal.append([click(i) for i in range(1, 101)])
+    assert os.path.getsize(first_segment) == first_segment.read_bytes().index(b"\n") + 1
+    journal.append([click(200)])
+    assert [event.event_id for event in read_events(tmp_path / "journal")] == ["e0", "e200"]
