@@ -21,7 +21,7 @@ from intarsia import __version__
 from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
 from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.ids import sha256_tree
-from intarsia.lake import Lake, write_json
+from intarsia.lake import Lake, entry_named_by, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 
 ConfigT = TypeVar("ConfigT")
@@ -60,7 +60,7 @@ class Job(Generic[ConfigT]):
         about: one line for the list of jobs.
         config: its config class.
         reads: lake entries it needs; `reads_if_there` those it uses when they exist.
-        files: paths outside the lake it reads, from its config; their content counts as input.
+        files: paths it reads, from its config (`lake:NAME/…` for one in the lake); their content counts as input.
         writes: lake entries it publishes, the main one last.
         always: it runs however often it is asked: it acts on the world, it does not make a table.
         run: does the work and returns the counts of its summary.
@@ -175,6 +175,9 @@ def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
     inputs = {name: lake.current(name).digest for name in job.reads}
     inputs |= {name: lake.current(name).digest for name in job.reads_if_there if lake.has(name)}
     for path in job.files(config):
+        if (name := entry_named_by(path)) is not None:
+            inputs[name] = lake.current(name).digest
+            continue
         if not path.exists():
             raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
         inputs[str(path)] = sha256_tree(path)
