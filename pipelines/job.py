@@ -1,7 +1,7 @@
 """What every job is: a config class, what it reads and writes, and a `run`; and the one command line they share.
 
-A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs). A job's record, `<lake>/runs/<job>.json`, says which
-inputs (by digest) and which config made what is in the lake; equal inputs and config mean the job is up to date.
+A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs). A job's record, `<lake>/runs/<job>.json`, says
+which inputs (by digest) and which config made what is in the lake; equal inputs and config mean the job is up to date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from intarsia import __version__
 from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
-from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.ids import sha256_tree
 from intarsia.lake import Lake, entry_named_by, write_json
 from intarsia.onray.session import SessionConfig, ray_session
@@ -154,8 +154,8 @@ def guarded(work: Callable[[], None]) -> int:
 
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
     """A config file's values with overrides; a plain key goes to `group`, `/key` to the top."""
-    placed = [o[1:] if o.startswith("/") or group is None else f"{group}.{o}" for o in overrides]
-    return with_overrides(read_yaml(path), [p.removeprefix("/") for p in placed])
+    placed = [o.removeprefix("/") if o.startswith("/") or group is None else f"{group}.{o}" for o in overrides]
+    return with_overrides(read_yaml(path), placed)
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
@@ -189,4 +189,11 @@ def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping
         return False
     record = json.loads(record_path.read_text(encoding="utf-8"))
     same = all(record.get(key) == value for key, value in wanted.items())
-    return same and all(lake.has(n) and lake.current(n).digest == d for n, d in record["outputs"].items())
+    return same and record["outputs"] == {name: _digest_of(lake, name) for name in job.writes}
+
+
+def _digest_of(lake: Lake, name: str) -> str | None:
+    try:
+        return lake.current(name).digest
+    except ArtifactError:  # never made, or its files are gone: its job must run
+        return None

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intarsia.engine.search import PARTS, open_rank, open_retrieve
-from intarsia.engine.config import EngineConfig
+from intarsia.engine.retrieve import spaces
+from intarsia.engine.search import PARTS
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
-from intarsia.engine.retrieve import spaces
 from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import Provenance, open_bundle, write_bundle
 from intarsia.release.pointer import Pointer

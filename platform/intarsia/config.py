@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _from_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist; give an existing file with --config") from None
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} is not YAML: {error}") from None
     if not isinstance(content, dict):
@@ -57,10 +60,14 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
         *parents, last = path.split(".")
         place = merged
         for name in parents:
-            place = place.setdefault(name, {})
+            place[name] = {} if place.get(name) is None else place[name]  # a group may stand empty in the file
+            place = place[name]
             if not isinstance(place, dict):
                 raise ConfigError(f"override {override!r}: {name} is not a group of settings")
-        place[last] = yaml.safe_load(text)
+        try:
+            place[last] = _from_yaml(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {override!r}: {text!r} is not YAML; quote it, or close its brackets") from None
     return merged
 
 
@@ -76,6 +83,8 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
         ConfigError: unknown key (with the nearest known one), missing key, wrong type, or a value its owner refuses.
     """
     assert dataclasses.is_dataclass(cls)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or cls.__name__} is {values!r}; allowed: a group of settings")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in values:
@@ -123,6 +132,26 @@ def describe(cls: type[Any], *, indent: str = "  ") -> str:
         for nested in _nested_configs(hint):
             lines.append(describe(nested, indent=indent + "    "))
     return "\n".join(lines)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as in YAML 1.2, and a setting that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, its keys checked."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _from_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -5,6 +5,9 @@ Every message names the place, what was found, what is allowed, and the mend.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class IntarsiaError(Exception):
     """Base of all errors a user of intarsia may meet and mend."""
@@ -21,6 +24,12 @@ class DataError(IntarsiaError):
         super().__init__(f"{place}: {field} is {found!r}; allowed: {allowed}. To mend: {fix}")
         self.table, self.row, self.key, self.field = table, row, key, field
         self.found, self.allowed, self.fix = found, allowed, fix
+
+    def __reduce__(self) -> tuple[Any, ...]:  # it must come whole out of another process
+        again = partial(
+            type(self), table=self.table, field=self.field, found=self.found, allowed=self.allowed, fix=self.fix
+        )
+        return partial(again, row=self.row, key=self.key), ()
 
 
 class ConfigError(IntarsiaError):

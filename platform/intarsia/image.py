@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import io
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from intarsia.errors import IntarsiaError
 
 MAX_PIXELS = 50_000_000
 """Width x height above which a picture is refused before it is decoded: a decompression bomb, or a scan nobody wants in a shop."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""What shops and cameras write. Pillow knows more, some of which start other programs (EPS) on bytes that a stranger sent."""
 
 
 class ImageFault(StrEnum):
@@ -34,6 +38,9 @@ class ImageError(IntarsiaError):
         super().__init__(message)
         self.fault = fault
 
+    def __reduce__(self) -> tuple[Any, ...]:  # it must come whole out of another process
+        return type(self), (self.fault, str(self))
+
 
 def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """A picture's bytes as uint8 [height, width, 3]; transparency is laid on white, EXIF rotation is applied.
@@ -44,14 +51,9 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     with _open(content, max_pixels) as picture:
         try:
             picture.load()
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            return _pixels(ImageOps.exif_transpose(picture))
+        except Exception as error:  # the codecs answer hostile bytes with errors of any kind
             raise ImageError(ImageFault.UNREADABLE, f"the picture is torn: {error}") from None
-        upright = _upright(picture)
-        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-            layered = upright.convert("RGBA")
-            ground = Image.new("RGBA", layered.size, "white")
-            return np.asarray(Image.alpha_composite(ground, layered).convert("RGB"))
-        return np.asarray(upright.convert("RGB"))
 
 
 def size_of(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -64,10 +66,10 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
     if not content:
         raise ImageError(ImageFault.ABSENT, "the picture has no bytes")
     try:
-        picture = Image.open(io.BytesIO(content))
-    except Image.DecompressionBombError as error:
+        picture = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(ImageFault.TOO_LARGE, f"the picture is too large: {error}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         raise ImageError(ImageFault.UNREADABLE, f"the bytes are not a picture: {type(error).__name__}") from None
     width, height = picture.size
     if width * height > max_pixels:
@@ -75,5 +77,12 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
     return picture
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(picture) or picture
+def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I;16"):  # Pillow would cut every level above 255 to white
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        ground = Image.new("RGBA", layered.size, "white")
+        picture = Image.alpha_composite(ground, layered)
+    return np.asarray(picture.convert("RGB"))

@@ -92,6 +92,7 @@ class Lake:
                 shutil.rmtree(version)  # torn by a crash of an earlier time
             if not version.exists():
                 staging.rename(version)
+            os.utime(version)  # its age is when it last became current: see _drop_old_versions
             write_json(home / _POINTER, {"version": version.name, "digest": digest, "notes": notes or {}})
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -114,9 +115,12 @@ def write_json(path: Path, value: object) -> None:
     """Write a small JSON file aside and move it into place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False, indent=2, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 
 _log = logging.getLogger("intarsia")
+_NEEDS_QUOTES = re.compile(r"[\s\"]")  # a value must not end its line, or look like the next key
 
 
 def log_event(event: str, **fields: object) -> None:
@@ -23,4 +26,4 @@ def _line(event: str, fields: dict[str, object]) -> str:
 
 def _text(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f'"{text}"' if " " in text else text
+    return json.dumps(text, ensure_ascii=False) if _NEEDS_QUOTES.search(text) else text

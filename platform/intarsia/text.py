@@ -21,20 +21,24 @@ _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _PIECE = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+", re.UNICODE)
 _HAS_HAN = re.compile(rf"[{_HAN}]")
 _SPACE = re.compile(r"\s+")
+_UNSEEN = ("Mn", "Cf", "Cs")
+"""Marks above letters, invisible characters (soft hyphen, zero width space, byte order mark) and half a surrogate pair."""
+
+_MAX_PASSES = 4  # the simplifier's tables chain in one known place (薴 -> 苧 -> 苎)
 
 
 def fold(text: str) -> str:
-    """The comparable form of a text: NFKC (full width becomes half width), lower case, simplified Chinese, no accents, single spaces.
+    """The comparable form of a text: NFKC (full width becomes half width), lower case, simplified Chinese, no accents,
+    no invisible characters, single spaces.
 
-    Idempotent: fold(fold(t)) == fold(t).
+    Idempotent: fold(fold(t)) == fold(t). Half a surrogate pair, which JSON can carry, is dropped.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    if _HAS_HAN.search(folded):
-        folded = _simplifier().convert(folded)
-    if not folded.isascii():
-        decomposed = unicodedata.normalize("NFD", folded)
-        folded = unicodedata.normalize("NFC", "".join(c for c in decomposed if unicodedata.category(c) != "Mn"))
-    return _SPACE.sub(" ", folded).strip()
+    folded = _fold_once(text)
+    for _ in range(_MAX_PASSES):
+        if folded.isascii() or (again := _fold_once(folded)) == folded:
+            break
+        folded = again
+    return folded
 
 
 def words(text: str) -> list[str]:
@@ -78,8 +82,19 @@ def detect_locale(text: str) -> Locale:
 def clean(text: str) -> str:
     """The presentable form of a text: NFKC, control characters out, single spaces; case and script stay as the shop wrote them."""
     normal = unicodedata.normalize("NFKC", text)
-    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") else c for c in normal)
+    seen = (c for c in normal if unicodedata.category(c) not in ("Cf", "Cs"))  # a soft hyphen does not split its word
+    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Co", "Zl", "Zp") else c for c in seen)
     return _SPACE.sub(" ", kept).strip()
+
+
+def _fold_once(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if not folded.isascii():
+        decomposed = unicodedata.normalize("NFD", folded)
+        folded = unicodedata.normalize("NFC", "".join(c for c in decomposed if unicodedata.category(c) not in _UNSEEN))
+        if _HAS_HAN.search(folded):
+            folded = _simplifier().convert(folded)
+    return _SPACE.sub(" ", folded).strip()
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -30,7 +30,9 @@ class FileShape:
     """How a raw file is written; no effect on Parquet, and all but `encoding` have none on JSONL."""
 
     format: Format | None = setting("csv, jsonl or parquet; nothing: guessed from the file's ending", None)
-    encoding: str = setting("any name that Python knows, for example gb18030; never utf-16 (line ends must be one byte)", "utf-8")
+    encoding: str = setting(
+        "any name that Python knows, for example gb18030; never utf-16 (line ends must be one byte)", "utf-8"
+    )
     delimiter: str | None = setting("one character between fields; nothing: a tab for .tsv, else a comma", None)
     quote: str = setting("one character around fields that hold delimiters or line ends; empty: none is used", '"')
     header: tuple[str, ...] = setting("names of the columns when the file has no header line", ())
@@ -41,7 +43,9 @@ class FileShape:
         except LookupError:
             raise ValueError(f"encoding is {self.encoding!r}; allowed: a name that Python knows") from None
         if line_end != b"\n":
-            raise ValueError(f"encoding is {self.encoding!r}; allowed: one whose line end is one byte; convert the file to utf-8")
+            raise ValueError(
+                f"encoding is {self.encoding!r}; allowed: one whose line end is one byte; convert the file to utf-8"
+            )
         if self.delimiter is not None and len(self.delimiter.encode()) != 1:
             raise ValueError(f"delimiter is {self.delimiter!r}; allowed: one ASCII character")
         if len(self.quote.encode()) > 1:
@@ -66,7 +70,9 @@ class PriceShape:
     """Where the price is written and what its numbers mean."""
 
     column: str = setting("a number, or text such as ¥1,299.00")
-    currency: str | None = setting("ISO 4217 code of all prices; nothing: from `currency_column` or the price's text", None)
+    currency: str | None = setting(
+        "ISO 4217 code of all prices; nothing: from `currency_column` or the price's text", None
+    )
     currency_column: str | None = setting("column with the code; where it is empty `currency` counts", None)
     unit: Literal["major", "minor"] = setting("major: 12.99 is 12 dollars 99; minor: 1299 is that", "major")
     decimal: Literal[".", ","] = setting("decimal mark of prices written as text; the other one parts thousands", ".")
@@ -140,7 +146,8 @@ class MergeShape:
     key: str = setting("column of both files; of a repeated key the last row counts")
     columns: tuple[str, ...] = setting("columns to take over")
     where: Mapping[str, str] = setting(
-        "only rows whose column matches this regular expression somewhere, for example {product_id: '[02468]$'}", factory=dict
+        "only rows whose column matches this regular expression somewhere, for example {product_id: '[02468]$'}",
+        factory=dict,
     )
     shape: FileShape = setting("how the side file is written", factory=FileShape)
 
@@ -161,7 +168,9 @@ class CatalogMapping:
     about: str = setting("what this mapping is for, for people", "")
     file: FileShape = setting("how the file is written", factory=FileShape)
     description: Columns = setting("column, or several that are joined by a space", ())
-    description_html: Literal["auto", "yes", "no"] = setting("whether descriptions are HTML; auto looks for tags and entities", "auto")
+    description_html: Literal["auto", "yes", "no"] = setting(
+        "whether descriptions are HTML; auto looks for tags and entities", "auto"
+    )
     brand: Columns = setting("column, or several of which the first that is not empty counts", ())
     category: CategoryShape | None = setting("place in the category tree", None)
     price: PriceShape | None = setting("price", None)
@@ -169,10 +178,16 @@ class CatalogMapping:
     attributes: Mapping[str, str | AttributeShape] = setting("attribute -> column", factory=dict)
     attribute_objects: tuple[AttributeObjectShape, ...] = setting("object columns whose keys are attributes", ())
     in_stock: Columns = setting("columns with a count or a truth value; all must say yes", ())
-    locale: Literal["detect", "en", "zh"] = setting("language of all rows, or detect: zh where a text has Chinese characters", "detect")
-    locale_column: str | None = setting("column with the language (en, zh-CN …); where it is empty `locale` counts", None)
+    locale: Literal["detect", "en", "zh"] = setting(
+        "language of all rows, or detect: zh where a text has Chinese characters", "detect"
+    )
+    locale_column: str | None = setting(
+        "column with the language (en, zh-CN …); where it is empty `locale` counts", None
+    )
     updated_at: str | None = setting("column with the time of the last change", None)
-    updated_at_unit: Literal["auto", "s", "ms"] = setting("unit of numbers since 1970; auto: ms above 100,000,000,000", "auto")
+    updated_at_unit: Literal["auto", "s", "ms"] = setting(
+        "unit of numbers since 1970; auto: ms above 100,000,000,000", "auto"
+    )
     placeholders: tuple[str, ...] = setting("texts that mean nothing, for example 'N/A' or '商品介绍加载中...'", ())
     variants: VariantsShape | None = setting("list of variants merged into the product", None)
     merge: tuple[MergeShape, ...] = setting("side files joined by key, in this order", ())

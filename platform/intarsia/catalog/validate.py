@@ -5,8 +5,7 @@ What is checked where is told by `sources` (can the row be read) and `clean` (do
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -102,8 +101,3 @@ def check_share(num_rows: int, lost: Mapping[str, int], max_share: float, *, tab
         allowed=f"max_rejected_share {max_share:g}",
         fix=f"look at reason {worst} in {rejected_at}, correct the file or its mapping, or raise max_rejected_share",
     )
-
-
-def count_lost(rejects: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Lost rows by reason code, from rows of the rejected table."""
-    return Counter(reject["reason"] for reject in rejects if reject["lost"])

@@ -43,7 +43,7 @@ _LITE0 = (
 
 
 class EfficientNetLite0(nn.Module):
-    """The whole network; `feature_maps` is what encoders use, `forward` gives ImageNet logits and shows that the weights fit."""
+    """The whole network; `stages` is what encoders run, `forward` gives ImageNet logits and shows that the weights fit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,17 +60,17 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(_HEAD_WIDTH)
         self._fc = nn.Linear(_HEAD_WIDTH, _NUM_CLASSES)
 
-    def feature_maps(self, pixels_NCHW: torch.Tensor) -> list[torch.Tensor]:
-        """The output of the stem, of each block, and of the head, in order."""
-        maps = [functional.relu6(self._bn0(self._conv_stem(pixels_NCHW)))]
-        for block in self._blocks:
-            maps.append(block(maps[-1]))
-        maps.append(functional.relu6(self._bn1(self._conv_head(maps[-1]))))
-        return maps
+    def stages(self) -> list[nn.Module]:
+        """The stem, then each block, to be run in order; the 1280-wide head and the classes are left out."""
+        return [nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6()), *self._blocks]
 
     def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
         """ImageNet logits, float32 [N, 1000], of pixels scaled to (x - 127) / 128."""
-        logits: torch.Tensor = self._fc(self.feature_maps(pixels_NCHW)[-1].mean(dim=(2, 3)))
+        map_NCHW = pixels_NCHW
+        for stage in self.stages():
+            map_NCHW = stage(map_NCHW)
+        head_NCHW = functional.relu6(self._bn1(self._conv_head(map_NCHW)))
+        logits: torch.Tensor = self._fc(head_NCHW.mean(dim=(2, 3)))
         return logits
 
 

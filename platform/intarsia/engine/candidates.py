@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.encode import Precision
+from intarsia.engine.encode import Precision, QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
-from intarsia.ids import ReleaseId, RequestId
+from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
@@ -65,15 +66,41 @@ def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery],
 def judged_candidates(
     lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report, *, precision: Precision = "int8"
 ) -> list[JudgedCandidates]:
-    """Encode and retrieve every judged query of some splits, against the lake's current indexes."""
+    """The judged queries of some splits against the lake's current indexes."""
     indexes = lake.current("indexes").path
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes, precision=precision)
     retrieve = open_retrieve(indexes, config=config, release_id=UNRELEASED)
-    queries, _ = read_judged(lake, splits)
+    return retrieve_judged(encoders, retrieve, *read_judged(lake, splits), report)
+
+
+def retrieve_judged(
+    encoders: QueryEncoders,
+    retrieve: RetrieveStage,
+    queries: Sequence[JudgedQuery],
+    judgments: Sequence[Judgment],
+    report: Report,
+) -> list[JudgedCandidates]:
+    """Encode and retrieve judged queries, each as it would be asked online."""
     asked_at = catalog_time(retrieve)
+    among = _judged_rows(retrieve, judgments) if retrieve.config.judged_only else {}
     found = []
     for number, judged in enumerate(queries, start=1):
         encoded = encoders.encode(as_query(judged, asked_at))
-        found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=retrieve.retrieve([encoded])[0]))
+        candidates = retrieve.retrieve([encoded], among=[among.get(judged.query_id)])[0]
+        found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=candidates))
         report("queries", number, len(queries))
     return found
+
+
+def row_numbers(retrieve: RetrieveStage) -> dict[ProductId, int]:
+    """Product id -> row number."""
+    return {product_id: row for row, product_id in enumerate(retrieve.columns.product_ids)}
+
+
+def _judged_rows(retrieve: RetrieveStage, judgments: Sequence[Judgment]) -> dict[QueryId, NDArray[np.int64]]:
+    numbers = row_numbers(retrieve)
+    rows: dict[QueryId, list[int]] = {}
+    for judgment in judgments:
+        if (row := numbers.get(judgment.product_id)) is not None:
+            rows.setdefault(judgment.query_id, []).append(row)
+    return {query_id: np.array(sorted(each), np.int64) for query_id, each in rows.items()}

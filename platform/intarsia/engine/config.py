@@ -24,6 +24,9 @@ class EngineConfig:
     image_floor: float = setting(
         "cosine from which a product matches by a picture alone; -1 lets every picture match", 0.3
     )
+    judged_only: bool = setting(
+        "re-ranking protocol: a judged query's candidates are its judged products alone; nothing changes online", False
+    )
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.rank_depth < 1:

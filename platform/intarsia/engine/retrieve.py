@@ -67,17 +67,20 @@ class RetrieveStage:
             vectors={name: open_vector_index(indexes / name) for name in ("text", "image")},
         )
 
-    def retrieve(self, queries: Sequence[EncodedQuery]) -> list[Candidates]:
-        """The candidates of each query, scored by every retriever.
+    def retrieve(
+        self, queries: Sequence[EncodedQuery], *, among: Sequence[NDArray[np.int64] | None] | None = None
+    ) -> list[Candidates]:
+        """The candidates of each query, scored by every retriever; `among` names the rows that may compete (None: all).
 
         Raises:
             ReleaseMismatch: a query vector is of another space than the stored vectors.
             DataError: a filter or facet names something the catalog does not have.
         """
-        return [self._retrieve_one(self._with_seed_vectors(query)) for query in queries]
+        rows = among if among is not None else [None] * len(queries)
+        return [self._retrieve_one(self._with_seed_vectors(q), only) for q, only in zip(queries, rows, strict=True)]
 
-    def _retrieve_one(self, encoded: EncodedQuery) -> Candidates:
-        allowed_N = self._allowed(encoded)
+    def _retrieve_one(self, encoded: EncodedQuery, among: NDArray[np.int64] | None) -> Candidates:
+        allowed_N = self._allowed(encoded, among)
         opinions, failed = self._opinions(encoded, allowed_N)
         shortlists = [opinion.shortlist_k for opinion in opinions.values()]
         rows_C = np.unique(np.concatenate([*shortlists, np.empty(0, np.int64)]))
@@ -154,10 +157,15 @@ class RetrieveStage:
             score=lambda rows_C: index.score_rows(vector.values_D, rows_C),
         )
 
-    def _allowed(self, encoded: EncodedQuery) -> NDArray[np.bool_] | None:
+    def _allowed(self, encoded: EncodedQuery, among: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
         query = encoded.query
         exclude = (*query.filters.exclude, *query.seed_product_ids)
-        return self.filters.allowed(dataclasses.replace(query.filters, exclude=exclude))
+        allowed_N = self.filters.allowed(dataclasses.replace(query.filters, exclude=exclude))
+        if among is None:
+            return allowed_N
+        among_N = np.zeros(self.columns.num_rows, np.bool_)
+        among_N[among] = True
+        return among_N if allowed_N is None else among_N & allowed_N
 
     def _with_seed_vectors(self, encoded: EncodedQuery) -> EncodedQuery:
         """Vectors of the seed products (unit mean over seeds and views) stand in for parts that were not given."""

@@ -15,8 +15,9 @@ from intarsia.engine.retrieve import RetrieveStage, spaces
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
+from intarsia.fusion.fuser import open_fuser
 from intarsia.fusion.protocol import Fuser
-from intarsia.fusion.spec import FusionSpec, open_fuser
+from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.records.page import Hit, Page

@@ -61,6 +61,7 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             runtime_env={"env_vars": _ONE_THREAD},
         )
     ray.data.DataContext.get_current().enable_progress_bars = False  # jobs report their own progress, in one line
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else four lines for every dataset
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ class Judgment:
     def __post_init__(self) -> None:
         if not 0 <= self.grade <= 3:
             raise ValueError(f"grade is {self.grade}; allowed: 0..3")
-        if self.weight <= 0:
+        if not self.weight > 0:  # nan too
             raise ValueError(f"weight is {self.weight}; allowed: above 0")
 
 

@@ -12,8 +12,8 @@ from intarsia.ids import ReleaseId, RequestId
 class Hit:
     """One product on the page.
 
-    `position` counts from 1 over all pages; `retrievers` maps each retriever that returned it to its rank; `image_number` is the picture that
-    matched best; `contributions` (only when asked for) maps feature -> share of `score`, and with `""` as the bias they sum to it.
+    `position` counts from 1 over all pages; `retrievers` maps each retriever that returned it to its rank; `image_number` is the picture
+    that matched best; `contributions` (only when asked for) maps feature -> share of `score`, and with `""` as the bias they sum to it.
     """
 
     row: int

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from intarsia.ids import ProductId
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 Attributes = Mapping[str, tuple[str, ...]]
 """Attribute name -> its values, both in normal form; a product may have several colours."""
@@ -22,7 +25,7 @@ class Money:
     def __post_init__(self) -> None:
         if self.minor_units < 0:
             raise ValueError(f"minor_units is {self.minor_units}; allowed: 0 or more")
-        if len(self.currency) != 3 or not self.currency.isupper():
+        if not _CURRENCY.fullmatch(self.currency):
             raise ValueError(f"currency is {self.currency!r}; allowed: three capitals of ISO 4217")
 
 

@@ -31,8 +31,8 @@ class ProductColumns:
         brand: int32 [N] code in `vocabularies["brand"]`; -1: none.
         categories: per row the codes (`vocabularies["category"]`, keys joined by " > ") of every prefix of its path, shortest first.
         attributes: per row the sorted codes (`vocabularies["attribute"]`, keys "name=value").
-        words: field -> per row the codes (`vocabularies["word"]`) of `text.words`, in order, repeats kept; fields: title, description, brand,
-            category, attributes.
+        words: field -> per row the codes (`vocabularies["word"]`) of `text.words`, in order, repeats kept; fields: title, description,
+            brand, category, attributes.
         vocabularies: each maps a string to its code 0..; codes follow the sorted strings.
     """
 

@@ -41,7 +41,8 @@ class Filters:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """One request; at least one of text, image, seeds and user must be given. `image` holds the picture file's bytes;
-    `facets` names what to count over the match set."""
+    `facets` names what to count over the match set.
+    """
 
     request_id: RequestId
     text: str | None = None

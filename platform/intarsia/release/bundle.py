@@ -13,9 +13,9 @@ from pathlib import Path
 from intarsia import __version__
 from intarsia.engine.search import PARTS, SearchEngine
 from intarsia.errors import ArtifactError
-from intarsia.ids import ReleaseId, sha256_file, sha256_json, short
+from intarsia.ids import ReleaseId, sha256_file, sha256_json, sha256_tree, short
 from intarsia.lake import Entry
-from intarsia.release.manifest import FILE, SCHEMA_VERSION, FileDigest, Manifest
+from intarsia.release.manifest import FILE, SCHEMA_VERSION, SEAL, FileDigest, Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,9 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
 
     Returns:
         The manifest; an existing release of the same id is checked and kept, or written again when it is torn.
+
+    Raises:
+        ArtifactError: the files of a part are not those its entry was published with.
     """
     assert set(entries) == set(PARTS), "a bundle has all parts and no others"
     parts = {name: entry.digest for name, entry in entries.items()}
@@ -56,6 +59,10 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
     try:
         for name, entry in entries.items():
             shutil.copytree(entry.path, staging / name, copy_function=_link_or_copy)
+            if sha256_tree(staging / name) != entry.digest:
+                raise ArtifactError(
+                    f"{name} in the lake ({entry.path}) has changed since it was published; run its job with --again"
+                )
         manifest = Manifest(
             release_id=release_id,
             schema_version=SCHEMA_VERSION,
@@ -107,7 +114,8 @@ def open_bundle(folder: Path) -> SearchEngine:
 
 
 def _digests(folder: Path) -> dict[str, FileDigest]:
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / FILE)
+    own = (folder / FILE, folder / SEAL)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p not in own)
     return {p.relative_to(folder).as_posix(): FileDigest(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in paths}
 
 

@@ -16,7 +16,8 @@ class ReleaseRefused(IntarsiaError):
 class Evidence:
     """The evaluation of a staged release, as the gate reads it.
 
-    `against_live` is (mean difference, lower, upper) of the primary metric, staged minus live, over the same queries; None when nothing is live.
+    `against_live` is (mean difference, lower, upper) of the primary metric, staged minus live, over the same queries; None when
+    nothing is live.
     """
 
     release_id: str
@@ -50,7 +51,7 @@ def check(
         return held | {"against live": "nothing is live"}
     mean, lower, upper = evidence.against_live
     text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
-    if upper < 0:
+    if not upper >= 0:  # nan too: an interval that could not be computed proves nothing
         raise ReleaseRefused(
             f"release {release_id} is worse than the live one beyond the interval: {text}; the live release stays"
         )

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.config import build, plain
-from intarsia.errors import ArtifactError, ConfigError
-from intarsia.ids import ReleaseId
+from intarsia.errors import ArtifactError
+from intarsia.ids import ReleaseId, sha256_bytes
 from intarsia.lake import write_json
 
 SCHEMA_VERSION = 1
 FILE = "manifest.json"
+SEAL = "manifest.sha256"
+"""The manifest's own digest, beside it, as `sha256sum -c` reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,33 +48,41 @@ class Manifest:
     files: Mapping[str, FileDigest]
 
     def save(self, folder: Path) -> None:
-        """Write `manifest.json`."""
+        """Write `manifest.json` and its seal."""
         write_json(folder / FILE, plain(self))
+        (folder / SEAL).write_bytes(_seal((folder / FILE).read_bytes()))
 
     @classmethod
     def open(cls, folder: Path) -> Manifest:
         """Read `manifest.json`.
 
         Raises:
-            ArtifactError: it is missing, torn, or of a schema this code does not read.
+            ArtifactError: it is missing, changed, or of a schema this code does not read.
         """
-        path = folder / FILE
+        path, seal = folder / FILE, folder / SEAL
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            manifest = build(cls, values, where=str(path))
+            content = path.read_bytes()
         except FileNotFoundError:
             raise ArtifactError(
                 f"{folder} is not a release: it has no {FILE}; stage one with pipelines.stage_release"
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}; stage the release again") from None
-        if manifest.schema_version != SCHEMA_VERSION:
+        if not seal.is_file() or seal.read_bytes() != _seal(content):
             raise ArtifactError(
-                f"{path} has schema {manifest.schema_version}; this code reads {SCHEMA_VERSION}: stage the release again"
+                f"{path} and {SEAL} beside it do not belong together: one is missing or has changed; "
+                "stage the release again or roll back"
             )
-        return manifest
+        values = json.loads(content)
+        if values["schema_version"] != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} has schema {values['schema_version']}; this code reads {SCHEMA_VERSION}: stage the release again"
+            )
+        return build(cls, values, where=str(path))
 
     @property
     def id(self) -> ReleaseId:
         """The release id."""
         return ReleaseId(self.release_id)
+
+
+def _seal(content: bytes) -> bytes:
+    return f"{sha256_bytes(content)}  {FILE}\n".encode()

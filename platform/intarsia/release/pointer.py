@@ -41,27 +41,38 @@ class Pointer:
         return self.releases / live
 
     def previous(self) -> ReleaseId:
-        """The release that was live before this one.
+        """The release to go back to: the one this one followed, never one that was itself rolled back.
 
         Raises:
             ArtifactError: there was none, or it is no longer there.
         """
-        live = self.live()
-        for step in reversed(self._history()):
-            if step["release_id"] != live and (self.releases / step["release_id"]).is_dir():
-                return ReleaseId(step["release_id"])
+        for release_id in reversed(self._line()[:-1]):
+            if (self.releases / release_id).is_dir():
+                return ReleaseId(release_id)
         raise ArtifactError(f"no earlier release to go back to in {self.releases}; promote another one first")
 
-    def left_for_an_earlier_one(self) -> ReleaseId | None:
-        """The release the last roll-back left, when the last move was one."""
+    def was_rolled_back(self, release_id: ReleaseId) -> bool:
+        """Whether the last moves were roll-backs and left this release behind."""
         history = self._history()
-        rolled_back = len(history) > 1 and history[-1]["why"] == ROLL_BACK
-        return ReleaseId(history[-2]["release_id"]) if rolled_back else None
+        while len(history) > 1 and history.pop()["why"] == ROLL_BACK:
+            if history[-1]["release_id"] == release_id:
+                return True
+        return False
 
     def move(self, release_id: ReleaseId, *, at: datetime, why: str) -> None:
         """Make a release live; readers see the old pointer or the new one."""
         step = {"release_id": release_id, "at": at.isoformat(), "why": why}
         write_json(self.releases / FILE, {"history": [*self._history(), step][-_KEPT_HISTORY:]})
+
+    def _line(self) -> list[str]:
+        """The releases that led to the live one, each once, oldest first; a roll-back cuts off what it left."""
+        line: list[str] = []
+        for step in self._history():
+            release_id = step["release_id"]
+            if step["why"] == ROLL_BACK and release_id in line:
+                line = line[: line.index(release_id)]
+            line = [*(known for known in line if known != release_id), release_id]
+        return line
 
     def _history(self) -> list[dict[str, str]]:
         try:

@@ -32,9 +32,9 @@ JUDGMENTS = TableSpec(
         [
             ("query_id", pa.string()),
             ("product_id", pa.string()),
-            ("grade", pa.float32()),
+            ("grade", pa.float64()),
             ("source", pa.string()),
-            ("weight", pa.float32()),
+            ("weight", pa.float64()),
         ]
     ),
 )

@@ -1,0 +1,64 @@
+"""products, text_embeddings, image_embeddings -> `indexes`: columns, documents, BM25, and one vector index per modality."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.catalog.columns import build_columns, save_columns
+from intarsia.catalog.documents import write_documents
+from intarsia.config import setting
+from intarsia.index.bm25 import Bm25Index
+from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
+from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.from_tables import Tokeniser, pieces_of, read_embedded
+from intarsia.lake import Entry, Lake, write_json
+from intarsia.onray.tables import RayWorkers
+from intarsia.records.product_columns import ProductColumns
+from intarsia.tables.embeddings import embeddings_spec
+from pipelines.job import Counts, Job, Progress, main
+
+MODALITIES = ("text", "image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildIndexesConfig:
+    """How products are found."""
+
+    bm25: Bm25Config = setting("lexical search", factory=Bm25Config)
+    vectors: VectorIndexConfig = setting("vector search, text and image alike", factory=VectorIndexConfig)
+    num_workers: int = setting("worker processes that split texts into tokens; 0: one per CPU", 0)
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers is {self.num_workers}; allowed: 0 or more")
+
+
+def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
+    """Everything retrieval, features and pages read, by row number, in one artefact."""
+    products = lake.current("products")
+    notes: dict[str, object] = {}
+    with lake.publish("indexes", notes) as folder:
+        columns = build_columns(products)
+        save_columns(columns, folder / "columns")
+        write_documents(products, folder)
+        bm25 = build_bm25(config, products, columns, progress)
+        bm25.save(folder / "bm25")
+        space_ids, num_vectors = {}, {}
+        for modality in MODALITIES:
+            entry = lake.current(f"{modality}_embeddings")
+            embedded = read_embedded(embeddings_spec(modality), entry, columns.product_ids)
+            build_vector_index(config.vectors, *embedded, columns.num_rows, folder / modality)
+            space_ids[modality], num_vectors[modality] = embedded.space_id, len(embedded.rows_V)
+            progress(f"{modality} vectors", len(embedded.rows_V), len(embedded.rows_V))
+        manifest = {"num_rows": columns.num_rows, "products_digest": products.digest, "space_ids": space_ids}
+        write_json(folder / "manifest.json", manifest)
+        notes["num_products"] = columns.num_rows
+    return {"products": columns.num_rows, "tokens": len(bm25.vocabulary), "postings": len(bm25.rows)} | {
+        f"{modality} vectors": count for modality, count in num_vectors.items()
+    }

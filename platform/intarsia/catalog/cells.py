@@ -1,0 +1,204 @@
+"""Single cells of a raw row: looking them up by column name, and reading them as text, lists, truth values and times.
+
+Which cell means what is `clean`'s matter.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from selectolax.lexbor import LexborHTMLParser
+
+from intarsia.catalog.validate import Reason, RowFault
+from intarsia.text import clean, fold
+
+_MARKUP = re.compile(r"<(?:[a-zA-Z][a-zA-Z0-9]*[\s/>]|/[a-zA-Z]|!--)")
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z][a-zA-Z0-9]*);")
+_BLOCK_TAG = re.compile(
+    r"<(?=/?(?:p|div|br|li|ul|ol|dl|dt|dd|tr|td|th|table|h[1-6]|section|article|blockquote|hr|pre)\b)", re.IGNORECASE
+)
+_YES = frozenset({"1", "true", "yes", "y", "in stock", "instock", "in_stock", "available", "有货", "现货", "有", "是"})
+_NO = frozenset(
+    {
+        "0",
+        "false",
+        "no",
+        "n",
+        "out of stock",
+        "outofstock",
+        "out_of_stock",
+        "sold out",
+        "unavailable",
+        "无货",
+        "缺货",
+        "售罄",
+        "无",
+        "否",
+    }
+)
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_MS_ABOVE = 1e11  # as seconds this is the year 5138; as milliseconds 1973
+_YEAR_MIN, _YEAR_MAX = 1970, 2200
+_SLASHED_DATE = re.compile(r"^(\d{4})/(\d{1,2})/(\d{1,2})(?=\D|$)")
+
+
+def pick(raw: Mapping[str, Any], column: str) -> Any:
+    """The cell of a column; `a.b` also looks for key b in object a; nothing when it is not there.
+
+    A column whose own name holds the dot wins.
+    """
+    if column in raw:
+        return raw[column]
+    value: Any = raw
+    for name in column.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def is_blank(value: object) -> bool:
+    """Whether a cell says nothing: null, NaN, blank text, or an empty list or object."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, list | tuple | dict) and not value
+
+
+def plain_text(text: str, html_: Literal["auto", "yes", "no"] = "auto") -> str:
+    """A text as people read it: tags and entities resolved where it is HTML, then `text.clean`.
+
+    Scripts, styles and comments go; block tags part words, inline tags do not. `auto` takes a text for HTML when it holds a tag, and
+    resolves entities in any text.
+    """
+    if html_ == "yes" or (html_ == "auto" and _MARKUP.search(text)):
+        tree = LexborHTMLParser(_BLOCK_TAG.sub(" <", text))
+        tree.strip_tags(["script", "style", "noscript", "template"], recursive=True)
+        text = tree.text(separator="")
+    elif html_ == "auto" and _ENTITY.search(text):
+        text = html.unescape(text)
+    return clean(text)
+
+
+def text_of(value: object, field: str) -> str:
+    """A cell that must be text; blank gives "".
+
+    Raises:
+        RowFault: WRONG_TYPE for anything but text.
+    """
+    if is_blank(value):
+        return ""
+    if not isinstance(value, str):
+        raise RowFault(Reason.WRONG_TYPE, field, value, "give text")
+    return value
+
+
+def id_of(value: object, field: str) -> str:
+    """A cell that must be an id, text or whole number; blank gives "".
+
+    Raises:
+        RowFault: WRONG_TYPE for anything else.
+    """
+    if is_blank(value):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowFault(Reason.WRONG_TYPE, field, value, "give text or a whole number")
+    return clean(str(value))
+
+
+def values_of(value: object, separators: Iterable[str], field: str) -> list[str]:
+    """The values of an attribute's cell as clean texts, in order, blank ones left out.
+
+    Lists give each of their entries; texts are parted at every separator; truth values become yes and no, whole floats lose their `.0`.
+
+    Raises:
+        RowFault: WRONG_TYPE for an object.
+    """
+    if is_blank(value):
+        return []
+    if isinstance(value, list | tuple):
+        return [text for entry in value for text in values_of(entry, separators, field)]
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int | float | Decimal | date):
+        return [str(value)]
+    if not isinstance(value, str):
+        raise RowFault(Reason.WRONG_TYPE, field, value, "give text, a number, a truth value or a list of them")
+    parts = [value]
+    for separator in separators:
+        parts = [piece for part in parts for piece in part.split(separator)]
+    return [text for part in parts if (text := plain_text(part))]
+
+
+def truth_of(value: object, field: str) -> bool | None:
+    """Whether a cell says yes (true, a count above 0, `in stock`, 有货) or no; None when blank.
+
+    Raises:
+        RowFault: STOCK_UNPARSABLE when it says neither.
+    """
+    if is_blank(value):
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float | Decimal):
+        return value > 0
+    if isinstance(value, str):
+        text = fold(value)
+        if _NUMBER.fullmatch(text):
+            return float(text) > 0
+        if text in _YES or text in _NO:
+            return text in _YES
+    raise RowFault(
+        Reason.STOCK_UNPARSABLE, field, value, "give a count, true or false, or `in stock` or `out of stock`"
+    )
+
+
+def time_of(value: object, unit: Literal["auto", "s", "ms"], field: str) -> datetime | None:
+    """A time in UTC from ISO 8601 text (without a zone: UTC), a date, or a number since 1970; None when blank.
+
+    Raises:
+        RowFault: DATE_UNPARSABLE when it is no time, or one outside the years 1970..2200.
+    """
+    if is_blank(value):
+        return None
+    try:
+        found = _time(value, unit)
+    except (ValueError, OverflowError, OSError):
+        found = None
+    if found is None or not _YEAR_MIN <= found.year <= _YEAR_MAX:
+        raise RowFault(
+            Reason.DATE_UNPARSABLE, field, value, "write it as 2024-05-31T12:00:00Z, or seconds or ms since 1970"
+        )
+    return found
+
+
+def _time(value: object, unit: str) -> datetime | None:
+    if isinstance(value, datetime):
+        found = value
+    elif isinstance(value, date):
+        found = datetime(value.year, value.month, value.day)
+    elif isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        found = datetime.fromisoformat(_SLASHED_DATE.sub(_with_dashes, value.strip()))
+    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    else:
+        number = float(value)
+        is_ms = unit == "ms" or (unit == "auto" and abs(number) > _MS_ABOVE)
+        return datetime.fromtimestamp(number / 1000 if is_ms else number, UTC)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _with_dashes(match: re.Match[str]) -> str:
+    year, month, day = match.groups()
+    return f"{year}-{int(month):02d}-{int(day):02d}"

@@ -1,0 +1,26 @@
+"""From a network's outputs to one unit vector per item, in torch, so that it is exported with the network.
+
+Letters: N items, T tokens, C channels, H height, W width, D width of the vector.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def mean_of_tokens(states_NTD: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+    """The mean over tokens where the mask is 1; [N, D]. Padding weighs nothing."""
+    weights_NT1 = mask_NT.unsqueeze(-1).to(states_NTD.dtype)
+    return (states_NTD * weights_NT1).sum(dim=1) / weights_NT1.sum(dim=1).clamp(min=1.0)
+
+
+def mean_of_positions(map_NCHW: torch.Tensor) -> torch.Tensor:
+    """The mean over a feature map's positions; [N, C]."""
+    return map_NCHW.mean(dim=(2, 3))
+
+
+def unit(rows_ND: torch.Tensor) -> torch.Tensor:
+    """Rows with norm 1; a row of zeros, which has no direction, becomes the row whose values are all equal."""
+    norms_N1 = rows_ND.square().sum(dim=1, keepdim=True).sqrt()
+    flat = torch.full_like(rows_ND, rows_ND.shape[1] ** -0.5)
+    return torch.where(norms_N1 > 0, rows_ND / norms_N1.clamp(min=torch.finfo(torch.float32).tiny), flat)

@@ -1,0 +1,201 @@
+"""What shoppers did with each product, as known at a moment: one reducer folds events, one method reads them as of a time.
+
+Letters: E events, P products with events, K counted kinds, N products of a catalog.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.errors import ArtifactError
+from intarsia.ids import ProductId
+from intarsia.lake import write_json
+from intarsia.records.event import Event
+
+KINDS = ("impression", "view", "click", "add_to_cart", "purchase")
+"""The kinds that are counted, in the order of a counts column; others change nothing."""
+_KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
+_HEADER, _COUNTS, _LEDGER = "stats.json", "counts.npz", "ledger.npz"
+_FORMAT = 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductStats:
+    """Counts per product over the events known at `as_of`; a product that is not in it had none.
+
+    `counts_PK` follows `KINDS`; `dwell_ms_P` sums the time spent, `dwells_P` counts the events that told one. `as_of` None: no event was
+    ever read.
+    """
+
+    product_ids: tuple[ProductId, ...]
+    counts_PK: NDArray[np.int64]
+    dwell_ms_P: NDArray[np.int64]
+    dwells_P: NDArray[np.int64]
+    as_of: datetime | None
+
+    @classmethod
+    def empty(cls) -> ProductStats:
+        """Of a shop that has not been watched: every count is unknown, not zero."""
+        return StatsLedger.empty().as_of(None)
+
+    def columns(self, product_ids: Sequence[ProductId]) -> dict[str, NDArray[np.float64]]:
+        """Float64 [N] per kind, with `dwell_ms` (mean per told visit, NaN without one); all NaN when no event was ever read."""
+        if self.as_of is None:
+            return {name: np.full(len(product_ids), np.nan) for name in (*KINDS, "dwell_ms")}
+        place_of = {product_id: place for place, product_id in enumerate(self.product_ids)}
+        place_N = np.array([place_of.get(product_id, -1) for product_id in product_ids], np.int64)
+        known_N = place_N >= 0
+        found = {name: np.zeros(len(product_ids)) for name in KINDS}
+        for k, name in enumerate(KINDS):
+            found[name][known_N] = self.counts_PK[place_N[known_N], k]
+        dwell_N = np.full(len(product_ids), np.nan)
+        dwells = self.dwells_P[place_N[known_N]]
+        sums = self.dwell_ms_P[place_N[known_N]].astype(np.float64)
+        dwell_N[known_N] = np.divide(sums, dwells, out=np.full(len(sums), np.nan), where=dwells > 0)
+        return {**found, "dwell_ms": dwell_N}
+
+    def save(self, folder: Path) -> None:
+        """Write the counts and their moment."""
+        np.savez(
+            folder / _COUNTS,
+            product_ids=np.array(self.product_ids, dtype=np.str_),
+            counts_PK=self.counts_PK,
+            dwell_ms_P=self.dwell_ms_P,
+            dwells_P=self.dwells_P,
+        )
+        as_of = None if self.as_of is None else self.as_of.isoformat()
+        write_json(folder / _HEADER, {"format": _FORMAT, "kinds": list(KINDS), "as_of": as_of})
+
+    @classmethod
+    def open(cls, folder: Path) -> ProductStats:
+        """The counts of a `product_stats` artefact.
+
+        Raises:
+            ArtifactError: nothing is there, or it was written by another version.
+        """
+        try:
+            header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtifactError(f"{folder} holds no product stats; run build_product_stats") from None
+        if header["format"] != _FORMAT or header["kinds"] != list(KINDS):
+            raise ArtifactError(
+                f"{folder} holds product stats of format {header['format']} with kinds {', '.join(header['kinds'])}; "
+                f"this code reads format {_FORMAT} with {', '.join(KINDS)}: run build_product_stats again"
+            )
+        with np.load(folder / _COUNTS) as arrays:
+            return cls(
+                product_ids=tuple(ProductId(p) for p in arrays["product_ids"].tolist()),
+                counts_PK=arrays["counts_PK"],
+                dwell_ms_P=arrays["dwell_ms_P"],
+                dwells_P=arrays["dwells_P"],
+                as_of=None if header["as_of"] is None else datetime.fromisoformat(header["as_of"]),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsLedger:
+    """Every event that was folded in, once each, in a compact form: the state from which stats as of any time are read.
+
+    Arrays are ordered by event digest, so equal sets of events make equal ledgers, in whatever order they came.
+    """
+
+    digests_E: NDArray[np.uint64]
+    received_us_E: NDArray[np.int64]
+    products_E: NDArray[np.str_]
+    kinds_E: NDArray[np.int8]
+    dwell_ms_E: NDArray[np.int64]  # -1: the event told none
+
+    @classmethod
+    def empty(cls) -> StatsLedger:
+        """Nothing was folded in yet."""
+        return cls(
+            digests_E=np.empty(0, np.uint64),
+            received_us_E=np.empty(0, np.int64),
+            products_E=np.empty(0, np.str_),
+            kinds_E=np.empty(0, np.int8),
+            dwell_ms_E=np.empty(0, np.int64),
+        )
+
+    def fold(self, *events: Event) -> StatsLedger:
+        """The ledger with some more events; an event id that is known already changes nothing. Folding many at once is cheaper."""
+        return self.fold_all(events)
+
+    def fold_all(self, events: Iterable[Event]) -> StatsLedger:
+        """The same for a batch. Of two events that share an id but differ, the one received first counts."""
+        counted = [event for event in events if event.kind in _KIND_CODE]
+        if not counted:
+            return self
+        more = StatsLedger(
+            digests_E=np.array([_digest(event.event_id) for event in counted], np.uint64),
+            received_us_E=np.array([_microseconds(event.received_at) for event in counted], np.int64),
+            products_E=np.array([str(event.product_id) for event in counted], dtype=np.str_),
+            kinds_E=np.array([_KIND_CODE[event.kind] for event in counted], np.int8),
+            dwell_ms_E=np.array([-1 if e.dwell_ms is None else e.dwell_ms for e in counted], np.int64),
+        )
+        return self._joined(more)
+
+    def as_of(self, moment: datetime | None) -> ProductStats:
+        """Counts over the events received at `moment` or before; None means all of them. Later events change nothing."""
+        known_E = np.ones(len(self.digests_E), np.bool_)
+        if moment is not None:
+            known_E = self.received_us_E <= _microseconds(moment)
+        elif len(known_E):
+            moment = _EPOCH + int(self.received_us_E.max()) * _MICROSECOND
+        products, place_E = np.unique(self.products_E[known_E], return_inverse=True)
+        num_products, num_kinds = len(products), len(KINDS)
+        cell_E = place_E * num_kinds + self.kinds_E[known_E]
+        told_E = self.dwell_ms_E[known_E] >= 0
+        dwell_P = np.zeros(num_products, np.int64)
+        np.add.at(dwell_P, place_E[told_E], self.dwell_ms_E[known_E][told_E])
+        return ProductStats(
+            product_ids=tuple(ProductId(p) for p in products.tolist()),
+            counts_PK=np.bincount(cell_E, minlength=num_products * num_kinds).reshape(num_products, num_kinds),
+            dwell_ms_P=dwell_P,
+            dwells_P=np.bincount(place_E[told_E], minlength=num_products),
+            as_of=moment,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the ledger beside the stats, for the next fold."""
+        np.savez_compressed(folder / _LEDGER, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    @classmethod
+    def open(cls, folder: Path) -> StatsLedger:
+        """The ledger of a `product_stats` artefact.
+
+        Raises:
+            ArtifactError: nothing is there.
+        """
+        try:
+            with np.load(folder / _LEDGER) as arrays:
+                return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+        except FileNotFoundError:
+            raise ArtifactError(f"{folder} holds no event ledger; run build_product_stats") from None
+
+    def _joined(self, more: StatsLedger) -> StatsLedger:
+        both = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in self.__dataclass_fields__}
+        # all fields decide, so that of two differing events with one id the same one wins in any order of arrival
+        order = np.lexsort(
+            (both["dwell_ms_E"], both["products_E"], both["kinds_E"], both["received_us_E"], both["digests_E"])
+        )
+        digests = both["digests_E"][order]
+        first = order[np.concatenate([[True], digests[1:] != digests[:-1]])]
+        return StatsLedger(**{name: values[first] for name, values in both.items()})
+
+
+def _digest(event_id: str) -> int:
+    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "big")
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

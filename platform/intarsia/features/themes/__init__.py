@@ -1,0 +1,1 @@
+"""The features, one file per theme; only `features/default_set.py` imports them."""

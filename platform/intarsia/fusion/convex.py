@@ -1,0 +1,42 @@
+"""Fusion by scores: a weighted mean of what each retriever thinks, after normalisation.
+
+Letters: n candidates of all queries, G queries, R retrievers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from intarsia.fusion.batch import CandidateBatch
+from intarsia.fusion.groups import Floats
+from intarsia.fusion.normalise import NORMALISERS
+from intarsia.fusion.spec import FusionSpec
+
+
+def fuse_convex(spec: FusionSpec, batch: CandidateBatch, weights_RG: Floats) -> Floats:
+    """Sum of weight x normalised score; a query's weights, over the retrievers that can score some candidate of it, sum to 1.
+
+    Args:
+        spec: gives the normaliser and what a missing score means.
+        batch: scores, NaN where a retriever cannot score a candidate.
+        weights_RG: float64 [R, G], 0 or more.
+
+    Returns:
+        float64 [n], higher is better.
+    """
+    groups, finite_Rn = batch.groups, np.isfinite(batch.scores_Rn)
+    lowest_R = np.array([spec.lowest_score(name) for name in batch.retrievers])
+    normal_Rn = NORMALISERS[spec.normaliser](batch.scores_Rn, groups, lowest_R)
+    if spec.missing == "lowest":
+        low_RG = np.nan_to_num(
+            groups.smallest(normal_Rn)
+        )  # NaN: a retriever that scores nothing here, and weighs nothing
+        normal_Rn = np.where(finite_Rn, normal_Rn, groups.spread(low_RG))
+        finite_Rn = groups.spread(groups.any(finite_Rn))
+    fused_n, weight_n = np.zeros(len(batch.rows_n)), np.zeros(len(batch.rows_n))
+    # one retriever after the other, not .sum(axis=0): the order of additions, so every bit, is the same for any batch
+    for normal_n, finite_n, weights_G in zip(normal_Rn, finite_Rn, weights_RG, strict=True):
+        used_n = np.where(finite_n, np.repeat(weights_G, groups.lengths_G), 0.0)
+        fused_n += used_n * np.where(finite_n, normal_n, 0.0)
+        weight_n += used_n
+    return np.divide(fused_n, weight_n, out=fused_n, where=weight_n > 0)

@@ -1,0 +1,152 @@
+"""Vector indexes at rest: one folder each, exact below a configured size and a graph above it.
+
+Letters: N products, V views, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.config import plain, setting
+from intarsia.errors import ArtifactError, DataError
+from intarsia.ids import SpaceId
+from intarsia.index.flat import FlatIndex
+from intarsia.index.header import open_array, read_header, write_header
+from intarsia.index.hnsw import HnswIndex, build_graph
+from intarsia.index.protocol import VectorIndex
+from intarsia.index.vectors import StoredVectors
+
+_FORMAT = "vector_index/1"
+_VECTORS, _ROWS = "vectors.npy", "rows.npy"
+_NORM_TOLERANCE = 1e-3
+_CHECK_ROWS = 65_536  # vectors looked at together when norms are checked: bounds the memory of the check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorIndexConfig:
+    """How vectors are searched."""
+
+    exact_up_to: int = setting(
+        "number of vectors up to which search is exact; above it a graph (HNSW) is built", 100_000
+    )
+    hnsw_links: int = setting("links per vector of the graph (M); does nothing for an exact index", 32)
+    hnsw_ef_construction: int = setting(
+        "candidates looked at when a vector is linked in; more is slower and truer", 100
+    )
+    hnsw_ef_search: int = setting("least number of candidates looked at per query; more is slower and truer", 200)
+    build_threads: int = setting("threads that build the graph; only 1 gives the same graph every time", 1)
+
+    def __post_init__(self) -> None:
+        if self.exact_up_to < 0:
+            raise ValueError(f"exact_up_to is {self.exact_up_to}; allowed: 0 or more")
+        for name in ("hnsw_links", "hnsw_ef_construction", "hnsw_ef_search", "build_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.hnsw_links < 2:
+            raise ValueError(f"hnsw_links is {self.hnsw_links}; allowed: 2 or more")
+
+
+def build_vector_index(
+    config: VectorIndexConfig,
+    space_id: SpaceId,
+    vectors_VD: NDArray[np.float32],
+    rows_V: NDArray[np.int64],
+    num_rows: int,
+    folder: Path,
+) -> None:
+    """Fill a folder with an index of some vectors.
+
+    Args:
+        config: says which kind it becomes.
+        space_id: the space of the vectors.
+        vectors_VD: unit vectors; V = 0 is legal (a catalog without pictures), D must then still be the space's width.
+        rows_V: the product of each vector, ascending; views of one product in view order.
+        num_rows: N, all products, also those without vectors.
+        folder: made if absent.
+
+    Raises:
+        DataError: a vector is not of unit length, or a row number is out of order or range.
+    """
+    _check(vectors_VD, rows_V, num_rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / _VECTORS, vectors_VD)
+    np.save(folder / _ROWS, rows_V)
+    kind = "flat" if len(vectors_VD) <= config.exact_up_to else "hnsw"
+    if kind == "hnsw":
+        build_graph(
+            vectors_VD,
+            folder,
+            links=config.hnsw_links,
+            ef_construction=config.hnsw_ef_construction,
+            threads=config.build_threads,
+        )
+    facts = {
+        "kind": kind,
+        "space_id": space_id,
+        "dim": int(vectors_VD.shape[1]),
+        "num_rows": num_rows,
+        "num_views": len(rows_V),
+        "params": plain(config),
+    }
+    write_header(folder, _FORMAT, facts)
+
+
+def open_vector_index(folder: Path) -> VectorIndex:
+    """The index of a folder, memory-mapped.
+
+    Raises:
+        ArtifactError: the folder is torn, of another format version, or of a kind this code does not know.
+    """
+    facts = read_header(folder, _FORMAT)
+    stored = StoredVectors(
+        space_id=SpaceId(facts["space_id"]),
+        vectors_VD=open_array(folder / _VECTORS),
+        rows_V=open_array(folder / _ROWS),
+        num_rows=facts["num_rows"],
+    )
+    if stored.vectors_VD.shape != (facts["num_views"], facts["dim"]):
+        raise ArtifactError(
+            f"{folder / _VECTORS} holds {stored.vectors_VD.shape} values; index.json says "
+            f"{(facts['num_views'], facts['dim'])}: files of two builds, run build_indexes again"
+        )
+    if facts["kind"] not in KINDS:
+        raise ArtifactError(f"{folder} is an index of kind {facts['kind']!r}; this code knows {', '.join(KINDS)}")
+    return KINDS[facts["kind"]](folder, stored, facts["params"])
+
+
+KINDS: Mapping[str, Callable[[Path, StoredVectors, Mapping[str, Any]], VectorIndex]] = {
+    "flat": lambda folder, stored, params: FlatIndex(stored),
+    "hnsw": lambda folder, stored, params: HnswIndex.open(folder, stored, ef_search=params["hnsw_ef_search"]),
+}
+
+
+def _check(vectors_VD: NDArray[np.float32], rows_V: NDArray[np.int64], num_rows: int) -> None:
+    assert vectors_VD.ndim == 2 and vectors_VD.dtype == np.float32 and vectors_VD.shape[1] >= 1
+    assert rows_V.shape == (len(vectors_VD),) and rows_V.dtype == np.int64
+    if len(rows_V) and (np.any(np.diff(rows_V) < 0) or rows_V[0] < 0 or rows_V[-1] >= num_rows):
+        raise DataError(
+            table="vectors",
+            field="rows",
+            found=f"{int(rows_V.min())}..{int(rows_V.max())}",
+            allowed=f"ascending row numbers 0..{num_rows - 1}",
+            fix="sort the vectors by the row of their product, and leave out products that are not in the catalog",
+        )
+    for start in range(0, len(vectors_VD), _CHECK_ROWS):
+        block = vectors_VD[start : start + _CHECK_ROWS]
+        norms = np.sqrt(np.vecdot(block, block))
+        wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= _NORM_TOLERANCE))  # NaN is wrong too
+        if len(wrong):
+            raise DataError(
+                table="vectors",
+                row=start + int(wrong[0]),
+                field="length",
+                found=float(norms[wrong[0]]),
+                allowed="1 (unit vectors)",
+                fix="encoders give unit vectors; run embed_products again",
+            )

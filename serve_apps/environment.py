@@ -1,0 +1,64 @@
+"""The environment that Ray Serve reads while it is imported: nothing here may import ray, and it comes before anything that does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
+"""Serve without its Python proxy: 1 ms a request instead of 5. `cluster.yaml` sets the same ones."""
+
+_ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_STOP_AT_ONCE = {
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30: for load balancers that a local server does not have
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
+}
+_SIDE_PORTS = {  # those of the proxy itself; two servers on one machine must not share them
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+}
+
+
+@contextmanager
+def local_serve_environment() -> Iterator[None]:
+    """The flags of a Serve that this process starts; what the caller has set already stays. Call it before ray is imported."""
+    assert "ray" not in sys.modules, "Serve's flags are read when ray is imported"
+    folder = tempfile.mkdtemp(prefix="intarsia-serve-")
+    proxy_files = {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+    }
+    side_ports = {name: str(_free_port_from(port)) for name, port in _SIDE_PORTS.items()}
+    for name, value in (THROUGHPUT_FLAGS | _ONE_THREAD | _STOP_AT_ONCE | proxy_files | side_ports).items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port_from(first: int) -> int:
+    return next((port for port in range(first, first + 200) if is_free("", port)), first)

@@ -1,0 +1,95 @@
+"""What the ingress itself reads of a release: the query encoders, and how products look. In the fused topology also the three stages."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from intarsia.catalog.columns import open_columns
+from intarsia.catalog.documents import Documents
+
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.encode import QueryEncoders
+from intarsia.engine.search import SearchEngine, open_query_encoders
+from intarsia.ids import ReleaseId, RequestId
+from intarsia.index.filters import ATTRIBUTE_PREFIX
+from intarsia.records.product_columns import ProductColumns
+from intarsia.records.query import Query
+from intarsia.release.manifest import Manifest
+from serve_apps.settings import Topology
+
+_WARM_QUERIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The ingress's part of one release; `engine` is there in the fused topology only."""
+
+    manifest: Manifest
+    encoders: QueryEncoders
+    documents: Documents
+    columns: ProductColumns
+    rank_depth: int
+    engine: SearchEngine | None
+
+    @property
+    def release_id(self) -> ReleaseId:
+        """The release."""
+        return self.manifest.id
+
+    @property
+    def facet_names(self) -> tuple[str, ...]:
+        """Every facet this catalog has, those of attributes by name."""
+        names = sorted({entry.partition("=")[0] for entry in self.columns.vocabularies["attribute"]})
+        return ("category", "brand", "price", "in_stock", *(ATTRIBUTE_PREFIX + name for name in names))
+
+    def row_of(self, product_id: str) -> int | None:
+        """A product's row in this release."""
+        ids = self.columns.product_ids
+        row = bisect.bisect_left(ids, product_id)
+        return row if row < len(ids) and ids[row] == product_id else None
+
+
+def front_opener(topology: Topology) -> Callable[[Path, Manifest], Front]:
+    """How the ingress of a topology opens a release."""
+    return _open_with_stages if topology == "fused" else _open_alone
+
+
+def real_queries(documents: Documents, columns: ProductColumns) -> list[Query]:
+    """A few titles of the catalog as queries, to warm what is opened: first calls load dictionaries and touch files."""
+    rows = range(0, columns.num_rows, max(columns.num_rows // _WARM_QUERIES, 1))
+    return [
+        Query(request_id=RequestId(f"warm-{row}"), text=documents.get([row])[0].title, asked_at=datetime.now(UTC))
+        for row in rows[:_WARM_QUERIES]
+    ]
+
+
+def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
+    engine = SearchEngine.open(folder, release_id=manifest.id)
+    engine.search(real_queries(engine.documents, engine.columns))
+    return Front(
+        manifest=manifest,
+        encoders=engine.encoders,
+        documents=engine.documents,
+        columns=engine.columns,
+        rank_depth=engine.rank.rank_depth,
+        engine=engine,
+    )
+
+
+def _open_alone(folder: Path, manifest: Manifest) -> Front:
+    indexes = folder / "indexes"
+    front = Front(
+        manifest=manifest,
+        encoders=open_query_encoders(folder / "query_encoders", indexes=indexes),
+        documents=Documents.open(indexes),
+        columns=open_columns(indexes / "columns"),
+        rank_depth=EngineConfig.open(folder / "fusion_spec").rank_depth,
+        engine=None,
+    )
+    for query in real_queries(front.documents, front.columns):
+        front.encoders.encode(query)
+    return front

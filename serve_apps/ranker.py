@@ -1,0 +1,44 @@
+"""The ranker as a deployment: fused candidates in, their final order out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray import serve
+
+from intarsia.engine.rank import Ranked, RankStage
+from intarsia.engine.search import open_rank
+from intarsia.errors import ReleaseMismatch
+from intarsia.ids import ReleaseId
+from intarsia.records.candidates import Candidates
+from intarsia.records.query import EncodedQuery
+from intarsia.release.manifest import Manifest
+from serve_apps.held import Held
+from serve_apps.retriever import open_retriever
+from serve_apps.settings import ServingConfig
+from serve_apps.stages import Declined, Threads
+
+
+def open_ranker(folder: Path, manifest: Manifest) -> RankStage:
+    """The third stage of a release; features read the columns and vectors that retrieval reads."""
+    return open_rank(folder, open_retriever(folder, manifest))
+
+
+@serve.deployment
+class RankerDeployment:
+    """Holds features and ranker of the live release."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        self._held = Held(config, open_ranker)
+        self._threads = Threads(config.replicas.stage_threads)
+
+    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked | Declined:
+        """The final order of one query's candidates."""
+        try:
+            return (await self._threads.run(self._held.of(release_id).rank, [query], [candidates]))[0]
+        except ReleaseMismatch as error:
+            return Declined.of(error)
+
+    async def release(self) -> ReleaseId:
+        """The current release."""
+        return self._held.current

@@ -1,0 +1,126 @@
+"""`make serve`: the live release of a lake on this machine, over HTTP, until Ctrl-C.
+
+On a cluster, `serve deploy serve_apps/search.yaml` does the same; flags are then set where Ray is started (`cluster.yaml`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from intarsia.config import describe
+from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.release.bundle import verify
+from intarsia.release.pointer import Pointer
+from serve_apps.environment import is_free, local_serve_environment
+from serve_apps.settings import ServingConfig, serving_config
+
+_READY_WITHIN_S = 120.0
+_LOOK_EVERY_S = 0.2
+
+
+@contextmanager
+def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000) -> Iterator[str]:
+    """A Ray of its own that serves a release for the length of the block; gives the base URL once `/readyz` says yes.
+
+    Raises:
+        ConfigError: the port is taken.
+        ArtifactError: no release is live, or its files are not what its manifest says.
+    """
+    if not is_free(host, port):
+        raise ConfigError(f"port {port} of {host} is taken; give a free one with --port")
+    pinned = config.release if config.release != "live" else None
+    verify(config.releases / pinned if pinned else Pointer(config.releases).live_folder())
+    with local_serve_environment():
+        from ray import serve  # only now: Serve reads its flags while it is imported
+
+        from intarsia.onray.session import SessionConfig, ray_session
+        from serve_apps.search import APP_NAME, bind
+
+        with ray_session(SessionConfig()):
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
+            try:
+                serve.start(http_options={"host": host, "port": port})
+                serve.run(bind(config), name=APP_NAME, route_prefix="/")
+                url = f"http://{host}:{port}"
+                _wait_until_ready(url)
+                yield url
+            finally:
+                serve.shutdown()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serve_apps.run",
+        description=__doc__,
+        epilog=f"Settings (as key=value, e.g. budgets.ranker_ms=40):\n{describe(ServingConfig)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--lake", required=True, help="folder with the releases")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves other machines too (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--topology", choices=("fused", "composed"), default="fused", help="default: %(default)s")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that win over the above")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _stop)
+    try:
+        config = serving_config({"lake": options.lake, "topology": options.topology, **_settings(options.settings)})
+        with serving(config, host=options.host, port=options.port) as url:
+            _say(f"serving {config.topology} at {url}  (page: {url}/, API: {url}/openapi.json; Ctrl-C stops)")
+            threading.Event().wait()
+    except IntarsiaError as error:
+        _say(f"{type(error).__name__}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("stopped")
+    return 0
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not key=value; write for example budgets.ranker_ms=40")
+        settings[key] = value
+    return settings
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline_s = time.monotonic() + _READY_WITHIN_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline_s:
+                raise ConfigError(f"{url}/readyz does not say yes after {_READY_WITHIN_S:.0f} s: {error}") from None
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The three stages as the ingress awaits them, in its own process or in deployments of their own: the same code on the same release.
+
+Between processes travel ids, scores and query vectors; the query's picture stays where it arrived, and documents never leave the ingress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+from intarsia.engine.rank import Ranked
+from intarsia.engine.search import SearchEngine
+from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.ids import ReleaseId
+from intarsia.records.candidates import Candidates
+from intarsia.records.query import EncodedQuery
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PICTURE_LEFT_BEHIND = b"\0"
+"""Stands for the picture of a query once its vector is known: the query still says that there was one."""
+
+
+class Stages(Protocol):
+    """What answers a query of one release.
+
+    Each may raise ReleaseMismatch (the stage holds another release), DataError (the query asks for what the catalog does not have), or
+    anything else, which means that the stage is down.
+    """
+
+    async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
+        """The candidates, and the query vectors that found them."""
+        ...
+
+    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+        """The candidates with a fused score."""
+        ...
+
+    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
+        """The final order."""
+        ...
+
+    async def releases(self) -> dict[str, ReleaseId]:
+        """The current release of each stage that is a process of its own."""
+        ...
+
+
+class Threads:
+    """A few threads for NumPy, so that the event loop can keep deadlines while a stage computes."""
+
+    def __init__(self, num_threads: int) -> None:
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="stage")
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await a blocking call."""
+        assert not kwargs, "positional arguments only"
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+
+class FusedStages:
+    """All stages in this process."""
+
+    def __init__(self, engine_of: Callable[[ReleaseId], SearchEngine], threads: Threads) -> None:
+        self._engine_of, self._threads = engine_of, threads
+
+    async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
+        """See `Stages`."""
+        return (await self._threads.run(self._engine_of(release_id).retrieve.retrieve, [query]))[0]
+
+    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+        """See `Stages`."""
+        return await self._threads.run(self._engine_of(release_id).fuser.fuse, candidates)
+
+    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
+        """See `Stages`."""
+        return (await self._threads.run(self._engine_of(release_id).rank.rank, [query], [candidates]))[0]
+
+    async def releases(self) -> dict[str, ReleaseId]:
+        """See `Stages`: there is no stage apart from the ingress."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """A stage's answer when it cannot work on what it was sent; a value, so that nothing depends on how exceptions travel."""
+
+    why: Literal["release", "query"]
+    message: str
+    field: str = ""
+    found: str = ""
+    allowed: str = ""
+
+    @classmethod
+    def of(cls, error: ReleaseMismatch | DataError) -> Declined:
+        """What to send instead of raising."""
+        if isinstance(error, DataError):
+            return cls(
+                why="query", message=str(error), field=error.field, found=str(error.found), allowed=error.allowed
+            )
+        return cls(why="release", message=str(error))
+
+    def error(self) -> ReleaseMismatch | DataError:
+        """What to raise where the answer arrives."""
+        if self.why == "release":
+            return ReleaseMismatch(self.message)
+        return DataError(
+            table="query", field=self.field, found=self.found, allowed=self.allowed, fix="correct the request"
+        )
+
+
+class ComposedStages:
+    """Each stage in a deployment of its own; `retriever`, `fuser` and `ranker` are Serve deployment handles."""
+
+    def __init__(self, *, retriever: Any, fuser: Any, ranker: Any) -> None:
+        self._retriever, self._fuser, self._ranker = retriever, fuser, ranker
+
+    async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
+        """See `Stages`."""
+        found: Candidates = _accepted(await self._retriever.retrieve.remote(release_id, query))
+        return found
+
+    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+        """See `Stages`."""
+        fused: Candidates = _accepted(await self._fuser.fuse.remote(release_id, candidates))
+        return fused
+
+    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
+        """See `Stages`."""
+        ranked: Ranked = _accepted(await self._ranker.rank.remote(release_id, query, candidates))
+        return ranked
+
+    async def releases(self) -> dict[str, ReleaseId]:
+        """See `Stages`."""
+        handles = {"retriever": self._retriever, "fuser": self._fuser, "ranker": self._ranker}
+        asked = await asyncio.gather(*(handle.release.remote() for handle in handles.values()))
+        return dict(zip(handles, asked, strict=True))
+
+
+def without_picture(encoded: EncodedQuery) -> EncodedQuery:
+    """The query once its vectors are known; in both topologies, so that both say the same."""
+    if encoded.query.image is None:
+        return encoded
+    return dataclasses.replace(encoded, query=dataclasses.replace(encoded.query, image=PICTURE_LEFT_BEHIND))
+
+
+def _accepted(answer: Any) -> Any:
+    if isinstance(answer, Declined):
+        raise answer.error()
+    return answer

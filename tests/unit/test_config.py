@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
+from intarsia.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """A part."""
+
+    dim: int = setting("width of a vector", 8)
+    pooling: Literal["mean", "cls"] = setting("how tokens become one vector", "mean")
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ValueError(f"dim is {self.dim}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A whole."""
+
+    source: Path = setting("the file of products")
+    share: float = setting("part of the rows, 0..1", 0.05)
+    limit: int | None = setting("rows to read; nothing means all", None)
+    keep: bool = setting("whether to keep the rest", False)
+    names: tuple[str, ...] = setting("columns", ())
+    size: tuple[int, int] = setting("width and height, pixels", (2, 3))
+    weights: Mapping[str, float] = setting("weight of each field", factory=dict)
+    encoder: Encoder = setting("the encoder", factory=Encoder)
+    spare: Encoder | None = setting("another one", None)
+    either: int | str = setting("a count or a name", 0)
+
+
+def test_values_come_in_as_the_types_that_the_fields_say() -> None:
+    shop = build(
+        Shop,
+        {
+            "source": "~/a.csv",
+            "share": 1,
+            "limit": 7,
+            "keep": True,
+            "names": ["a", "b"],
+            "size": [4, 5],
+            "weights": {"title": 2},
+            "encoder": {"dim": 3},
+            "spare": {"pooling": "cls"},
+            "either": "all",
+        },
+    )
+    assert shop == Shop(
+        source=Path("~/a.csv").expanduser(),
+        share=1.0,
+        limit=7,
+        keep=True,
+        names=("a", "b"),
+        size=(4, 5),
+        weights={"title": 2.0},
+        encoder=Encoder(dim=3),
+        spare=Encoder(pooling="cls"),
+        either="all",
+    )
+    assert type(shop.share) is float
+    assert type(shop.weights["title"]) is float
+
+
+def test_what_the_file_does_not_say_has_its_default() -> None:
+    assert build(Shop, {"source": "a"}) == Shop(source=Path("a"))
+
+
+def test_a_group_that_is_built_already_is_taken_as_it_is() -> None:
+    part = Encoder(dim=5)
+    assert build(Shop, {"source": "a", "encoder": part}).encoder is part
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sorce": "a"}, r"unknown setting sorce; did you mean source\?"),
+        ({"source": "a", "encoder": {"dims": 3}}, r"unknown setting encoder\.dims; did you mean dim\?"),
+        ({"source": "a", "encoder": {"zzzzzz": 3}}, r"unknown setting encoder\.zzzzzz; known: dim, pooling"),
+        ({"source": "a", 7: 1}, r"unknown setting 7; known: source, share"),
+        ({}, r"setting source is required: the file of products"),
+        ({"source": 3}, r"source is 3; allowed: a path"),
+        ({"source": "a", "share": "much"}, r"share is 'much'; allowed: float"),
+        ({"source": "a", "share": True}, r"share is True; allowed: float"),
+        ({"source": "a", "limit": 1.5}, r"limit is 1\.5; allowed: int"),
+        ({"source": "a", "limit": True}, r"limit is True; allowed: int"),
+        ({"source": "a", "keep": 1}, r"keep is 1; allowed: bool"),
+        ({"source": "a", "keep": None}, r"keep is None; allowed: bool"),
+        ({"source": "a", "names": "ab"}, r"names is 'ab'; allowed: a list"),
+        ({"source": "a", "names": ["a", 3]}, r"names\[1\] is 3; allowed: str"),
+        ({"source": "a", "size": [1]}, r"size has 1 values; allowed: 2"),
+        ({"source": "a", "size": [1, "x"]}, r"size\[1\] is 'x'; allowed: int"),
+        ({"source": "a", "weights": [1]}, r"weights is \[1\]; allowed: a mapping"),
+        ({"source": "a", "weights": {"title": "x"}}, r"weights\.title is 'x'; allowed: float"),
+        ({"source": "a", "encoder": 3}, r"encoder is 3; allowed: a group of settings"),
+        ({"source": "a", "encoder": {"pooling": "max"}}, r"encoder\.pooling is 'max'; allowed: 'mean', 'cls'"),
+        ({"source": "a", "encoder": {"dim": 0}}, r"encoder: dim is 0; allowed: 1 or more"),
+        ({"source": "a", "spare": {"dim": -1}}, r"spare: dim is -1; allowed: 1 or more"),
+        ({"source": "a", "either": 1.5}, r"either is 1\.5; allowed: str"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place_and_what_is_allowed(values: dict[Any, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        build(Shop, values)
+
+
+def test_messages_name_the_group_they_were_built_in() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown setting ingest\.encoder\.dims; did you mean dim\?"):
+        build(Shop, {"source": "a", "encoder": {"dims": 1}}, where="ingest")
+    with pytest.raises(ConfigError, match=r"^Encoder: dim is 0"):
+        build(Encoder, {"dim": 0})
+    with pytest.raises(ConfigError, match=r"^ingest is 3; allowed: a group of settings"):
+        build(Shop, 3, where="ingest")  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_a_mapping_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("ingest:\n  rate: 1e-3\n  name: 红\n  empty:\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "a.yaml") == {"ingest": {"rate": 0.001, "name": "红", "empty": None}}
+
+
+def test_merged_groups_may_say_a_setting_again(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")
+    assert read_yaml(tmp_path / "a.yaml")["mine"] == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [1", r"is not YAML"),
+        (b"a: \xff", r"is not YAML"),
+        (b"", r"holds NoneType; allowed: a mapping of settings"),
+        (b"- a", r"holds list; allowed: a mapping of settings"),
+        (b"a: {dim: 1, size: 2, dim: 3}", r"is not YAML: dim stands twice\n.*line 1, column 4"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_by_its_name(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"config file .*a\.yaml {words}"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"b\.yaml does not exist; give an existing file with --config"):
+        read_yaml(tmp_path / "b.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("a.b=3", 3),
+        ("a.b=3.0", 3.0),
+        ("a.b=1e-3", 0.001),
+        ("a.b=-2E6", -2e6),
+        ("a.b=true", True),
+        ("a.b=[1, x]", [1, "x"]),
+        ("a.b={c: 1}", {"c": 1}),
+        ("a.b=x=y", "x=y"),
+        ("a.b=", None),
+        ("a.b=红", "红"),
+        ("a.b='3'", "3"),
+    ],
+)
+def test_an_override_is_read_as_what_it_looks_like(override: str, value: object) -> None:
+    assert with_overrides({"a": {"b": 0, "c": 1}}, [override]) == {"a": {"b": value, "c": 1}}
+
+
+def test_overrides_make_the_groups_they_need_and_the_last_one_wins() -> None:
+    assert with_overrides({}, ["a.b.c=1", "a.b.c=2", "d=3"]) == {"a": {"b": {"c": 2}}, "d": 3}
+
+
+def test_a_group_that_stands_empty_in_the_file_can_be_overridden() -> None:
+    assert with_overrides({"a": None}, ["a.b=1"]) == {"a": {"b": 1}}
+
+
+def test_overrides_leave_the_given_values_as_they_were() -> None:
+    values = {"a": {"b": {"c": 1}}}
+    with_overrides(values, ["a.b.c=2", "a.d=3"])
+    assert values == {"a": {"b": {"c": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("a", r"override 'a' is not key=value; write for example batch_size=64"),
+        ("=3", r"override '=3' is not key=value"),
+        ("a.b=3", r"override 'a\.b=3': a is not a group of settings"),
+        ("b=[1", r"override 'b=\[1': '\[1' is not YAML; quote it"),
+    ],
+)
+def test_an_override_that_cannot_be_placed_is_refused(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        with_overrides({"a": 1}, [override])
+
+
+def test_plain_values_build_the_same_config_again() -> None:
+    shop = Shop(source=Path("a"), names=("x",), weights={"t": 0.5}, spare=Encoder(dim=2))
+    assert build(Shop, plain(shop)) == shop
+    assert plain(shop)["spare"] == {"dim": 2, "pooling": "mean"}
+
+
+def test_equal_settings_have_equal_fingerprints_and_others_have_not() -> None:
+    first = Shop(source=Path("a"), weights={"x": 1.0, "y": 2.0})
+    assert fingerprint(first) == fingerprint(Shop(source=Path("a"), weights={"y": 2.0, "x": 1.0}))
+    assert fingerprint(first) != fingerprint(Shop(source=Path("a"), weights={"x": 1.0, "y": 2.5}))
+
+
+def test_the_description_says_every_setting_its_default_and_its_meaning() -> None:
+    text = describe(Shop)
+    for cls in (Shop, Encoder):
+        for field in fields(cls):
+            assert f"{field.name}: " in text
+            assert field.metadata["help"] in text
+    assert "source: Path  (required)" in text
+    assert "limit: int | None = None" in text
+    assert "names: tuple[str, ...] = []" in text
+    assert text.count("dim: int = 8") == 2  # of `encoder` and of `spare`

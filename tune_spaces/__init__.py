@@ -1,0 +1,1 @@
+"""Ray Tune search spaces over the library's own configs, one file per config."""
