@@ -2,7 +2,7 @@
 
     python -m benchmarks.vector_search [--num-vectors 200000] [--dim 384] [--num-queries 200]
 
-The vectors are drawn, not encoded: clusters in a latent space of 48 dimensions, laid into the full width with a little noise, as
+The vectors are drawn, not encoded: overlapping clusters in a latent space of 48 dimensions, laid into the full width with noise, much as
 embeddings of products lie. Real recall depends on the real vectors: `VectorIndexConfig.hnsw_ef_search` buys more of it.
 """
 
@@ -22,11 +22,11 @@ from intarsia.index.protocol import Found, VectorIndex
 
 K = 100
 _LATENT_DIM = 48
-_WITHIN_CLUSTER, _NOISE = 0.6, 0.3  # spreads, as shares of the spread between clusters
+_WITHIN_CLUSTER, _NOISE = 1.0, 0.5  # spreads, as shares of the spread between clusters: they overlap
 
 
 def clustered_vectors(num_vectors: int, *, dim: int, num_clusters: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors in clusters, float32 [num_vectors, dim]; equal `dim` and `num_clusters` mean the same clusters, `seed` draws the members."""
+    """Unit vectors in clusters, float32 [num_vectors, dim]; equal `dim` and `num_clusters` mean the same clusters, `seed` the members."""
     space = np.random.default_rng(dim * 1_000_003 + num_clusters)
     centres = space.standard_normal((num_clusters, _LATENT_DIM), dtype=np.float32)
     into_full = space.standard_normal((_LATENT_DIM, dim), dtype=np.float32) / np.float32(np.sqrt(_LATENT_DIM))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from intarsia.catalog.columns import build_columns, save_columns
+from intarsia.catalog.columns import COLUMNS_READ, build_columns, save_columns
 from intarsia.catalog.documents import write_documents
 from intarsia.config import setting
 from intarsia.index.bm25 import Bm25Index
@@ -21,6 +19,7 @@ from intarsia.lake import Entry, Lake, write_json
 from intarsia.onray.tables import RayWorkers
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.embeddings import embeddings_spec
+from intarsia.tables.products import PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
 MODALITIES = ("text", "image")
@@ -44,9 +43,9 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
     products = lake.current("products")
     notes: dict[str, object] = {}
     with lake.publish("indexes", notes) as folder:
-        columns = build_columns(products)
+        columns = build_columns(PRODUCTS.batches(products, COLUMNS_READ))
         save_columns(columns, folder / "columns")
-        write_documents(products, folder)
+        write_documents(PRODUCTS.batches(products), folder)
         bm25 = build_bm25(config, products, columns, progress)
         bm25.save(folder / "bm25")
         space_ids, num_vectors = {}, {}
@@ -62,3 +61,29 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
     return {"products": columns.num_rows, "tokens": len(bm25.vocabulary), "postings": len(bm25.rows)} | {
         f"{modality} vectors": count for modality, count in num_vectors.items()
     }
+
+
+def build_bm25(config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: Progress) -> Bm25Index:
+    """Tokens from the workers, in the order in which they are ready, to postings."""
+    ids = np.array(columns.product_ids, dtype=np.str_)
+    builder = PostingsBuilder(config.bm25, columns.num_rows)
+    workers = RayWorkers(num_workers=config.num_workers)
+    num_done = 0
+    for tokens in workers(partial(Tokeniser, tuple(config.bm25.weights)), list(pieces_of(products))):
+        builder.add(np.searchsorted(ids, tokens.product_ids), tokens.by_field)
+        num_done += len(tokens.product_ids)
+        progress("tokens", num_done, columns.num_rows)
+    return Bm25Index.of(config.bm25, columns.num_rows, builder.finish())
+
+
+JOB = Job(
+    name="build_indexes",
+    about="clean products and their embeddings -> everything that retrieval, features and pages read, by row number",
+    config=BuildIndexesConfig,
+    reads=("products", "text_embeddings", "image_embeddings"),
+    writes=("indexes",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -15,7 +15,6 @@ from intarsia.catalog.validate import check_share
 from intarsia.config import setting
 from intarsia.lake import Lake
 from intarsia.onray.tables import RayWorkers
-
 from pipelines.job import Counts, Job, Progress, main
 
 _MIN_PARTS = 64  # a part of 1,024 products is written in 0.1 s: below 65,000 products other processes do not pay

@@ -39,7 +39,9 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
         manifest = verify(releases / release_id)
         evidence = build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text()))
         if pointer.was_rolled_back(release_id):
-            raise ReleaseRefused(f"release {release_id} was rolled back; change something, or insist with to={release_id}")
+            raise ReleaseRefused(
+                f"release {release_id} was rolled back; change something, or insist with to={release_id}"
+            )
         held = check(
             evidence,
             release_id=release_id,

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.catalog.columns import open_columns
-
 from intarsia.config import plain, setting
 from intarsia.engine.candidates import judged_candidates, read_judged
 from intarsia.engine.config import EngineConfig
@@ -222,7 +221,7 @@ def _alone(train: FusionTask, validation: FusionTask) -> Iterator[tuple[Tried, F
 def _judged(one: Tried, values_Q: Floats, chosen_Q: Floats, seed: int) -> Tried:
     return replace(
         one,
-        validation=bootstrapmean_known(values_Q, seed=seed),
+        validation=bootstrap_mean(values_Q, seed=seed),
         chosen_minus_it=paired_bootstrap(chosen_Q, values_Q, seed=seed),
     )
 

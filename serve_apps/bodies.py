@@ -24,6 +24,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _IMAGE_PART = "image"
 _JSON_PART = "request"
+_ATTRIBUTES = "attributes."
 _DATA_URL = "base64,"
 _LISTS = ("facets", "filters.brands", "filters.category", "filters.exclude")
 
@@ -79,13 +80,20 @@ def from_query(model: type[ModelT], parameters: QueryParams, names: Mapping[str,
     Args:
         model: what to make.
         parameters: of the URL; a list is given by repeating the name.
-        names: parameter -> dotted field; others are refused.
+        names: parameter -> dotted field; `attributes.<name>` is always understood, others are refused.
+
+    Raises:
+        Refusal: 422 naming the parameter.
     """
     values: dict[str, Any] = {}
     for name in parameters:
-        if (path := names.get(name)) is None:
-            raise Refusal(422, f"{name}: unknown parameter; known: {', '.join(names)}", field=name)
         given = parameters.getlist(name)
+        if name.startswith(_ATTRIBUTES):
+            values.setdefault("filters", {}).setdefault("attributes", {})[name.removeprefix(_ATTRIBUTES)] = given
+            continue
+        if (path := names.get(name)) is None:
+            known = ", ".join([*names, f"{_ATTRIBUTES}<name>"])
+            raise Refusal(422, f"{name}: unknown parameter; known: {known}", field=name)
         if path not in _LISTS and len(given) > 1:
             raise Refusal(422, f"{name}: given {len(given)} times; allowed: once", field=name)
         *groups, last = path.split(".")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
-
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.search import SearchEngine, open_query_encoders

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from intarsia.catalog.documents import Document
-
 from intarsia.records.page import Hit
 from serve_apps.answer import Answered
 from serve_apps.front import Front
@@ -56,7 +55,7 @@ def product_reply(front: Front, row: int) -> ProductReply:
         price=_price(document),
         in_stock=document.in_stock,
         attributes={name: list(values) for name, values in document.attributes.items()},
-        images=[picture_url(document.product_id, number) for number in range(document.num_pictures)],
+        images=[picture_url(document.product_id, number) for number in range(document.num_images)],
     )
 
 
@@ -101,7 +100,7 @@ def _hit(hit: Hit, document: Document) -> HitOut:
         category=list(document.category_path),
         price=_price(document),
         in_stock=document.in_stock,
-        image=picture_url(document.product_id, shown) if shown < document.num_pictures else None,
+        image=picture_url(document.product_id, shown) if shown < document.num_images else None,
         position=hit.position,
         score=hit.score,
         explanation=Explanation(

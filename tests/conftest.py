@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from intarsia.lake import Lake
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.fusion.spec import FusionSpec
+from intarsia.records.candidates import Candidates
 from intarsia.records.product import Product
 from intarsia.records.query import Filters
 from intarsia.text import fold
@@ -72,3 +75,85 @@ def passes(product: Product, filters: Filters) -> bool:
             for name, values in wanted
         )
     )
+
+
+def ndcg_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int) -> float:
+    """nDCG@k of one query, position by position, gains 2^grade - 1; NaN when nothing is relevant."""
+    gains = [2 ** grades.get(row, 0.0) - 1 for row in order]
+    ideal = sorted((2**grade - 1 for grade in grades.values()), reverse=True)
+
+    def dcg(values: Sequence[float]) -> float:
+        return sum(value / math.log2(position + 1) for position, value in enumerate(values[:k], start=1))
+
+    return dcg(gains) / dcg(ideal) if dcg(ideal) > 0 else float("nan")
+
+
+def found_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int) -> dict[str, float]:
+    """MRR, recall, precision and F1 at k of one query with a relevant product, by counting."""
+    relevant = {row for row, grade in grades.items() if grade > 0}
+    places = [position for position, row in enumerate(order[:k], start=1) if row in relevant]
+    precision, recall = len(places) / k, len(places) / len(relevant)
+    return {
+        "mrr": 1 / places[0] if places else 0.0,
+        "recall": recall,
+        "precision": precision,
+        "f1": 2 * precision * recall / (precision + recall) if places else 0.0,
+    }
+
+
+def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, float]:
+    """row -> fused score, candidate by candidate; for a spec whose weights are above 0, or empty."""
+    names = candidates.retrievers
+    weights = {name: spec.weights.get(name, 1.0) for name in names}
+    kept = [
+        at for at in range(len(candidates.rows_C)) if any(0 < rank <= spec.depth for rank in candidates.ranks_CR[at])
+    ]
+    if spec.kind == "rrf":
+        return {
+            int(candidates.rows_C[at]): sum(
+                weights[name] / (spec.rrf_k + rank)
+                for name, rank in zip(names, candidates.ranks_CR[at].tolist(), strict=True)
+                if 0 < rank <= spec.depth
+            )
+            for at in kept
+        }
+    scores = {name: [float(candidates.scores_CR[at, column]) for at in kept] for column, name in enumerate(names)}
+    scores = {name: values for name, values in scores.items() if not all(map(math.isnan, values))}
+    normal = {name: _normalised(values, spec, name) for name, values in scores.items()}
+    fused = {}
+    for place, at in enumerate(kept):
+        parts = [(weights[name], normal[name][place], min(_known(normal[name]))) for name in scores]
+        if spec.missing == "renormalise":
+            parts = [part for part in parts if not math.isnan(part[1])]
+        total = sum(weight for weight, _, _ in parts)
+        fused[int(candidates.rows_C[at])] = (
+            sum(weight * (lowest if math.isnan(value) else value) for weight, value, lowest in parts) / total
+        )
+    return fused
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _normalised(values: Sequence[float], spec: FusionSpec, name: str) -> list[float]:
+    known = _known(values)
+    low, high, mean = min(known), max(known), statistics.fmean(known)
+    floor = spec.lowest_scores.get(name, -1.0)
+
+    def one(value: float) -> float:
+        if math.isnan(value):
+            return value
+        match spec.normaliser:
+            case "min_max":
+                return (value - low) / (high - low) if high > low else 1.0
+            case "theoretical_min_max":
+                return max(value - floor, 0.0) / (high - floor) if high > floor else 0.0
+            case "z":
+                return 0.5 + (value - mean) / statistics.pstdev(known) / 6 if high > low else 0.5
+            case "atan":
+                return 0.5 + math.atan(value) / math.pi
+            case "quantile":
+                return sum(other <= value for other in known) / len(known)
+
+    return [one(value) for value in values]

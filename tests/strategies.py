@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 from hypothesis import strategies as st
+
 from intarsia.ids import EventId, ProductId, QueryId, ReleaseId, RequestId, SpaceId
 from intarsia.records.candidates import Candidates
 from intarsia.records.event import EVENT_KINDS, Event
@@ -20,7 +21,6 @@ from intarsia.records.product import Attributes, ImageRef, Money, Product
 from intarsia.records.product_columns import CATEGORY_SEPARATOR, WORD_FIELDS, ProductColumns
 from intarsia.records.query import Filters, Query, QueryVector
 from intarsia.text import words
-
 from tests.catalogs import columns_of, ragged
 
 RELEASE = ReleaseId("r-0123456789ab")

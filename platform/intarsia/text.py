@@ -46,9 +46,14 @@ def words(text: str) -> list[str]:
 
     What people would call the words: coverage features and word-level matching read these.
     """
+    return [word if _HAS_HAN.match(word) else _stem(word) for word in unstemmed_words(text)]
+
+
+def unstemmed_words(text: str) -> list[str]:
+    """The folded words of a text in order, as a person would type them."""
     found: list[str] = []
     for piece in _PIECE.findall(fold(text)):
-        found.extend(_han_words(piece) if _HAS_HAN.match(piece) else [_stem(piece)])
+        found.extend(_han_words(piece) if _HAS_HAN.match(piece) else [piece])
     return found
 
 

@@ -123,6 +123,7 @@ function parameters(asked) {
   for (const brand of filters.brands || []) found.append("brand", brand);
   for (const part of filters.category || []) found.append("category", part);
   for (const name of ["price_min", "price_max", "in_stock"]) if (filters[name] !== undefined) found.set(name, filters[name]);
+  for (const [name, values] of Object.entries(filters.attributes || {})) for (const value of values) found.append(`attributes.${name}`, value);
   return found;
 }
 
@@ -334,8 +335,8 @@ function drawWhy(hit, why) {
 function share(name, value, largest) {
   const bar = make("i", { className: value < 0 ? "down" : "up" });
   bar.style.width = `${(Math.abs(value) / largest) * 50}%`;
-  return make("div", { className: "share" }, make("span", { className: "name", textContent: name, title: name }),
-    make("span", { className: "bar" }, bar), make("span", { className: "value", textContent: decimal(value) }));
+  return make("div", { className: "share" }, make("span", { className: "name", textContent: name }),
+    make("span", { className: "value", textContent: decimal(value) }), make("span", { className: "bar" }, bar));
 }
 
 function drawPages() {

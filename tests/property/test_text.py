@@ -6,8 +6,8 @@ import unicodedata
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from intarsia.text import clean, fold, tokens, words
 
+from intarsia.text import clean, fold, tokens, words
 from tests.strategies import texts
 
 ANY = texts() | st.text()  # half surrogate pairs too: JSON can carry them

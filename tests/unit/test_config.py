@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+
 from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
 from intarsia.errors import ConfigError
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from intarsia.ids import sha256_bytes, sha256_file, sha256_json, sha256_tree, short
 
 # sha256 of no bytes at all, FIPS 180-4's own example

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from intarsia.image import ImageError, ImageFault, decode, size_of
 from PIL import Image
+
+from intarsia.image import ImageError, ImageFault, decode, size_of
 
 RED, GREEN, WHITE = [255, 0, 0], [0, 255, 0], [255, 255, 255]
 ORIENTATION = 0x0112  # EXIF: how the camera was held

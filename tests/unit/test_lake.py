@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree
 from intarsia.lake import Entry, Lake, write_json

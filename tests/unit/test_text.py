@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from intarsia.text import clean, detect_locale, fold, has_han, tokens, words
 
 

@@ -23,18 +23,18 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from intarsia.encoders.config import EFFICIENTNET_LITE0, RANDOM, TORCHVISION, ImageEncoderConfig
-from intarsia.encoders.efficientnet_lite import EfficientNetLite0
+from intarsia.encoders.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, load_in_order
 from intarsia.encoders.offline_weights import offline_files
 from intarsia.encoders.pixels import read_pixels
 from intarsia.encoders.pooling import mean_of_positions, unit
 from intarsia.encoders.space import digest_arrays, name_space
 from intarsia.errors import ArtifactError, ConfigError
-from intarsia.ids import SpaceId
 
 _EARLY_STRIDE = 4  # the early map has a quarter of the picture's side
-_LITE_MEAN, _LITE_SCALE = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+_LITE_MEAN, _LITE_SCALE = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
 _IMAGENET_MEAN, _IMAGENET_SCALE = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -53,10 +53,13 @@ class ImageTower(nn.Module):
         self.early = nn.Sequential(*stages[:num_early])
         self.late = nn.Sequential(*stages[num_early:])
         self._early_weight = early_weight
+        self._mean: torch.Tensor
+        self._scale: torch.Tensor
         self.register_buffer("_mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("_scale", torch.tensor(scale).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels_NSS3: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [N, D] of uint8 pixels."""
         scaled_NCHW = (pixels_NSS3.permute(0, 3, 1, 2).float() - self._mean) / self._scale
         early_NCHW = self.early(scaled_NCHW)
         last_NC = unit(mean_of_positions(self.late(early_NCHW)))
@@ -71,20 +74,14 @@ class CnnImageEncoder:
 
     def __init__(self, config: ImageEncoderConfig, tower: ImageTower) -> None:
         self.config = config
-        self.tower = tower.eval()
-        with torch.inference_mode():
-            self._dim = int(self.tower(torch.zeros((1, config.image_px, config.image_px, 3), dtype=torch.uint8)).shape[1])
         weights = digest_arrays((name, tensor.numpy()) for name, tensor in tower.state_dict().items())
         settings = {"model": config.model, "image_px": config.image_px, "early_weight": config.early_weight}
-        self._space_id = name_space("image", weights, settings)
-
-    @property
-    def space_id(self) -> SpaceId:
-        return self._space_id
-
-    @property
-    def dim(self) -> int:
-        return self._dim
+        self.space_id = name_space("image", weights, settings)
+        self.tower = tower.eval()
+        _fold_norms(self.tower)
+        with torch.inference_mode():
+            black_1SS3 = torch.zeros((1, config.image_px, config.image_px, 3), dtype=torch.uint8)
+            self.dim = int(self.tower(black_1SS3).shape[1])
 
     def encode(self, items: Sequence[bytes]) -> NDArray[np.float32]:
         """Raises ImageError when a picture cannot be decoded."""
@@ -115,8 +112,8 @@ def open_cnn(config: ImageEncoderConfig) -> CnnImageEncoder:
 
 def _lite0_stages(config: ImageEncoderConfig) -> list[nn.Module]:
     network = EfficientNetLite0()
-    network.load_state_dict(_state_dict(offline_files(config.model)[0]))
-    return network.stages()
+    load_in_order(network, _state_dict(offline_files(config.model)[0]))
+    return list(network.stages)
 
 
 def _torchvision_stages(config: ImageEncoderConfig) -> list[nn.Module]:
@@ -159,9 +156,23 @@ def _downloaded(name: str) -> nn.Module:
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise ArtifactError(f"weights {path} do not exist; set `weights` to a state dict, to DEFAULT, or to random:<seed>")
+        raise ArtifactError(
+            f"weights {path} do not exist; set `weights` to a state dict, to DEFAULT, or to random:<seed>"
+        )
     state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Put each batch norm that follows a convolution in a `Sequential` into that convolution: half the time, the same function."""
+    if isinstance(module, nn.Sequential):
+        for number in range(len(module) - 1):
+            convolution, norm = module[number], module[number + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module[number] = fuse_conv_bn_eval(convolution, norm)
+                module[number + 1] = nn.Identity()
+    for child in module.children():
+        _fold_norms(child)
 
 
 def _num_early(stages: Sequence[nn.Module], image_px: int) -> int:

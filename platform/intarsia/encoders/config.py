@@ -31,7 +31,8 @@ class TextEncoderConfig:
         "tokens of a text that are read, the model's own marks included; the rest is cut off", 128
     )
     reading: Literal["clean", "folded"] = setting(
-        "how a text is read before the model's tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified Chinese, no accents)",
+        "how a text is read before the model's tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified Chinese, "
+        "no accents)",
         "clean",
     )
     prefix: str = setting("words put before every text, for models trained with such", "")
@@ -55,7 +56,8 @@ class ImageEncoderConfig:
         EFFICIENTNET_LITE0,
     )
     weights: str = setting(
-        "of a torchvision model: DEFAULT (torchvision's own download), the path of a state dict, or random:<seed>; does nothing for offline:",
+        "of a torchvision model: DEFAULT (torchvision's own download), the path of a state dict, or random:<seed>; does nothing for "
+        "offline:",
         "DEFAULT",
     )
     image_px: int = setting("side of the square a picture is fitted into, pixels", 160)

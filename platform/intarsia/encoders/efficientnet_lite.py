@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 as a torch module whose parameters are named as in the published weight file. What is pooled from it is `cnn.py`'s matter.
+"""EfficientNet-Lite0 as a torch module that the published ImageNet weights fit, in order. What is pooled from it is `cnn.py`'s matter.
 
 The Lite family is EfficientNet without squeeze-and-excitation and with ReLU6 for swish, so that it quantises well; the weights were
-converted from TensorFlow, hence its padding and its epsilon.
+converted from TensorFlow, hence its padding, its epsilon, and pixels scaled to (x - 127) / 128.
 
 Letters: N pictures, C channels, H height, W width.
 Source: Tan and Le, ICML 2019, arXiv:1905.11946; the Lite variants: TensorFlow TPU models, efficientnet/lite.
@@ -9,19 +9,21 @@ Source: Tan and Le, ICML 2019, arXiv:1905.11946; the Lite variants: TensorFlow T
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from intarsia.errors import ArtifactError
+
+PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
 _BN_EPSILON = 1e-3  # TensorFlow's, not torch's 1e-5
-_STEM_WIDTH = 32
-_HEAD_WIDTH = 1280
-_NUM_CLASSES = 1000
+_STEM_WIDTH, _HEAD_WIDTH, _NUM_CLASSES = 32, 1280, 1000
 
 
-class _Stage(NamedTuple):
+class _Group(NamedTuple):
     """`repeats` inverted bottlenecks of one width; only the first of them has the stride."""
 
     repeats: int
@@ -32,46 +34,55 @@ class _Stage(NamedTuple):
 
 
 _LITE0 = (
-    _Stage(1, 3, 1, 1, 16),
-    _Stage(2, 3, 2, 6, 24),
-    _Stage(2, 5, 2, 6, 40),
-    _Stage(3, 3, 2, 6, 80),
-    _Stage(3, 5, 1, 6, 112),
-    _Stage(4, 5, 2, 6, 192),
-    _Stage(1, 3, 1, 6, 320),
+    _Group(1, 3, 1, 1, 16),
+    _Group(2, 3, 2, 6, 24),
+    _Group(2, 5, 2, 6, 40),
+    _Group(3, 3, 2, 6, 80),
+    _Group(3, 5, 1, 6, 112),
+    _Group(4, 5, 2, 6, 192),
+    _Group(1, 3, 1, 6, 320),
 )
 
 
 class EfficientNetLite0(nn.Module):
-    """The whole network; `stages` is what encoders run, `forward` gives ImageNet logits and shows that the weights fit."""
+    """The whole network; encoders run `stages`, `forward` gives ImageNet logits and shows that the weights fit."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _Convolution(3, _STEM_WIDTH, kernel=3, stride=2)
-        self._bn0 = _norm(_STEM_WIDTH)
-        self._blocks = nn.ModuleList()
+        self.stages = nn.ModuleList([_convolution(3, _STEM_WIDTH, kernel=3, stride=2)])
         width = _STEM_WIDTH
-        for stage in _LITE0:
-            for repeat in range(stage.repeats):
-                stride = stage.stride if repeat == 0 else 1
-                self._blocks.append(_InvertedBottleneck(width, stage.width, stage.kernel, stride, stage.expansion))
-                width = stage.width
-        self._conv_head = _Convolution(width, _HEAD_WIDTH, kernel=1, stride=1)
-        self._bn1 = _norm(_HEAD_WIDTH)
-        self._fc = nn.Linear(_HEAD_WIDTH, _NUM_CLASSES)
+        for group in _LITE0:
+            for repeat in range(group.repeats):
+                stride = group.stride if repeat == 0 else 1
+                self.stages.append(_InvertedBottleneck(width, group.width, group.kernel, stride, group.expansion))
+                width = group.width
+        self.head = _convolution(width, _HEAD_WIDTH, kernel=1, stride=1)
+        self.classes = nn.Linear(_HEAD_WIDTH, _NUM_CLASSES)
 
-    def stages(self) -> list[nn.Module]:
-        """The stem, then each block, to be run in order; the 1280-wide head and the classes are left out."""
-        return [nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6()), *self._blocks]
-
-    def forward(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
-        """ImageNet logits, float32 [N, 1000], of pixels scaled to (x - 127) / 128."""
-        map_NCHW = pixels_NCHW
-        for stage in self.stages():
+    def forward(self, scaled_NCHW: torch.Tensor) -> torch.Tensor:
+        """Logits of the 1,000 ImageNet classes, float32 [N, 1000]."""
+        map_NCHW = scaled_NCHW
+        for stage in self.stages:
             map_NCHW = stage(map_NCHW)
-        head_NCHW = functional.relu6(self._bn1(self._conv_head(map_NCHW)))
-        logits: torch.Tensor = self._fc(head_NCHW.mean(dim=(2, 3)))
+        logits: torch.Tensor = self.classes(self.head(map_NCHW).mean(dim=(2, 3)))
         return logits
+
+
+def load_in_order(network: EfficientNetLite0, weights: Mapping[str, torch.Tensor]) -> None:
+    """Fill the network with tensors whose names differ from its own but whose order and shapes do not.
+
+    Raises:
+        ArtifactError: another number of tensors, or a tensor of another shape.
+    """
+    own = network.state_dict()
+    if len(own) != len(weights):
+        raise ArtifactError(f"the weights hold {len(weights)} tensors; EfficientNet-Lite0 has {len(own)}")
+    for (name, slot), (given_name, given) in zip(own.items(), weights.items(), strict=True):
+        if slot.shape != given.shape:
+            raise ArtifactError(
+                f"tensor {given_name} of the weights is {tuple(given.shape)}; EfficientNet-Lite0's {name} is {tuple(slot.shape)}"
+            )
+    network.load_state_dict(dict(zip(own, weights.values(), strict=True)))
 
 
 class _InvertedBottleneck(nn.Module):
@@ -80,28 +91,19 @@ class _InvertedBottleneck(nn.Module):
     def __init__(self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = width_in * expansion
-        self._expands = expansion != 1
-        if self._expands:
-            self._expand_conv = _Convolution(width_in, inner, kernel=1, stride=1)
-            self._bn0 = _norm(inner)
-        self._depthwise_conv = _Convolution(inner, inner, kernel=kernel, stride=stride, groups=inner)
-        self._bn1 = _norm(inner)
-        self._project_conv = _Convolution(inner, width_out, kernel=1, stride=1)
-        self._bn2 = _norm(width_out)
+        steps = [] if expansion == 1 else [_convolution(width_in, inner, kernel=1, stride=1)]
+        steps.append(_convolution(inner, inner, kernel=kernel, stride=stride, groups=inner))
+        steps.append(_convolution(inner, width_out, kernel=1, stride=1, active=False))
+        self.steps = nn.Sequential(*steps)
         self._adds_input = stride == 1 and width_in == width_out
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = functional.relu6(self._bn0(self._expand_conv(x_NCHW))) if self._expands else x_NCHW
-        y_NCHW = functional.relu6(self._bn1(self._depthwise_conv(y_NCHW)))
-        y_NCHW = self._bn2(self._project_conv(y_NCHW))
+        y_NCHW: torch.Tensor = self.steps(x_NCHW)
         return y_NCHW + x_NCHW if self._adds_input else y_NCHW
 
 
-class _Convolution(nn.Conv2d):
+class _SamePadded(nn.Conv2d):
     """A convolution without bias that pads as TensorFlow's SAME does: an odd remainder goes to the bottom and right."""
-
-    def __init__(self, width_in: int, width_out: int, *, kernel: int, stride: int, groups: int = 1) -> None:
-        super().__init__(width_in, width_out, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         top, bottom = self._padding_of(int(input.shape[2]))
@@ -117,5 +119,11 @@ class _Convolution(nn.Conv2d):
         return total // 2, total - total // 2
 
 
-def _norm(width: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(width, eps=_BN_EPSILON)
+def _convolution(
+    width_in: int, width_out: int, *, kernel: int, stride: int, groups: int = 1, active: bool = True
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        _SamePadded(width_in, width_out, kernel, stride=stride, groups=groups, bias=False),
+        nn.BatchNorm2d(width_out, eps=_BN_EPSILON),
+    ]
+    return nn.Sequential(*layers, nn.ReLU6()) if active else nn.Sequential(*layers)

@@ -29,12 +29,14 @@ _READ_BY_ATTENTION = ("model_type", "num_attention_heads", "hidden_act", "layer_
 class TextTower(nn.Module):
     """Transformer, pooling and norm in one graph: token ids and mask in, unit vectors out."""
 
-    def __init__(self, transformer: nn.Module, pooling: str) -> None:
+    def __init__(self, transformer: transformers.PreTrainedModel, pooling: str) -> None:
         super().__init__()
         self.transformer = transformer
+        self.width = int(transformer.config.hidden_size)
         self._pooling = pooling
 
     def forward(self, ids_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [N, D] of int64 ids and mask."""
         states_NTD = self.transformer(input_ids=ids_NT, attention_mask=mask_NT).last_hidden_state
         pooled_ND = states_NTD[:, 0] if self._pooling == "cls" else mean_of_tokens(states_NTD, mask_NT)
         return unit(pooled_ND)
@@ -52,17 +54,11 @@ class TransformerTextEncoder:
         self.tower = tower.eval()
         self.tokenizer = tokenizer
         self._pad_id = pad_id
-        self._space_id = _space_of(config, tower, tokenizer)
-
-    @property
-    def space_id(self) -> SpaceId:
-        return self._space_id
-
-    @property
-    def dim(self) -> int:
-        return int(self.tower.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.dim = int(tower.width)
+        self.space_id = _space_of(config, tower, tokenizer)
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors in the order of `items`."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
         ids = self.tokenizer.ids(items)
         order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
@@ -81,6 +77,7 @@ def open_transformer(config: TextEncoderConfig) -> TransformerTextEncoder:
         ArtifactError: the weights are not there (with what to install or set), have another digest than pinned, or the model brings no
             fast tokenizer.
     """
+    transformers.utils.logging.disable_progress_bar()  # jobs report their own progress
     place = str(offline_files(config.model)[0].parent) if config.model.startswith(OFFLINE) else config.model
     try:
         model = transformers.AutoModel.from_pretrained(place, dtype=torch.float32)

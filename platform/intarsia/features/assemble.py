@@ -1,4 +1,4 @@
-"""Queries and their candidates to a `CandidateFrame`: the one builder, offline and online. What is made of the columns is `themes/`' matter.
+"""Queries and candidates to a `CandidateFrame`: the one builder, offline and online. What is made of the columns is `themes/`' matter.
 
 Built once per release: the catalog's words are read and the stats are put in row order when it is opened, so that a query costs little.
 

@@ -41,26 +41,21 @@ def similarity_to_the_best(candidates: Candidates, vectors: FeedbackVectors) -> 
     if candidates.fused_C is None:
         return similar_C
     best = best_first(candidates.fused_C, candidates.rows_C)[:NUM_TRUSTED]
-    means = {int(at): mean for at in best if (mean := _mean_vector(candidates, int(at), vectors)) is not None}
+    views = {int(at): vectors.vectors_of(int(candidates.rows_C[at])) for at in best}
+    means = {
+        at: views_VD.sum(axis=0, dtype=np.float64) / len(views_VD) for at, views_VD in views.items() if len(views_VD)
+    }
     if not means:
         return similar_C
-    similar_C[:] = _score(np.sum(list(means.values()), axis=0), candidates.rows_C, vectors)
-    for at in means:
-        others = [mean for other, mean in means.items() if other != at]
-        own_row = candidates.rows_C[at : at + 1]
-        similar_C[at] = _score(np.sum(others, axis=0), own_row, vectors)[0] if others else np.nan
+    total_D = np.sum(list(means.values()), axis=0)
+    if (like_D := _unit(total_D)) is not None:
+        similar_C[:] = vectors.score_rows(like_D, candidates.rows_C)[0]
+    for at, mean_D in means.items():
+        others_D = _unit(total_D - mean_D) if len(means) > 1 else None
+        similar_C[at] = np.nan if others_D is None else np.vecdot(views[at], others_D).max()
     return similar_C
 
 
-def _mean_vector(candidates: Candidates, at: int, vectors: FeedbackVectors) -> NDArray[np.float64] | None:
-    vectors_VD = vectors.vectors_of(int(candidates.rows_C[at]))
-    if not len(vectors_VD):
-        return None
-    return np.asarray(vectors_VD.mean(axis=0, dtype=np.float64))
-
-
-def _score(sum_D: NDArray[np.float64], rows_C: NDArray[np.int64], vectors: FeedbackVectors) -> NDArray[np.float32]:
+def _unit(sum_D: NDArray[np.float64]) -> NDArray[np.float32] | None:
     norm = float(np.sqrt(np.vecdot(sum_D, sum_D)))
-    if norm == 0.0:
-        return np.full(len(rows_C), np.nan, np.float32)
-    return vectors.score_rows((sum_D / norm).astype(np.float32), rows_C)[0]
+    return (sum_D / norm).astype(np.float32) if norm > 0 else None

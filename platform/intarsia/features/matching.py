@@ -166,8 +166,8 @@ def _similarities(
     place_V = np.empty(len(catalog.code_of), np.int64)
     place_V[codes] = np.arange(len(codes))
     place_T = place_V[listed.values]
-    for w, word in enumerate(query.spelt_W):
-        similar_CW[:, w] = maxima(catalog.similarities_micro(word, codes)[place_T], listed.offsets, of_empty=0)
+    for w, similar in enumerate(catalog.similarities_micro(query.spelt_W, codes)):
+        similar_CW[:, w] = maxima(similar[place_T], listed.offsets, of_empty=0)
     here = np.flatnonzero(slot_T >= 0)
     similar_CW[rows_of(listed)[here], slot_T[here]] = MICRO
     return similar_CW

@@ -7,7 +7,7 @@ Letters: N products, V words, A values (of attributes, brands or categories), M 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,15 +104,19 @@ class CatalogWords:
         idf_W[codes_W >= 0] = self.idf_micro_V[codes_W[codes_W >= 0]]
         return idf_W
 
-    def similarities_micro(self, word: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Dice similarity of a word's trigrams to those of catalog words, in millionths."""
-        spelt = trigrams_of(word)
-        mine = np.zeros(len(self.trigram_code) + 1, np.bool_)
-        mine[[self.trigram_code.get(t, -1) for t in spelt]] = True
-        mine[-1] = False
+    def similarities_micro(self, spelt: Sequence[str], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Dice similarity of each word's trigrams to those of some catalog words, in millionths: int64 [words, codes]."""
         theirs = self.trigrams.take(codes)
-        common = sums(mine[theirs.values], theirs.offsets)
-        return np.asarray(2 * MICRO * common // np.maximum(len(spelt) + lengths(theirs), 1), np.int64)
+        their_lengths = lengths(theirs)
+        similar = np.zeros((len(spelt), len(codes)), np.int64)
+        for w, word in enumerate(spelt):
+            trigrams = trigrams_of(word)
+            mine = np.zeros(len(self.trigram_code) + 1, np.bool_)
+            mine[[self.trigram_code.get(t, -1) for t in trigrams]] = True
+            mine[-1] = False  # where those that no catalog word has were put
+            common = sums(mine[theirs.values], theirs.offsets)
+            similar[w] = 2 * MICRO * common // np.maximum(len(trigrams) + their_lengths, 1)
+        return similar
 
 
 def trigrams_of(word: str) -> list[str]:
@@ -129,7 +133,7 @@ def _document_counts(columns: ProductColumns, num_words: int) -> NDArray[np.int6
 
 def _idf_micro(num_documents_V: NDArray[np.int64], num_products: int) -> NDArray[np.int64]:
     idf_V = np.log1p((num_products - num_documents_V + 0.5) / (num_documents_V + 0.5))
-    return np.rint(idf_V * MICRO).astype(np.int64)
+    return np.asarray(np.rint(idf_V * MICRO), np.int64)
 
 
 def _whole(key: str) -> str:

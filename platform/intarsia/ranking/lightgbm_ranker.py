@@ -33,7 +33,7 @@ class LightGbmRanker:
     """
 
     def __init__(self, model_text: str, feature_names: Sequence[str], feature_fingerprint: str) -> None:
-        self._booster = lightgbm.Booster(model_str=model_text, params={"verbosity": -1})
+        self._booster = lightgbm.Booster(model_str=model_text)
         self._names = tuple(feature_names)
         self._fingerprint = feature_fingerprint
         if tuple(self._booster.feature_name()) != self._names:

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from intarsia.records.judgment import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,22 @@ class RankingRows:
 
     def _slice(self, g: int) -> slice:
         return slice(int(self.offsets_G[g]), int(self.offsets_G[g + 1]))
+
+
+def read_rows(table: pa.Table, split: Split, feature_names: Sequence[str]) -> RankingRows:
+    """The rows of one split of a `training_rows` table, in the table's order; a query's rows stand together there."""
+    rows = table.filter(pc.equal(table["split"], split))
+    values_Fn = [rows[name].to_numpy() for name in feature_names]
+    query_n = rows["query_id"].dictionary_encode().combine_chunks().indices.to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.diff(query_n, prepend=-1))
+    assert len(starts) == len(np.unique(query_n)), "a query's rows stand together"
+    return RankingRows(
+        values_nF=np.stack(values_Fn, axis=1) if len(rows) else np.empty((0, len(feature_names)), np.float32),
+        labels_n=rows["label"].to_numpy().astype(np.int32),
+        weights_n=rows["weight"].to_numpy().astype(np.float32),
+        offsets_G=np.concatenate([starts, [len(rows)]]).astype(np.int64),
+        feature_names=tuple(feature_names),
+    )
 
 
 def pack_queries(sizes_G: NDArray[np.int64], num_shards: int) -> list[list[int]]:

@@ -22,7 +22,8 @@ def circumstance_features() -> Iterator[Feature]:
 @feature(version=1, reads=("asked_at_s", "updated_at_s"))
 def days_since_update(asked_at_s: Array, updated_at_s: Array) -> Array:
     """Days since the product was last changed, at the moment of asking; 0 if changed later, NaN if the shop does not say."""
-    return np.asarray(np.maximum(asked_at_s - updated_at_s, 0.0) / _SECONDS_PER_DAY)
+    days: Array = np.maximum(asked_at_s - updated_at_s, 0.0) / _SECONDS_PER_DAY
+    return days
 
 
 @feature(version=1, reads=("query_is_zh", "is_zh"))

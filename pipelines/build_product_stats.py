@@ -1,0 +1,68 @@
+"""What shoppers did with each product, counted once per event, as known at a moment: what the popularity features read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from intarsia.config import setting
+from intarsia.features.stats import KINDS, StatsLedger
+from intarsia.lake import Lake
+from intarsia.records.event import Event
+from intarsia.tables.events import EVENTS, row_to_event
+from pipelines.job import Counts, Job, Progress, main
+
+_EVENTS_PER_FOLD = 50_000  # a fold costs as much as the ledger is long, so it pays to fold many at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildProductStatsConfig:
+    """Until when events count."""
+
+    as_of: str | None = setting(
+        "events received later do not count, ISO 8601 with time zone; nothing means up to the last one there is", None
+    )
+
+    def __post_init__(self) -> None:
+        if self.as_of is not None and datetime.fromisoformat(self.as_of).tzinfo is None:
+            raise ValueError(f"as_of is {self.as_of!r}, without a time zone; write for example {self.as_of}+00:00")
+
+
+def run(config: BuildProductStatsConfig, lake: Lake, progress: Progress) -> Counts:
+    """Events -> product_stats: counts per product, and the ledger to fold on from. A shop without events gets empty stats."""
+    ledger = StatsLedger.empty()
+    for events in _event_batches(lake, progress):
+        ledger = ledger.fold_all(events)
+    stats = ledger.as_of(None if config.as_of is None else datetime.fromisoformat(config.as_of))
+    with lake.publish("product_stats", {"as_of": None if stats.as_of is None else stats.as_of.isoformat()}) as folder:
+        stats.save(folder)
+        ledger.save(folder)
+    totals = dict(zip(KINDS, stats.counts_PK.sum(axis=0).tolist(), strict=True))
+    return {"products": len(stats.product_ids), **totals}
+
+
+def _event_batches(lake: Lake, progress: Progress) -> Iterator[list[Event]]:
+    if not lake.has("events"):
+        return
+    entry = lake.current("events")
+    total = entry.notes.get("num_events", 0)
+    done = 0
+    for batch in EVENTS.batches(entry, num_rows=_EVENTS_PER_FOLD):
+        done += batch.num_rows
+        yield [row_to_event(row) for row in batch.to_pylist()]
+        progress("events", done, max(total, done))
+
+
+JOB = Job(
+    name="build_product_stats",
+    about="Count what shoppers did with each product, as of a moment.",
+    config=BuildProductStatsConfig,
+    reads_if_there=("events",),
+    writes=("product_stats",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

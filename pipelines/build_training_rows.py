@@ -1,0 +1,117 @@
+"""The judged train and validation queries, as the ranker will meet them: engine candidates, fused, with their features and labels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import batched
+
+import pyarrow as pa
+
+from intarsia.config import setting
+from intarsia.engine.candidates import UNRELEASED, JudgedCandidates, judged_candidates, read_judged
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.rank import best_fused
+from intarsia.engine.search import open_assembler, open_fuse, open_retrieve
+from intarsia.features.assemble import Assembler
+from intarsia.features.default_set import FEATURES
+from intarsia.features.training_rows import Judged, by_pair, training_rows
+from intarsia.fusion.protocol import Fuser
+from intarsia.lake import Lake, write_json
+from intarsia.records.judgment import Split
+from intarsia.records.product_columns import ProductColumns
+from intarsia.tables.training_rows import training_rows_spec
+from pipelines.job import Counts, Job, Progress, main
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
+FEATURES_FILE = "features.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildTrainingRowsConfig:
+    """How the rows are laid out."""
+
+    seed: int = setting("of the order of the rows within a query", 20_260)
+    queries_per_part: int = setting("queries that are computed, and written, together", 64)
+    feature_fingerprint: str = setting(
+        "features the rows hold; only there so that new features make new rows: leave it out of the file",
+        FEATURES.fingerprint,
+    )
+
+    def __post_init__(self) -> None:
+        if self.queries_per_part < 1:
+            raise ValueError(f"queries_per_part is {self.queries_per_part}; allowed: 1 or more")
+        if self.feature_fingerprint != FEATURES.fingerprint:
+            raise ValueError(
+                f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; leave the setting out"
+            )
+
+
+def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Counts:
+    """Indexes, fusion spec, product stats and judgments -> training_rows."""
+    fusion = lake.current("fusion_spec").path
+    engine = EngineConfig.open(fusion)
+    retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
+    assembler = open_assembler(retrieve, lake.current("product_stats").path)
+    found = judged_candidates(lake, engine, SPLITS, progress)
+    _, judgments = read_judged(lake, SPLITS)
+    spec = training_rows_spec(FEATURES.names)
+    num_rows = num_positive = 0
+    with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
+        parts = rows_of(
+            found,
+            by_pair(judgments),
+            fuser=open_fuse(fusion),
+            rank_depth=engine.rank_depth,
+            assembler=assembler,
+            columns=retrieve.columns,
+            config=config,
+        )
+        for number, table in enumerate(parts):
+            spec.write_part(table, folder, number)
+            num_rows += table.num_rows
+            num_positive += sum(label > 0 for label in table["label"].to_pylist())
+            progress("features", min((number + 1) * config.queries_per_part, len(found)), len(found))
+        write_json(folder / FEATURES_FILE, {"fingerprint": FEATURES.fingerprint, "names": list(FEATURES.names)})
+    return {"queries": len(found), "rows": num_rows, "positive": num_positive, "features": len(FEATURES.names)}
+
+
+def rows_of(
+    found: Sequence[JudgedCandidates],
+    judged: Judged,
+    *,
+    fuser: Fuser,
+    rank_depth: int,
+    assembler: Assembler,
+    columns: ProductColumns,
+    config: BuildTrainingRowsConfig,
+) -> Iterator[pa.Table]:
+    """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving."""
+    for some in batched(found, config.queries_per_part):
+        kept = [best_fused(fuser.fuse(each.candidates), rank_depth) for each in some]
+        queries = [
+            replace(each.encoded, vectors=candidates.query_vectors) for each, candidates in zip(some, kept, strict=True)
+        ]
+        frame = assembler.assemble(queries, kept)
+        yield training_rows(
+            [each.judged for each in some],
+            FEATURES.compute(frame),
+            frame.group_offsets,
+            [columns.product_ids[row] for candidates in kept for row in candidates.rows_C],
+            judged,
+            seed=config.seed,
+        )
+
+
+JOB = Job(
+    name="build_training_rows",
+    about="Compute features and labels of the judged train and validation queries' candidates.",
+    config=BuildTrainingRowsConfig,
+    reads=("indexes", "query_encoders", "product_stats", "fusion_spec", "queries", "judgments"),
+    writes=("training_rows",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

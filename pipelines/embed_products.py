@@ -1,0 +1,149 @@
+"""products -> text_embeddings and image_embeddings: one unit vector per text and per picture, only for content not embedded before."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from intarsia.config import plain, setting
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.product_text import TextField, product_text
+from intarsia.encoders.store import Place, known_vectors, write_vectors
+from intarsia.ids import sha256_bytes
+from intarsia.lake import Lake
+from intarsia.onray.encoding import PicturePlace, encode_pictures, encode_texts
+from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
+from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedConfig:
+    """Which encoders, over which fields, on how many workers."""
+
+    text: TextEncoderConfig = setting("text encoder", factory=TextEncoderConfig)
+    image: ImageEncoderConfig = setting("image encoder", factory=ImageEncoderConfig)
+    text_fields: tuple[TextField, ...] = setting(
+        "what a product's text is made of, in this order: title, brand, category, attributes, description", ("title",)
+    )
+    num_workers: int = setting("actors that encode side by side, one CPU each; results do not depend on it", 2)
+    unit_size: int = setting("texts or pictures per unit of work; changes the last bits of vectors, no more", 128)
+
+    def __post_init__(self) -> None:
+        if not self.text_fields:
+            raise ValueError("text_fields is empty; allowed: at least one field")
+        if self.num_workers < 1:
+            raise ValueError(f"num_workers is {self.num_workers}; allowed: 1 or more")
+        if self.unit_size < 1:
+            raise ValueError(f"unit_size is {self.unit_size}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """One modality's table: its rows, and how many different contents were encoded, known already, or could not be read."""
+
+    places: Sequence[Place]
+    num_encoded: int
+    num_cached: int
+    num_unreadable: int = 0
+
+
+def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
+    """Embed what is new, take the rest from the last run, write both tables in the order (product_id, view).
+
+    The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
+    """
+    text = _embed_texts(config, lake, progress)
+    image = _embed_pictures(config, lake, progress)
+    return {
+        "products": len(text.places),
+        "texts_encoded": text.num_encoded,
+        "texts_from_cache": text.num_cached,
+        "pictures": len(image.places),
+        "pictures_encoded": image.num_encoded,
+        "pictures_from_cache": image.num_cached,
+        "pictures_unreadable": image.num_unreadable,
+        "without_image": len(text.places) - len({place.product_id for place in image.places}),
+    }
+
+
+def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
+    encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
+    notes = {"encoder": plain(config.text), "space_id": encoder.space_id, "dim": encoder.dim}
+    places, texts = _find_texts(config.text_fields, lake)
+    known = known_vectors(TEXT_EMBEDDINGS, lake, encoder.space_id, texts)
+    fresh = {digest: text for digest, text in texts.items() if digest not in known}
+    found = encode_texts(
+        config.text,
+        fresh,
+        unit_size=config.unit_size,
+        num_actors=config.num_workers,
+        tell=functools.partial(progress, "texts", total=len(fresh)),
+    )
+    with lake.publish(TEXT_EMBEDDINGS.name, notes | {"text_fields": list(config.text_fields)}) as folder:
+        kept = write_vectors(TEXT_EMBEDDINGS, folder, places, {**known, **found}, encoder.space_id)
+    return Embedded(places=kept, num_encoded=len(found), num_cached=len(known))
+
+
+def _embed_pictures(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
+    encoder = open_image_encoder(config.image)
+    notes = {"encoder": plain(config.image), "space_id": encoder.space_id, "dim": encoder.dim}
+    places, pictures = _find_pictures(lake)
+    known = known_vectors(IMAGE_EMBEDDINGS, lake, encoder.space_id, pictures)
+    fresh = {digest: place for digest, place in pictures.items() if digest not in known}
+    found = encode_pictures(
+        config.image,
+        fresh,
+        unit_size=config.unit_size,
+        num_actors=config.num_workers,
+        tell=functools.partial(progress, "pictures", total=len(fresh)),
+    )
+    with lake.publish(IMAGE_EMBEDDINGS.name, notes) as folder:
+        kept = write_vectors(IMAGE_EMBEDDINGS, folder, places, {**known, **found}, encoder.space_id)
+    return Embedded(places=kept, num_encoded=len(found), num_cached=len(known), num_unreadable=len(fresh) - len(found))
+
+
+def _find_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[Place], dict[str, str]]:
+    """Every product's row to be, and each different text by its digest."""
+    places: list[Place] = []
+    texts: dict[str, str] = {}
+    for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
+        for row in batch.to_pylist():
+            text = product_text(row_to_product(row)[0], fields)
+            digest = sha256_bytes(text.encode())
+            texts[digest] = text
+            places.append(Place(row["product_id"], 0, digest))
+    return places, texts
+
+
+def _find_pictures(lake: Lake) -> tuple[list[Place], dict[str, PicturePlace]]:
+    """Every view's row to be, and for each different picture the first place that holds its bytes; no bytes are read."""
+    places: list[Place] = []
+    pictures: dict[str, PicturePlace] = {}
+    for part in PRODUCTS.parts(lake.current("products")):
+        with pq.ParquetFile(part) as file:
+            for group in range(file.num_row_groups):
+                columns = file.read_row_group(group, columns=["product_id", "images.list.element.sha256"])
+                for number, row in enumerate(columns.to_pylist()):
+                    for view, image in enumerate(row["images"] or ()):
+                        places.append(Place(row["product_id"], view, image["sha256"]))
+                        pictures.setdefault(image["sha256"], PicturePlace(part, group, number, view))
+    return places, pictures
+
+
+JOB = Job(
+    name="embed_products",
+    about="Turn every product's text and pictures into unit vectors.",
+    config=EmbedConfig,
+    reads=("products",),
+    writes=("text_embeddings", "image_embeddings"),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,224 @@
+"""The staged release on the judged queries of one split, beside its baselines and the live release: a report, and the gate's evidence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.config import plain, setting
+from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
+from intarsia.engine.retrieve import RETRIEVERS
+from intarsia.engine.search import SearchEngine, open_query_encoders
+from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
+from intarsia.errors import DataError
+from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems
+from intarsia.evaluation.qrels import Qrels, qrels_by_query
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, format_interval, write_report
+from intarsia.evaluation.slices import standard_slices
+from intarsia.ids import ReleaseId
+from intarsia.lake import Lake, write_json
+from intarsia.records.judgment import JudgedQuery, Judgment, Split
+from intarsia.release.bundle import open_bundle
+from intarsia.release.gate import Evidence
+from intarsia.release.pointer import Pointer
+from intarsia.tables.products import REJECTED_PRODUCTS
+from pipelines.job import Counts, Job, Progress, main
+
+_EXACT_TEXT, _EXACT_RANKED, _LIVE = "text, fp32 query", "ranked, fp32 query", "live release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateReleaseConfig:
+    """Which queries, and what is measured on them."""
+
+    data_set: str = setting("name that stands over the report", "catalog")
+    split: Split = setting("queries to measure on; `test` is touched once per release", "test")
+    evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
+    notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """The judged queries of the split, and the report of progress."""
+
+    queries: Sequence[JudgedQuery]
+    judgments: Sequence[Judgment]
+    report: Report
+
+    def candidates(self, engine: SearchEngine, *, folder: Path | None = None) -> list[JudgedCandidates]:
+        """Of every query; with a release's `folder`, encoded by its fp32 encoders instead of the ones that serve."""
+        encoders = engine.encoders
+        if folder is not None:
+            encoders = open_query_encoders(folder / "query_encoders", indexes=folder / "indexes", precision="fp32")
+        return retrieve_judged(encoders, engine.retrieve, self.queries, self.judgments, self.report)
+
+
+def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+    """Every system on the same queries -> report.md, report.html, evaluation.json, evidence.json."""
+    releases = lake.root / "releases"
+    release_id = ReleaseId(json.loads((lake.current("staged_release").path / "release.json").read_text())["release_id"])
+    engine = open_bundle(releases / release_id)
+    judged = _Judged(queries=_queries(lake, config), judgments=read_judged(lake, [config.split])[1], report=progress)
+    candidates = judged.candidates(engine)
+    systems = all_orders(candidates, engine.fuser, engine.rank)
+    exact = judged.candidates(engine, folder=releases / release_id)
+    systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
+    systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
+    live = Pointer(releases).live()
+    if live is not None and live != release_id:
+        systems[_LIVE] = _live_orders(open_bundle(releases / live), engine, judged)
+    qrels = qrels_by_query(judged.judgments, [q.query_id for q in judged.queries], row_numbers(engine.retrieve))
+    evaluation = _evaluate(systems, qrels, judged.queries, engine, config)
+    against_live = evaluation.paired(RANKED, _LIVE).difference if _LIVE in systems else None
+    evidence = Evidence(
+        release_id=release_id,
+        metric=evaluation.headline,
+        num_queries=evaluation.num_queries - evaluation.num_without_positive,
+        against_live=(against_live.mean, against_live.low, against_live.high) if against_live else None,
+    )
+    with lake.publish("evaluation", {"release_id": release_id}) as folder:
+        write_report(_report(config, lake, engine, evaluation, release_id), folder)
+        write_json(folder / "evaluation.json", _json(evaluation, judged.queries))
+        write_json(folder / "evidence.json", plain(evidence))
+    print("\n".join(_table(evaluation)))
+    print(f"report: {lake.current('evaluation').path / 'report.html'}")
+    headline = {row.name: row.metrics[evaluation.headline].mean for row in evaluation.systems}
+    return {"release": release_id, "queries": evidence.num_queries, **{n: headline[n] for n in ("bm25", FUSED, RANKED)}}
+
+
+def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:
+    queries, _ = read_judged(lake, [config.split])
+    if not queries:
+        raise DataError(
+            table="queries",
+            field="split",
+            found=f"no query of split {config.split}",
+            allowed="at least one",
+            fix="judge queries of that split, or evaluate another one with evaluate_release.split",
+        )
+    return queries
+
+
+def _live_orders(live: SearchEngine, staged: SearchEngine, judged: _Judged) -> Orders:
+    """What the live release would show now, in the staged release's row numbers; what is no longer sold gets a number of its own."""
+    numbers = row_numbers(staged.retrieve)
+    renumbered = np.array(
+        [numbers.get(product_id, len(numbers) + row) for row, product_id in enumerate(live.columns.product_ids)],
+        np.int64,
+    )
+    return [renumbered[order] for order in ranked_orders(judged.candidates(live), live.fuser, live.rank)]
+
+
+def _evaluate(
+    systems: dict[str, Orders],
+    qrels: list[Qrels],
+    queries: Sequence[JudgedQuery],
+    engine: SearchEngine,
+    config: EvaluateReleaseConfig,
+) -> Evaluation:
+    def measured(pairs: list[tuple[str, str]]) -> Evaluation:
+        return evaluate_systems(
+            systems,
+            qrels,
+            pairs=pairs,
+            slices=standard_slices(queries, qrels, engine.columns.num_images > 0),
+            num_products=engine.columns.num_rows,
+            config=config.evaluation,
+        )
+
+    means = {row.name: row.metrics[config.evaluation.headline].mean for row in measured([]).systems}
+    best_single = max(RETRIEVERS, key=lambda name: means[name])
+    plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS)))
+    pairs = [(RANKED, FUSED), *((RANKED, name) for name in plain_ones), *((FUSED, name) for name in plain_ones)]
+    pairs += [("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED)]
+    return measured([*pairs, (RANKED, _LIVE)] if _LIVE in systems else pairs)
+
+
+def _report(
+    config: EvaluateReleaseConfig, lake: Lake, engine: SearchEngine, evaluation: Evaluation, release_id: ReleaseId
+) -> EvaluationReport:
+    trials = json.loads((lake.current("fusion_spec").path / "trials.json").read_text(encoding="utf-8"))["trials"]
+    ranker = json.loads((lake.current("ranker").path / "ranker.json").read_text(encoding="utf-8"))
+    return EvaluationReport(
+        title=f"{config.data_set}: release {release_id}",
+        setting=Setting(
+            data_set=config.data_set,
+            split=config.split,
+            num_products=engine.columns.num_rows,
+            depth=engine.retrieve.config.depth,
+            commands=("python -m pipelines.full_run --config FILE",),
+            release_id=release_id,
+        ),
+        evaluation=evaluation,
+        fusion_trials=tuple(
+            FusionTrial(number=number, kind=one["spec"]["kind"], score=one["train"])
+            for number, one in enumerate(trials)
+            if one["spec"] is not None
+        ),
+        importances=ranker.get("importances", {}),
+        notes=(
+            *config.notes,
+            "Queries were encoded by the int8 encoders that serve; the rows named fp32 show what that costs.",
+            "A product nobody judged counts as not relevant; a judged product that the catalog lost counts against every system.",
+        ),
+        defects=_defects(lake),
+    )
+
+
+def _defects(lake: Lake) -> tuple[str, ...]:
+    if not lake.has("rejected_products"):
+        return ()
+    rejected = REJECTED_PRODUCTS.read(lake.current("rejected_products"), ["field", "reason", "lost"]).to_pylist()
+    counts: dict[tuple[str, str, bool], int] = {}
+    for row in rejected:
+        key = (row["reason"], row["field"], row["lost"])
+        counts[key] = counts.get(key, 0) + 1
+    return tuple(
+        f"{number} x {reason} in {field}: {'the row is not in the catalog' if lost else 'the product stays without it'}"
+        for (reason, field, lost), number in sorted(counts.items(), key=lambda each: -each[1])
+    )
+
+
+def _table(evaluation: Evaluation) -> list[str]:
+    lines = [f"{'system':<22} {evaluation.headline} [95 %]"]
+    lines += [f"{row.name:<22} {format_interval(row.metrics[evaluation.headline])}" for row in evaluation.systems]
+    for row in evaluation.comparisons:
+        gain = row.paired.difference
+        lines.append(
+            f"{row.system} minus {row.baseline}: {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] {row.paired.verdict}"
+        )
+    return lines
+
+
+def _json(evaluation: Evaluation, queries: Sequence[JudgedQuery]) -> dict[str, object]:
+    return {
+        "headline": evaluation.headline,
+        "systems": {row.name: plain(row.metrics) | {"coverage": row.coverage} for row in evaluation.systems},
+        "comparisons": [
+            {"system": r.system, "baseline": r.baseline, "verdict": r.paired.verdict, **plain(r.paired.difference)}
+            for r in evaluation.comparisons
+        ],
+        "query_ids": [query.query_id for query in queries],
+        "values": {
+            name: [None if np.isnan(v) else float(v) for v in values] for name, values in evaluation.values.items()
+        },
+    }
+
+
+JOB = Job(
+    name="evaluate_release",
+    about="The staged release on judged queries, beside BM25, every single retriever, RRF, equal weights and the live release: a report.",
+    config=EvaluateReleaseConfig,
+    reads=("staged_release", "queries", "judgments", "fusion_spec", "ranker"),
+    reads_if_there=("rejected_products",),
+    writes=("evaluation",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,88 @@
+"""text_embeddings, image_embeddings -> query_encoders: the encoders that made them, in ONNX for queries; the tables' notes say which."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from intarsia.config import build, setting
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.export import export_image_encoder, export_text_encoder
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.protocol import Encoder
+from intarsia.errors import ReleaseMismatch
+from intarsia.lake import Entry, Lake
+from intarsia.tables.products import PRODUCTS
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """How the exported encoders are checked; which they are is embed_products' setting."""
+
+    num_probes: int = setting("titles, and pictures, on which the export is compared with the original", 64)
+    min_int8_cosine: float = setting("mean cosine of int8 to fp32 below which fp32 serves in its place", 0.98)
+
+    def __post_init__(self) -> None:
+        if self.num_probes < 1:
+            raise ValueError(f"num_probes is {self.num_probes}; allowed: 1 or more")
+        if not 0 <= self.min_int8_cosine <= 1:
+            raise ValueError(f"min_int8_cosine is {self.min_int8_cosine}; allowed: 0 to 1")
+
+
+def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
+    """Open both encoders as embed_products did, write and compare their query forms."""
+    texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
+    text = open_text_encoder(build(TextEncoderConfig, texts.notes["encoder"], where="text_embeddings.encoder"))
+    image = open_image_encoder(build(ImageEncoderConfig, images.notes["encoder"], where="image_embeddings.encoder"))
+    _check_space(text, texts)
+    _check_space(image, images)
+    titles, pictures = _probes(lake.current("products"), config.num_probes)
+    notes: dict[str, object] = {"text": text.space_id, "image": image.space_id}
+    with lake.publish("query_encoders", notes) as folder:
+        card = export_text_encoder(text, folder / "text", probes=titles, min_cosine=config.min_int8_cosine)
+        progress("exported", 1, 2)
+        image_card = export_image_encoder(image, folder / "image", probes=pictures)
+        progress("exported", 2, 2)
+        megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
+    return _figures("text", card) | _figures("image", image_card) | {"megabytes": round(megabytes, 1)}
+
+
+def _check_space(encoder: Encoder[str] | Encoder[bytes], embeddings: Entry) -> None:
+    if encoder.space_id != embeddings.notes["space_id"]:
+        raise ReleaseMismatch(
+            f"{embeddings.name} are of space {embeddings.notes['space_id']}, but the encoder of the same settings is now "
+            f"{encoder.space_id}: its weights or the code changed; run python -m pipelines.embed_products first"
+        )
+
+
+def _probes(products: Entry, num_probes: int) -> tuple[list[str], list[bytes]]:
+    titles: list[str] = []
+    pictures: list[bytes] = []
+    for batch in PRODUCTS.batches(products, ["title", "images"], num_rows=64):
+        for row in batch.to_pylist():
+            titles.append(row["title"])
+            pictures.extend(image["bytes"] for image in (row["images"] or ())[:1])
+        if len(titles) >= num_probes and len(pictures) >= num_probes:
+            break
+    return titles[:num_probes], pictures[:num_probes]
+
+
+def _figures(modality: str, card: Mapping[str, object]) -> dict[str, object]:
+    wanted = ("space_id", "dim", "fp32_cosine_to_torch", "int8_cosine_to_fp32", "int8_is")
+    return {f"{modality}_{name}": card[name] for name in wanted if name in card}
+
+
+JOB = Job(
+    name="export_query_encoders",
+    about="Write the query side of the encoders: ONNX, int8 where it is good enough, one thread, no torch.",
+    config=ExportConfig,
+    reads=("products", "text_embeddings", "image_embeddings"),
+    writes=("query_encoders",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,158 @@
+"""What a page shows of a product, and its pictures, by row number: two uncompressed Arrow IPC files that replicas map into memory.
+
+Filters and features read `columns` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from intarsia.errors import ArtifactError
+from intarsia.ids import ProductId
+from intarsia.lake import Entry
+from intarsia.records.product import Attributes, Money
+from intarsia.tables.products import PRODUCTS
+
+DOCUMENTS_FILE, PICTURES_FILE = "documents.arrow", "pictures.arrow"
+
+_DOCUMENT_SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("title", pa.string()),
+        ("description", pa.string()),
+        ("brand", pa.string()),
+        ("category_path", pa.list_(pa.string())),
+        ("price_minor", pa.int64()),
+        ("currency", pa.string()),
+        ("attributes", pa.map_(pa.string(), pa.list_(pa.string()))),
+        ("in_stock", pa.bool_()),
+        ("locale", pa.string()),
+        ("num_images", pa.int32()),
+    ]
+)
+_PICTURE_SCHEMA = pa.schema([("row", pa.int64()), ("number", pa.int32()), ("bytes", pa.binary())])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a page shows of one product."""
+
+    row: int
+    product_id: ProductId
+    title: str
+    description: str
+    brand: str
+    category_path: tuple[str, ...]
+    price: Money | None
+    attributes: Attributes
+    in_stock: bool | None
+    locale: str
+    num_images: int
+
+
+def write_documents(products: Entry, folder: Path) -> int:
+    """Write both files from a published products table, piece by piece, into an existing folder; returns the number of rows."""
+    row = 0
+    with (
+        pa.OSFile(str(folder / DOCUMENTS_FILE), "wb") as documents_file,
+        pa.OSFile(str(folder / PICTURES_FILE), "wb") as pictures_file,
+        pa.ipc.new_file(documents_file, _DOCUMENT_SCHEMA) as documents,
+        pa.ipc.new_file(pictures_file, _PICTURE_SCHEMA) as pictures,
+    ):
+        for batch in PRODUCTS.batches(products):
+            rows = batch.to_pylist()
+            shown = [{**product, "num_images": len(product["images"])} for product in rows]
+            documents.write_batch(pa.RecordBatch.from_pylist(shown, schema=_DOCUMENT_SCHEMA))
+            found = [
+                {"row": row + i, "number": number, "bytes": image["bytes"]}
+                for i, product in enumerate(rows)
+                for number, image in enumerate(product["images"])
+            ]
+            pictures.write_batch(pa.RecordBatch.from_pylist(found, schema=_PICTURE_SCHEMA))
+            row += len(rows)
+    return row
+
+
+class Documents:
+    """Reads both files; nothing but the pages that are asked for comes into memory."""
+
+    def __init__(self, documents: _Mapped, pictures: _Mapped) -> None:
+        self._documents, self._pictures = documents, pictures
+        columns = [batch.column("row") for batch in self._pictures.batches]
+        self._row_of_picture = np.concatenate([np.zeros(0, np.int64), *(column.to_numpy() for column in columns)])
+
+    @classmethod
+    def open(cls, folder: Path) -> Documents:
+        """Map both files of a folder.
+
+        Raises:
+            ArtifactError: a file is missing or torn.
+        """
+        return cls(_Mapped(folder / DOCUMENTS_FILE), _Mapped(folder / PICTURES_FILE))
+
+    @property
+    def num_rows(self) -> int:
+        """Products."""
+        return self._documents.num_rows
+
+    def get(self, rows: Sequence[int]) -> list[Document]:
+        """The documents of some rows, in that order.
+
+        Raises:
+            IndexError: a row is not 0 .. num_rows - 1.
+        """
+        return [_document(row, self._documents.row(row)) for row in map(int, rows)]
+
+    def picture(self, row: int, number: int) -> bytes | None:
+        """The file content of a product's picture by its number from 0; None when there is no such picture."""
+        begin, end = np.searchsorted(self._row_of_picture, [row, row + 1])
+        if not 0 <= number < end - begin:
+            return None
+        content: bytes = self._pictures.row(int(begin) + number)["bytes"]
+        return content
+
+
+class _Mapped:
+    """An Arrow IPC file by row number."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}; run build_indexes again") from None
+        self._ends = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64)
+        self.num_rows = int(self._ends[-1]) if len(self._ends) else 0
+
+    def row(self, row: int) -> Mapping[str, Any]:
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"row is {row}; allowed: 0 to {self.num_rows - 1}")
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        batch = self.batches[number]
+        value: Mapping[str, Any] = batch.slice(row - (int(self._ends[number]) - batch.num_rows), 1).to_pylist()[0]
+        return value
+
+
+def _document(row: int, value: Mapping[str, Any]) -> Document:
+    price = None
+    if value["price_minor"] is not None:
+        price = Money(minor_units=value["price_minor"], currency=value["currency"])
+    return Document(
+        row=row,
+        product_id=ProductId(value["product_id"]),
+        title=value["title"],
+        description=value["description"],
+        brand=value["brand"],
+        category_path=tuple(value["category_path"]),
+        price=price,
+        attributes={name: tuple(values) for name, values in value["attributes"]},
+        in_stock=value["in_stock"],
+        locale=value["locale"],
+        num_images=value["num_images"],
+    )

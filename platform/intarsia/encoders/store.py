@@ -1,0 +1,78 @@
+"""Embedding tables as a store of vectors by content: what is known of a space is read back, and each view's row is written.
+
+Letters: N contents, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from intarsia.ids import SpaceId
+from intarsia.lake import Lake
+from intarsia.tables.schema import TableSpec
+
+_ROWS_PER_PART = 20_000
+
+Vectors = Mapping[str, NDArray[np.float32]]
+"""Content sha256 -> its vector, float32 [D]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one row of an embeddings table comes from: a product's view, and the digest of what is encoded."""
+
+    product_id: str
+    view: int
+    content_sha256: str
+
+
+def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collection[str]) -> Vectors:
+    """The vectors of the current table, if there is one, that are of this space and of wanted contents."""
+    if not lake.has(spec.name):
+        return {}
+    known: dict[str, NDArray[np.float32]] = {}
+    for batch in spec.batches(lake.current(spec.name), ["content_sha256", "space_id", "vector"], num_rows=4096):
+        digests, spaces = batch["content_sha256"].to_pylist(), batch["space_id"].to_pylist()
+        for row, (digest, space) in enumerate(zip(digests, spaces, strict=True)):
+            if space == space_id and digest in wanted and digest not in known:
+                known[digest] = batch["vector"][row].values.to_numpy()
+    return known
+
+
+def write_vectors(
+    spec: TableSpec, folder: Path, places: Sequence[Place], vectors: Vectors, space_id: SpaceId
+) -> list[Place]:
+    """Write the rows of all places whose content has a vector, in the order (product_id, view); returns those places.
+
+    Equal places and vectors give equal bytes.
+    """
+    kept = sorted((p for p in places if p.content_sha256 in vectors), key=lambda p: (p.product_id, p.view))
+    for number, start in enumerate(range(0, max(len(kept), 1), _ROWS_PER_PART)):
+        rows = kept[start : start + _ROWS_PER_PART]
+        spec.write_part(_rows_table(spec, rows, vectors, space_id), folder, number)
+    return kept
+
+
+def as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
+    """The vectors as an Arrow column."""
+    offsets = np.arange(len(vectors_ND) + 1, dtype=np.int32) * vectors_ND.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.reshape(-1), pa.float32()))
+
+
+def _rows_table(spec: TableSpec, rows: Sequence[Place], vectors: Vectors, space_id: SpaceId) -> pa.Table:
+    if not rows:
+        return spec.schema.empty_table()
+    columns = {
+        "product_id": pa.array([p.product_id for p in rows], pa.string()),
+        "view": pa.array([p.view for p in rows], pa.int32()),
+        "content_sha256": pa.array([p.content_sha256 for p in rows], pa.string()),
+        "space_id": pa.array([space_id] * len(rows), pa.string()),
+        "vector": as_lists(np.stack([vectors[p.content_sha256] for p in rows])),
+    }
+    return pa.table(columns, schema=spec.schema)

@@ -1,0 +1,152 @@
+"""What an evaluation says to people: plain tables and notes, written as Markdown and as one HTML file that needs nothing else.
+
+The tables are made by `evaluate.py`; here nothing is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from intarsia.evaluation import plots
+from intarsia.evaluation.compare import Interval, PairedDifference
+from intarsia.evaluation.evaluate import Evaluation
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What was measured where: enough to measure it again.
+
+    Attributes:
+        data_set: name of the catalog and its judgments.
+        split: of the judged queries.
+        num_products: size of the catalog.
+        depth: candidates each retriever may bring.
+        confidence: of the intervals.
+        commands: that made this report, in order.
+        release_id: what was measured, when it is a release.
+    """
+
+    data_set: str
+    split: str
+    num_products: int
+    depth: int
+    commands: tuple[str, ...]
+    confidence: float = 0.95
+    release_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionTrial:
+    """One point of the fusion search and its mean on train."""
+
+    number: int
+    kind: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """Everything a report shows.
+
+    Attributes:
+        title: of the page.
+        setting: what was measured where.
+        evaluation: the tables; the first comparison is the headline.
+        summary: one or two sentences on what came out; may be empty.
+        fusion_trials: of the search for the fusion, in order; may be empty.
+        importances: share of each feature in the ranker's gain; may be empty.
+        notes: how to read the figures, what was chosen and why.
+        defects: what is wrong with the data or the result, with counts.
+    """
+
+    title: str
+    setting: Setting
+    evaluation: Evaluation
+    summary: str = ""
+    fusion_trials: tuple[FusionTrial, ...] = ()
+    importances: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()
+
+
+def write_report(report: EvaluationReport, folder: Path) -> tuple[Path, Path]:
+    """Write `report.md` and `report.html`; returns their paths. The same report gives the same bytes."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "number": format_number,
+        "interval": format_interval,
+        "difference": format_difference,
+        "percent": lambda share: f"{share:.1%}",
+        "thousands": lambda number: f"{number:,}",
+        "cell": lambda text: str(text).replace("|", r"\|").replace("\n", " "),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = {
+        "report": report,
+        "setting": report.setting,
+        "evaluation": report.evaluation,
+        "best": _best(report.evaluation),
+    }
+    markdown, page = folder / "report.md", folder / "report.html"
+    markdown.write_text(environment.get_template("report.md").render(shown), encoding="utf-8")
+    page.write_text(environment.get_template("report.html").render(shown, plots=_plots(report)), encoding="utf-8")
+    return markdown, page
+
+
+def format_number(value: float) -> str:
+    """Three decimals; a dash where there is nothing to average."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def format_interval(interval: Interval) -> str:
+    """A mean with its interval."""
+    if math.isnan(interval.mean):
+        return "–"
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def format_difference(paired: PairedDifference) -> str:
+    """A mean difference with its interval, signed."""
+    gain = paired.difference
+    return "–" if math.isnan(gain.mean) else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def _best(evaluation: Evaluation) -> dict[str, float]:
+    """The highest mean of each metric: what tables print bold."""
+    names = evaluation.systems[0].metrics if evaluation.systems else {}
+    return {
+        name: max(
+            (row.metrics[name].mean for row in evaluation.systems if not math.isnan(row.metrics[name].mean)),
+            default=0.0,
+        )
+        for name in names
+    }
+
+
+def _plots(report: EvaluationReport) -> dict[str, str]:
+    """Inline SVG by name; only those that have something to show."""
+    evaluation = report.evaluation
+    drawn = {"systems": plots.systems(evaluation)}
+    if evaluation.comparisons:
+        first = evaluation.comparisons[0]
+        drawn["comparisons"] = plots.comparisons(evaluation.comparisons)
+        drawn["queries"] = plots.per_query(evaluation.values[first.system] - evaluation.values[first.baseline], first)
+    if report.fusion_trials:
+        drawn["trials"] = plots.trials([(t.number, t.kind, t.score) for t in report.fusion_trials])
+    if report.importances:
+        drawn["importances"] = plots.importances(report.importances)
+    return drawn

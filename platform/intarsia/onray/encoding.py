@@ -1,0 +1,149 @@
+"""Texts and pictures of a catalog through encoders that live in actors. Which of them need encoding is the job's matter.
+
+Letters: N items, D width.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.protocol import Encoder
+from intarsia.encoders.store import Vectors, as_lists
+from intarsia.image import ImageError
+from intarsia.onray.actors import in_actors
+
+Tell = Callable[[int], None]
+"""Called with the number of contents done so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePlace:
+    """Where a picture's bytes lie in the table `products`."""
+
+    part: Path
+    row_group: int
+    row: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class PictureUnit:
+    """Pictures of one row group of one part, by (row in the group, view), with their digests."""
+
+    part: Path
+    row_group: int
+    pictures: tuple[tuple[int, int], ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextUnit:
+    """Texts with their digests."""
+
+    texts: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+def encode_texts(
+    config: TextEncoderConfig, texts: Mapping[str, str], *, unit_size: int, num_actors: int, tell: Tell
+) -> Vectors:
+    """The vector of every text, by its digest. Units are cut in the order of the digests, so their number of actors changes nothing."""
+    units = [
+        TextUnit(tuple(texts[digest] for digest in digests), tuple(digests))
+        for digests in _chunks(sorted(texts), unit_size)
+    ]
+    return _gathered(in_actors(units, functools.partial(_TextWork, config), num_actors=num_actors), tell)
+
+
+def encode_pictures(
+    config: ImageEncoderConfig, places: Mapping[str, PicturePlace], *, unit_size: int, num_actors: int, tell: Tell
+) -> Vectors:
+    """The vector of every picture that can be decoded, by its digest; actors read the bytes from the table themselves."""
+    groups: dict[tuple[Path, int], list[str]] = {}
+    for digest, place in places.items():
+        groups.setdefault((place.part, place.row_group), []).append(digest)
+    units = [
+        PictureUnit(part, group, tuple((places[d].row, places[d].view) for d in digests), tuple(digests))
+        for (part, group), members in groups.items()
+        for digests in _chunks(members, unit_size)
+    ]
+    return _gathered(in_actors(units, functools.partial(_PictureWork, config), num_actors=num_actors), tell)
+
+
+def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(digests), size):
+        yield digests[start : start + size]
+
+
+def _gathered(tables: Iterator[pa.Table], tell: Tell) -> Vectors:
+    found: dict[str, NDArray[np.float32]] = {}
+    for table in tables:
+        for digest, vector in zip(table["content_sha256"].to_pylist(), table["vector"], strict=True):
+            found[digest] = vector.values.to_numpy()
+        tell(len(found))
+    return found
+
+
+class _TextWork:
+    """Lives in an actor: a text encoder, opened once."""
+
+    def __init__(self, config: TextEncoderConfig) -> None:
+        _one_thread()
+        self._encoder: Encoder[str] = open_text_encoder(config)
+
+    def __call__(self, unit: TextUnit) -> pa.Table:
+        return _result(unit.digests, self._encoder.encode(unit.texts))
+
+
+class _PictureWork:
+    """Lives in an actor: an image encoder, opened once, and the pictures of the row group it last read."""
+
+    def __init__(self, config: ImageEncoderConfig) -> None:
+        _one_thread()
+        self._encoder: Encoder[bytes] = open_image_encoder(config)
+        self._held: tuple[Path, int] | None = None
+        self._rows: list[list[bytes]] = []
+
+    def __call__(self, unit: PictureUnit) -> pa.Table:
+        if self._held != (unit.part, unit.row_group):
+            with pq.ParquetFile(unit.part) as file:
+                column = file.read_row_group(unit.row_group, columns=["images.list.element.bytes"])["images"]
+            self._rows = [[image["bytes"] for image in images or ()] for images in column.to_pylist()]
+            self._held = unit.part, unit.row_group
+        pictures = [self._rows[row][view] for row, view in unit.pictures]
+        try:
+            return _result(unit.digests, self._encoder.encode(pictures))
+        except ImageError:
+            return self._one_by_one(unit.digests, pictures)
+
+    def _one_by_one(self, digests: Sequence[str], pictures: Sequence[bytes]) -> pa.Table:
+        """The unit without the pictures that cannot be decoded: one bad picture does not stop its batch."""
+        good: list[str] = []
+        vectors: list[NDArray[np.float32]] = []
+        for digest, picture in zip(digests, pictures, strict=True):
+            try:
+                vectors.append(self._encoder.encode([picture])[0])
+                good.append(digest)
+            except ImageError:
+                continue  # told by its absence: the job counts it
+        return _result(good, np.array(vectors, np.float32).reshape(len(good), self._encoder.dim))
+
+
+def _one_thread() -> None:
+    import torch  # here, so that the driver need not hold it
+
+    torch.set_num_threads(1)  # two threads on shared cores are slower, with tails of seconds
+
+
+def _result(digests: Sequence[str], vectors_ND: NDArray[np.float32]) -> pa.Table:
+    return pa.table({"content_sha256": pa.array(digests, pa.string()), "vector": as_lists(vectors_ND)})

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intarsia.errors import ReleaseMismatch
+from intarsia.fusion.batch import pack
+from intarsia.fusion.fuser import KINDS, fuse_batch, open_fuser, query_kinds, query_weights
+from intarsia.fusion.simplex import simplex_grid
+from intarsia.fusion.spec import FusionSpec
+from intarsia.ids import ReleaseId
+from intarsia.records.candidates import Candidates
+
+NAN = float("nan")
+
+
+def candidates(scores: dict[str, list[float]], ranks: dict[str, list[int]], *, first_row: int = 10) -> Candidates:
+    num = len(next(iter(scores.values())))
+    return Candidates(
+        release_id=ReleaseId("r-1"),
+        rows_C=np.arange(first_row, first_row + num, dtype=np.int64),
+        retrievers=tuple(scores),
+        scores_CR=np.array(list(scores.values()), np.float32).T.copy(),
+        ranks_CR=np.array(list(ranks.values()), np.int32).T.copy(),
+        views_C=np.full(num, -1, np.int32),
+    )
+
+
+def fused(spec: FusionSpec, one: Candidates) -> dict[int, float]:
+    found = open_fuser(spec).fuse(one)
+    assert found.fused_C is not None
+    return dict(zip(found.rows_C.tolist(), found.fused_C.tolist(), strict=True))
+
+
+def test_reciprocal_ranks_add_up_over_retrievers() -> None:
+    one = candidates({"bm25": [9.0, 4.0, 1.0], "text": [0.2, 0.9, 0.1]}, {"bm25": [1, 2, 0], "text": [2, 1, 3]})
+    expected = {10: 1 / 61 + 1 / 62, 11: 1 / 62 + 1 / 61, 12: 1 / 63}
+    assert fused(FusionSpec(kind="rrf"), one) == pytest.approx(expected)
+
+
+def test_weights_multiply_reciprocal_ranks() -> None:
+    one = candidates({"bm25": [9.0, 4.0], "text": [0.2, 0.9]}, {"bm25": [1, 2], "text": [2, 1]})
+    spec = FusionSpec(kind="rrf", weights={"bm25": 1.0, "text": 3.0}, rrf_k=1)
+    assert fused(spec, one) == pytest.approx({10: 1 / 2 + 3 / 3, 11: 1 / 3 + 3 / 2})
+
+
+def test_a_convex_fusion_is_the_weighted_mean_of_normalised_scores() -> None:
+    one = candidates({"bm25": [10.0, 5.0, 0.0], "text": [0.2, 0.6, 0.4]}, {"bm25": [1, 2, 3], "text": [3, 1, 2]})
+    spec = FusionSpec(kind="convex", weights={"bm25": 3.0, "text": 1.0})
+    assert fused(spec, one) == pytest.approx({10: 0.75, 11: 0.75 * 0.5 + 0.25, 12: 0.25 * 0.5})
+
+
+def test_equal_is_convex_with_equal_weights() -> None:
+    one = candidates({"bm25": [10.0, 5.0, 0.0], "text": [0.2, 0.6, 0.4]}, {"bm25": [1, 2, 3], "text": [3, 1, 2]})
+    convex = FusionSpec(kind="convex", weights={"bm25": 0.5, "text": 0.5})
+    assert fused(FusionSpec(kind="equal"), one) == fused(convex, one)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_lone_hit_is_kept_with_a_score_above_zero(kind: str) -> None:
+    one = candidates({"bm25": [3.0], "text": [0.4]}, {"bm25": [1], "text": [0]})
+    assert fused(FusionSpec(kind=kind), one)[10] > 0  # type: ignore[arg-type]
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    empty = candidates({"bm25": [], "text": []}, {"bm25": [], "text": []})
+    assert [fused(FusionSpec(kind=kind), empty) for kind in KINDS] == [{}] * len(KINDS)
+
+
+def test_a_product_without_picture_gets_the_lowest_image_score_of_the_query() -> None:
+    one = candidates({"text": [0.5, 0.5, 0.1], "image": [0.9, NAN, 0.3]}, {"text": [1, 2, 3], "image": [1, 0, 2]})
+    assert fused(FusionSpec(kind="equal"), one) == pytest.approx({10: 1.0, 11: 0.5, 12: 0.0})
+
+
+def test_renormalising_judges_a_product_without_picture_by_its_text_alone() -> None:
+    one = candidates({"text": [0.5, 0.5, 0.1], "image": [0.9, NAN, 0.3]}, {"text": [1, 2, 3], "image": [1, 0, 2]})
+    spec = FusionSpec(kind="equal", missing="renormalise")
+    assert fused(spec, one) == pytest.approx({10: 1.0, 11: 1.0, 12: 0.0})
+
+
+def test_a_retriever_that_scores_nothing_drops_out_and_the_others_share_its_weight() -> None:
+    one = candidates({"bm25": [4.0, 2.0], "image": [NAN, NAN]}, {"bm25": [1, 2], "image": [0, 0]})
+    spec = FusionSpec(kind="convex", weights={"bm25": 0.1, "image": 0.9})
+    assert fused(spec, one) == pytest.approx({10: 1.0, 11: 0.0})
+
+
+def test_candidates_beyond_the_depth_are_dropped_and_their_ranks_forgotten() -> None:
+    one = candidates({"bm25": [4.0, 2.0, 1.0], "text": [0.1, 0.9, 0.2]}, {"bm25": [1, 2, 3], "text": [3, 1, 2]})
+    assert fused(FusionSpec(kind="rrf", depth=1), one) == pytest.approx({10: 1 / 61, 11: 1 / 61})
+
+
+def test_weights_by_kind_are_chosen_by_who_can_score() -> None:
+    words = candidates({"bm25": [4.0, 2.0], "image": [NAN, NAN]}, {"bm25": [1, 2], "image": [0, 0]})
+    picture = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
+    both = candidates({"bm25": [4.0, 2.0], "image": [0.3, 0.9]}, {"bm25": [1, 2], "image": [2, 1]})
+    batch = pack([words, picture, both])
+    spec = FusionSpec(
+        kind="convex",
+        weights={"bm25": 1.0, "image": 1.0},
+        weights_by_kind={"both": {"bm25": 0.2, "image": 0.8}},
+    )
+    assert query_kinds(batch).tolist() == ["text", "image", "both"]
+    assert query_weights(spec, batch).T.tolist() == [[1.0, 1.0], [1.0, 1.0], [0.2, 0.8]]
+    assert fused(spec, both) == pytest.approx({10: 0.2, 11: 0.8})
+
+
+def test_a_picture_is_answered_also_where_pictures_weigh_nothing() -> None:
+    picture = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
+    spec = FusionSpec(kind="convex", weights={"bm25": 1.0, "image": 0.0})
+    assert fused(spec, picture) == {10: 0.0, 11: 1.0}
+
+
+def test_a_retriever_that_is_down_is_as_one_that_scores_nothing() -> None:
+    up = candidates({"bm25": [4.0, 2.0], "text": [0.1, 0.9]}, {"bm25": [1, 2], "text": [2, 1]})
+    down = candidates({"bm25": [4.0, 2.0]}, {"bm25": [1, 2]})
+    spec = FusionSpec(kind="convex", weights={"bm25": 0.4, "text": 0.6})
+    batch = fuse_batch(spec, pack([up, down]))
+    assert batch.fused_n.tolist() == pytest.approx([0.4, 0.6, 1.0, 0.0])
+    assert fused(spec, down) == {10: 1.0, 11: 0.0}
+
+
+def test_a_retriever_that_the_spec_does_not_know_is_refused() -> None:
+    one = candidates({"bm25": [4.0], "sound": [0.1]}, {"bm25": [1], "sound": [1]})
+    spec = FusionSpec(kind="rrf", weights={"bm25": 1.0, "text": 1.0})
+    with pytest.raises(ReleaseMismatch, match=r"no weight for sound, only for bm25, text; run search_fusion"):
+        open_fuser(spec).fuse(one)
+
+
+def test_a_negative_rank_is_refused_by_name() -> None:
+    one = candidates({"bm25": [4.0, 2.0]}, {"bm25": [1, -1]})
+    with pytest.raises(ValueError, match=r"rank -1 at candidate 1, retriever bm25"):
+        pack([one])
+
+
+def test_a_hit_without_a_score_is_refused_by_name() -> None:
+    one = candidates({"bm25": [4.0, NAN]}, {"bm25": [1, 2]})
+    with pytest.raises(ValueError, match=r"candidate 1 was returned by bm25 without a score"):
+        pack([one])
+
+
+def test_an_empty_simplex_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a grid of 0 parts and 3 steps"):
+        simplex_grid(0, 3)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from intarsia.release.gate import Evidence, ReleaseRefused, check
+
+FEATURES = "f" * 64
+
+
+def evidence(
+    against_live: tuple[float, float, float] | None = None, *, num_queries: int = 100, release_id: str = "r-new"
+) -> Evidence:
+    return Evidence(release_id=release_id, metric="ndcg@10", num_queries=num_queries, against_live=against_live)
+
+
+def judge(found: Evidence, *, manifest_fingerprint: str = FEATURES) -> dict[str, str]:
+    return dict(
+        check(found, release_id="r-new", feature_fingerprint=FEATURES, manifest_fingerprint=manifest_fingerprint)
+    )
+
+
+def test_the_first_release_has_nothing_to_beat() -> None:
+    assert judge(evidence()) == {"features": "f" * 12, "queries": "100", "against live": "nothing is live"}
+
+
+@pytest.mark.parametrize(
+    "against_live",
+    [(0.02, 0.01, 0.03), (-0.01, -0.03, 0.01), (-0.01, -0.02, 0.0), (0.0, 0.0, 0.0)],
+    ids=["better", "no difference", "its edge", "the same pages"],
+)
+def test_a_release_that_is_not_worse_beyond_the_interval_passes_with_its_figures(
+    against_live: tuple[float, float, float],
+) -> None:
+    mean, lower, upper = against_live
+    assert judge(evidence(against_live))["against live"] == f"ndcg@10 {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+
+
+def test_a_release_that_is_worse_beyond_the_interval_is_refused_with_its_figures() -> None:
+    with pytest.raises(
+        ReleaseRefused,
+        match=r"release r-new is worse than the live one beyond the interval: "
+        r"ndcg@10 -0\.0200 \[-0\.0300, -0\.0100\]; the live release stays",
+    ):
+        judge(evidence((-0.02, -0.03, -0.01)))
+
+
+def test_an_interval_that_could_not_be_computed_proves_nothing() -> None:
+    nan = float("nan")
+    with pytest.raises(ReleaseRefused, match=r"ndcg@10 \+nan \[\+nan, \+nan\]; the live release stays"):
+        judge(evidence((nan, nan, nan)))
+
+
+def test_the_evaluation_of_another_release_is_refused() -> None:
+    with pytest.raises(ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run pipelines\.evaluate_release"):
+        judge(evidence(release_id="r-old"))
+
+
+def test_an_evaluation_without_queries_is_refused() -> None:
+    with pytest.raises(ReleaseRefused, match="release r-new was evaluated on 0 queries; judge some queries"):
+        judge(evidence(num_queries=0))
+
+
+def test_features_that_this_code_does_not_compute_are_refused() -> None:
+    with pytest.raises(
+        ReleaseRefused, match="built with features eeeeeeeeeeee, this code computes ffffffffffff; stage it again"
+    ):
+        judge(evidence(), manifest_fingerprint="e" * 64)

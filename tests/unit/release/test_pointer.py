@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from intarsia.errors import ArtifactError
+from intarsia.ids import ReleaseId
+from intarsia.release.pointer import ROLL_BACK, Pointer
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def pointer(tmp_path: Path) -> Pointer:
+    """A folder with the releases r-a .. r-d, none of them live."""
+    for name in "abcd":
+        (tmp_path / f"r-{name}").mkdir()
+    return Pointer(tmp_path)
+
+
+def promote(pointer: Pointer, *names: str) -> None:
+    for minute, name in enumerate(names):
+        pointer.move(ReleaseId(f"r-{name}"), at=NOON + timedelta(minutes=minute), why="staged")
+
+
+def roll_back(pointer: Pointer) -> ReleaseId:
+    release_id = pointer.previous()
+    pointer.move(release_id, at=NOON, why=ROLL_BACK)
+    return release_id
+
+
+def test_before_the_first_promotion_nothing_is_live(pointer: Pointer) -> None:
+    assert pointer.live() is None
+    assert not pointer.was_rolled_back(ReleaseId("r-a"))
+    with pytest.raises(ArtifactError, match=r"no release is live in .*; run pipelines\.full_run"):
+        pointer.live_folder()
+    with pytest.raises(ArtifactError, match="no earlier release to go back to in .*; promote another one first"):
+        pointer.previous()
+
+
+def test_the_release_that_was_moved_to_last_is_live(pointer: Pointer) -> None:
+    promote(pointer, "a", "b")
+    assert pointer.live() == "r-b"
+    assert pointer.live_folder() == pointer.releases / "r-b"
+    assert pointer.previous() == "r-a"
+    assert not pointer.was_rolled_back(ReleaseId("r-b"))
+
+
+def test_a_single_release_has_none_before_it(pointer: Pointer) -> None:
+    promote(pointer, "a")
+    with pytest.raises(ArtifactError, match="no earlier release to go back to"):
+        pointer.previous()
+
+
+def test_rolling_back_twice_goes_back_two_releases_and_never_to_one_that_was_left(pointer: Pointer) -> None:
+    promote(pointer, "a", "b", "c")
+    assert roll_back(pointer) == "r-b"
+    assert roll_back(pointer) == "r-a"
+    with pytest.raises(ArtifactError, match="no earlier release to go back to"):
+        pointer.previous()
+    assert pointer.was_rolled_back(ReleaseId("r-c"))
+    assert pointer.was_rolled_back(ReleaseId("r-b"))
+    assert not pointer.was_rolled_back(ReleaseId("r-a"))
+
+
+def test_a_promotion_after_a_roll_back_follows_the_release_it_replaced(pointer: Pointer) -> None:
+    promote(pointer, "a", "b")
+    roll_back(pointer)
+    promote(pointer, "c")
+    assert pointer.live() == "r-c"
+    assert pointer.previous() == "r-a"
+    assert not pointer.was_rolled_back(ReleaseId("r-b"))  # it may be tried again against the new one
+
+
+def test_who_insists_on_a_release_makes_it_live_again(pointer: Pointer) -> None:
+    promote(pointer, "a", "b")
+    roll_back(pointer)
+    pointer.move(ReleaseId("r-b"), at=NOON, why="r-b")
+    assert not pointer.was_rolled_back(ReleaseId("r-b"))
+    assert roll_back(pointer) == "r-a"
+
+
+def test_an_earlier_release_that_is_gone_is_passed_over(pointer: Pointer) -> None:
+    promote(pointer, "a", "b", "c")
+    (pointer.releases / "r-b").rmdir()
+    assert pointer.previous() == "r-a"
+
+
+def test_the_history_is_bounded_and_keeps_the_newest(pointer: Pointer) -> None:
+    promote(pointer, *("ab" * 30), "c")
+    assert pointer.live() == "r-c"
+    assert pointer.previous() == "r-b"
+    assert (pointer.releases / "live.json").stat().st_size < 5_000

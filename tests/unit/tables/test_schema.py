@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from intarsia.errors import ArtifactError
+from intarsia.ids import sha256_file
+from intarsia.lake import Entry, Lake
+from intarsia.tables.schema import TableSpec
+
+NUMBERS = TableSpec(
+    name="numbers", version=2, schema=pa.schema([("key", pa.string()), ("n", pa.int64()), ("xs", pa.list_(pa.int32()))])
+)
+
+
+def published(lake: Lake, parts: Sequence[Sequence[dict[str, Any]]], spec: TableSpec = NUMBERS) -> Entry:
+    with lake.publish(spec.name) as folder:
+        for number, rows in enumerate(parts):
+            spec.write_part(spec.from_rows(rows), folder, number)
+    return lake.current(spec.name)
+
+
+def row(n: int) -> dict[str, Any]:
+    return {"key": f"k{n}", "n": n, "xs": list(range(n % 4))}
+
+
+def test_rows_come_back_in_the_order_of_the_parts(lake: Lake) -> None:
+    entry = published(lake, [[row(3), row(1)], [], [row(2)]])
+    assert NUMBERS.read(entry).to_pylist() == [row(3), row(1), row(2)]
+    assert NUMBERS.read(entry).schema == NUMBERS.schema
+    assert NUMBERS.read(entry).schema.metadata is None
+
+
+def test_a_missing_value_is_null() -> None:
+    assert NUMBERS.from_rows([{"key": "a"}]).to_pylist() == [{"key": "a", "n": None, "xs": None}]
+
+
+def test_a_table_without_parts_is_an_empty_table(lake: Lake) -> None:
+    entry = published(lake, [])
+    assert NUMBERS.read(entry).schema == NUMBERS.schema
+    assert NUMBERS.read(entry).num_rows == 0
+    assert NUMBERS.read(entry, columns=["n"]).schema.names == ["n"]
+    assert list(NUMBERS.batches(entry)) == []
+
+
+def test_some_columns_are_read_in_the_order_that_was_asked(lake: Lake) -> None:
+    entry = published(lake, [[row(3)]])
+    assert NUMBERS.read(entry, columns=["xs", "key"]).to_pylist() == [{"xs": [0, 1, 2], "key": "k3"}]
+    [batch] = NUMBERS.batches(entry, columns=["n"])
+    assert batch.to_pylist() == [{"n": 3}]
+
+
+def test_batches_are_the_table_piece_by_piece(lake: Lake) -> None:
+    rows = [row(n) for n in range(2500)]  # more than two row groups
+    entry = published(lake, [rows[:2100], rows[2100:]])
+    batches = list(NUMBERS.batches(entry, num_rows=100))
+    assert max(batch.num_rows for batch in batches) <= 100
+    assert [each for batch in batches for each in batch.to_pylist()] == rows
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        NUMBERS.write_part(NUMBERS.from_rows([row(n) for n in range(50)]), folder, 7)
+    first, second = (sha256_file(folder / "part-00007.parquet") for folder in folders)
+    assert first == second
+
+
+def test_values_that_fit_are_cast_and_others_are_refused(tmp_path: Path) -> None:
+    small = pa.table({"key": ["a"], "n": pa.array([1], pa.int32()), "xs": pa.array([[1]], pa.list_(pa.int64()))})
+    path = NUMBERS.write_part(small, tmp_path, 0)
+    assert path.name == "part-00000.parquet"
+    broken = pa.table({"key": ["a"], "n": ["x"], "xs": pa.array([[1]], pa.list_(pa.int32()))})
+    with pytest.raises(pa.ArrowInvalid, match="Failed to parse string: 'x'"):
+        NUMBERS.write_part(broken, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "marked"),
+    [
+        (TableSpec(name="numbers", version=1, schema=NUMBERS.schema), "numbers/1"),
+        (TableSpec(name="letters", version=2, schema=NUMBERS.schema), "letters/2"),
+    ],
+)
+def test_a_part_of_another_version_or_table_is_refused(lake: Lake, found: TableSpec, marked: str) -> None:
+    entry = published(lake, [[row(1)]], found)
+    words = rf"part-00000\.parquet holds {marked}; this code reads numbers/2: run the job that makes it again"
+    with pytest.raises(ArtifactError, match=words):
+        NUMBERS.read(entry)
+    with pytest.raises(ArtifactError, match=words):
+        list(NUMBERS.batches(entry))
+
+
+def test_a_parquet_file_that_another_tool_wrote_is_refused(lake: Lake) -> None:
+    import pyarrow.parquet as pq
+
+    with lake.publish("numbers") as folder:
+        pq.write_table(NUMBERS.from_rows([row(1)]), folder / "part-00000.parquet")
+    with pytest.raises(ArtifactError, match="holds none; this code reads numbers/2"):
+        NUMBERS.parts(lake.current("numbers"))
