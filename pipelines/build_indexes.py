@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from intarsia.catalog.columns import COLUMNS_READ, build_columns, save_columns
+from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.catalog.documents import write_documents
 from intarsia.config import setting
 from intarsia.index.bm25 import Bm25Index
@@ -19,7 +19,6 @@ from intarsia.lake import Entry, Lake, write_json
 from intarsia.onray.tables import RayWorkers
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.embeddings import embeddings_spec
-from intarsia.tables.products import PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
 MODALITIES = ("text", "image")
@@ -43,18 +42,27 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
     products = lake.current("products")
     notes: dict[str, object] = {}
     with lake.publish("indexes", notes) as folder:
-        columns = build_columns(PRODUCTS.batches(products, COLUMNS_READ))
+        columns = build_columns(products)
         save_columns(columns, folder / "columns")
-        write_documents(PRODUCTS.batches(products), folder)
-        bm25 = build_bm25(config, products, columns, progress)
-        bm25.save(folder / "bm25")
+        write_documents(products, folder)
         space_ids, num_vectors = {}, {}
         for modality in MODALITIES:
             entry = lake.current(f"{modality}_embeddings")
-            embedded = read_embedded(embeddings_spec(modality), entry, columns.product_ids)
-            build_vector_index(config.vectors, *embedded, columns.num_rows, folder / modality)
-            space_ids[modality], num_vectors[modality] = embedded.space_id, len(embedded.rows_V)
-            progress(f"{modality} vectors", len(embedded.rows_V), len(embedded.rows_V))
+            every_product = modality == "text"
+            found = read_embedded(embeddings_spec(modality), entry, columns.product_ids, every_product=every_product)
+            build_vector_index(
+                config.vectors,
+                found.space_id,
+                found.vectors_VD,
+                found.rows_V,
+                columns.num_rows,
+                folder / modality,
+                found.views_V,
+            )
+            space_ids[modality], num_vectors[modality] = found.space_id, len(found.rows_V)
+            progress(f"{modality} vectors", len(found.rows_V), len(found.rows_V))
+        bm25 = build_bm25(config, products, columns, progress)
+        bm25.save(folder / "bm25")
         manifest = {"num_rows": columns.num_rows, "products_digest": products.digest, "space_ids": space_ids}
         write_json(folder / "manifest.json", manifest)
         notes["num_products"] = columns.num_rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import batched
 
 import pyarrow as pa
 
@@ -88,7 +87,8 @@ def rows_of(
     config: BuildTrainingRowsConfig,
 ) -> Iterator[pa.Table]:
     """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving."""
-    for some in batched(found, config.queries_per_part):
+    for start in range(0, len(found), config.queries_per_part):
+        some = found[start : start + config.queries_per_part]
         kept = [best_fused(fuser.fuse(each.candidates), rank_depth) for each in some]
         queries = [
             replace(each.encoded, vectors=candidates.query_vectors) for each, candidates in zip(some, kept, strict=True)

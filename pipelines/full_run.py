@@ -27,7 +27,7 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
         ConfigError: a setting of any of the jobs is wrong; told before the first one starts.
     """
     values = load_values(path, overrides, group=None)
-    shared = run_config(values)
+    shared = run_config(values, path)
     known = {*JOB_NAMES, "lake", "session"}
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"{path} has a group {unknown[0]!r}; allowed: {', '.join(JOB_NAMES)}, lake, session")
@@ -37,8 +37,8 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
     steps: list[tuple[Job[Any], Any]] = []
     for name in names[: names.index(until) + 1] if until else names:
         job = open_job(name)
-        steps.append((job, build(job.config, values[name] or {}, where=name)))
-    lake, start_s = Lake(shared.lake), time.monotonic()
+        steps.append((job, build(job.config, values[name] or {}, where=name, base=path.parent)))
+    lake, start_s = Lake(shared.lake.absolute()), time.monotonic()  # workers may stand in another folder
     with ray_session(shared.session):
         num_run = sum(execute(job, config, lake, again=again) for job, config in steps)
     print(

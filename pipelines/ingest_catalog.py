@@ -44,7 +44,8 @@ class IngestCatalogConfig:
 def run(config: IngestCatalogConfig, lake: Lake, progress: Progress) -> Counts:
     """Raw products -> products, rejected_products.
 
-    The rejected rows are published even when the job stops because they are too many, so that they can be read; `products` then stays as it was.
+    The rejected rows are published even when the job stops because they are too many, so that they can be read; `products` then stays as
+    it was.
     """
     mapping = load_mapping(config.mapping)
     folder = config.folder or lake.current("market").path

@@ -1,7 +1,8 @@
 """What every job is: a config class, what it reads and writes, and a `run`; and the one command line they share.
 
-A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs). A job's record, `<lake>/runs/<job>.json`, says
-which inputs (by digest) and which config made what is in the lake; equal inputs and config mean the job is up to date.
+A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs); its relative paths start from its own folder. A
+job's record, `<lake>/runs/<job>.json`, says which inputs (by digest) and which config made what is in the lake; equal inputs and config mean
+the job is up to date.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from intarsia import __version__
 from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.ids import sha256_tree
-from intarsia.lake import Lake, entry_named_by, write_json
+from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 
 ConfigT = TypeVar("ConfigT")
@@ -60,7 +61,7 @@ class Job(Generic[ConfigT]):
         about: one line for the list of jobs.
         config: its config class.
         reads: lake entries it needs; `reads_if_there` those it uses when they exist.
-        files: paths it reads, from its config (`lake:NAME/…` for one in the lake); their content counts as input.
+        files: paths outside the lake it reads, from its config; their content counts as input.
         writes: lake entries it publishes, the main one last.
         always: it runs however often it is asked: it acts on the world, it does not make a table.
         run: does the work and returns the counts of its summary.
@@ -158,26 +159,23 @@ def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> d
     return with_overrides(read_yaml(path), placed)
 
 
-def run_config(values: Mapping[str, Any]) -> RunConfig:
-    """The settings shared by all jobs."""
-    return build(RunConfig, {name: values[name] for name in ("lake", "session") if name in values})
+def run_config(values: Mapping[str, Any], path: Path) -> RunConfig:
+    """The settings shared by all jobs of the config file `path`."""
+    return build(RunConfig, {name: values[name] for name in ("lake", "session") if name in values}, base=path.parent)
 
 
 def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool) -> None:
     values = load_values(path, overrides, group=job.name)
-    shared = run_config(values)
-    config = build(job.config, values.get(job.name) or {}, where=job.name)
+    shared = run_config(values, path)
+    config = build(job.config, values.get(job.name) or {}, where=job.name, base=path.parent)
     with ray_session(shared.session):
-        execute(job, config, Lake(shared.lake), again=again)
+        execute(job, config, Lake(shared.lake.absolute()), again=again)  # workers may stand in another folder
 
 
 def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
     inputs = {name: lake.current(name).digest for name in job.reads}
     inputs |= {name: lake.current(name).digest for name in job.reads_if_there if lake.has(name)}
     for path in job.files(config):
-        if (name := entry_named_by(path)) is not None:
-            inputs[name] = lake.current(name).digest
-            continue
         if not path.exists():
             raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
         inputs[str(path)] = sha256_tree(path)

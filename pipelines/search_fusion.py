@@ -17,7 +17,7 @@ from intarsia.engine.candidates import judged_candidates, read_judged
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.fusion_task import FusionTask, mean_known, weigh_by_kind
 from intarsia.errors import DataError
-from intarsia.evaluation.compare import Interval, PairedDifference, paired_bootstrap
+from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.qrels import Floats, qrels_by_query
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake, write_json
@@ -94,26 +94,13 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
 
 
 def read_task(lake: Lake, engine: EngineConfig, split: Split, progress: Progress) -> FusionTask:
-    """The judged queries of one split, with their candidates.
-
-    Raises:
-        DataError: no product is relevant to any query of the split.
-    """
+    """The judged queries of one split, with their candidates."""
     found = judged_candidates(lake, engine, [split], lambda step, done, total: progress(f"{split} {step}", done, total))
     _, judgments = read_judged(lake, [split])
     product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
     rows = {product_id: row for row, product_id in enumerate(product_ids)}
     qrels = qrels_by_query(judgments, [each.judged.query_id for each in found], rows)
-    task = FusionTask.of([each.candidates for each in found], qrels)
-    if not (task.judged_QJ > 0).any():
-        raise DataError(
-            table="judgments",
-            field="grade",
-            found=f"none above 0 for the {len(qrels)} queries of split {split}",
-            allowed="some relevant product for queries of both train and validation",
-            fix=f"judge queries of split {split}, or correct the split of the queries",
-        )
-    return task
+    return FusionTask.of([each.candidates for each in found], qrels)
 
 
 def search_fusion(
@@ -124,8 +111,11 @@ def search_fusion(
     The choice is made on the validation queries, so their intervals flatter it a little: the honest ones are those of the test split.
 
     Raises:
+        DataError: no product is relevant to any query of one of the splits.
         ConfigError: every trial failed.
     """
+    _check_judged(train, "train")
+    _check_judged(validation, "validation")
     trials = tune_fusion(train, config, folder=folder, progress=progress)
     best = _best_different(trials, config.num_finalists)
     refined = [better for one in best[: config.num_by_kind] if (better := _by_kind(one, train, config))]
@@ -200,6 +190,17 @@ def table(found: FusionSearch) -> list[str]:
         *lines,
         f"chosen: {spec.kind}, {spec.normaliser}, depth {spec.depth}, k {spec.rrf_k:.0f}, weights {weights}",
     ]
+
+
+def _check_judged(task: FusionTask, split: Split) -> None:
+    if not (task.judged_QJ > 0).any():
+        raise DataError(
+            table="judgments",
+            field="grade",
+            found=f"none above 0 for the {len(task.judged_QJ)} queries of split {split}",
+            allowed="some relevant product for queries of both train and validation",
+            fix=f"judge queries of split {split}, or correct the split of the queries",
+        )
 
 
 def _plain(config: SearchFusionConfig) -> dict[str, FusionSpec]:

@@ -32,7 +32,6 @@ _PAGE_FILES = {"style.css": "text/css", "app.js": "text/javascript"}
 _PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-_REQUEST_ID_HEADER = "X-Request-ID"
 
 _FILTER_PARAMETERS = {
     "category": "filters.category",
@@ -61,7 +60,7 @@ def build_api(
         """Search by words, by picture, or both."""
         start_s = time.perf_counter()
         asked, image = await read_search(request, config.limits)
-        query = asked.to_query(image=image, request_id=_request_id(asked, request), asked_at=datetime.now(UTC))
+        query = asked.to_query(image=image, request_id=_request_id(asked), asked_at=datetime.now(UTC))
         return _page(await answerer.answer(query), asked, start_s)
 
     @api.get("/v1/search", response_model=SearchReply)
@@ -72,7 +71,7 @@ def build_api(
         if not asked.text:
             raise Refusal(422, "q: give words to search for", field="q")
         check_limit(asked.limit, config.limits)
-        query = asked.to_query(image=None, request_id=_request_id(asked, request), asked_at=datetime.now(UTC))
+        query = asked.to_query(image=None, request_id=_request_id(asked), asked_at=datetime.now(UTC))
         return _page(await answerer.answer(query), asked, start_s)
 
     @api.get("/v1/similar/{product_id:path}", response_model=SearchReply)
@@ -82,9 +81,7 @@ def build_api(
         asked = from_query(SimilarRequest, request.query_params, SIMILAR_PARAMETERS)
         check_limit(asked.limit, config.limits)
         _row(held.of(held.current), product_id)
-        query = asked.to_query(
-            seed=ProductId(product_id), request_id=_request_id(asked, request), asked_at=datetime.now(UTC)
-        )
+        query = asked.to_query(seed=ProductId(product_id), request_id=_request_id(asked), asked_at=datetime.now(UTC))
         return _page(await answerer.answer(query), asked, start_s)
 
     @api.get("/v1/products/{product_id:path}/images/{number:int}", response_class=Response)
@@ -142,7 +139,7 @@ def build_api(
     return api
 
 
-def _request_id(asked: SearchRequest | SimilarRequest, request: Request) -> RequestId:
+def _request_id(asked: SearchRequest | SimilarRequest) -> RequestId:
     return RequestId(asked.request_id or uuid.uuid4().hex)
 
 
@@ -156,7 +153,7 @@ def _row(front: Front, product_id: str) -> int:
 def _page(answered: Answered, asked: SearchRequest | SimilarRequest, start_s: float) -> Response:
     body = search_reply(answered, offset=asked.offset, limit=asked.limit)
     took_ms = {**answered.took_ms, "total": (time.perf_counter() - start_s) * 1_000}
-    return _json(body, headers={"Server-Timing": _server_timing(took_ms), _REQUEST_ID_HEADER: body.request_id})
+    return _json(body, headers={"Server-Timing": _server_timing(took_ms)})
 
 
 def _server_timing(took_ms: Mapping[str, float]) -> str:

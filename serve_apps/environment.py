@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 """Serve without its Python proxy: 1 ms a request instead of 5. `cluster.yaml` sets the same ones."""
@@ -17,6 +13,9 @@ _ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
 }
+_NOT_NICE = {
+    "RAY_worker_niceness": "0"
+}  # Ray's default, 15, makes replicas wait for every other process of the machine
 _STOP_AT_ONCE = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30: for load balancers that a local server does not have
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
@@ -28,25 +27,12 @@ _SIDE_PORTS = {  # those of the proxy itself; two servers on one machine must no
 }
 
 
-@contextmanager
-def local_serve_environment() -> Iterator[None]:
+def set_local_serve_environment() -> None:
     """The flags of a Serve that this process starts; what the caller has set already stays. Call it before ray is imported."""
     assert "ray" not in sys.modules, "Serve's flags are read when ray is imported"
-    folder = tempfile.mkdtemp(prefix="intarsia-serve-")
-    proxy_files = {
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
-    }
     side_ports = {name: str(_free_port_from(port)) for name, port in _SIDE_PORTS.items()}
-    for name, value in (THROUGHPUT_FLAGS | _ONE_THREAD | _STOP_AT_ONCE | proxy_files | side_ports).items():
+    for name, value in (THROUGHPUT_FLAGS | _ONE_THREAD | _NOT_NICE | _STOP_AT_ONCE | side_ports).items():
         os.environ.setdefault(name, value)
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_free(host: str, port: int) -> bool:

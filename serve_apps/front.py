@@ -57,18 +57,19 @@ def front_opener(topology: Topology) -> Callable[[Path, Manifest], Front]:
     return _open_with_stages if topology == "fused" else _open_alone
 
 
-def real_queries(documents: Documents, columns: ProductColumns) -> list[Query]:
-    """A few titles of the catalog as queries, to warm what is opened: first calls load dictionaries and touch files."""
-    rows = range(0, columns.num_rows, max(columns.num_rows // _WARM_QUERIES, 1))
+def real_queries(documents: Documents) -> list[tuple[int, Query]]:
+    """A few rows and their titles as queries, to warm what is opened."""
+    rows = range(0, documents.num_rows, max(documents.num_rows // _WARM_QUERIES, 1))[:_WARM_QUERIES]
+    now = datetime.now(UTC)
     return [
-        Query(request_id=RequestId(f"warm-{row}"), text=documents.get([row])[0].title, asked_at=datetime.now(UTC))
-        for row in rows[:_WARM_QUERIES]
+        (row, Query(request_id=RequestId(f"warm-{row}"), text=documents.get([row])[0].title, asked_at=now))
+        for row in rows
     ]
 
 
 def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
     engine = SearchEngine.open(folder, release_id=manifest.id)
-    engine.search(real_queries(engine.documents, engine.columns))
+    engine.search([query for _, query in real_queries(engine.documents)])
     return Front(
         manifest=manifest,
         encoders=engine.encoders,
@@ -89,6 +90,6 @@ def _open_alone(folder: Path, manifest: Manifest) -> Front:
         rank_depth=EngineConfig.open(folder / "fusion_spec").rank_depth,
         engine=None,
     )
-    for query in real_queries(front.documents, front.columns):
+    for _, query in real_queries(front.documents):
         front.encoders.encode(query)
     return front

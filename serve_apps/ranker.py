@@ -13,15 +13,20 @@ from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
 from intarsia.release.manifest import Manifest
+from serve_apps.fuser import open_fuser
 from serve_apps.held import Held
-from serve_apps.retriever import open_retriever
+from serve_apps.retriever import encoded_titles, open_retriever
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import Declined, Threads
 
 
 def open_ranker(folder: Path, manifest: Manifest) -> RankStage:
-    """The third stage of a release; features read the columns and vectors that retrieval reads."""
-    return open_rank(folder, open_retriever(folder, manifest))
+    """The third stage of a release, warm; features read the columns and vectors that retrieval reads."""
+    retrieve = open_retriever(folder, manifest)
+    stage = open_rank(folder, retrieve)
+    queries = encoded_titles(folder, retrieve)
+    stage.rank(queries, [open_fuser(folder, manifest).fuse(found) for found in retrieve.retrieve(queries)])
+    return stage
 
 
 @serve.deployment

@@ -6,22 +6,41 @@ from pathlib import Path
 
 from ray import serve
 
+from intarsia.catalog.documents import Documents
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
-from intarsia.records.query import EncodedQuery
+from intarsia.records.query import EncodedQuery, QueryVector
 from intarsia.release.manifest import Manifest
+from serve_apps.front import real_queries
 from serve_apps.held import Held
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import Declined, Threads
 
 
 def open_retriever(folder: Path, manifest: Manifest) -> RetrieveStage:
-    """The first stage of a release."""
-    return open_retrieve(folder / "indexes", config=EngineConfig.open(folder / "fusion_spec"), release_id=manifest.id)
+    """The first stage of a release, warm: the first Chinese words load a dictionary, the first vectors touch their files."""
+    config = EngineConfig.open(folder / "fusion_spec")
+    stage = open_retrieve(folder / "indexes", config=config, release_id=manifest.id)
+    stage.retrieve(encoded_titles(folder, stage))
+    return stage
+
+
+def encoded_titles(folder: Path, stage: RetrieveStage) -> list[EncodedQuery]:
+    """A few titles of the catalog as queries, with the stored vectors of their own products."""
+    encoded = []
+    for row, query in real_queries(Documents.open(folder / "indexes")):
+        stored = {name: (index.space_id, index.vectors_of(row)) for name, index in stage.vectors.items()}
+        vectors = {
+            name: QueryVector(space_id=space, values_D=found[0])
+            for name, (space, found) in stored.items()
+            if len(found)
+        }
+        encoded.append(EncodedQuery(query=query, vectors=vectors))
+    return encoded
 
 
 @serve.deployment

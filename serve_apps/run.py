@@ -16,14 +16,17 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from intarsia.config import describe
-from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
-from serve_apps.environment import is_free, local_serve_environment
+from serve_apps.environment import is_free, set_local_serve_environment
 from serve_apps.settings import ServingConfig, serving_config
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeStatus
 
 _READY_WITHIN_S = 120.0
 _LOOK_EVERY_S = 0.2
@@ -40,23 +43,28 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
     if not is_free(host, port):
         raise ConfigError(f"port {port} of {host} is taken; give a free one with --port")
     pinned = config.release if config.release != "live" else None
-    verify(config.releases / pinned if pinned else Pointer(config.releases).live_folder())
-    with local_serve_environment():
-        from ray import serve  # only now: Serve reads its flags while it is imported
+    folder = config.releases / pinned if pinned else Pointer(config.releases).live_folder()
+    verify(folder)
+    set_local_serve_environment()
+    from ray import serve  # only now: Serve reads its flags while it is imported
 
-        from intarsia.onray.session import SessionConfig, ray_session
-        from serve_apps.search import APP_NAME, bind
+    from intarsia.onray.session import SessionConfig, ray_session
+    from serve_apps.search import APP_NAME, bind
 
-        with ray_session(SessionConfig()):
-            logging.getLogger("ray.serve").setLevel(logging.WARNING)
-            try:
-                serve.start(http_options={"host": host, "port": port})
-                serve.run(bind(config), name=APP_NAME, route_prefix="/")
-                url = f"http://{host}:{port}"
-                _wait_until_ready(url)
-                yield url
-            finally:
-                serve.shutdown()
+    url = f"http://{host}:{port}"
+    with ray_session(SessionConfig()):
+        _stop_on_signals()  # Ray has put handlers of its own, which die with a stack trace
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(http_options={"host": host, "port": port})
+        try:
+            serve.run(bind(config), name=APP_NAME, route_prefix="/")
+        except RuntimeError:
+            raise ArtifactError(f"release {folder.name} could not be served: {_why(serve.status())}") from None
+        try:
+            _wait_until_ready(url)
+            yield url
+        finally:
+            serve.delete(APP_NAME)  # lets requests in flight end; what is left goes with Ray
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that win over the above")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, _stop)
+    _stop_on_signals()
     try:
         config = serving_config({"lake": options.lake, "topology": options.topology, **_settings(options.settings)})
         with serving(config, host=options.host, port=options.port) as url:
@@ -99,6 +106,15 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def _why(status: ServeStatus) -> str:
+    """What the deployments say, without the frames of the trace."""
+    said = [d.message for app in status.applications.values() for d in app.deployments.values() if d.message]
+    lines = [
+        line for message in said for line in message.splitlines() if line and not line.startswith((" ", "Traceback"))
+    ]
+    return lines[-1] if lines else "the deployments do not say why; see the logs of Ray"
+
+
 def _wait_until_ready(url: str) -> None:
     deadline_s = time.monotonic() + _READY_WITHIN_S
     while True:
@@ -109,6 +125,12 @@ def _wait_until_ready(url: str) -> None:
             if time.monotonic() > deadline_s:
                 raise ConfigError(f"{url}/readyz does not say yes after {_READY_WITHIN_S:.0f} s: {error}") from None
         time.sleep(_LOOK_EVERY_S)
+
+
+def _stop_on_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import types
 import typing
@@ -21,6 +22,12 @@ from intarsia.errors import ConfigError
 from intarsia.ids import sha256_json
 
 T = TypeVar("T")
+
+_HERE = Path()
+
+
+class _FromCommandLine(str):
+    """A text of an override: a relative path in it starts from the working directory."""
 
 
 def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
@@ -71,13 +78,14 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     return merged
 
 
-def build(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Path = _HERE) -> T:
     """A config dataclass from plain values, nested ones too.
 
     Args:
         cls: a frozen dataclass.
         values: what YAML gave.
         where: dotted path of this group, for messages.
+        base: what relative paths of a config file start from, its folder; those of overrides start from the working directory.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), missing key, wrong type, or a value its owner refuses.
@@ -95,7 +103,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
     ready: dict[str, Any] = {}
     for name, field in fields.items():
         if name in values:
-            ready[name] = _convert(hints[name], values[name], _dotted(where, name))
+            ready[name] = _convert(hints[name], values[name], _dotted(where, name), base)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"setting {_dotted(where, name)} is required: {field.metadata.get('help', '')}")
     try:
@@ -154,7 +162,7 @@ def _from_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, where: str, base: Path) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -162,10 +170,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         options = [a for a in arguments if a is not type(None)]
         for option in options[:-1]:
             try:
-                return _convert(option, value, where)
+                return _convert(option, value, where, base)
             except ConfigError:
                 continue
-        return _convert(options[-1], value, where)
+        return _convert(options[-1], value, where, base)
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{where} is {value!r}; allowed: {', '.join(map(repr, arguments))}")
@@ -174,32 +182,33 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is {value!r}; allowed: a list")
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+            return tuple(_convert(arguments[0], item, f"{where}[{i}]", base) for i, item in enumerate(value))
         if len(arguments) != len(value):
             raise ConfigError(f"{where} has {len(value)} values; allowed: {len(arguments)}")
         return tuple(
-            _convert(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True))
+            _convert(a, item, f"{where}[{i}]", base) for i, (a, item) in enumerate(zip(arguments, value, strict=True))
         )
     if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; allowed: a mapping")
-        return {str(k): _convert(arguments[1], v, _dotted(where, k)) for k, v in value.items()}
+        return {str(k): _convert(arguments[1], v, _dotted(where, k), base) for k, v in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is {value!r}; allowed: a group of settings")
-        return build(hint, value, where=where)
+        return build(hint, value, where=where, base=base)
     if hint is Path:
         if not isinstance(value, str | Path):
             raise ConfigError(f"{where} is {value!r}; allowed: a path")
-        return Path(value).expanduser()
+        path = Path(value).expanduser()
+        return Path(os.path.abspath(path if isinstance(value, _FromCommandLine) else base / path))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, str, bool):
-        if type(value) is not hint:
+        if type(value) is not hint and not (hint is str and isinstance(value, str)):
             raise ConfigError(f"{where} is {value!r}; allowed: {hint.__name__}")
-        return value
+        return str(value) if hint is str else value
     return value
 
 

@@ -21,7 +21,6 @@ from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree, short
 
 _POINTER = "current.json"
-_LAKE_SCHEME = "lake:"
 _STAGING = ".staging-"
 _KEPT_VERSIONS = 2  # the current one and the one a running reader may still hold
 
@@ -62,12 +61,6 @@ class Lake:
             )
         return Entry(name=name, path=path, digest=content["digest"], notes=content["notes"])
 
-    def resolve(self, path: Path) -> Path:
-        """A path from a config: `lake:NAME/rest` lies in the current version of the entry NAME, any other path is itself."""
-        if (name := entry_named_by(path)) is None:
-            return path
-        return self.current(name).path.joinpath(*path.parts[1:])
-
     def has(self, name: str) -> bool:
         """Whether some version of `name` was published."""
         return (self.root / name / _POINTER).is_file()
@@ -103,12 +96,6 @@ class Lake:
         others = sorted((p for p in versions if p != current), key=lambda p: p.stat().st_mtime, reverse=True)
         for old in others[_KEPT_VERSIONS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
-
-
-def entry_named_by(path: Path) -> str | None:
-    """The entry of a `lake:NAME/rest` path; None for any other path."""
-    first = path.parts[0] if path.parts else ""
-    return first.removeprefix(_LAKE_SCHEME) if first.startswith(_LAKE_SCHEME) else None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,6 +1,7 @@
 """Each table's schema as a text file per version: what was written once must stay readable, so a change asks for a new version.
 
-After raising a table's version: `python tests/golden/test_schemas.py` writes the files of new versions, and never changes one that is there.
+After raising a table's version: `python tests/golden/test_schemas.py` writes the files of new versions, and never changes one that is
+there.
 """
 
 from __future__ import annotations

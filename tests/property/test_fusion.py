@@ -16,6 +16,7 @@ from intarsia.fusion.fuser import KINDS, fuse_batch, open_fuser
 from intarsia.fusion.normalise import NORMALISERS
 from intarsia.fusion.simplex import simplex_grid
 from intarsia.fusion.spec import FusionKind, FusionSpec, NormaliserName
+from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates, best_first
 from tests.oracles import fused_by_definition
 from tests.strategies import RETRIEVERS, candidates
@@ -142,3 +143,26 @@ def test_a_simplex_grid_has_every_point_once_and_each_sums_exactly(num_parts: in
     assert len(points) == len(set(points)) == math.comb(num_steps + num_parts - 1, num_parts - 1)
     assert {sum(point) for point in points} == {num_steps}
     assert all(len(point) == num_parts and min(point) >= 0 for point in points)
+
+
+@pytest.mark.parametrize("name", sorted(NORMALISERS))
+def test_long_candidate_lists_too_have_the_same_bits_in_a_batch_as_alone(
+    name: NormaliserName, rng: np.random.Generator
+) -> None:
+    several = [long_candidates(rng, int(num)) for num in rng.integers(1, 700, 12)]
+    spec = FusionSpec(kind="convex", normaliser=name, weights={"bm25": 0.2, "text": 0.5, "image": 0.3})
+    alone = [fuse_batch(spec, pack([one])).fused_n.tobytes() for one in several]
+    assert fuse_batch(spec, pack(several)).fused_n.tobytes() == b"".join(alone)
+
+
+def long_candidates(rng: np.random.Generator, num: int) -> Candidates:
+    scores_CR = rng.normal(size=(num, len(RETRIEVERS))).astype(np.float32)
+    ranks_CR = 1 + np.argsort(np.argsort(-scores_CR, axis=0), axis=0).astype(np.int32)
+    return Candidates(
+        release_id=ReleaseId("r-1"),
+        rows_C=np.arange(num, dtype=np.int64),
+        retrievers=RETRIEVERS,
+        scores_CR=scores_CR,
+        ranks_CR=ranks_CR,
+        views_C=np.zeros(num, np.int32),
+    )

@@ -71,41 +71,58 @@ def test_values_come_in_as_the_types_that_the_fields_say() -> None:
     assert type(shop.weights["title"]) is float
 
 
+def test_a_path_starts_from_the_folder_of_its_file_and_one_of_an_override_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for written, path in (("a.csv", "/shop/a.csv"), ("../a.csv", "/a.csv"), ("/b/a.csv", "/b/a.csv")):
+        assert build(Shop, {"source": written}, base=Path("/shop")).source == Path(path)
+    values = with_overrides({"source": "a.csv"}, ["source=b.csv"])
+    assert build(Shop, values, base=Path("/shop")).source == tmp_path / "b.csv"
+    assert build(Shop, {"source": "a.csv"}).source == tmp_path / "a.csv"
+
+
+def test_a_text_of_an_override_is_a_plain_text() -> None:
+    shop = build(Shop, with_overrides({"source": "/a"}, ["either=all", "names=[x, y]", "encoder.pooling=cls"]))
+    assert (type(shop.either), type(shop.encoder.pooling)) == (str, str)
+    assert shop.names == ("x", "y")
+
+
 def test_what_the_file_does_not_say_has_its_default() -> None:
-    assert build(Shop, {"source": "a"}) == Shop(source=Path("a"))
+    assert build(Shop, {"source": "/a"}) == Shop(source=Path("/a"))
 
 
 def test_a_group_that_is_built_already_is_taken_as_it_is() -> None:
     part = Encoder(dim=5)
-    assert build(Shop, {"source": "a", "encoder": part}).encoder is part
+    assert build(Shop, {"source": "/a", "encoder": part}).encoder is part
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"sorce": "a"}, r"unknown setting sorce; did you mean source\?"),
-        ({"source": "a", "encoder": {"dims": 3}}, r"unknown setting encoder\.dims; did you mean dim\?"),
-        ({"source": "a", "encoder": {"zzzzzz": 3}}, r"unknown setting encoder\.zzzzzz; known: dim, pooling"),
-        ({"source": "a", 7: 1}, r"unknown setting 7; known: source, share"),
+        ({"source": "/a", "encoder": {"dims": 3}}, r"unknown setting encoder\.dims; did you mean dim\?"),
+        ({"source": "/a", "encoder": {"zzzzzz": 3}}, r"unknown setting encoder\.zzzzzz; known: dim, pooling"),
+        ({"source": "/a", 7: 1}, r"unknown setting 7; known: source, share"),
         ({}, r"setting source is required: the file of products"),
         ({"source": 3}, r"source is 3; allowed: a path"),
-        ({"source": "a", "share": "much"}, r"share is 'much'; allowed: float"),
-        ({"source": "a", "share": True}, r"share is True; allowed: float"),
-        ({"source": "a", "limit": 1.5}, r"limit is 1\.5; allowed: int"),
-        ({"source": "a", "limit": True}, r"limit is True; allowed: int"),
-        ({"source": "a", "keep": 1}, r"keep is 1; allowed: bool"),
-        ({"source": "a", "keep": None}, r"keep is None; allowed: bool"),
-        ({"source": "a", "names": "ab"}, r"names is 'ab'; allowed: a list"),
-        ({"source": "a", "names": ["a", 3]}, r"names\[1\] is 3; allowed: str"),
-        ({"source": "a", "size": [1]}, r"size has 1 values; allowed: 2"),
-        ({"source": "a", "size": [1, "x"]}, r"size\[1\] is 'x'; allowed: int"),
-        ({"source": "a", "weights": [1]}, r"weights is \[1\]; allowed: a mapping"),
-        ({"source": "a", "weights": {"title": "x"}}, r"weights\.title is 'x'; allowed: float"),
-        ({"source": "a", "encoder": 3}, r"encoder is 3; allowed: a group of settings"),
-        ({"source": "a", "encoder": {"pooling": "max"}}, r"encoder\.pooling is 'max'; allowed: 'mean', 'cls'"),
-        ({"source": "a", "encoder": {"dim": 0}}, r"encoder: dim is 0; allowed: 1 or more"),
-        ({"source": "a", "spare": {"dim": -1}}, r"spare: dim is -1; allowed: 1 or more"),
-        ({"source": "a", "either": 1.5}, r"either is 1\.5; allowed: str"),
+        ({"source": "/a", "share": "much"}, r"share is 'much'; allowed: float"),
+        ({"source": "/a", "share": True}, r"share is True; allowed: float"),
+        ({"source": "/a", "limit": 1.5}, r"limit is 1\.5; allowed: int"),
+        ({"source": "/a", "limit": True}, r"limit is True; allowed: int"),
+        ({"source": "/a", "keep": 1}, r"keep is 1; allowed: bool"),
+        ({"source": "/a", "keep": None}, r"keep is None; allowed: bool"),
+        ({"source": "/a", "names": "ab"}, r"names is 'ab'; allowed: a list"),
+        ({"source": "/a", "names": ["a", 3]}, r"names\[1\] is 3; allowed: str"),
+        ({"source": "/a", "size": [1]}, r"size has 1 values; allowed: 2"),
+        ({"source": "/a", "size": [1, "x"]}, r"size\[1\] is 'x'; allowed: int"),
+        ({"source": "/a", "weights": [1]}, r"weights is \[1\]; allowed: a mapping"),
+        ({"source": "/a", "weights": {"title": "x"}}, r"weights\.title is 'x'; allowed: float"),
+        ({"source": "/a", "encoder": 3}, r"encoder is 3; allowed: a group of settings"),
+        ({"source": "/a", "encoder": {"pooling": "max"}}, r"encoder\.pooling is 'max'; allowed: 'mean', 'cls'"),
+        ({"source": "/a", "encoder": {"dim": 0}}, r"encoder: dim is 0; allowed: 1 or more"),
+        ({"source": "/a", "spare": {"dim": -1}}, r"spare: dim is -1; allowed: 1 or more"),
+        ({"source": "/a", "either": 1.5}, r"either is 1\.5; allowed: str"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place_and_what_is_allowed(values: dict[Any, Any], words: str) -> None:
@@ -115,7 +132,7 @@ def test_a_wrong_value_is_refused_with_its_place_and_what_is_allowed(values: dic
 
 def test_messages_name_the_group_they_were_built_in() -> None:
     with pytest.raises(ConfigError, match=r"^unknown setting ingest\.encoder\.dims; did you mean dim\?"):
-        build(Shop, {"source": "a", "encoder": {"dims": 1}}, where="ingest")
+        build(Shop, {"source": "/a", "encoder": {"dims": 1}}, where="ingest")
     with pytest.raises(ConfigError, match=r"^Encoder: dim is 0"):
         build(Encoder, {"dim": 0})
     with pytest.raises(ConfigError, match=r"^ingest is 3; allowed: a group of settings"):
@@ -204,15 +221,15 @@ def test_an_override_that_cannot_be_placed_is_refused(override: str, words: str)
 
 
 def test_plain_values_build_the_same_config_again() -> None:
-    shop = Shop(source=Path("a"), names=("x",), weights={"t": 0.5}, spare=Encoder(dim=2))
+    shop = Shop(source=Path("/a"), names=("x",), weights={"t": 0.5}, spare=Encoder(dim=2))
     assert build(Shop, plain(shop)) == shop
     assert plain(shop)["spare"] == {"dim": 2, "pooling": "mean"}
 
 
 def test_equal_settings_have_equal_fingerprints_and_others_have_not() -> None:
-    first = Shop(source=Path("a"), weights={"x": 1.0, "y": 2.0})
-    assert fingerprint(first) == fingerprint(Shop(source=Path("a"), weights={"y": 2.0, "x": 1.0}))
-    assert fingerprint(first) != fingerprint(Shop(source=Path("a"), weights={"x": 1.0, "y": 2.5}))
+    first = Shop(source=Path("/a"), weights={"x": 1.0, "y": 2.0})
+    assert fingerprint(first) == fingerprint(Shop(source=Path("/a"), weights={"y": 2.0, "x": 1.0}))
+    assert fingerprint(first) != fingerprint(Shop(source=Path("/a"), weights={"x": 1.0, "y": 2.5}))
 
 
 def test_the_description_says_every_setting_its_default_and_its_meaning() -> None:

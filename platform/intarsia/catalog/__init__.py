@@ -1,1 +1,1 @@
-"""From a shop's raw files to clean products: reading, mapping, cleaning, checking, duplicates, and the columns and documents that serving reads."""
+"""From a shop's raw files to clean products: reading, mapping, cleaning, checking, duplicates; and the columns that serving reads."""

@@ -17,8 +17,8 @@ from intarsia.catalog.cells import id_of, is_blank, pick, plain_text, text_of, t
 from intarsia.catalog.mapping import CatalogMapping, Columns, column_list
 from intarsia.catalog.money import parse_price
 from intarsia.catalog.pictures import PictureReader, picture_cells
+from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.side_files import SideFiles
-from intarsia.catalog.sources import Defect, RawRow
 from intarsia.catalog.validate import Reason, Reject, RowFault, shown
 from intarsia.config import setting
 from intarsia.ids import ProductId
@@ -66,26 +66,33 @@ class RowCleaner:
         Raises:
             DataError: a side file cannot be read.
         """
-        self._mapping, self._limits = mapping, limits or CleanLimits()
-        self._side_files = SideFiles(mapping.merge, folder)
-        self._pictures = PictureReader(mapping.images, folder / mapping.images.root) if mapping.images else None
-        self._placeholders = frozenset(fold(text) for text in mapping.placeholders)
+        self._tools = _Tools(
+            mapping=mapping,
+            limits=limits or CleanLimits(),
+            side_files=SideFiles(mapping.merge, folder),
+            pictures=PictureReader(mapping.images, folder / mapping.images.root) if mapping.images else None,
+            placeholders=frozenset(fold(text) for text in mapping.placeholders),
+        )
 
     def clean(self, file: str, row: RawRow) -> Cleaned:
         """The product of a row, or why there is none."""
-        return _RowInHand(self, file, row).cleaned()
+        return _RowInHand(self._tools, file, row).cleaned()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    mapping: CatalogMapping
+    limits: CleanLimits
+    side_files: SideFiles
+    pictures: PictureReader | None
+    placeholders: frozenset[str]
 
 
 class _RowInHand:
     """One row while it is being cleaned, with the rejects so far."""
 
-    def __init__(self, cleaner: RowCleaner, file: str, row: RawRow) -> None:
-        self._mapping, self._limits = cleaner._mapping, cleaner._limits
-        self._side_files, self._pictures, self._placeholders = (
-            cleaner._side_files,
-            cleaner._pictures,
-            cleaner._placeholders,
-        )
+    def __init__(self, tools: _Tools, file: str, row: RawRow) -> None:
+        self._tools, self._mapping, self._limits = tools, tools.mapping, tools.limits
         self._file, self._row = file, row
         self._key = ""
         self._rejects: list[Reject] = []
@@ -95,11 +102,14 @@ class _RowInHand:
         try:
             if isinstance(value, Defect):
                 raise RowFault(value.reason, "row", value.found, value.fix)
-            raw = self._side_files.merged(value)
+            raw = self._tools.side_files.merged(value)
             self._key = self._product_id(raw)
             product, image_bytes = self._product(raw)
         except RowFault as fault:
             lost = self._reject(fault.field, fault.reason, fault.found, fault.fix, lost=True)
+            return Cleaned(product=None, rejects=(lost,))
+        except RecursionError:
+            lost = self._reject("row", Reason.WRONG_TYPE, "lists in lists without end", "write values flat", lost=True)
             return Cleaned(product=None, rejects=(lost,))
         return Cleaned(product=product, image_bytes=image_bytes, rejects=tuple(self._rejects))
 
@@ -139,7 +149,7 @@ class _RowInHand:
 
     def _title(self, raw: Mapping[str, Any]) -> str:
         title = self._joined(raw, self._mapping.title, "title")
-        if not title or fold(title) in self._placeholders:
+        if not title or fold(title) in self._tools.placeholders:
             raise RowFault(Reason.TITLE_MISSING, "title", title, "give the product a title")
         if len(title) > self._limits.max_title_chars:
             fix = f"write at most {self._limits.max_title_chars} characters; the rest belongs into the description"
@@ -150,7 +160,7 @@ class _RowInHand:
         texts: list[str] = []
         for column in column_list(self._mapping.description):
             text = plain_text(text_of(pick(raw, column), column), self._mapping.description_html)
-            if text and fold(text) in self._placeholders:
+            if text and fold(text) in self._tools.placeholders:
                 self._reject(
                     column, Reason.DESCRIPTION_PLACEHOLDER, text, "write what the product is; this text is left out"
                 )
@@ -187,7 +197,7 @@ class _RowInHand:
         prices = [
             parse_price(cell, currency, unit=shape.unit, decimal=shape.decimal)
             for cell in cells
-            if not is_blank(cell) and not (isinstance(cell, str) and fold(cell) in self._placeholders)
+            if not is_blank(cell) and not (isinstance(cell, str) and fold(cell) in self._tools.placeholders)
         ]
         return min(prices, key=lambda price: price.minor_units, default=None)
 
@@ -219,13 +229,13 @@ class _RowInHand:
 
     def _read_pictures(self, raw: Mapping[str, Any], variants: list[Mapping[str, Any]]) -> list[tuple[ImageRef, bytes]]:
         shape = self._mapping.images
-        if shape is None or self._pictures is None:
+        if shape is None or self._tools.pictures is None:
             return []
         cells = list(picture_cells(raw, shape.columns, shape.separator))
         if self._mapping.variants is not None:
             for variant in variants:
                 cells.extend(picture_cells(variant, self._mapping.variants.images, shape.separator))
-        return self._pictures.read(cells, self._refuse_picture)
+        return self._tools.pictures.read(cells, self._refuse_picture)
 
     def _refuse_picture(self, reason: Reason | ImageFault, found: str, fix: str) -> None:
         self._reject("images", reason, found, fix)
@@ -237,7 +247,7 @@ class _RowInHand:
     def _first_text(self, raw: Mapping[str, Any], columns: Columns, field: str) -> str:
         for column in column_list(columns):
             text = plain_text(text_of(pick(raw, column), field))
-            if text and fold(text) not in self._placeholders:
+            if text and fold(text) not in self._tools.placeholders:
                 return text
         return ""
 

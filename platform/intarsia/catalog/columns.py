@@ -67,7 +67,7 @@ def open_columns(folder: Path) -> ProductColumns:
         terms: Mapping[str, list[str]] = json.loads((folder / _VOCABULARIES).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError, AssertionError) as error:
         raise ArtifactError(f"product columns in {folder} cannot be read: {error}; run build_indexes again") from None
-    lengths = {len(column) for column in (*arrays.values(), *ragged.values(), product_ids)}
+    lengths = {len(product_ids), *map(len, arrays.values()), *map(len, ragged.values())}
     if len(lengths) != 1:
         raise ArtifactError(
             f"product columns in {folder} have {sorted(lengths)} rows, not one number; run build_indexes again"
@@ -117,15 +117,13 @@ class _Builder:
             name: self._lists[name].built(ranks[vocabulary], is_sorted=name == "attributes")
             for name, vocabulary in zip(_RAGGED, ("category", "attribute", *["word"] * len(WORD_FIELDS)), strict=True)
         }
-        floats = {name: np.array(values, np.float64) for name, values in self._floats.items()}
-        codes = {
-            name: _recoded(np.array(values, np.int32), ranks[name]).astype(np.int32)
-            for name, values in self._codes.items()
+        arrays: dict[str, NDArray[Any]] = {
+            **{name: np.array(values, np.float64) for name, values in self._floats.items()},
+            **{name: _recoded(np.array(values, np.int32), ranks[name]) for name, values in self._codes.items()},
         }
         return ProductColumns(
             product_ids=tuple(self._ids),
-            **floats,
-            **codes,
+            **arrays,
             categories=ragged["categories"],
             attributes=ragged["attributes"],
             words={field: ragged[f"words_{field}"] for field in WORD_FIELDS},

@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from intarsia.text import fold
+
 NEAR_BITS = 3
 """Two 64-bit hashes are near when at most so many bits differ."""
 
 _BLOCK_BITS = (13, 13, 13, 13, 12)  # 3 differing bits spoil at most 3 of 5 blocks: two near hashes agree in at least 2
-_MAX_NEIGHBOURS = (
-    256  # compared in a bucket of hashes that agree in two blocks: bounds the work when half a catalog is alike
-)
+_MAX_NEIGHBOURS = 64  # compared among hashes that agree in two blocks: bounds the work when half a catalog is alike
 _CONTRADICT_BITS = 12  # pictures this far apart (of 64 bits) show different things; unrelated ones are about 32 apart
-_SIMILAR_TITLE, _SAME_TITLE = (
-    0.5,
-    0.8,
-)  # common share of character trigrams: enough beside a near text, beside a near picture
+_SIMILAR_TITLE = 0.5  # common share of character trigrams that is enough beside a near text,
+_SAME_TITLE = 0.8  # and beside a near picture
+_PIECES = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"[0-9]+")
 _CHAR_BITS = np.uint64(21)  # a code point; three of them fit into 64 bits
 
@@ -38,10 +37,10 @@ class Look:
     """What one product looks like to this module.
 
     Attributes:
-        text_key: digest of the folded title and description: equal texts have equal keys.
+        text_key: digest of the `comparable` title and description: equal texts have equal keys.
         simhash: 64-bit hash of the same text; near texts have near hashes.
         numbers_key: digest of the numbers in the text, in order of size: equal numbers, equal keys.
-        title: folded title.
+        title: the `comparable` title.
         phashes: 64-bit perceptual hashes of its pictures.
     """
 
@@ -52,22 +51,27 @@ class Look:
     phashes: tuple[int, ...]
 
 
-def text_key(folded: str) -> bytes:
-    """16 bytes that name a folded text."""
-    return hashlib.blake2b(folded.encode(), digest_size=16).digest()
+def comparable(text: str) -> str:
+    """The folded letters and digits of a text: punctuation and symbols tell no product from another."""
+    return " ".join(_PIECES.findall(fold(text)))
 
 
-def numbers_key(folded: str) -> bytes:
-    """16 bytes that name the runs of digits in a folded text, whatever their order."""
-    return text_key(" ".join(sorted(_DIGITS.findall(folded))))
+def text_key(compared: str) -> bytes:
+    """16 bytes that name a comparable text."""
+    return hashlib.blake2b(compared.encode(), digest_size=16).digest()
 
 
-def simhash(folded: str) -> int:
-    """64-bit hash of a folded text's character trigrams: each bit is the majority of that bit over the hashes of all different trigrams.
+def numbers_key(compared: str) -> bytes:
+    """16 bytes that name the runs of digits in a comparable text, whatever their order."""
+    return text_key(" ".join(sorted(_DIGITS.findall(compared))))
+
+
+def simhash(compared: str) -> int:
+    """64-bit hash of a comparable text's character trigrams: each bit is the majority of that bit over the hashes of all different trigrams.
 
     Source: Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002, section 3; trigrams mixed by splitmix64.
     """
-    codes = np.frombuffer(f"  {folded} ".encode("utf-32-le"), np.uint32).astype(np.uint64)
+    codes = np.frombuffer(f"  {compared} ".encode("utf-32-le"), np.uint32).astype(np.uint64)
     trigrams = np.unique(codes[:-2] | codes[1:-1] << _CHAR_BITS | codes[2:] << (_CHAR_BITS * np.uint64(2)))
     bits = np.unpackbits(_splitmix64(trigrams).view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
     majority = 2 * bits.sum(axis=0, dtype=np.int64) > len(trigrams)
@@ -77,8 +81,8 @@ def simhash(folded: str) -> int:
 def duplicate_groups(looks: Sequence[Look]) -> NDArray[np.int64]:
     """For each product the place of the first member of its group, its own place when it is alone: int64 [N].
 
-    A pair belongs together when its numbers are equal and (a) its texts are near, its titles similar, and its pictures, if both have some, do
-    not contradict; or (b) two of its pictures are near and its titles nearly the same. Groups are the connected components of the pairs.
+    A pair belongs together when its numbers are equal and (a) its texts are near, its titles similar, and its pictures, if both have some,
+    do not contradict; or (b) two of its pictures are near and its titles nearly the same. Groups are the connected components of the pairs.
     """
     num = len(looks)
     by_text = near_pairs(np.array([look.simhash for look in looks], np.uint64))
@@ -101,25 +105,29 @@ def duplicate_groups(looks: Sequence[Look]) -> NDArray[np.int64]:
 def near_pairs(values_V: NDArray[np.uint64], max_bits: int = NEAR_BITS) -> NDArray[np.int64]:
     """Pairs (i < j) of 64-bit values of which at most `max_bits` <= 3 bits differ: int64 [P, 2], sorted, each once.
 
-    Exact as long as no more than 256 values agree in two of the five blocks; beyond that each is compared with its next 256, which still links
-    equal values.
+    Exact as long as no more than 64 values agree in two of the five blocks; beyond that each is compared with its next 64, which still
+    links equal values.
 
     Source: Manku, Jain and Das Sarma, Detecting near-duplicates for web crawling, WWW 2007, section 3.
     """
     assert max_bits <= NEAR_BITS, "the blocks are cut for 3 bits"
-    found: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+    num = len(values_V)
+    codes = np.zeros(0, np.int64)  # i * num + j: one number per pair is sorted ten times faster than two
     for mask in _block_masks():
         keys = values_V & mask
         order = np.lexsort((values_V, keys))
         keys, values = keys[order], values_V[order]
-        for step in range(1, min(_MAX_NEIGHBOURS, len(values) - 1) + 1):
+        found: list[NDArray[np.int64]] = []
+        for step in range(1, min(_MAX_NEIGHBOURS, num - 1) + 1):
             same = keys[step:] == keys[:-step]
             if not same.any():
                 break
             at = np.flatnonzero(same)
             near = np.bitwise_count(values[at] ^ values[at + step]) <= max_bits
-            found.append(np.sort(np.stack([order[at[near]], order[at[near] + step]], axis=1), axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            left, right = order[at[near]], order[at[near] + step]
+            found.append(np.minimum(left, right) * num + np.maximum(left, right))
+        codes = np.unique(np.concatenate([codes, *found]))
+    return np.stack(np.divmod(codes, max(num, 1)), axis=1)
 
 
 def _block_masks() -> list[np.uint64]:

@@ -19,6 +19,7 @@ from intarsia.catalog.mapping import CatalogMapping
 from intarsia.catalog.scratch import UnitWorker, read_sheet, unit_files
 from intarsia.catalog.settle import PartWriter, Settlement, settle
 from intarsia.catalog.sources import Unit, plan_units
+from intarsia.errors import DataError
 from intarsia.tables.products import REJECTED_PRODUCTS
 
 PieceT = TypeVar("PieceT")
@@ -80,11 +81,13 @@ def clean_catalog(
         unit_rows: rows per unit of CSV and JSONL.
 
     Raises:
-        DataError: nothing to read, or a side file cannot be read.
+        DataError: there are no rows, or a file cannot be read.
     """
     units = plan_units(source, mapping.file, unit_rows=unit_rows)
     RowCleaner(mapping, folder, limits)  # a side file that cannot be read is told here, before any worker starts
     total, done = sum(unit.num_rows for unit in units), 0
+    if not total:
+        raise DataError(table=str(source), field="rows", found=0, allowed="1 or more", fix="give a file with products")
     for report in workers(partial(UnitWorker, mapping, folder, limits, scratch), units):
         done += report.num_rows
         progress("clean", done, total)

@@ -34,7 +34,7 @@ def csv_records(path: Path, begin: int, end: int, quote: str = '"') -> Iterator[
     code = ord(quote) if quote else -1
     with path.open("rb") as file:
         file.seek(begin)
-        at, is_open, pieces = begin, False, []
+        at, is_open, pieces = begin, False, list[bytes]()
         while at < end and (block := file.read(min(_BLOCK_BYTES, end - at))):
             cuts, is_open = _record_ends(block, code, is_open)
             last = 0

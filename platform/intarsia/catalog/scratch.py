@@ -14,13 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from intarsia.catalog.clean import CleanLimits, RowCleaner
-from intarsia.catalog.dedupe import numbers_key, simhash, text_key
+from intarsia.catalog.dedupe import comparable, numbers_key, simhash, text_key
 from intarsia.catalog.mapping import CatalogMapping
 from intarsia.catalog.sources import Unit, read_unit
 from intarsia.catalog.validate import Reject
 from intarsia.records.product import Product
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row
-from intarsia.text import fold
 
 _FLUSH_BYTES = 16_000_000  # pictures in memory before they are written down
 _FLUSH_ROWS = 256
@@ -33,7 +32,7 @@ FACTS = pa.schema(
         ("text_key", pa.binary(16)),
         ("simhash", pa.uint64()),
         ("numbers_key", pa.binary(16)),
-        ("title", pa.string()),  # folded
+        ("title", pa.string()),  # comparable
         ("phashes", pa.list_(pa.uint64())),
         ("image_sha256", pa.list_(pa.string())),
         ("image_bytes", pa.int64()),
@@ -154,8 +153,8 @@ def _reject_rows(rejects: Iterable[Reject]) -> Iterator[dict[str, Any]]:
 
 
 def _facts(product: Product, row: int, image_bytes: int) -> dict[str, Any]:
-    title = fold(product.title)
-    text = f"{title}\n{fold(product.description)}"
+    title = comparable(product.title)
+    text = f"{title}\n{comparable(product.description)}"
     return {
         "product_id": product.product_id,
         "row": row,

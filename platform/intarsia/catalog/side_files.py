@@ -9,7 +9,8 @@ from typing import Any
 
 from intarsia.catalog.cells import is_blank, pick
 from intarsia.catalog.mapping import MergeShape
-from intarsia.catalog.sources import Defect, read_rows
+from intarsia.catalog.raw_rows import Defect
+from intarsia.catalog.sources import read_rows
 from intarsia.errors import DataError
 
 

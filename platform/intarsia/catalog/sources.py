@@ -6,17 +6,15 @@ columns mean is `mapping`'s and `clean`'s matter.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from intarsia.catalog.mapping import FileShape, Format
+from intarsia.catalog.raw_rows import Defect, RawRow, csv_fields, json_object
 from intarsia.catalog.records_in_bytes import csv_records, jsonl_records
 from intarsia.catalog.validate import Reason, shown
 from intarsia.errors import DataError
@@ -50,22 +48,6 @@ class Unit:
     first_row: int
     num_rows: int
     header: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defect:
-    """A row that cannot be read."""
-
-    reason: Reason
-    found: str
-    fix: str
-
-
-class RawRow(NamedTuple):
-    """A row by its number in the file (from 1): columns by name, or why it cannot be read."""
-
-    number: int
-    value: Mapping[str, Any] | Defect
 
 
 def plan_units(path: Path, shape: FileShape | None = None, *, unit_rows: int = 256) -> list[Unit]:
@@ -184,7 +166,7 @@ def _records(path: Path, shape: FileShape, format_: Format, begin: int, end: int
 
 def _csv_header(path: Path, shape: FileShape, begin: int, size: int) -> tuple[tuple[str, ...], int]:
     for end, record in csv_records(path, begin, size, shape.quote):
-        fields = _split(record, path, shape)
+        fields = csv_fields(record, shape.encoding, _delimiter(path, shape), shape.quote)
         if isinstance(fields, Defect):
             raise _unreadable(path, "header", fields.found, f"text in {shape.encoding}", fields.fix)
         header = tuple(name.strip() for name in fields)
@@ -197,32 +179,15 @@ def _csv_header(path: Path, shape: FileShape, begin: int, size: int) -> tuple[tu
 
 def _read_jsonl(unit: Unit) -> Iterator[RawRow]:
     for number, (_, record) in enumerate(jsonl_records(unit.path, unit.begin, unit.end), unit.first_row):
-        yield RawRow(number, _json_object(record, unit.shape.encoding))
-
-
-def _json_object(record: bytes, encoding: str) -> Mapping[str, Any] | Defect:
-    try:
-        text = record.decode(encoding)
-    except UnicodeDecodeError:
-        return Defect(
-            reason=Reason.NOT_UTF8, found=shown(record), fix=f"save the file in {encoding}, or set file.encoding"
-        )
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return Defect(reason=Reason.BROKEN_JSON, found=shown(text), fix="write one whole JSON object per line")
-    if not isinstance(value, dict):
-        return Defect(
-            reason=Reason.WRONG_TYPE, found=shown(text), fix="write one JSON object per line, with the columns as keys"
-        )
-    return value
+        yield RawRow(number, json_object(record, unit.shape.encoding))
 
 
 def _read_csv(unit: Unit) -> Iterator[RawRow]:
+    delimiter = _delimiter(unit.path, unit.shape)
     for number, (_, record) in enumerate(
         csv_records(unit.path, unit.begin, unit.end, unit.shape.quote), unit.first_row
     ):
-        fields = _split(record, unit.path, unit.shape)
+        fields = csv_fields(record, unit.shape.encoding, delimiter, unit.shape.quote)
         if isinstance(fields, Defect):
             yield RawRow(number, fields)
         elif len(fields) != len(unit.header):
@@ -233,26 +198,8 @@ def _read_csv(unit: Unit) -> Iterator[RawRow]:
             yield RawRow(number, dict(zip(unit.header, fields, strict=True)))
 
 
-def _split(record: bytes, path: Path, shape: FileShape) -> list[str] | Defect:
-    """The fields of one CSV record."""
-    try:
-        text = record.decode(shape.encoding)
-    except UnicodeDecodeError:
-        return Defect(
-            reason=Reason.NOT_UTF8, found=shown(record), fix=f"save the file in {shape.encoding}, or set file.encoding"
-        )
-    delimiter = shape.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    if not shape.quote:
-        return text.rstrip("\r\n").split(delimiter)
-    try:
-        rows = list(csv.reader([text], delimiter=delimiter, quotechar=shape.quote, strict=True))
-    except csv.Error:
-        return Defect(
-            reason=Reason.UNCLOSED_QUOTE,
-            found=shown(text),
-            fix="close the quote, or double the quotes inside the field",
-        )
-    return rows[0] if rows else []
+def _delimiter(path: Path, shape: FileShape) -> str:
+    return shape.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
 
 
 def _cut_parquet(path: Path, root: Path, shape: FileShape) -> Iterator[Unit]:

@@ -74,6 +74,8 @@ def shown(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = value if isinstance(value, str) else repr(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")  # JSON can carry half a surrogate pair, tables cannot
     return text if len(text) <= _FOUND_CHARS else text[: _FOUND_CHARS - 1] + "…"
 
 

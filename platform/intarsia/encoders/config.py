@@ -70,6 +70,8 @@ class ImageEncoderConfig:
     def __post_init__(self) -> None:
         if not self.model.startswith((OFFLINE, TORCHVISION)):
             raise ValueError(f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0} or {TORCHVISION}<name>")
+        if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():
+            raise ValueError(f"weights is {self.weights!r}; allowed: {RANDOM}<seed> with a whole number")
         if self.image_px < 32:
             raise ValueError(f"image_px is {self.image_px}; allowed: 32 or more")
         if self.early_weight < 0:

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from intarsia.encoders.config import OFFLINE, USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.config import (
+    EFFICIENTNET_LITE0,
+    MINILM,
+    OFFLINE,
+    USE_MULTILINGUAL,
+    ImageEncoderConfig,
+    TextEncoderConfig,
+)
 from intarsia.encoders.offline_weights import PACKAGES
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ArtifactError, ConfigError
@@ -32,6 +39,8 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         return open_use_multilingual(config)
     if config.model.startswith(OFFLINE) and config.model not in PACKAGES:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
+    if config.model == EFFICIENTNET_LITE0:
+        raise ConfigError(f"{EFFICIENTNET_LITE0} reads pictures; for `text` set {MINILM} or {USE_MULTILINGUAL}")
     from intarsia.encoders.transformer import open_transformer
 
     return open_transformer(config)

@@ -6,7 +6,6 @@ Letters: N texts, T tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,8 +73,8 @@ def open_transformer(config: TextEncoderConfig) -> TransformerTextEncoder:
     """A `transformers` encoder from hub name, folder or offline package.
 
     Raises:
-        ArtifactError: the weights are not there (with what to install or set), have another digest than pinned, or the model brings no
-            fast tokenizer.
+        ArtifactError: the weights are not there (with what to install or set), have another digest than pinned, or no fast
+            tokenizer that fits comes with them.
     """
     transformers.utils.logging.disable_progress_bar()  # jobs report their own progress
     place = str(offline_files(config.model)[0].parent) if config.model.startswith(OFFLINE) else config.model
@@ -87,16 +86,20 @@ def open_transformer(config: TextEncoderConfig) -> TransformerTextEncoder:
             f"text model {config.model!r} cannot be loaded: {_first_line(error)}. Set `model` to a folder with config.json, weights and "
             "tokenizer, to a hub name that this machine can reach, or to offline:all-MiniLM-L6-v2"
         ) from error
-    if not getattr(tokenizer, "is_fast", False):
+    words = getattr(tokenizer, "backend_tokenizer", None)
+    if words is None or words.get_vocab_size() <= len(tokenizer.all_special_tokens):
+        raise ArtifactError(  # transformers makes an empty tokenizer where a folder holds none
+            f"text model {config.model!r} has no fast tokenizer with a vocabulary; put its tokenizer.json beside the weights"
+        )
+    if words.get_vocab_size() > model.config.vocab_size:
         raise ArtifactError(
-            f"text model {config.model!r} has no fast tokenizer; save one beside it as {Path(place) / 'tokenizer.json'}"
+            f"the tokenizer of text model {config.model!r} has {words.get_vocab_size()} tokens, the model {model.config.vocab_size}; "
+            "the two do not belong together"
         )
     limit = int(getattr(model.config, "max_position_embeddings", config.max_tokens))
     if config.max_tokens > limit:
         raise ArtifactError(f"text model {config.model!r} reads {limit} tokens; max_tokens is {config.max_tokens}")
-    reader = TextTokenizer(
-        tokenizer.backend_tokenizer, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix
-    )
+    reader = TextTokenizer(words, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix)
     return TransformerTextEncoder(config, TextTower(model, config.pooling), reader, int(tokenizer.pad_token_id or 0))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.query import open_query_encoder
+from intarsia.encoders.open import open_query_encoder
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import SpaceId
 from intarsia.records.query import EncodedQuery, Query, QueryVector
@@ -26,7 +26,7 @@ class QueryEncoders:
     def open(cls, folder: Path, *, precision: Precision = "int8") -> QueryEncoders:
         """The exported encoders of a release."""
         text, image = (open_query_encoder(folder / name, precision=precision) for name in ("text", "image"))
-        return cls(text=text, image=image)
+        return cls(text=cast("Encoder[str]", text), image=cast("Encoder[bytes]", image))  # by the folder's name
 
     def check_spaces(self, *, text: SpaceId, image: SpaceId) -> None:
         """Refuse encoders whose vectors cannot be compared with the stored ones.

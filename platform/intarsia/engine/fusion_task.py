@@ -65,25 +65,26 @@ def weigh_by_kind(spec: FusionSpec, task: FusionTask, *, k: int, num_steps: int,
     """The same fusion with weights of its own for each kind of query that gains by them on the task.
 
     Args:
-        spec: rrf or convex; one of kind equal is given back as it is.
+        spec: of kind equal, it becomes convex when some kind of query gains.
         task: the train queries.
         k: of the nDCG.
         num_steps: weights tried are all those that sum to 1 in steps of 1 / num_steps.
         min_queries: a kind with fewer keeps the common weights: the best of many on few queries is luck.
     """
     common = spec.weights or dict.fromkeys(task.batch.retrievers, 1.0)
+    weighted = replace(spec, kind="convex" if spec.kind == "equal" else spec.kind, weights=common, weights_by_kind={})
     by_kind: dict[QueryKind, Mapping[str, float]] = {}
     kinds_Q = query_kinds(task.batch)
     for kind in QUERY_KINDS:
-        if spec.kind == "equal" or np.count_nonzero(kinds_Q == kind) < min_queries:
+        if np.count_nonzero(kinds_Q == kind) < min_queries:
             continue
         part = task.of_kind(kind)
         options = [common, *_weight_grid(part.batch, num_steps)]
-        scores = [mean_known(part.ndcg(replace(spec, weights=weights, weights_by_kind={}), k)) for weights in options]
+        scores = [mean_known(part.ndcg(replace(weighted, weights=weights), k)) for weights in options]
         best = int(np.argmax(np.nan_to_num(scores)))
         if best > 0:
             by_kind[kind] = options[best]
-    return replace(spec, weights=common, weights_by_kind=by_kind) if by_kind else spec
+    return replace(weighted, weights_by_kind=by_kind) if by_kind else spec
 
 
 def mean_known(values_Q: Floats) -> float:

@@ -38,16 +38,15 @@ def systems(evaluation: Evaluation) -> str:
     rows = sorted(evaluation.systems, key=lambda row: np.nan_to_num(row.metrics[evaluation.headline].mean))
     intervals = [row.metrics[evaluation.headline] for row in rows]
     means = np.nan_to_num([one.mean for one in intervals])
-    errors = np.nan_to_num([[one.mean - one.low for one in intervals], [one.high - one.mean for one in intervals]])
+    low, high = np.nan_to_num([one.low for one in intervals]), np.nan_to_num([one.high for one in intervals])
+    errors = np.maximum([means - low, high - means], 0.0)  # of equal values, low may be above the mean by rounding
     main = evaluation.comparisons[0].system if evaluation.comparisons else ""
     figure, axes = _axes(height_in=0.5 + 0.42 * len(rows))
     colours = [_MAIN if row.name == main else _OTHER for row in rows]
     axes.barh([row.name for row in rows], means, xerr=errors, color=colours, height=0.62, error_kw=_whisker())
     for place, one in enumerate(intervals):
-        axes.annotate(
-            f"{one.mean:.3f}", (np.nan_to_num(one.high), place), (6, 0), textcoords="offset points", va="center"
-        )
-    axes.set_xlim(0, min(1.0, float(np.nan_to_num([one.high for one in intervals]).max()) * 1.1) or 1.0)
+        axes.annotate(f"{one.mean:.3f}", (high[place], place), (6, 0), textcoords="offset points", va="center")
+    axes.set_xlim(0, min(1.0, 1.1 * float(high.max())) or 1.0)
     axes.set_xlabel(f"mean {evaluation.headline}")
     return _svg(figure)
 

@@ -19,6 +19,9 @@ from intarsia.records.feature_matrix import Column, Ragged
 from intarsia.records.product_columns import WORD_FIELDS, ProductColumns
 from intarsia.text import words
 
+BM25_FIELDS = ("title", "description")
+"""Fields long enough for counts and lengths to tell something."""
+
 MAX_QUERY_WORDS = 32
 """Distinct words that are looked at; the rest of a longer query (a pasted product text) is ignored."""
 
@@ -52,8 +55,9 @@ def word_columns(
         listed = columns.words[field].take(rows_C)
         slot_T = slots.of_words(listed.values)
         found[f"{field}_counts"] = rectangle(_counts(listed, slot_T, num_words))
-        found[f"{field}_length"] = lengths(listed)
-        found[f"{field}_average_length"] = np.full(num_rows, catalog.average_lengths[field])
+        if field in BM25_FIELDS:
+            found[f"{field}_length"] = lengths(listed)
+            found[f"{field}_average_length"] = np.full(num_rows, catalog.average_lengths[field])
         if field == "title":
             found["title_firsts"] = rectangle(_firsts(listed, slot_T, num_words))
             found["title_hits"] = sums(slot_T >= 0, listed.offsets)

@@ -18,10 +18,15 @@ def spread_columns(name: str, scores_C: NDArray[np.float32]) -> dict[str, Column
     sorted_scores = np.sort(
         scores_C[~np.isnan(scores_C)].astype(np.float64)
     )  # sums in one order, whatever the rows' order
-    if not len(sorted_scores):
-        facts = (np.nan, np.nan, np.nan, np.nan)
-    else:
-        facts = (sorted_scores[0], sorted_scores[-1], float(sorted_scores.mean()), float(sorted_scores.std()))
+    facts = (np.nan, np.nan, np.nan, np.nan)
+    if len(sorted_scores):
+        low, high = float(sorted_scores[0]), float(sorted_scores[-1])
+        # the mean of equal scores can differ from them in the last bit, and would make a spread where there is none
+        facts = (
+            (low, high, low, 0.0)
+            if low == high
+            else (low, high, float(sorted_scores.mean()), float(sorted_scores.std()))
+        )
     parts = zip(("low", "high", "mean", "spread"), facts, strict=True)
     return {f"{name}_{part}": np.full(len(scores_C), fact) for part, fact in parts}
 

@@ -36,9 +36,9 @@ def training_rows(
 ) -> pa.Table:
     """Rows of the table `training_rows`, query after query.
 
-    A candidate that nobody judged has label 0 and weight 1. Within a query the order is by a seeded hash of the product: candidates come in an
-    order that tells of their scores, and a learner that meets ties in it learns the order. Products that no retriever returned are not slipped in,
-    because serving will never see such a row.
+    A candidate that nobody judged has label 0 and weight 1. Within a query the order is by a seeded hash of the product, so that it tells
+    nothing: a learner breaks ties by the order of the rows. Products that no retriever returned are not slipped in, because serving will
+    never see such a row.
 
     Args:
         queries: in the order of the matrix's groups.

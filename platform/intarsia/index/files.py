@@ -23,7 +23,7 @@ from intarsia.index.protocol import VectorIndex
 from intarsia.index.vectors import StoredVectors
 
 _FORMAT = "vector_index/1"
-_VECTORS, _ROWS = "vectors.npy", "rows.npy"
+_VECTORS, _ROWS, _VIEWS = "vectors.npy", "rows.npy", "views.npy"
 _NORM_TOLERANCE = 1e-3
 _CHECK_ROWS = 65_536  # vectors looked at together when norms are checked: bounds the memory of the check
 
@@ -39,7 +39,7 @@ class VectorIndexConfig:
     hnsw_ef_construction: int = setting(
         "candidates looked at when a vector is linked in; more is slower and truer", 100
     )
-    hnsw_ef_search: int = setting("least number of candidates looked at per query; more is slower and truer", 200)
+    hnsw_ef_search: int = setting("least number of candidates looked at per query; more is slower and truer", 400)
     build_threads: int = setting("threads that build the graph; only 1 gives the same graph every time", 1)
 
     def __post_init__(self) -> None:
@@ -59,6 +59,7 @@ def build_vector_index(
     rows_V: NDArray[np.int64],
     num_rows: int,
     folder: Path,
+    views_V: NDArray[np.int32] | None = None,
 ) -> None:
     """Fill a folder with an index of some vectors.
 
@@ -66,17 +67,22 @@ def build_vector_index(
         config: says which kind it becomes.
         space_id: the space of the vectors.
         vectors_VD: unit vectors; V = 0 is legal (a catalog without pictures), D must then still be the space's width.
-        rows_V: the product of each vector, ascending; views of one product in view order.
+        rows_V: the product of each vector, ascending.
         num_rows: N, all products, also those without vectors.
         folder: made if absent.
+        views_V: the view number of each vector, ascending within a product, gaps allowed; None numbers a product's vectors from 0.
 
     Raises:
-        DataError: a vector is not of unit length, or a row number is out of order or range.
+        DataError: a vector is not of unit length, or a row or view number is out of order or range.
     """
-    _check(vectors_VD, rows_V, num_rows)
+    if views_V is None:
+        views_V = (np.arange(len(rows_V)) - np.searchsorted(rows_V, rows_V)).astype(np.int32)
+    _check_vectors(vectors_VD)
+    _check_numbers(rows_V, views_V, num_rows)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / _VECTORS, vectors_VD)
     np.save(folder / _ROWS, rows_V)
+    np.save(folder / _VIEWS, views_V)
     kind = "flat" if len(vectors_VD) <= config.exact_up_to else "hnsw"
     if kind == "hnsw":
         build_graph(
@@ -108,6 +114,7 @@ def open_vector_index(folder: Path) -> VectorIndex:
         space_id=SpaceId(facts["space_id"]),
         vectors_VD=open_array(folder / _VECTORS),
         rows_V=open_array(folder / _ROWS),
+        views_V=open_array(folder / _VIEWS),
         num_rows=facts["num_rows"],
     )
     if stored.vectors_VD.shape != (facts["num_views"], facts["dim"]):
@@ -126,9 +133,8 @@ KINDS: Mapping[str, Callable[[Path, StoredVectors, Mapping[str, Any]], VectorInd
 }
 
 
-def _check(vectors_VD: NDArray[np.float32], rows_V: NDArray[np.int64], num_rows: int) -> None:
-    assert vectors_VD.ndim == 2 and vectors_VD.dtype == np.float32 and vectors_VD.shape[1] >= 1
-    assert rows_V.shape == (len(vectors_VD),) and rows_V.dtype == np.int64
+def _check_numbers(rows_V: NDArray[np.int64], views_V: NDArray[np.int32], num_rows: int) -> None:
+    assert rows_V.dtype == np.int64 and views_V.dtype == np.int32 and rows_V.shape == views_V.shape
     if len(rows_V) and (np.any(np.diff(rows_V) < 0) or rows_V[0] < 0 or rows_V[-1] >= num_rows):
         raise DataError(
             table="vectors",
@@ -137,6 +143,21 @@ def _check(vectors_VD: NDArray[np.float32], rows_V: NDArray[np.int64], num_rows:
             allowed=f"ascending row numbers 0..{num_rows - 1}",
             fix="sort the vectors by the row of their product, and leave out products that are not in the catalog",
         )
+    wrong = np.flatnonzero((rows_V[1:] == rows_V[:-1]) & (views_V[1:] <= views_V[:-1]))
+    if len(wrong):
+        at = int(wrong[0]) + 1
+        raise DataError(
+            table="vectors",
+            row=at,
+            field="view",
+            found=int(views_V[at]),
+            allowed=f"above {int(views_V[at - 1])}, the view before it of product row {int(rows_V[at])}",
+            fix="give each view of a product once, in order; run embed_products again",
+        )
+
+
+def _check_vectors(vectors_VD: NDArray[np.float32]) -> None:
+    assert vectors_VD.ndim == 2 and vectors_VD.dtype == np.float32 and vectors_VD.shape[1] >= 1
     for start in range(0, len(vectors_VD), _CHECK_ROWS):
         block = vectors_VD[start : start + _CHECK_ROWS]
         norms = np.sqrt(np.vecdot(block, block))

@@ -59,7 +59,9 @@ class FilterIndex:
         mask_N[[row for product_id in filters.exclude if (row := self._find(product_id)) is not None]] = False
         return mask_N
 
-    def facets(self, mask_N: NDArray[np.bool_], names: Sequence[str], top: int) -> Mapping[str, tuple[FacetValue, ...]]:
+    def facets(
+        self, mask_N: NDArray[np.bool_], names: Sequence[str], top: int = 20
+    ) -> Mapping[str, tuple[FacetValue, ...]]:
         """The most frequent values among the products of a mask, and how many have each.
 
         Adding the filter of a value to what made the mask leaves exactly `count` products. A category value is a path joined by " > "; a

@@ -78,41 +78,46 @@ class Embedded(NamedTuple):
     space_id: SpaceId
     vectors_VD: NDArray[np.float32]
     rows_V: NDArray[np.int64]
+    views_V: NDArray[np.int32]
 
 
-def read_embedded(spec: TableSpec, entry: Entry, product_ids: Sequence[str]) -> Embedded:
+def read_embedded(
+    spec: TableSpec, entry: Entry, product_ids: Sequence[str], *, every_product: bool = False
+) -> Embedded:
     """The vectors of a catalog.
 
     Args:
         spec: `TEXT_EMBEDDINGS` or `IMAGE_EMBEDDINGS`.
         entry: its published version; its notes name `space_id` and `dim`, also of an empty table.
         product_ids: the catalog's, ascending; their places are the rows.
+        every_product: whether each product must have a vector (its text), or may have none (its pictures).
 
     Raises:
-        ArtifactError: vectors of several spaces, of another width, of a product that the catalog does not have, or with a gap in the
-            views of a product: the table was made from other products or with another encoder.
+        ArtifactError: vectors of several spaces, of another width, of a product that the catalog does not have, or none of one that must
+            have one: the table was made from other products or with another encoder.
     """
     space_id, dim = SpaceId(entry.notes["space_id"]), int(entry.notes["dim"])
     keys = spec.read(entry, ["product_id", "view", "space_id"])
     spaces = set(keys["space_id"].unique().to_pylist()) - {space_id}
     if spaces:
-        raise _mixed(entry, f"vectors of space {min(spaces)}", f"only {space_id}")
+        raise _mixed(entry, f"holds vectors of space {min(spaces)}; allowed: only {space_id}")
     rows_V = _rows(entry, keys["product_id"], product_ids)
     order = np.lexsort((keys["view"].to_numpy(), rows_V))
     place_of = np.empty(len(order), np.int64)
     place_of[order] = np.arange(len(order))
-    rows_V = rows_V[order]
-    _check_views(entry, rows_V, keys["view"].to_numpy()[order], product_ids)
+    rows_V, views_V = rows_V[order], keys["view"].to_numpy()[order]
+    if every_product and len(missing := np.setdiff1d(np.arange(len(product_ids)), rows_V)):
+        raise _mixed(entry, f"has no vector of product {product_ids[missing[0]]}, which the catalog holds")
     vectors_VD = np.empty((len(order), dim), np.float32)
     start = 0
     for batch in spec.batches(entry, ["vector"], num_rows=4096):
         vectors = batch.column("vector")
         flat = vectors.flatten().to_numpy()
         if len(flat) != len(vectors) * dim:
-            raise _mixed(entry, f"{len(flat)} values in {len(vectors)} vectors", f"{dim} values in each")
+            raise _mixed(entry, f"holds {len(flat)} values in {len(vectors)} vectors; allowed: {dim} in each")
         vectors_VD[place_of[start : start + len(vectors)]] = flat.reshape(len(vectors), dim)
         start += len(vectors)
-    return Embedded(space_id, vectors_VD, rows_V)
+    return Embedded(space_id, vectors_VD, rows_V, views_V)
 
 
 def _rows(entry: Entry, found_ids: pa.ChunkedArray, product_ids: Sequence[str]) -> NDArray[np.int64]:
@@ -120,22 +125,11 @@ def _rows(entry: Entry, found_ids: pa.ChunkedArray, product_ids: Sequence[str]) 
     rows = np.fromiter((row_of.get(i, -1) for i in found_ids.to_pylist()), np.int64, count=len(found_ids))
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
-        raise _mixed(entry, f"a vector of product {found_ids[int(unknown[0])].as_py()}", "products of the catalog")
+        raise _mixed(
+            entry, f"holds a vector of product {found_ids[int(unknown[0])].as_py()}; allowed: products of the catalog"
+        )
     return rows
 
 
-def _check_views(
-    entry: Entry, rows_V: NDArray[np.int64], views_V: NDArray[np.int32], product_ids: Sequence[str]
-) -> None:
-    """Views of a product are 0, 1, 2 …: their numbers are the places of its pictures, which the page shows."""
-    wanted_V = np.arange(len(rows_V)) - np.searchsorted(rows_V, rows_V)
-    wrong = np.flatnonzero(views_V != wanted_V)
-    if len(wrong):
-        at = int(wrong[0])
-        raise _mixed(
-            entry, f"view {int(views_V[at])} of product {product_ids[rows_V[at]]}", f"view {wanted_V[at]} in its place"
-        )
-
-
-def _mixed(entry: Entry, found: str, allowed: str) -> ArtifactError:
-    return ArtifactError(f"{entry.name} holds {found}; allowed: {allowed}. Run embed_products again")
+def _mixed(entry: Entry, what: str) -> ArtifactError:
+    return ArtifactError(f"{entry.name} {what}: it was made from something else, run embed_products again")

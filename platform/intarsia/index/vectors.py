@@ -24,13 +24,15 @@ class StoredVectors:
     Attributes:
         space_id: the space of the vectors.
         vectors_VD: float32, may be memory-mapped.
-        rows_V: int64 ascending, the product of each vector; views of one product stand in view order.
+        rows_V: int64 ascending, the product of each vector.
+        views_V: int32, its view number, ascending within a product; numbers may be missing (a picture that could not be read).
         num_rows: N.
     """
 
     space_id: SpaceId
     vectors_VD: NDArray[np.float32]
     rows_V: NDArray[np.int64]
+    views_V: NDArray[np.int32]
     num_rows: int
     _starts: NDArray[np.int64] = field(init=False)  # [N + 1], views of row r are _starts[r]:_starts[r + 1]
     _rows_with_views: NDArray[np.int64] = field(init=False)
@@ -38,6 +40,7 @@ class StoredVectors:
     def __post_init__(self) -> None:
         assert self.vectors_VD.ndim == 2 and self.vectors_VD.dtype == np.float32
         assert self.rows_V.shape == (len(self.vectors_VD),) and self.rows_V.dtype == np.int64
+        assert self.views_V.shape == self.rows_V.shape and self.views_V.dtype == np.int32
         starts = np.searchsorted(self.rows_V, np.arange(self.num_rows + 1)).astype(np.int64)
         object.__setattr__(self, "_starts", starts)
         object.__setattr__(self, "_rows_with_views", np.flatnonzero(np.diff(starts)))
@@ -77,13 +80,13 @@ class StoredVectors:
         scored = np.flatnonzero(counts_C)
         if len(scored):
             counts = counts_C[scored]
-            offsets = np.cumsum(counts) - counts  # where each row's views begin among the gathered ones
-            views = np.arange(counts.sum()) - np.repeat(offsets, counts)
-            scores = np.vecdot(self.vectors_VD[np.repeat(self._starts[rows_C[scored]], counts) + views], query_D)
+            offsets = np.cumsum(counts) - counts  # where each row's vectors begin among the gathered ones
+            places = np.arange(counts.sum()) + np.repeat(self._starts[rows_C[scored]] - offsets, counts)
+            scores = np.vecdot(self.vectors_VD[places], query_D)
             best = np.maximum.reduceat(scores, offsets)
             is_best = scores == np.repeat(best, counts)
             scores_C[scored] = best
-            views_C[scored] = np.minimum.reduceat(np.where(is_best, views, self.num_views), offsets)
+            views_C[scored] = self.views_V[np.minimum.reduceat(np.where(is_best, places, self.num_views), offsets)]
         return scores_C, views_C
 
     def vectors_of(self, row: int) -> NDArray[np.float32]:

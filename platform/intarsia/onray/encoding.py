@@ -6,6 +6,7 @@ Letters: N items, D width.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,8 @@ class _TextWork:
     """Lives in an actor: a text encoder, opened once."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
-        _one_thread()
         self._encoder: Encoder[str] = open_text_encoder(config)
+        _one_thread()
 
     def __call__(self, unit: TextUnit) -> pa.Table:
         return _result(unit.digests, self._encoder.encode(unit.texts))
@@ -109,8 +110,8 @@ class _PictureWork:
     """Lives in an actor: an image encoder, opened once, and the pictures of the row group it last read."""
 
     def __init__(self, config: ImageEncoderConfig) -> None:
-        _one_thread()
         self._encoder: Encoder[bytes] = open_image_encoder(config)
+        _one_thread()
         self._held: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []
 
@@ -140,9 +141,8 @@ class _PictureWork:
 
 
 def _one_thread() -> None:
-    import torch  # here, so that the driver need not hold it
-
-    torch.set_num_threads(1)  # two threads on shared cores are slower, with tails of seconds
+    if torch := sys.modules.get("torch"):  # not every encoder runs on it
+        torch.set_num_threads(1)  # two threads on shared cores are slower, with tails of seconds
 
 
 def _result(digests: Sequence[str], vectors_ND: NDArray[np.float32]) -> pa.Table:

@@ -139,14 +139,20 @@ def _tuner(search: PointSearch[Any], notes: Path, on_trial: Callable[[int, int],
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="search", storage_path=str(notes), verbose=0, callbacks=[_CountTrials(on_trial, search.num_trials)]
+            name="search",
+            storage_path=str(notes),
+            verbose=0,
+            callbacks=[_CountTrials(on_trial, search.num_trials)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a point has no state worth keeping
         ),
     )
 
 
 def _trial(number: int, result: Any) -> Trial:
     metrics = result.metrics or {}
-    failed = metrics.get("failed") or (str(result.error) if result.error else None)
+    failed = metrics.get("failed")
+    if failed is None and result.error is not None:  # the actor itself was lost; the cause stands last in Ray's text
+        failed = str(result.error).strip().splitlines()[-1]
     return Trial(
         number=number, point=dict(result.config or {}), figures=None if failed else metrics.get("figures"), error=failed
     )

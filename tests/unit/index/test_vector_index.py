@@ -55,6 +55,21 @@ def test_equal_views_report_the_first(tmp_path: Path) -> None:
     assert index.search(unit((1, 0)), 1, None).views_Qk.tolist() == [[1]]
 
 
+def test_a_picture_that_is_missing_leaves_a_gap_in_the_view_numbers(tmp_path: Path) -> None:
+    build_vector_index(EXACT, SPACE, unit((1, 0), (0, 1)), np.array([0, 0]), 1, tmp_path, np.array([1, 4], np.int32))
+    index = open_vector_index(tmp_path)
+    assert index.search(unit((0, 1), (1, 0)), 1, None).views_Qk.tolist() == [[4], [1]]
+
+
+def test_a_view_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="vectors row 1: view is 3; allowed: above 3, the view before it of product row 0"
+    ):
+        build_vector_index(
+            EXACT, SPACE, unit((1, 0), (0, 1)), np.array([0, 0]), 1, tmp_path, np.array([3, 3], np.int32)
+        )
+
+
 def test_a_filter_is_exact(small: VectorIndex) -> None:
     allowed_N = np.array([False, True, False, True])
     assert small.search(unit((1, 0)), 2, allowed_N).rows_Qk.tolist() == [[3, -1]]

@@ -51,7 +51,9 @@ def test_an_interval_that_could_not_be_computed_proves_nothing() -> None:
 
 
 def test_the_evaluation_of_another_release_is_refused() -> None:
-    with pytest.raises(ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run pipelines\.evaluate_release"):
+    with pytest.raises(
+        ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run pipelines\.evaluate_release"
+    ):
         judge(evidence(release_id="r-old"))
 
 

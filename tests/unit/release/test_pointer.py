@@ -36,7 +36,7 @@ def test_before_the_first_promotion_nothing_is_live(pointer: Pointer) -> None:
     assert not pointer.was_rolled_back(ReleaseId("r-a"))
     with pytest.raises(ArtifactError, match=r"no release is live in .*; run pipelines\.full_run"):
         pointer.live_folder()
-    with pytest.raises(ArtifactError, match="no earlier release to go back to in .*; promote another one first"):
+    with pytest.raises(ArtifactError, match=r"no earlier release to go back to in .*; promote another one first"):
         pointer.previous()
 
 

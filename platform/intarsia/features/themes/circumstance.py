@@ -22,14 +22,14 @@ def circumstance_features() -> Iterator[Feature]:
 @feature(version=1, reads=("asked_at_s", "updated_at_s"))
 def days_since_update(asked_at_s: Array, updated_at_s: Array) -> Array:
     """Days since the product was last changed, at the moment of asking; 0 if changed later, NaN if the shop does not say."""
-    days: Array = np.maximum(asked_at_s - updated_at_s, 0.0) / _SECONDS_PER_DAY
-    return days
+    age_s: Array = np.maximum(asked_at_s - updated_at_s, 0.0)
+    return age_s / _SECONDS_PER_DAY
 
 
 @feature(version=1, reads=("query_is_zh", "is_zh"))
 def locale_agrees(query_is_zh: Array, is_zh: Array) -> Array:
     """1 when query and product are of one language, else 0."""
-    return (query_is_zh == is_zh).astype(np.float64)
+    return np.equal(query_is_zh, is_zh).astype(np.float64)
 
 
 @feature(version=1, reads=("query_has_text",))

@@ -34,13 +34,14 @@ def _score_family(name: str) -> Iterator[Feature]:
     @feature(name=f"{name}_minmax", version=1, reads=(f"{name}_score", f"{name}_low", f"{name}_high"))
     def minmax(score: Array, low: Array, high: Array) -> Array:
         """The score between the page's lowest (0) and highest (1); 1 where all are equal, so that a lone hit does not vanish."""
-        spread = high - low
-        return np.where(spread == 0, 1.0, (score - low) / np.where(spread == 0, 1.0, spread))
+        height: Array = (score - low) / np.where(high > low, high - low, 1.0)
+        return height + np.equal(high, low)  # NaN stays NaN
 
     @feature(name=f"{name}_z", version=1, reads=(f"{name}_score", f"{name}_mean", f"{name}_spread"))
     def z(score: Array, mean: Array, spread: Array) -> Array:
         """Standard deviations above the page's mean; 0 where all are equal."""
-        return np.where(spread == 0, 0.0, (score - mean) / np.where(spread == 0, 1.0, spread))
+        above: Array = (score - mean) / np.where(spread > 0, spread, 1.0)
+        return above
 
     yield from (score, reciprocal_rank, minmax, z)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.features.definition import Feature, feature
+from intarsia.features.matching import BM25_FIELDS
 from intarsia.features.ragged import lengths, maxima, share, sums
 from intarsia.features.vocabulary import MICRO
 from intarsia.records.feature_matrix import Ragged
@@ -28,7 +29,7 @@ def text_match_features() -> Iterator[Feature]:
     for field in WORD_FIELDS:
         yield _coverage(field)
     yield from (any_coverage, any_idf_coverage, title_idf_coverage, rarest_word_found, unknown_words)
-    yield from (_saturated("title"), _saturated("description"))
+    yield from (_bm25(field) for field in BM25_FIELDS)
     yield from (
         title_covered,
         title_phrase,
@@ -83,13 +84,13 @@ def unknown_words(query_words: Ragged) -> Array:
     return share(sums(query_words.values < 0, query_words.offsets), lengths(query_words))
 
 
-def _saturated(field: str) -> Feature:
+def _bm25(field: str) -> Feature:
     @feature(
         name=f"{field}_bm25",
         version=1,
         reads=(f"{field}_counts", "query_idf_micro", f"{field}_length", f"{field}_average_length"),
     )
-    def saturated(counts: Ragged, idf: Ragged, length: Counts, average_length: Array) -> Array:
+    def bm25(counts: Ragged, idf: Ragged, length: Counts, average_length: Array) -> Array:
         """BM25 of this field alone."""
         norm_n = _K1 * (1 - _B + _B * length / np.maximum(average_length, 1.0))
         norm = np.repeat(norm_n, lengths(counts))
@@ -97,7 +98,7 @@ def _saturated(field: str) -> Feature:
         gain_n = sums(np.rint(idf.values * gain).astype(np.int64), counts.offsets) / MICRO
         return np.where(lengths(counts) > 0, gain_n, np.nan)
 
-    return saturated
+    return bm25
 
 
 @feature(version=1, reads=("title_hits", "title_length"))

@@ -1,0 +1,135 @@
+"""raw events -> `events` and `rejected_events`: checked, each event_id once, in the order in which they were received."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from intarsia.catalog.mapping import FileShape
+from intarsia.catalog.raw_rows import Defect
+from intarsia.catalog.sources import Unit, plan_units, read_unit
+from intarsia.catalog.validate import check_share
+from intarsia.config import setting
+from intarsia.events.clean import EventCleaner, EventReason, EventReject
+from intarsia.events.mapping import EventMapping
+from intarsia.events.settle import EventPiece, event_piece, settle_events
+from intarsia.lake import Entry, Lake
+from intarsia.onray.tables import RayWorkers
+from intarsia.records.event import Event
+from intarsia.tables.events import EVENTS, REJECTED_EVENTS
+from intarsia.tables.products import PRODUCTS
+from intarsia.tables.schema import TableSpec
+from pipelines.job import Counts, Job, Progress, main
+
+_PART_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestEventsConfig:
+    """Where the raw events lie and what they mean."""
+
+    folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
+    events: str = setting("events file, or folder of them, in `folder`", "events.jsonl")
+    file: FileShape = setting("how the file is written", factory=FileShape)
+    mapping: EventMapping = setting("which column is what", factory=EventMapping)
+    max_rejected_share: float = setting(
+        "share of refused rows, repeated events not counted, above which the job stops", 0.05
+    )
+    unit_rows: int = setting("rows that a worker takes at a time", 20_000)
+    num_workers: int = setting("worker processes; 0: one per CPU", 0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_rejected_share <= 1:
+            raise ValueError(f"max_rejected_share is {self.max_rejected_share}; allowed: 0 to 1")
+        if self.unit_rows < 1:
+            raise ValueError(f"unit_rows is {self.unit_rows}; allowed: 1 or more")
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers is {self.num_workers}; allowed: 0 or more")
+
+
+@dataclass(slots=True)
+class EventWorker:
+    """Cleans stretches of event files against one catalog."""
+
+    mapping: EventMapping
+    products: Entry
+    _cleaner: EventCleaner = field(init=False)
+
+    def __post_init__(self) -> None:
+        ids = PRODUCTS.read(self.products, ["product_id"]).column("product_id").to_pylist()
+        self._cleaner = EventCleaner(self.mapping, frozenset(ids))
+
+    def __call__(self, unit: Unit) -> EventPiece:
+        """Read and clean one unit."""
+        return event_piece(
+            unit.number,
+            [(unit.file, row.number, self._outcome(unit.file, row.number, row.value)) for row in read_unit(unit)],
+        )
+
+    def _outcome(self, file: str, row: int, value: object) -> Event | EventReject:
+        if isinstance(value, Defect):
+            return EventReject(
+                file=file, row=row, key="", field="row", reason=value.reason.value, found=value.found, fix=value.fix
+            )
+        assert isinstance(value, dict)
+        return self._cleaner.clean(file, row, value)
+
+
+def run(config: IngestEventsConfig, lake: Lake, progress: Progress) -> Counts:
+    """Raw events -> events, rejected_events; too many refused rows stop the job after the rejects are published."""
+    folder = config.folder or lake.current("market").path
+    units = plan_units(folder / config.events, config.file, unit_rows=config.unit_rows)
+    num_rows = sum(unit.num_rows for unit in units)
+    pieces: list[EventPiece] = []
+    worker = partial(EventWorker, config.mapping, lake.current("products"))
+    for piece in RayWorkers(num_workers=config.num_workers)(worker, units):
+        pieces.append(piece)
+        progress("clean", sum(piece.num_rows for piece in pieces), num_rows)
+    events, rejected = settle_events(pieces)
+    assert events.num_rows + rejected.num_rows == num_rows, "every input row is an event or rejected"
+    reasons = Counter(rejected.column("reason").to_pylist())
+    _publish(lake, REJECTED_EVENTS, rejected)
+    refused = {reason: num for reason, num in reasons.items() if reason != EventReason.DUPLICATE_EVENT}
+    rejected_at = str(lake.current("rejected_events").path)
+    check_share(num_rows, refused, config.max_rejected_share, table="events", rejected_at=rejected_at)
+    _publish(lake, EVENTS, events)
+    kinds = Counter(events.column("kind").to_pylist())
+    return {
+        "rows": num_rows,
+        "events": events.num_rows,
+        "rejected": rejected.num_rows,
+        "by kind": dict(sorted(kinds.items())),
+        "rejected by reason": dict(sorted(reasons.items())),
+    }
+
+
+def _publish(lake: Lake, spec: TableSpec, table: pa.Table) -> None:
+    with lake.publish(spec.name) as folder:
+        for number, begin in enumerate(range(0, max(table.num_rows, 1), _PART_ROWS)):
+            spec.write_part(table.slice(begin, _PART_ROWS), folder, number)
+
+
+def files(config: IngestEventsConfig) -> Sequence[Path]:
+    """The events alone: other files of the folder are not read."""
+    return [config.folder / config.events] if config.folder else []
+
+
+JOB = Job(
+    name="ingest_events",
+    about="raw events -> checked events, each once, in the order received; and every refused row with its reason",
+    config=IngestEventsConfig,
+    reads=("products",),
+    reads_if_there=("market",),
+    files=files,
+    writes=("rejected_events", "events"),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

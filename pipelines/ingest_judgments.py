@@ -1,0 +1,100 @@
+"""judged queries and grades -> `queries` and `judgments`: what training learns from and what a release is measured by."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from intarsia.catalog.mapping import FileShape
+from intarsia.catalog.raw_rows import Defect
+from intarsia.catalog.sources import read_rows
+from intarsia.config import setting
+from intarsia.errors import DataError
+from intarsia.events.judged import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
+from intarsia.lake import Lake
+from intarsia.logs import log_warning
+from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
+from intarsia.tables.products import PRODUCTS
+from intarsia.tables.schema import TableSpec
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestJudgmentsConfig:
+    """Where the judged set lies and what it means."""
+
+    folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
+    queries: QueriesMapping = setting("which column of the queries file is what", factory=QueriesMapping)
+    queries_file: FileShape = setting("how the queries file is written", factory=FileShape)
+    judgments: JudgmentsMapping = setting("which column of the judgments file is what", factory=JudgmentsMapping)
+    judgments_file: FileShape = setting("how the judgments file is written", factory=FileShape)
+
+
+def run(config: IngestJudgmentsConfig, lake: Lake, progress: Progress) -> Counts:
+    """Judged set -> queries, judgments. Judgments of products that the catalog does not have stay: they count against recall."""
+    folder = config.folder or lake.current("market").path
+    query_rows = _rows(folder / config.queries.file, config.queries_file)
+    queries = read_queries(query_rows, config.queries, folder)
+    progress("queries", len(queries), len(queries))
+    judgment_rows = _rows(folder / config.judgments.file, config.judgments_file)
+    judgments = read_judgments(judgment_rows, config.judgments, [query.query_id for query in queries])
+    progress("judgments", len(judgments), len(judgments))
+    products = frozenset(PRODUCTS.read(lake.current("products"), ["product_id"]).column("product_id").to_pylist())
+    missing = [judgment for judgment in judgments if judgment.product_id not in products]
+    if missing:
+        log_warning("judged_products_missing", judgments=len(missing), first=missing[0].product_id)
+    _publish(lake, QUERIES, QUERIES.from_rows([query_to_row(query) for query in queries]))
+    _publish(lake, JUDGMENTS, JUDGMENTS.from_rows([judgment_to_row(judgment) for judgment in judgments]))
+    return {
+        "queries": len(queries),
+        "by split": dict(sorted(Counter(query.split for query in queries).items())),
+        "by kind": dict(sorted(Counter(query.kind for query in queries).items())),
+        "by locale": dict(sorted(Counter(query.locale for query in queries).items())),
+        "judgments": len(judgments),
+        "by grade": {f"{grade:g}": num for grade, num in sorted(Counter(j.grade for j in judgments).items())},
+        "of products not in the catalog": len(missing),
+    }
+
+
+def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, value in read_rows(path, shape):
+        if isinstance(value, Defect):
+            raise DataError(
+                table=path.name, row=number, field="row", found=value.found, allowed="a readable row", fix=value.fix
+            )
+        yield number, value
+
+
+def _publish(lake: Lake, spec: TableSpec, table: pa.Table) -> None:
+    with lake.publish(spec.name) as folder:
+        spec.write_part(table, folder, 0)
+
+
+def files(config: IngestJudgmentsConfig) -> Sequence[Path]:
+    """Both files, and the whole folder where queries have pictures."""
+    if config.folder is None:
+        return []
+    if config.queries.image is not None:
+        return [config.folder]
+    return sorted({config.folder / config.queries.file, config.folder / config.judgments.file})
+
+
+JOB = Job(
+    name="ingest_judgments",
+    about="judged queries and grades -> the queries with their split, and the judgments",
+    config=IngestJudgmentsConfig,
+    reads=("products",),
+    reads_if_there=("market",),
+    files=files,
+    writes=("queries", "judgments"),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,37 @@
+"""What one ingress process holds, put together: the open release, its stages, the journal, and the application over them. No Ray in it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from intarsia.engine.search import SearchEngine
+from intarsia.ids import ReleaseId
+from serve_apps.answer import Answerer
+from serve_apps.api import build_api
+from serve_apps.feedback import Feedback
+from serve_apps.front import Front, front_opener
+from serve_apps.held import Held
+from serve_apps.settings import ServingConfig
+from serve_apps.stages import FusedStages, Stages, Threads
+
+
+def open_api(config: ServingConfig, stages: Stages | None = None) -> FastAPI:
+    """The application of one config, over the release that is live now.
+
+    Args:
+        config: its topology must be `fused` when no stages are given.
+        stages: those of other processes; without them the stages are opened in this one.
+    """
+    held: Held[Front] = Held(config, front_opener(config.topology))
+    threads = Threads(config.replicas.stage_threads)
+    if stages is None:
+        stages = FusedStages(lambda release_id: _engine(held, release_id), threads)
+    answerer = Answerer(held=held, stages=stages, threads=threads, budgets=config.budgets)
+    feedback = Feedback(config.journal_folder, config.limits)
+    return build_api(config=config, held=held, stages=stages, answerer=answerer, feedback=feedback)
+
+
+def _engine(held: Held[Front], release_id: ReleaseId) -> SearchEngine:
+    engine = held.of(release_id).engine
+    assert engine is not None, "a fused front opens the stages"
+    return engine

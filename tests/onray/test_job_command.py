@@ -1,0 +1,51 @@
+"""One job and a whole run by their command lines, in the session's Ray."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import ray
+
+from intarsia.config import setting
+from intarsia.lake import Lake
+from pipelines.job import Counts, Job, Progress, main
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountConfig:
+    """How far to count."""
+
+    upto: int = setting("the last number", 3)
+
+
+def count(config: CountConfig, lake: Lake, progress: Progress) -> Counts:
+    assert ray.is_initialized()
+    total = sum(range(config.upto + 1))
+    with lake.publish("numbers") as folder:
+        (folder / "sum").write_text(str(total))
+    return {"sum": total}
+
+
+COUNT = Job(name="count", about="Nothing -> numbers.", config=CountConfig, writes=("numbers",), run=count)
+
+
+def test_a_job_runs_by_its_command_and_leaves_its_result_and_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("lake: here\ncount:\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(COUNT, ["--config", "a.yaml", "upto=4"]) == 0
+    lake = Lake(tmp_path / "here")
+    assert (lake.current("numbers").path / "sum").read_text() == "10"
+    assert json.loads((lake.root / "runs" / "count.json").read_text())["counts"] == {"sum": 10}
+    shown = capsys.readouterr().out
+    assert "sum 10" in shown
+    assert str(tmp_path / "here" / "numbers") in shown  # where its result lies, whatever folder a reader stands in
+
+    assert main(COUNT, ["--config", "a.yaml", "upto=4"]) == 0
+    assert "up to date" in capsys.readouterr().out

@@ -1,0 +1,171 @@
+"""The search for a fusion on a task whose best weights are known, and what becomes of points that cannot be measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from intarsia.config import plain
+from intarsia.errors import ConfigError, DataError
+from intarsia.fusion.spec import FusionSpec, QueryKind
+from intarsia.onray.tuning import PointSearch, run_search
+from pipelines.job import Progress
+from pipelines.search_fusion import FusionSearch, SearchFusionConfig, search_fusion, table
+from tests.fusion_tasks import RETRIEVERS, task
+from tune_spaces.fusion import FusionSpaceConfig, first_points, fusion_space, spec_of
+
+TRUTH: Mapping[QueryKind, tuple[float, float, float]] = {
+    "text": (1.0, 0.3, 0.0),
+    "image": (0.0, 0.0, 1.0),
+    "both": (0.3, 0.3, 1.0),
+}
+CONFIG = SearchFusionConfig(num_trials=16, num_finalists=3, num_by_kind=1, simplex_steps=5, min_queries_by_kind=20)
+
+
+@pytest.fixture(scope="module")
+def found(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FusionSearch:
+    folder = tmp_path_factory.mktemp("search")
+    searched = search_fusion(
+        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=folder, progress=Progress("search_fusion")
+    )
+    assert list(folder.iterdir()) == [], "nothing of Tune stays behind"
+    return searched
+
+
+def test_the_chosen_fusion_beats_every_retriever_alone(found: FusionSearch) -> None:
+    assert found.chosen.spec is not None
+    verdicts = {one.name: one.chosen_minus_it.verdict for one in found.baselines if one.chosen_minus_it}
+    assert list(verdicts) == ["bm25 alone", "text alone", "image alone", "equal weights", "rrf, k 60"]
+    assert {verdicts[f"{name} alone"] for name in RETRIEVERS} == {"better"}
+    assert "worse" not in verdicts.values()
+
+
+def test_the_chosen_one_is_the_best_of_the_finalists_on_validation(found: FusionSearch) -> None:
+    means = [one.validation.mean for one in (*found.baselines, *found.finalists) if one.validation]
+    assert found.chosen.validation is not None
+    assert found.chosen.validation.mean == max(means)
+
+
+def test_the_plain_fusions_are_among_the_trials(found: FusionSearch) -> None:
+    assert len(found.trials) == CONFIG.num_trials
+    tried = [one.spec for one in found.trials]
+    assert FusionSpec(kind="equal", depth=200) in tried
+    alone = [dict(spec.weights) for spec in tried if spec and list(spec.weights.values()).count(0.0) == 2]
+    assert {max(weights, key=weights.__getitem__) for weights in alone} == set(RETRIEVERS)
+
+
+def test_the_best_on_train_are_also_tried_with_weights_by_kind(found: FusionSearch) -> None:
+    refined = [one for one in found.finalists if one.name.endswith("by kind")]
+    plain_train = {one.name: one.train for one in found.finalists}
+    assert len(refined) == CONFIG.num_by_kind
+    for one in refined:
+        assert one.spec is not None
+        assert one.spec.weights_by_kind
+        assert one.train is not None
+        assert one.train > (plain_train[one.name.removesuffix(", by kind")] or 0.0)
+
+
+def test_the_search_can_be_written_down_and_printed(found: FusionSearch) -> None:
+    assert json.loads(json.dumps(plain(found)))["chosen"]["name"] == found.chosen.name
+    lines = table(found)
+    assert sum("chosen" in line for line in lines[1:]) == 2  # its row, and its numbers
+    assert all(any(line.startswith(name) for line in lines) for name in ("bm25 alone", "equal weights", "rrf, k 60"))
+
+
+def test_the_same_seed_finds_the_same(found: FusionSearch, tmp_path: Path) -> None:
+    again = search_fusion(
+        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=tmp_path, progress=Progress("search_fusion")
+    )
+    assert plain(again) == plain(found)
+
+
+def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"judgments: grade is 'none above 0 for the 0 queries of split validation'"):
+        search_fusion(task(1), task(2, num_queries=0), CONFIG, folder=tmp_path, progress=Progress("search_fusion"))
+
+
+def point_search(measure: Any) -> PointSearch[float]:
+    return PointSearch(
+        measure=measure,
+        data=2.0,
+        space={"x": tune.uniform(0.0, 1.0)},
+        maximise="y",
+        worst=0.0,
+        first_points=[{"x": 0.9}, {"x": 0.2}],
+        num_trials=4,
+        num_at_once=2,
+        seed=1,
+    )
+
+
+def test_a_trial_that_raises_is_reported_and_the_search_goes_on(cluster: None, tmp_path: Path) -> None:
+    def double(point: Mapping[str, float], data: float) -> dict[str, float]:
+        if point["x"] > 0.8:
+            raise ValueError(f"x is {point['x']}")
+        return {"y": data * point["x"]}
+
+    counted: list[tuple[int, int]] = []
+    trials = run_search(
+        point_search(double), folder=tmp_path, on_trial=lambda done, total: counted.append((done, total))
+    )
+    assert (trials[0].error, trials[0].figures) == ("ValueError: x is 0.9", None)
+    assert (trials[1].error, trials[1].figures) == (None, {"y": 0.4})
+    assert [one.number for one in trials] == [0, 1, 2, 3]
+    assert counted == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_search_whose_every_trial_raises_says_why(cluster: None, tmp_path: Path) -> None:
+    def refuse(point: Mapping[str, float], data: float) -> dict[str, float]:
+        raise ValueError("never")
+
+    with pytest.raises(ConfigError, match=r"all 4 trials of the search failed; the first: ValueError: never"):
+        run_search(point_search(refuse), folder=tmp_path)
+
+
+def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
+    config = FusionSpaceConfig()
+    space = fusion_space(RETRIEVERS, config, max_depth=120)
+    points = first_points(RETRIEVERS, config, max_depth=120)
+    assert all(point.keys() == space.keys() for point in points)
+    assert all(space[name].is_valid(value) for point in points for name, value in point.items())
+    specs = [spec_of(point, RETRIEVERS) for point in points]
+    assert [spec.kind for spec in specs] == ["rrf", "equal", "convex", "convex", "convex"]
+    assert [dict(spec.weights) for spec in specs[2:]] == [
+        {name: float(name == alone) for name in RETRIEVERS} for alone in RETRIEVERS
+    ]
+    assert {spec.depth for spec in specs} == {120}
+
+
+def test_draws_of_nothing_are_equal_weights() -> None:
+    draws = {f"draw_{name}": 1.0 for name in RETRIEVERS}
+    spec = spec_of({"kind": "rrf", "normaliser": "z", "depth": 5, "rrf_k": 60.0, **draws}, RETRIEVERS)
+    assert spec.weights == dict.fromkeys(RETRIEVERS, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
+        ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
+    ],
+)
+def test_a_space_refuses_what_it_cannot_hold(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FusionSpaceConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"num_trials": 0}, "num_trials is 0; allowed: 1 or more"),
+        ({"num_by_kind": -1}, "num_by_kind is -1; allowed: 0 or more"),
+    ],
+)
+def test_a_search_refuses_what_it_cannot_do(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SearchFusionConfig(**values)

@@ -1,0 +1,137 @@
+"""The ranker's job on real workers: one model over whole queries, the same trees on every worker, the same bytes again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pytest
+
+from intarsia.config import build
+from intarsia.errors import ConfigError
+from intarsia.features.training_rows import training_rows
+from intarsia.ids import ProductId, QueryId
+from intarsia.lake import Lake, write_json
+from intarsia.onray.training import WorkersConfig, fit_on_workers, refuse_different_trees
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
+from intarsia.ranking.lightgbm_ranker import LightGbmRanker
+from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
+from intarsia.records.feature_matrix import FeatureMatrix
+from intarsia.records.judgment import JudgedQuery, Judgment
+from intarsia.tables.training_rows import training_rows_spec
+from pipelines.build_training_rows import FEATURES_FILE
+from pipelines.train_ranker import TrainRankerConfig, run
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+NAMES = ("useful", "half_useful", "noise")
+FINGERPRINT = "f" * 64
+NUM_QUERIES, PER_QUERY = 60, 20
+SMALL = LambdaMartConfig(num_rounds=25, early_stopping_rounds=8, min_data_in_leaf=5)
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def table() -> object:
+    rng = np.random.default_rng(5)
+    queries = [
+        JudgedQuery(
+            query_id=QueryId(f"q{n:03d}"),
+            text="red",
+            image=None,
+            locale="en",
+            split="validation" if n % 3 == 0 else "train",
+        )
+        for n in range(NUM_QUERIES)
+    ]
+    products = [ProductId(f"p{n:02d}") for n in range(PER_QUERY)] * NUM_QUERIES
+    values = rng.normal(size=(NUM_QUERIES * PER_QUERY, 3)).astype(np.float32)
+    grades = np.clip(np.round(values[:, 0] + 0.5 * values[:, 1]), 0, 3)
+    judged = {
+        (queries[n // PER_QUERY].query_id, products[n]): Judgment(
+            query_id=queries[n // PER_QUERY].query_id, product_id=products[n], grade=float(grade)
+        )
+        for n, grade in enumerate(grades)
+        if grade > 0
+    }
+    offsets = np.arange(0, len(values) + 1, PER_QUERY, dtype=np.int64)
+    matrix = FeatureMatrix(values_nF=values, names=NAMES, fingerprint=FINGERPRINT)
+    return training_rows(queries, matrix, offsets, products, judged, seed=1)
+
+
+def publish(lake: Lake, table: object) -> None:
+    with lake.publish("training_rows") as folder:
+        training_rows_spec(NAMES).write_part(table, folder, 0)
+        write_json(folder / FEATURES_FILE, {"fingerprint": FINGERPRINT, "names": list(NAMES)})
+
+
+def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: object) -> None:
+    publish(lake, table)
+    summary = run(TrainRankerConfig(model=SMALL, trials=1), lake, quiet)  # type: ignore[arg-type]
+    entry = lake.current("ranker")
+    header = json.loads((entry.path / "ranker.json").read_text(encoding="utf-8"))
+
+    held = header["trees_sha256_by_rank"]
+    assert len(held) == 2
+    assert len(set(held)) == 1
+    assert header["best_iteration"] == summary["trees"]
+    assert header["validation_ndcg_at_10"] == max(t["validation_ndcg_at_10"] for t in header["trials"]) > 0.8
+    assert len(header["trials"]) == 2
+    assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
+
+    ranker = LightGbmRanker.open(entry.path, feature_fingerprint=FINGERPRINT)
+    validation = read_rows(table, "validation", NAMES)
+    scores = ranker.score(
+        FeatureMatrix(values_nF=validation.values_nF.astype(np.float32), names=NAMES, fingerprint=FINGERPRINT)
+    )
+    assert np.corrcoef(scores, validation.labels_n)[0, 1] > 0.6
+    assert not list(lake.root.glob(".fit-*")), "what the workers handed over is cleared away"
+
+
+def test_the_model_learnt_from_all_shards_not_from_one(table: object, tmp_path: Path) -> None:
+    train, validation = (read_rows(table, split, NAMES) for split in ("train", "validation"))
+    config = LambdaMartConfig(num_rounds=5, early_stopping_rounds=0, bagging_fraction=1.0, feature_fraction=1.0)
+    found = fit_on_workers(train, validation, [config], WorkersConfig(num_workers=2), tmp_path)[0]
+    alone = {
+        fit_lambdamart(train.of_queries(shard), validation, [config])[0].trees_sha256
+        for shard in pack_queries(np.diff(train.offsets_G), 2)
+    }
+    assert found.fit.trees_sha256 not in alone
+    root = lightgbm.Booster(model_str=found.fit.model_text).dump_model()["tree_info"][0]["tree_structure"]
+    assert root["internal_count"] == len(train.labels_n)
+    again = fit_on_workers(train, validation, [config], WorkersConfig(num_workers=2), tmp_path)[0]
+    assert again == found
+
+
+def test_different_trees_are_refused_by_rank() -> None:
+    with pytest.raises(
+        RuntimeError, match=r"different trees \(rank 0: aaaa, rank 1: bbbb\); each has fitted its own shard"
+    ):
+        refuse_different_trees(["aaaa", "bbbb"])
+
+
+def test_more_workers_than_queries_or_cpus_are_refused(table: object, tmp_path: Path) -> None:
+    train: RankingRows = read_rows(table, "train", NAMES)
+    few = train.of_queries([0])
+    with pytest.raises(ConfigError, match="num_workers is 2 for 1 train queries"):
+        fit_on_workers(few, train, [SMALL], WorkersConfig(num_workers=2), tmp_path)
+    with pytest.raises(ConfigError, match=r"2 workers of 100\.0 CPUs need 200, the cluster has 4"):
+        fit_on_workers(train, train, [SMALL], WorkersConfig(num_workers=2, cpus_per_worker=100.0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"trials": -1}, "trials is -1; allowed: 0 or more"),
+        ({"workers": {"num_workers": 0}}, "num_workers is 0; allowed: 1 or more"),
+        ({"workers": {"cpus_per_worker": 0.0}}, r"cpus_per_worker is 0\.0; allowed: above 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(TrainRankerConfig, wrong)

@@ -1,0 +1,95 @@
+"""The small shop over HTTP: in this process (no Ray), and as a served graph in both topologies."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from intarsia.lake import Lake
+from serve_apps.process import open_api
+from serve_apps.settings import Budgets, ServingConfig
+from tests.shop import small_shop
+
+PATIENT = Budgets(
+    text_encoder_ms=30_000,
+    image_encoder_ms=30_000,
+    retriever_ms=30_000,
+    fuser_ms=30_000,
+    ranker_ms=30_000,
+    explain_ms=30_000,
+)
+"""So that a busy machine does not degrade a reply."""
+
+
+@pytest.fixture(scope="session")
+def shop() -> Lake:
+    """A lake with one live release."""
+    return small_shop()
+
+
+@pytest.fixture(scope="session")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the feedback of all served applications goes."""
+    return tmp_path_factory.mktemp("journal")
+
+
+@pytest.fixture(scope="session")
+def api(shop: Lake, journal: Path) -> FastAPI:
+    """The fused application of the shop, in this process."""
+    return open_api(ServingConfig(lake=shop.root, journal=journal, budgets=PATIENT, follow_s=0.0))
+
+
+@pytest.fixture
+def http(api: FastAPI) -> Iterator[TestClient]:
+    """A client of `api`; an error of ours is raised in the test."""
+    with TestClient(api) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Two topologies of one release behind one HTTP port."""
+
+    fused: httpx.Client
+    composed: httpx.Client
+
+
+@pytest.fixture(scope="session")
+def graph(cluster: None, shop: Lake, journal: Path) -> Iterator[Graph]:
+    """Both topologies on the shared cluster."""
+    from ray import serve
+
+    from serve_apps.search import build
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    try:
+        for topology in ("fused", "composed"):
+            budgets = {f"budgets.{name}_ms": 30_000 for name in ("text_encoder", "image_encoder", "retriever", "fuser")}
+            args = {
+                "lake": str(shop.root),
+                "journal": str(journal),
+                "topology": topology,
+                "follow_s": 0.0,
+                "replicas.num_cpus": 0.1,
+                **budgets,
+                "budgets.ranker_ms": 30_000,
+            }
+            serve.run(build(args), name=topology, route_prefix=f"/{topology}")
+        fused, composed = (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}/{topology}", timeout=60)
+            for topology in ("fused", "composed")
+        )
+        with fused, composed:
+            yield Graph(fused=fused, composed=composed)
+    finally:
+        serve.shutdown()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from intarsia.catalog.categories import category_path
+from intarsia.catalog.mapping import CategoryShape
+from intarsia.catalog.validate import RowFault
+
+_LUMA = {"columns": "c", "separator": "/", "drop_roots": ("Default Category",), "avoid": ("Collections", "Promotions")}
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell", "path"),
+    [
+        ({"columns": "c", "separator": ">"}, "Home > Kitchen >  Mugs", ("Home", "Kitchen", "Mugs")),
+        ({"columns": "c"}, "Home / Kitchen", ("Home / Kitchen",)),
+        ({"columns": "c"}, ["家电 数码", "手机"], ("家电 数码", "手机")),
+        ({"columns": "c"}, [], ()),
+        ({"columns": "c"}, None, ()),
+        ({"columns": "c", "separator": ">"}, " > ", ()),
+        (_LUMA, ["Default Category/Men/Tops/Tees", "Default Category/Collections/Eco/Friendly/Deep", "Default Category"], ("Men", "Tops", "Tees")),
+        (_LUMA, ["Gear", "Bags", "Collections", "Erin Recommends"], ("Gear", "Bags")),
+        (_LUMA, ["Default Category/Promotions/Pants"], ("Promotions", "Pants")),
+        (_LUMA, ["Default Category"], ()),
+        ({"columns": "c", "list_means": "paths"}, ["a", "b"], ("a",)),
+        ({"columns": "c", "separator": "/", "list_means": "levels"}, ["a/b", "c"], ("a", "b", "c")),
+        ({"columns": "c"}, [["a", "b"], ["c", "d", "e"]], ("c", "d", "e")),
+    ],
+)  # fmt: skip
+def test_the_deepest_path_that_is_no_campaign_counts(shape: dict[str, Any], cell: object, path: tuple[str, ...]) -> None:
+    assert category_path({"c": cell}, CategoryShape(**shape)) == path
+
+
+def test_several_columns_are_the_levels_of_one_path() -> None:
+    shape = CategoryShape(columns=("a", "b", "c"))
+    assert category_path({"a": "Apparel", "b": None, "c": "Tees &amp; Tops"}, shape) == ("Apparel", "Tees & Tops")
+
+
+def test_a_category_that_is_no_text_is_refused() -> None:
+    with pytest.raises(RowFault, match="wrong_type"):
+        category_path({"c": 7}, CategoryShape(columns="c"))

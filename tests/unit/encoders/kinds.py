@@ -1,0 +1,132 @@
+"""Every kind of encoder, small where it can be, opened once for all tests of this room."""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.export import export_image_encoder, export_text_encoder
+from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
+from intarsia.encoders.protocol import Encoder
+
+MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHARACTERS = list("红色运动鞋蓝牙耳机连衣裙夏季新款男女的") + list("abcdefghijklmnopqrstuvwxyz0123456789")
+PIECES = [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
+
+TEXT_KINDS = (
+    "random_bert_mean",
+    "random_bert_cls",
+    "minilm",
+    "use_multilingual",
+    "onnx_fp32_random_bert",
+    "onnx_int8_random_bert",
+    "onnx_int8_minilm",
+    "exported_use_multilingual",
+)
+IMAGE_KINDS = ("random_mobilenet", "random_resnet", "lite0", "onnx_lite0")
+
+
+def write_random_bert(
+    folder: Path, *, seed: int = 3, num_rows: int | None = None, with_fast_tokenizer: bool = True
+) -> Path:
+    """A BERT of two thin layers that reads Chinese characters and English letters."""
+    vocabulary = {token: number for number, token in enumerate(MARKS + CHARACTERS + PIECES)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.BertModel(
+            transformers.BertConfig(
+                vocab_size=num_rows or len(vocabulary),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                max_position_embeddings=64,
+                initializer_range=0.5,  # wide enough that texts differ
+            )
+        )
+    model.save_pretrained(folder)
+    if with_fast_tokenizer:
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        ).save_pretrained(folder)
+    return folder
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> bytes:
+    """A PNG of smooth random colours."""
+    small = rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@functools.cache
+def text_config(kind: str) -> TextEncoderConfig:
+    """Settings of the torch (or NumPy) encoder behind a kind."""
+    if "random_bert" in kind:
+        pooling = "cls" if kind.endswith("cls") else "mean"
+        return TextEncoderConfig(model=str(_random_bert()), max_tokens=32, pooling=pooling, batch_size=4)
+    return TextEncoderConfig(model=USE_MULTILINGUAL) if "use_multilingual" in kind else TextEncoderConfig()
+
+
+@functools.cache
+def text_encoder(kind: str) -> Encoder[str]:
+    """The encoder of a text kind."""
+    if not kind.startswith(("onnx", "exported")):
+        return open_text_encoder(text_config(kind))
+    source = {"minilm": "minilm", "multilingual": "use_multilingual", "bert": "random_bert_mean"}[kind.split("_")[-1]]
+    return open_query_encoder(exported_text(source), "int8" if "int8" in kind else "fp32")
+
+
+@functools.cache
+def exported_text(source: str) -> Path:
+    """The folder a text encoder was exported to."""
+    folder = _scratch() / f"exported_{source}"
+    export_text_encoder(text_encoder(source), folder, probes=["red shoes"], min_cosine=0.0)
+    return folder
+
+
+@functools.cache
+def image_encoder(kind: str) -> Encoder[bytes]:
+    """The encoder of an image kind."""
+    if kind == "onnx_lite0":
+        return open_query_encoder(exported_lite0())
+    models = {"random_mobilenet": "torchvision:mobilenet_v3_small", "random_resnet": "torchvision:resnet18"}
+    return open_image_encoder(
+        ImageEncoderConfig(model=models.get(kind, EFFICIENTNET_LITE0), weights="random:7", image_px=64, batch_size=4)
+    )
+
+
+@functools.cache
+def exported_lite0() -> Path:
+    """The folder EfficientNet-Lite0 was exported to."""
+    folder = _scratch() / "exported_lite0"
+    export_image_encoder(image_encoder("lite0"), folder, probes=[])
+    return folder
+
+
+@functools.cache
+def _random_bert() -> Path:
+    return write_random_bert(_scratch() / "random_bert")
+
+
+@functools.cache
+def _holder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="encoders-", ignore_cleanup_errors=True)
+
+
+def _scratch() -> Path:
+    return Path(_holder().name)

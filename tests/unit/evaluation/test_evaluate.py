@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intarsia.errors import ConfigError
+from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems
+from intarsia.evaluation.qrels import Qrels
+from intarsia.evaluation.slices import Slice, slices_by_value
+
+NUM_QUERIES, NUM_PRODUCTS = 40, 50
+CONFIG = EvaluationConfig(metrics=("ndcg@10", "recall@20"), num_resamples=500)
+
+
+def measured(**changed: Any) -> Evaluation:
+    """A system that puts the only relevant product first, and one that puts it third; query 0 has none."""
+    good = [np.array([q, 48, 49], np.int64) for q in range(NUM_QUERIES)]
+    poor = [np.array([48, 49, q], np.int64) for q in range(NUM_QUERIES)]
+    qrels = [Qrels(rows_J=np.array([q], np.int64), grades_J=np.array([float(q > 0)])) for q in range(NUM_QUERIES)]
+    empty = Slice(group="query", name="nobody", mask_Q=np.zeros(NUM_QUERIES, bool))
+    values: dict[str, Any] = {
+        "pairs": [("good", "poor"), ("poor", "good"), ("good", "good")],
+        "slices": [*slices_by_value("locale", ["en", "zh"] * (NUM_QUERIES // 2)), empty],
+        "num_products": NUM_PRODUCTS,
+        "config": CONFIG,
+    }
+    return evaluate_systems({"good": good, "poor": poor}, qrels, **(values | changed))
+
+
+def test_every_system_has_every_metric_and_its_coverage() -> None:
+    found = measured()
+    good, poor = found.systems
+    assert (found.num_queries, found.num_without_positive) == (NUM_QUERIES, 1)
+    assert good.metrics["ndcg@10"].mean == 1.0
+    assert poor.metrics["ndcg@10"].mean == pytest.approx(1 / 2)  # third place: 1 / log2(4)
+    assert good.metrics["ndcg@10"].num_queries == NUM_QUERIES - 1
+    assert (good.metrics["recall@20"].mean, good.coverage) == (1.0, (NUM_QUERIES + 2) / NUM_PRODUCTS)
+
+
+def test_verdicts_are_given_for_the_pairs_that_were_asked_for() -> None:
+    found = measured()
+    assert [row.paired.verdict for row in found.comparisons] == ["better", "worse", "no difference"]
+    assert found.paired("poor", "good").difference.mean == pytest.approx(-1 / 2)
+
+
+def test_slices_compare_the_first_pair_and_leave_out_empty_ones() -> None:
+    found = measured()
+    assert [(row.name, row.num_queries) for row in found.slices] == [("en", 20), ("zh", 20)]
+    assert all(row.paired is not None and row.paired.verdict == "better" for row in found.slices)
+    assert all(row.paired is None for row in measured(pairs=[]).slices)
+
+
+def test_a_pair_of_an_unmeasured_system_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"system best is to be compared and was not measured; measured: good, poor"):
+        measured(pairs=[("good", "best")])
+
+
+def test_a_system_that_left_out_a_query_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"system good has 0 orders for 1 queries"):
+        evaluate_systems(
+            {"good": []},
+            [Qrels(rows_J=np.array([1], np.int64), grades_J=np.array([1.0]))],
+            pairs=[],
+            slices=[],
+            num_products=1,
+            config=CONFIG,
+        )
+
+
+def test_a_config_without_a_usable_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metrics is empty; name at least one"):
+        EvaluationConfig(metrics=())
+    with pytest.raises(ConfigError, match="metric 'hits@3' is not known"):
+        EvaluationConfig(metrics=("hits@3",))
+    with pytest.raises(ValueError, match="coverage_k is 0, num_resamples 10000; allowed: 1 or more"):
+        EvaluationConfig(coverage_k=0)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import itertools
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.evaluation.evaluate import EvaluationConfig, evaluate_systems
+from intarsia.evaluation.qrels import Qrels
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
+from intarsia.evaluation.slices import slices_by_value
+
+_VOID = {"meta", "link", "br", "img", "input", "use", "path"}
+
+
+class Tags(HTMLParser):
+    """Which tags stay open, what is fetched from elsewhere, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [
+            str(value) for name, value in attrs if name in ("src", "href") and not str(value).startswith("#")
+        ]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture
+def report() -> EvaluationReport:
+    """Fused is better than bm25, and no different from itself under another name; one slice is empty of positives."""
+    qrels = [Qrels(rows_J=np.array([q], np.int64), grades_J=np.array([float(q > 3)])) for q in range(40)]
+    fused = [np.array([q, 48], np.int64) for q in range(40)]
+    bm25 = [np.array([48, q], np.int64) for q in range(40)]
+    evaluation = evaluate_systems(
+        {"fused": fused, "bm25 <k1 | b>": bm25, "twin": fused},
+        qrels,
+        pairs=[("fused", "bm25 <k1 | b>"), ("fused", "twin")],
+        slices=slices_by_value("locale", ["none"] * 4 + ["zh"] * 36),
+        num_products=50,
+        config=EvaluationConfig(metrics=("ndcg@10", "mrr@10"), num_resamples=200),
+    )
+    return EvaluationReport(
+        title="A small shop",
+        summary="Fused is better.",
+        setting=Setting(data_set="shop", split="test", num_products=50, depth=100, commands=("python -m pipelines",)),
+        evaluation=evaluation,
+        fusion_trials=(FusionTrial(number=0, kind="rrf", score=0.4), FusionTrial(number=1, kind="convex", score=0.6)),
+        importances={"text_score": 0.75, "price_log": 0.25},
+        notes=("Unjudged products count 0.",),
+        defects=("3 products have the same title.",),
+    )
+
+
+def test_the_markdown_holds_every_table_with_intervals_and_verdicts(report: EvaluationReport, tmp_path: Path) -> None:
+    text = write_report(report, tmp_path)[0].read_text(encoding="utf-8")
+    assert "| fused | **1.000 [1.000, 1.000]** | **1.000 [1.000, 1.000]** | 82.0% |" in text
+    assert r"| fused | bm25 <k1 \| b> | +0.369 [+0.369, +0.369] | better |" in text
+    assert "| fused | twin | +0.000 [+0.000, +0.000] | no difference |" in text
+    assert "| locale: none | 4 | – | – | – | – |" in text
+    assert "4 queries have no relevant product" in text
+    assert "| text_score | 75.0% |" in text
+    assert "- 3 products have the same title." in text
+    assert "- Unjudged products count 0." in text
+    assert "python -m pipelines" in text
+
+
+def test_tables_of_the_markdown_have_as_many_cells_in_every_row(report: EvaluationReport, tmp_path: Path) -> None:
+    lines = write_report(report, tmp_path)[0].read_text(encoding="utf-8").replace(r"\|", "").splitlines()
+    for above, line in itertools.pairwise(lines):
+        if above.startswith("|") and line.startswith("|"):
+            assert above.count("|") == line.count("|"), line
+    assert sum(line.startswith("|---") for line in lines) == 4
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationReport, tmp_path: Path) -> None:
+    page = Tags(write_report(report, tmp_path)[1].read_text(encoding="utf-8"))
+    assert page.open == []
+    assert page.fetched == []
+    words = " ".join(page.words)
+    assert "bm25 <k1 | b>" in words
+    assert "no difference" in words
+    assert "3 products have the same title." in words
+
+
+def test_the_page_draws_all_five_pictures(report: EvaluationReport, tmp_path: Path) -> None:
+    assert write_report(report, tmp_path)[1].read_text(encoding="utf-8").count("<svg") == 5
+
+
+def test_the_same_report_gives_the_same_bytes(report: EvaluationReport, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in write_report(report, tmp_path / "a")]
+    assert [path.read_bytes() for path in write_report(report, tmp_path / "b")] == first
+
+
+def test_a_report_of_one_system_alone_can_be_written(report: EvaluationReport, tmp_path: Path) -> None:
+    qrels = [Qrels(rows_J=np.array([0], np.int64), grades_J=np.array([1.0]))]
+    alone = evaluate_systems(
+        {"bm25": [np.array([0], np.int64)]},
+        qrels,
+        pairs=[],
+        slices=[],
+        num_products=1,
+        config=EvaluationConfig(num_resamples=10),
+    )
+    bare = EvaluationReport(title="One", setting=report.setting, evaluation=alone)
+    markdown, page = write_report(bare, tmp_path)
+    assert "Who beats whom" not in markdown.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").count("<svg") == 1

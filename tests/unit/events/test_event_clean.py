@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from intarsia.config import build
+from intarsia.errors import ConfigError
+from intarsia.events.clean import EventCleaner, EventReason, EventReject
+from intarsia.events.mapping import EventMapping
+from intarsia.records.event import Event
+
+_RAW: dict[str, Any] = {
+    "event_id": "e1",
+    "request_id": "r1",
+    "release_id": "v1",
+    "kind": "click",
+    "product_id": "P1",
+    "position": 3,
+    "value": None,
+    "dwell_ms": "250",
+    "user_id": 7,
+    "session_id": "",
+    "occurred_at": "2024-05-31T12:00:00Z",
+    "received_at": "2024-05-31T12:00:01+00:00",
+}
+
+
+def _clean(raw: dict[str, Any], **mapping: Any) -> Event | EventReject:
+    return EventCleaner(build(EventMapping, mapping), frozenset({"P1"})).clean("events.jsonl", 5, raw)
+
+
+def test_a_row_in_our_own_form_needs_no_mapping() -> None:
+    assert _clean(_RAW) == Event(
+        event_id="e1",
+        request_id="r1",
+        release_id="v1",
+        kind="click",
+        product_id="P1",
+        position=3,
+        dwell_ms=250,
+        user_id="7",
+        occurred_at=datetime(2024, 5, 31, 12, tzinfo=UTC),
+        received_at=datetime(2024, 5, 31, 12, 0, 1, tzinfo=UTC),
+    )
+
+
+def test_columns_kinds_and_constants_are_mapped() -> None:
+    raw = {"id": 1, "item": "P1", "behaviour": "buy", "ts": 1511544070, "who": "u9"}
+    event = _clean(
+        raw,
+        columns={"event_id": "id", "product_id": "item", "kind": "behaviour", "occurred_at": "ts", "user_id": "who"},
+        kinds={"buy": "purchase"},
+        constants={"request_id": "log", "release_id": "none", "received_at": "occurred_at"},
+    )
+    assert isinstance(event, Event)
+    assert (event.kind, event.request_id, event.release_id, event.user_id) == ("purchase", "log", "none", "u9")
+    assert event.occurred_at == event.received_at == datetime(2017, 11, 24, 17, 21, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "reason"),
+    [
+        ({"event_id": None}, "event_id", EventReason.FIELD_MISSING),
+        ({"event_id": ["x"]}, "event_id", EventReason.WRONG_TYPE),
+        ({"request_id": " "}, "request_id", EventReason.FIELD_MISSING),
+        ({"product_id": float("nan")}, "product_id", EventReason.FIELD_MISSING),
+        ({"product_id": "P9"}, "product_id", EventReason.PRODUCT_UNKNOWN),
+        ({"kind": "klick"}, "kind", EventReason.KIND_UNKNOWN),
+        ({"position": 0}, "position", EventReason.POSITION_INVALID),
+        ({"position": 1.5}, "position", EventReason.POSITION_INVALID),
+        ({"position": "first"}, "position", EventReason.WRONG_TYPE),
+        ({"position": True}, "position", EventReason.WRONG_TYPE),
+        ({"value": float("inf")}, "value", EventReason.VALUE_INVALID),
+        ({"dwell_ms": -1}, "dwell_ms", EventReason.DWELL_INVALID),
+        ({"dwell_ms": 10**400}, "dwell_ms", EventReason.WRONG_TYPE),
+        ({"occurred_at": None}, "occurred_at", EventReason.FIELD_MISSING),
+        ({"occurred_at": "soon"}, "occurred_at", EventReason.DATE_UNPARSABLE),
+        ({"occurred_at": [1]}, "occurred_at", EventReason.DATE_UNPARSABLE),
+        ({"occurred_at": "0001-01-01"}, "occurred_at", EventReason.DATE_UNPARSABLE),
+        ({"received_at": "2024-05-31T11:59:59Z"}, "received_at", EventReason.RECEIVED_BEFORE_OCCURRED),
+    ],
+)
+def test_a_wrong_event_is_rejected_with_its_reason(changed: dict[str, Any], field: str, reason: EventReason) -> None:
+    reject = _clean(_RAW | changed)
+    assert isinstance(reject, EventReject)
+    assert (reject.field, reject.reason) == (field, reason)
+    assert (reject.file, reject.row, bool(reject.fix)) == ("events.jsonl", 5, True)
+    assert reject.key == ("" if field == "event_id" else "e1")
+
+
+def test_times_come_as_datetimes_and_numbers_too() -> None:
+    event = _clean(_RAW | {"occurred_at": datetime(2024, 5, 31, 12), "received_at": 1_717_156_800_000})
+    assert isinstance(event, Event)
+    assert event.occurred_at == event.received_at == datetime(2024, 5, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"columns": {"idd": "x"}}, "columns.idd is no field of an event; allowed: event_id"),
+        ({"constants": {"user_id": "x"}}, "constants.user_id cannot be constant; allowed: request_id"),
+        ({"constants": {"received_at": "now"}}, "constants.received_at is 'now'; allowed: occurred_at"),
+        ({"kinds": {"pv": "look"}}, "kinds.pv is 'look'; allowed: impression"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_by_name(mapping: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(EventMapping, mapping)

@@ -1,0 +1,131 @@
+"""The job `promote_release` on bundles of invented parts: it moves the pointer or says why not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intarsia.config import plain
+from intarsia.errors import ArtifactError
+from intarsia.features.default_set import FEATURES
+from intarsia.ids import ReleaseId
+from intarsia.lake import Lake, write_json
+from intarsia.release.bundle import write_bundle
+from intarsia.release.gate import Evidence, ReleaseRefused
+from intarsia.release.pointer import Pointer
+from pipelines.job import Progress
+from pipelines.promote_release import JOB, PromoteReleaseConfig
+from tests.unit.release.bundles import PROVENANCE, put_parts
+
+BETTER, WORSE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01)
+
+
+def stage(lake: Lake, ranker: str) -> ReleaseId:
+    """A bundle whose ranker is this text, named as the staged one."""
+    releases = lake.root / "releases"
+    provenance = replace(PROVENANCE, feature_fingerprint=FEATURES.fingerprint, parent=Pointer(releases).live())
+    manifest = write_bundle(releases, put_parts(lake, ranker=ranker), provenance)
+    with lake.publish("staged_release") as folder:
+        write_json(folder / "release.json", {"release_id": manifest.release_id})
+    return manifest.id
+
+
+def evaluate(lake: Lake, release_id: str, against_live: tuple[float, float, float] | None) -> None:
+    """The evidence of an evaluation with this outcome."""
+    found = Evidence(release_id=release_id, metric="ndcg@10", num_queries=9, against_live=against_live)
+    with lake.publish("evaluation") as folder:
+        write_json(folder / "evidence.json", plain(found))
+
+
+def promote(lake: Lake, to: str = "staged") -> dict[str, Any]:
+    return dict(JOB.run(PromoteReleaseConfig(to=to), lake, Progress("promote_release")))
+
+
+def live(lake: Lake) -> str | None:
+    return Pointer(lake.root / "releases").live()
+
+
+@pytest.fixture
+def two(lake: Lake) -> tuple[ReleaseId, ReleaseId]:
+    """Two releases that were promoted one after the other; the second is live and staged."""
+    first = stage(lake, "first")
+    evaluate(lake, first, None)
+    promote(lake)
+    second = stage(lake, "second")
+    evaluate(lake, second, BETTER)
+    promote(lake)
+    return first, second
+
+
+def test_the_first_release_goes_live_and_the_job_says_so(lake: Lake) -> None:
+    release_id = stage(lake, "first")
+    evaluate(lake, release_id, None)
+    counts = promote(lake)
+    assert live(lake) == counts["live"] == release_id
+    assert (counts["before"], counts["against live"]) == ("nothing", "nothing is live")
+    noted = json.loads((lake.current("promotion").path / "promotion.json").read_text())
+    assert (noted["live"], noted["before"]) == (release_id, None)
+
+
+def test_a_better_release_replaces_the_live_one(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    assert live(lake) == two[1]
+
+
+def test_promoting_the_live_release_again_changes_nothing(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    pointer = lake.root / "releases" / "live.json"
+    before = pointer.read_bytes()
+    promote(lake)
+    assert pointer.read_bytes() == before
+
+
+def test_a_worse_release_is_refused_and_the_live_one_stays(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    evaluate(lake, stage(lake, "third"), WORSE)
+    with pytest.raises(ReleaseRefused, match="is worse than the live one beyond the interval"):
+        promote(lake)
+    assert live(lake) == two[1]
+
+
+def test_a_release_whose_evaluation_is_of_another_one_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    stage(lake, "third")
+    with pytest.raises(ReleaseRefused, match=f"the evaluation is of {two[1]}, not of"):
+        promote(lake)
+    assert live(lake) == two[1]
+
+
+def test_rolling_back_is_one_command_and_needs_no_gate(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    counts = promote(lake, to="previous")
+    assert live(lake) == two[0]
+    assert (counts["before"], counts["gate"]) == (two[1], "skipped: asked for previous")
+
+
+def test_what_was_rolled_back_does_not_come_back_by_itself(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    promote(lake, to="previous")
+    with pytest.raises(ReleaseRefused, match=f"release {two[1]} was rolled back; .* or insist with to={two[1]}"):
+        promote(lake)
+    assert live(lake) == two[0]
+    promote(lake, to=two[1])
+    assert live(lake) == two[1]
+
+
+@pytest.mark.parametrize("to", ["staged", "previous"])
+def test_a_torn_release_never_goes_live(lake: Lake, two: tuple[ReleaseId, ReleaseId], to: str) -> None:
+    for release_id in two:
+        torn(lake.root / "releases" / release_id / "ranker" / "ranker.bin")
+    with pytest.raises(ArtifactError, match=r"ranker/ranker\.bin has sha256"):
+        promote(lake, to=to)
+    assert live(lake) == two[1]
+
+
+def test_a_release_that_is_not_there_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+    with pytest.raises(ArtifactError, match=r"r-none is not a release: it has no manifest\.json"):
+        promote(lake, to="r-none")
+    assert live(lake) == two[1]
+
+
+def torn(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(b"torn")

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intarsia.config import setting
+from intarsia.errors import ArtifactError, ConfigError, DataError
+from intarsia.ids import sha256_tree
+from intarsia.lake import Lake
+from intarsia.onray.session import SessionConfig
+from pipelines.full_run import main as full_run
+from pipelines.full_run import run_all
+from pipelines.job import Counts, Job, Progress, RunConfig, execute, guarded, load_values, main, run_config
+from pipelines.jobs import JOB_NAMES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyConfig:
+    """How to copy."""
+
+    times: int = setting("how often the text is repeated", 1)
+    source: Path | None = setting("a file to add", None)
+
+    def __post_init__(self) -> None:
+        if self.times < 1:
+            raise ValueError(f"times is {self.times}; allowed: 1 or more")
+
+
+def copy(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
+    text = (lake.current("texts").path / "text").read_text() * config.times
+    if config.source:
+        text += config.source.read_text()
+    put(lake, "copies", text)
+    return {"characters": len(text), "share": 0.5}
+
+
+def files(config: CopyConfig) -> Sequence[Path]:
+    return (config.source,) if config.source else ()
+
+
+COPY = Job(
+    name="copy_texts",
+    about="texts -> copies.",
+    config=CopyConfig,
+    reads=("texts",),
+    reads_if_there=("hints",),
+    files=files,
+    writes=("copies",),
+    run=copy,
+)
+
+
+def put(lake: Lake, name: str, text: str) -> None:
+    with lake.publish(name) as folder:
+        (folder / "text").write_text(text)
+
+
+def record_of(lake: Lake) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((lake.root / "runs" / "copy_texts.json").read_text())
+    return record
+
+
+@pytest.fixture
+def ready(lake: Lake) -> Lake:
+    """A lake with the job's input, in which the job ran once with its defaults."""
+    put(lake, "texts", "abc")
+    assert execute(COPY, CopyConfig(), lake)
+    return lake
+
+
+def test_a_job_that_ran_leaves_what_it_made_from_what(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    put(lake, "texts", "abc")
+    assert execute(COPY, CopyConfig(times=2), lake)
+    record = record_of(lake)
+    assert (record["job"], record["counts"]) == ("copy_texts", {"characters": 6, "share": 0.5})
+    assert record["inputs"] == {"texts": lake.current("texts").digest}
+    assert record["outputs"] == {"copies": lake.current("copies").digest}
+    assert record["config_values"] == {"times": 2, "source": None}
+    assert record["duration_s"] >= 0
+    shown = capsys.readouterr().out
+    assert "copy_texts               running" in shown
+    assert "characters 6, share 0.5" in shown
+    assert f"copies -> {lake.current('copies').path}" in shown
+
+
+def test_a_job_whose_inputs_and_config_are_the_same_is_up_to_date(
+    ready: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not execute(COPY, CopyConfig(), ready)
+    assert capsys.readouterr().out.endswith("copy_texts               up to date\n")
+
+
+def change_input(lake: Lake) -> None:
+    put(lake, "texts", "abcd")
+
+
+def add_hint(lake: Lake) -> None:
+    put(lake, "hints", "h")
+
+
+def replace_output(lake: Lake) -> None:
+    put(lake, "copies", "something else")
+
+
+def lose_output(lake: Lake) -> None:
+    folder = lake.current("copies").path
+    (folder / "text").unlink()
+    folder.rmdir()
+
+
+def lose_record(lake: Lake) -> None:
+    (lake.root / "runs" / "copy_texts.json").unlink()
+
+
+def age_version(lake: Lake) -> None:
+    path = lake.root / "runs" / "copy_texts.json"
+    path.write_text(json.dumps({**record_of(lake), "version": "0.0.0"}))
+
+
+@pytest.mark.parametrize(
+    "change", [change_input, add_hint, replace_output, lose_output, lose_record, age_version], ids=lambda f: f.__name__
+)
+def test_a_job_runs_again_when_anything_it_stands_on_changed(ready: Lake, change: Callable[[Lake], None]) -> None:
+    change(ready)
+    assert execute(COPY, CopyConfig(), ready)
+    assert not execute(COPY, CopyConfig(), ready)
+
+
+def test_a_job_runs_again_for_another_config_or_when_asked(ready: Lake) -> None:
+    assert execute(COPY, CopyConfig(times=2), ready)
+    assert execute(COPY, CopyConfig(times=2), ready, again=True)
+    assert not execute(COPY, CopyConfig(times=2), ready)
+
+
+def test_a_job_that_learned_to_write_more_runs_again(ready: Lake) -> None:
+    put(ready, "extra", "x")
+    assert execute(replace(COPY, writes=("extra", "copies")), CopyConfig(), ready)
+
+
+def test_a_job_that_acts_on_the_world_runs_every_time(ready: Lake) -> None:
+    assert execute(replace(COPY, always=True), CopyConfig(), ready)
+
+
+def test_an_input_that_is_published_again_with_the_same_content_is_the_same(ready: Lake) -> None:
+    put(ready, "texts", "abc")
+    assert not execute(COPY, CopyConfig(), ready)
+
+
+def test_the_content_of_a_file_outside_the_lake_is_an_input(ready: Lake, tmp_path: Path) -> None:
+    source = tmp_path / "more"
+    source.write_text("x")
+    config = CopyConfig(source=source)
+    assert execute(COPY, config, ready)
+    assert record_of(ready)["inputs"][str(source)] == sha256_tree(source)
+    assert not execute(COPY, config, ready)
+    source.write_text("y")
+    assert execute(COPY, config, ready)
+
+
+def test_a_file_that_is_not_there_is_told_before_the_job_runs(ready: Lake, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"copy_texts reads .*none, which does not exist; correct the path"):
+        execute(COPY, CopyConfig(source=tmp_path / "none"), ready)
+
+
+def test_an_input_nobody_made_is_told_before_the_job_runs(lake: Lake) -> None:
+    with pytest.raises(ArtifactError, match=r"texts is not in the lake .*; run the job that makes it"):
+        execute(COPY, CopyConfig(), lake)
+    assert not (lake.root / "runs").exists()
+
+
+def test_a_job_that_failed_half_way_is_run_again(ready: Lake) -> None:
+    def fails(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
+        put(lake, "copies", "half")
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        execute(replace(COPY, run=fails), CopyConfig(), ready, again=True)
+    assert execute(COPY, CopyConfig(), ready)
+
+
+def test_a_job_that_does_not_write_what_it_promised_leaves_no_record(lake: Lake) -> None:
+    put(lake, "texts", "abc")
+    with pytest.raises(ArtifactError, match="more is not in the lake"):
+        execute(replace(COPY, writes=("more", "copies")), CopyConfig(), lake)
+    assert not (lake.root / "runs" / "copy_texts.json").exists()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A config file with the group of the job."""
+    path = tmp_path / "shop.yaml"
+    path.write_text("lake: lake/shop\nsession: {num_cpus: 2}\ncopy_texts: {times: 2}\nother: {x: 1}\n")
+    return path
+
+
+def test_a_plain_override_goes_to_the_jobs_group_and_a_slash_to_the_top(file: Path) -> None:
+    values = load_values(file, ["times=3", "/lake=/data", "/session.num_cpus=4"], group="copy_texts")
+    assert values["copy_texts"] == {"times": 3}
+    assert (values["lake"], values["session"]) == ("/data", {"num_cpus": 4})
+
+
+def test_overrides_of_a_whole_run_start_at_the_top(file: Path) -> None:
+    values = load_values(file, ["lake=/data", "/session.num_cpus=4", "copy_texts.times=3"], group=None)
+    assert (values["lake"], values["session"], values["copy_texts"]) == ("/data", {"num_cpus": 4}, {"times": 3})
+
+
+def test_what_all_jobs_share_is_the_lake_and_the_session(file: Path) -> None:
+    shared = run_config(load_values(file, [], group=None), file)
+    assert shared == RunConfig(lake=file.parent / "lake" / "shop", session=SessionConfig(num_cpus=2))
+
+
+def test_paths_start_from_the_file_that_says_them_and_those_of_overrides_from_here(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert run_config(load_values(file, [], group=None), file).lake == tmp_path / "lake" / "shop"
+    assert run_config(load_values(file, ["lake=my/lake"], group=None), file).lake == here / "my" / "lake"
+    assert run_config(load_values(file, ["lake=/data"], group=None), file).lake == Path("/data")
+
+
+def test_a_file_without_lake_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="setting lake is required: folder of the tables and artefacts"):
+        run_config({}, file)
+
+
+def test_the_help_of_a_job_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(COPY, ["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for cls in (CopyConfig, RunConfig, SessionConfig):
+        for field in fields(cls):
+            assert f"{field.name}: " in shown
+            assert field.metadata["help"] in shown
+    assert "python -m pipelines.copy_texts" in shown
+    assert "texts -> copies." in shown
+    assert "Reads texts, hints; writes copies." in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["tims=3"], "ConfigError: unknown setting copy_texts.tims; did you mean times?"),
+        (["times=0"], "ConfigError: copy_texts: times is 0; allowed: 1 or more"),
+        (["times"], "ConfigError: override 'copy_texts.times' is not key=value"),
+        (["/lake=3"], "ConfigError: lake is 3; allowed: a path"),
+        (["/session.num_cpus=0"], "ConfigError: session: num_cpus is 0; allowed: 1 or more"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_status_1(
+    file: Path, overrides: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(COPY, ["--config", str(file), *overrides]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(words)
+    assert shown.count("\n") == 1
+
+
+def test_a_group_that_is_no_group_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(COPY, ["--config", str(file), "/copy_texts=3"]) == 1
+    assert "copy_texts is 3; allowed: a group of settings" in capsys.readouterr().err
+
+
+def test_a_command_without_its_file_has_exit_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(COPY, [])
+    assert caught.value.code == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_only_errors_meant_for_the_user_become_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def given_wrongly() -> None:
+        raise DataError(table="t", field="f", found=1, allowed="2", fix="write 2")
+
+    def our_own_fault() -> None:
+        raise KeyError("oh")
+
+    assert guarded(given_wrongly) == 1
+    assert capsys.readouterr().err == "DataError: t: f is 1; allowed: 2. To mend: write 2\n"
+    with pytest.raises(KeyError, match="oh"):
+        guarded(our_own_fault)
+    assert guarded(lambda: None) == 0
+
+
+def test_progress_is_told_at_the_start_and_at_the_end_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress("embed")
+    for done in range(1001):
+        progress("text", done, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "embed  text 1000/1000"
+    assert 1 <= len(lines) <= 5
+
+
+def test_a_whole_run_refuses_a_group_that_is_no_job(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"shop\.yaml has a group 'copy_texts'; allowed: generate_market, .*session"):
+        run_all(file, [])
+
+
+def test_a_whole_run_until_a_job_that_the_file_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("lake: lake\ngenerate_market:\ningest_catalog:\n")
+    with pytest.raises(ConfigError, match=r"--until train_ranker: .* it has generate_market, ingest_catalog"):
+        run_all(path, [], until="train_ranker")
+
+
+def test_a_whole_run_tells_a_wrong_setting_of_its_last_job_before_the_first_one_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"lake: {tmp_path}/lake\ngenerate_market:\npromote_release:\n")
+    assert full_run(["--config", str(path), "promote_release.too=previous"]) == 1
+    shown = capsys.readouterr()
+    assert "unknown setting promote_release.too; did you mean to?" in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "lake").exists()
+
+
+def test_the_help_of_a_whole_run_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        full_run(["--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(JOB_NAMES) in shown
+    for word in ("--again", "--until", "lake: Path (required)"):
+        assert word in shown
