@@ -5,22 +5,21 @@ OMP_NUM_THREADS=1 python -m benchmarks.features_and_ranking [num_products]
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "platform")]
-
-import lightgbm
 import numpy as np
 
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.ids import SpaceId
-from intarsia.index.flat import FlatIndex
-from intarsia.index.vectors import StoredVectors
+from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.protocol import VectorIndex
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows
@@ -29,7 +28,7 @@ from intarsia.records.feature_matrix import FeatureMatrix
 from tests.feature_cases import Item, asked, candidates_of, columns_of
 
 NUM_WORDS, TITLE_WORDS, DESCRIPTION_WORDS, DIM = 12_000, 8, 60, 384
-QUERY_WORDS = 4
+QUERY_WORDS, NUM_QUERIES = 4, 50
 
 
 def main(num_products: int) -> None:
@@ -45,22 +44,23 @@ def main(num_products: int) -> None:
         f"{num_products} products, {len(columns.vocabularies['word'])} words; opened in {time.perf_counter() - start_s:.2f} s"
     )
     for depth in (100, 200):
-        queries = [asked(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(50)]
-        candidates = [_candidates(rng, num_products, depth) for _ in queries]
-        frames = [assembler.assemble([q], [c]) for q, c in zip(queries, candidates, strict=True)]
-        matrices = [FEATURES.compute(frame) for frame in frames]
-        ranker = _ranker(rng, matrices)
-        steps: dict[str, Callable[[int], object]] = {
-            "assemble": lambda i: assembler.assemble([queries[i]], [candidates[i]]),
-            "compute": lambda i: FEATURES.compute(frames[i]),
-            "score": lambda i: ranker.score(matrices[i]),
-        }
-        times = {name: _median_ms(step, len(queries)) for name, step in steps.items()}
         print(
-            f"  {depth} candidates x {len(FEATURES.names)} features: "
-            + ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items())
-            + f"; features {times['assemble'] + times['compute']:.2f} ms"
+            f"  {depth} candidates x {len(FEATURES.names)} features: {_costs(rng, assembler, vocabulary, num_products, depth)}"
         )
+
+
+def _costs(rng: np.random.Generator, assembler: Assembler, vocabulary: list[str], num_products: int, depth: int) -> str:
+    queries = [asked(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(NUM_QUERIES)]
+    candidates = [_candidates(rng, num_products, depth) for _ in queries]
+    frames = [assembler.assemble([q], [c]) for q, c in zip(queries, candidates, strict=True)]
+    matrices = [FEATURES.compute(frame) for frame in frames]
+    ranker = _ranker(rng, matrices)
+    steps: dict[str, Callable[[int], object]] = {
+        "assemble": lambda i: assembler.assemble([queries[i]], [candidates[i]]),
+        "compute": lambda i: FEATURES.compute(frames[i]),
+        "score": lambda i: ranker.score(matrices[i]),
+    }
+    return ", ".join(f"{name} {_median_ms(step, NUM_QUERIES):.2f} ms" for name, step in steps.items())
 
 
 def _median_ms(step: Callable[[int], object], count: int) -> float:
@@ -88,13 +88,15 @@ def _item(rng: np.random.Generator, vocabulary: list[str]) -> Item:
     )
 
 
-def _index(rng: np.random.Generator, num_rows: int) -> FlatIndex:
+def _index(rng: np.random.Generator, num_rows: int) -> VectorIndex:
     vectors_VD = rng.normal(size=(num_rows, DIM)).astype(np.float32)
     vectors_VD /= np.linalg.norm(vectors_VD, axis=1, keepdims=True)
-    stored = StoredVectors(
-        space_id=SpaceId("bench"), vectors_VD=vectors_VD, rows_V=np.arange(num_rows), num_rows=num_rows
-    )
-    return FlatIndex(stored)
+    folder = Path(tempfile.mkdtemp())
+    try:
+        build_vector_index(VectorIndexConfig(), SpaceId("bench"), vectors_VD, np.arange(num_rows), num_rows, folder)
+        return open_vector_index(folder)
+    finally:
+        shutil.rmtree(folder)  # what is mapped stays readable
 
 
 def _candidates(rng: np.random.Generator, num_products: int, depth: int) -> Candidates:
@@ -114,7 +116,6 @@ def _ranker(rng: np.random.Generator, matrices: list[FeatureMatrix]) -> LightGbm
     )
     config = LambdaMartConfig(num_rounds=300, early_stopping_rounds=0)
     fit = fit_lambdamart(rows, rows, [config])[0]
-    assert lightgbm.Booster(model_str=fit.model_text).num_trees() == config.num_rounds
     return LightGbmRanker(fit.model_text, FEATURES.names, FEATURES.fingerprint)
 
 

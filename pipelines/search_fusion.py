@@ -184,12 +184,15 @@ def table(found: FusionSearch) -> list[str]:
             f"{'chosen' if one.name == found.chosen.name else against}"
         )
     lines += [f"{one.name} failed: {one.error}" for one in found.trials if one.error]
-    spec = _spec(found.chosen)
-    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in spec.weights.items()) or "all equal"
-    return [
-        *lines,
-        f"chosen: {spec.kind}, {spec.normaliser}, depth {spec.depth}, k {spec.rrf_k:.0f}, weights {weights}",
-    ]
+    return [*lines, f"chosen: {_said(_spec(found.chosen))}"]
+
+
+def _said(spec: FusionSpec) -> str:
+    parts = [f"{spec.kind}, {f'k {spec.rrf_k:.1f}' if spec.kind == 'rrf' else spec.normaliser}, depth {spec.depth}"]
+    for kind, weights in [("all", spec.weights), *spec.weights_by_kind.items()]:
+        shares = [f"{name} {weight / sum(weights.values()):.2f}" for name, weight in weights.items() if weight]
+        parts.append(f"{kind}: {', '.join(shares) or 'all equal'}")
+    return "; ".join(parts)
 
 
 def _check_judged(task: FusionTask, split: Split) -> None:
@@ -228,11 +231,13 @@ def _judged(one: Tried, values_Q: Floats, chosen_Q: Floats, seed: int) -> Tried:
 
 
 def _best_different(trials: Sequence[Tried], num: int) -> list[Tried]:
-    """The trials that are best on train, of those with equal figures the first only: depths often change nothing."""
+    """The trials that are best on train, of those with equal figures the deepest only: it gives the ranker most to lift."""
     different: dict[float, Tried] = {}
     for one in trials:
-        if one.train is not None:
-            different.setdefault(one.train, one)
+        if one.train is not None and (
+            one.train not in different or _spec(one).depth > _spec(different[one.train]).depth
+        ):
+            different[one.train] = one
     return [different[train] for train in sorted(different, reverse=True)[:num]]
 
 

@@ -88,6 +88,9 @@ def build_api(
     async def picture(product_id: str, number: int) -> Response:
         """One picture of a product, as the shop gave it."""
         front = held.of(held.current)
+        longer_id = f"{product_id}/images/{number}"
+        if front.row_of(product_id) is None and front.row_of(longer_id) is not None:
+            return await product(longer_id)  # an id may hold anything, this too
         content = front.documents.picture(_row(front, product_id), number)
         if content is None:
             raise Refusal(404, f"product {product_id} has no picture {number}", field="number")
@@ -135,7 +138,7 @@ def build_api(
             raise Refusal(404, f"there is nothing at /page/{name}")
         return _page_file(name, _PAGE_FILES[name])
 
-    describe(api)
+    describe(api, search=SEARCH_PARAMETERS, similar=SIMILAR_PARAMETERS)
     return api
 
 

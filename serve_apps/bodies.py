@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pydantic_core
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.types import Message
@@ -123,10 +123,10 @@ async def _from_parts(request: Request, body: bytes) -> tuple[SearchRequest, byt
     image: bytes | None = None
     for name, value in await _parts(request, body):
         if name == _IMAGE_PART:
-            if not isinstance(value, UploadFile):
+            if isinstance(value, str):
                 raise Refusal(422, "image: found text; allowed: a file part with a filename", field=_IMAGE_PART)
-            image = await value.read()
-        elif isinstance(value, UploadFile):
+            image = value
+        elif isinstance(value, bytes):
             raise Refusal(422, f"{name}: found a file; the only file part is {_IMAGE_PART}", field=name)
         elif name == _JSON_PART:
             whole = _json(value.encode(), at=_JSON_PART)
@@ -143,20 +143,18 @@ async def _from_parts(request: Request, body: bytes) -> tuple[SearchRequest, byt
         raise refuse_invalid(error) from None
 
 
-async def _parts(request: Request, body: bytes) -> list[tuple[str, UploadFile | str]]:
-    sent = False
+async def _parts(request: Request, body: bytes) -> list[tuple[str, bytes | str]]:
+    """The parts in order: files as bytes, fields as text."""
 
     async def replay() -> Message:
-        nonlocal sent
-        piece, sent = (b"" if sent else body), True
-        return {"type": "http.request", "body": piece, "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        form = await Request(request.scope, replay).form(max_files=2, max_fields=50, max_part_size=len(body) + 1)
+        async with Request(request.scope, replay).form(max_files=2, max_fields=50, max_part_size=len(body) + 1) as form:
+            return [(name, v if isinstance(v, str) else await v.read()) for name, v in form.multi_items()]
     except (HTTPException, MultiPartException, KeyError) as error:
         said = getattr(error, "detail", None) or getattr(error, "message", "no boundary")
         raise Refusal(422, f"body: not a multipart form: {said}", field="body") from None
-    return form.multi_items()
 
 
 def _json(body: bytes, *, at: str) -> Any:

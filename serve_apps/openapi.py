@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,13 +38,22 @@ _ERROR_STATUSES = {
 }
 
 
-def describe(api: FastAPI) -> None:
-    """Give the app an `openapi()` that also tells what FastAPI cannot see."""
+def describe(api: FastAPI, *, search: Mapping[str, str], similar: Mapping[str, str]) -> None:
+    """Give the app an `openapi()` that also tells what FastAPI cannot see.
+
+    Args:
+        api: the app, complete.
+        search: URL parameters of GET /v1/search -> dotted field of a SearchRequest.
+        similar: those of GET /v1/similar -> dotted field of a SimilarRequest.
+    """
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
         if not document:
             document.update(_complete(FastAPI.openapi(api)))
+            paths = document["paths"]
+            _add_parameters(paths["/v1/search"]["get"], search, document["components"]["schemas"])
+            _add_parameters(paths["/v1/similar/{product_id}"]["get"], similar, document["components"]["schemas"])
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]
@@ -81,6 +91,16 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
                         "content": {"application/json": {"schema": _ref("Error")}},
                     }
     return document
+
+
+def _add_parameters(operation: dict[str, Any], names: Mapping[str, str], schemas: Mapping[str, Any]) -> None:
+    fields = {
+        **schemas["SearchRequest"]["properties"],
+        **{f"filters.{name}": schema for name, schema in schemas["FiltersIn"]["properties"].items()},
+    }
+    operation.setdefault("parameters", []).extend(
+        {"name": name, "in": "query", "required": name == "q", "schema": fields[path]} for name, path in names.items()
+    )
 
 
 def _body(content: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
             if not isinstance(place, dict):
                 raise ConfigError(f"override {override!r}: {name} is not a group of settings")
         try:
-            place[last] = _from_yaml(text)
+            place[last] = _marked(_from_yaml(text))
         except yaml.YAMLError:
             raise ConfigError(f"override {override!r}: {text!r} is not YAML; quote it, or close its brackets") from None
     return merged
@@ -140,6 +140,12 @@ def describe(cls: type[Any], *, indent: str = "  ") -> str:
         for nested in _nested_configs(hint):
             lines.append(describe(nested, indent=indent + "    "))
     return "\n".join(lines)
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, str):
+        return _FromCommandLine(value)
+    return [_marked(item) for item in value] if isinstance(value, list) else value
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,19 +1,17 @@
 """Feature values per version: a value that changes under the same version number is a broken promise to every trained ranker.
 
-`features.json` maps `name/version` to the values, as the hex of their float32 bits, on the shop and queries below. After a deliberate change raise
-the feature's version (or FRAME_VERSION when a column changed) and write the file anew with `python -m tests.golden.test_feature_values`.
+`features.json` maps `name/version` to the values, as the hex of their float32 bits, on the shop and queries below. After a deliberate
+change raise the feature's version (FRAME_VERSION too when a column changed); `python -m tests.golden.test_feature_values` then adds the
+values of new versions, and never changes those that are there.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "platform")]
 
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
@@ -90,4 +88,5 @@ def _floats(hexes: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps(found_values(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    GOLDEN.write_text(json.dumps(found_values() | known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

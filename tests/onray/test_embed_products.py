@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,19 +27,13 @@ pytestmark = pytest.mark.usefixtures("cluster")
 PROGRESS = Progress("test")
 
 
-@pytest.fixture
-def config() -> embed_products.EmbedConfig:
-    return embed_products.EmbedConfig(
-        text=text_config("random_bert_mean"),
-        image=ImageEncoderConfig(model="torchvision:mobilenet_v3_small", weights="random:7", image_px=64),
-        num_workers=2,
-        unit_size=3,
-    )
-
-
-@pytest.fixture
-def pictures(rng: np.random.Generator) -> list[bytes]:
-    return [picture(rng, 40, 30) for _ in range(5)]
+CONFIG = embed_products.EmbedConfig(
+    text=text_config("random_bert_mean"),
+    image=ImageEncoderConfig(model="torchvision:mobilenet_v3_small", weights="random:7", image_px=64),
+    num_workers=2,
+    unit_size=3,
+)
+PICTURES = [picture(np.random.default_rng(7), 40, 30 + n) for n in range(6)]
 
 
 def product_row(number: int, title: str, contents: Sequence[bytes]) -> dict[str, object]:
@@ -56,19 +51,38 @@ def write_products(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
         PRODUCTS.write_part(PRODUCTS.from_rows(rows[3:]), folder, 1)
 
 
-@pytest.fixture
-def rows(lake: Lake, pictures: list[bytes]) -> list[dict[str, object]]:
-    """Six products: views 2, 1, 0, 1, 1, 2; the fourth repeats the first's title and picture."""
-    rows = [
-        product_row(5, "red shoes", pictures[:2]),
-        product_row(1, "blue shoes", pictures[2:3]),
+def shop() -> list[dict[str, object]]:
+    """Six products with 2, 1, 0, 1, 1, 2 views; the fourth repeats the first's title and picture, the last two share a picture."""
+    return [
+        product_row(5, "red shoes", PICTURES[:2]),
+        product_row(1, "blue shoes", PICTURES[2:3]),
         product_row(2, "蓝牙耳机", []),
-        product_row(3, "red shoes", pictures[:1]),
-        product_row(4, "连衣裙", pictures[3:4]),
-        product_row(0, "green hat", pictures[3:5]),
+        product_row(3, "red shoes", PICTURES[:1]),
+        product_row(4, "连衣裙", PICTURES[3:4]),
+        product_row(0, "green hat", PICTURES[3:5]),
     ]
-    write_products(lake, rows)
-    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """A lake whose products were embedded, and what the job counted."""
+
+    lake: Lake
+    counts: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def first_run(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+    lake = Lake(tmp_path_factory.mktemp("embedded") / "lake")
+    write_products(lake, shop())
+    return Embedded(lake, run(CONFIG, lake))
+
+
+@pytest.fixture
+def embedded(first_run: Embedded, tmp_path: Path) -> Lake:
+    """A copy of the first run's lake, to go on from."""
+    shutil.copytree(first_run.lake.root, tmp_path / "copy")
+    return Lake(tmp_path / "copy")
 
 
 def run(config: embed_products.EmbedConfig, lake: Lake) -> dict[str, object]:
@@ -79,11 +93,8 @@ def digests(lake: Lake) -> tuple[str, str]:
     return lake.current("text_embeddings").digest, lake.current("image_embeddings").digest
 
 
-def test_every_view_has_a_row_and_equal_content_is_encoded_once(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]]
-) -> None:
-    counts = run(config, lake)
-    assert counts == {
+def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: Embedded) -> None:
+    assert first_run.counts == {
         "products": 6,
         "texts_encoded": 5,
         "texts_from_cache": 0,
@@ -93,118 +104,94 @@ def test_every_view_has_a_row_and_equal_content_is_encoded_once(
         "pictures_unreadable": 0,
         "without_image": 1,
     }
-    images = IMAGE_EMBEDDINGS.read(lake.current("image_embeddings"))
+    images = IMAGE_EMBEDDINGS.read(first_run.lake.current("image_embeddings"))
     views = list(zip(images["product_id"].to_pylist(), images["view"].to_pylist(), strict=True))
     assert views == [("p0", 0), ("p0", 1), ("p1", 0), ("p3", 0), ("p4", 0), ("p5", 0), ("p5", 1)]
     vectors = dict(zip(views, images["vector"].to_pylist(), strict=True))
     assert vectors["p3", 0] == vectors["p5", 0] != vectors["p5", 1]
-    texts = TEXT_EMBEDDINGS.read(lake.current("text_embeddings"))
+    entry = first_run.lake.current("text_embeddings")
+    texts = TEXT_EMBEDDINGS.read(entry)
     assert texts["product_id"].to_pylist() == [f"p{n}" for n in range(6)]
-    assert set(texts["space_id"].to_pylist()) == {lake.current("text_embeddings").notes["space_id"]}
+    assert set(texts["space_id"].to_pylist()) == {entry.notes["space_id"]}
 
 
-def test_changing_one_product_embeds_one_product(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]], rng: np.random.Generator
-) -> None:
-    run(config, lake)
-    before = TEXT_EMBEDDINGS.read(lake.current("text_embeddings"))["vector"].to_pylist()
-    rows[1] = product_row(1, "blue boots", [picture(rng, 40, 30)])
-    write_products(lake, rows)
-    counts = run(config, lake)
+def test_changing_one_product_embeds_one_product(embedded: Lake) -> None:
+    before = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))["vector"].to_pylist()
+    rows = shop()
+    rows[1] = product_row(1, "blue boots", PICTURES[5:])
+    write_products(embedded, rows)
+    counts = run(CONFIG, embedded)
     assert (counts["texts_encoded"], counts["texts_from_cache"]) == (1, 4)
     assert (counts["pictures_encoded"], counts["pictures_from_cache"]) == (1, 4)
-    after = TEXT_EMBEDDINGS.read(lake.current("text_embeddings"))["vector"].to_pylist()
+    after = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))["vector"].to_pylist()
     assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True, True, True, True]
 
 
-def test_another_encoder_embeds_everything_again(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]]
-) -> None:
-    run(config, lake)
-    counts = run(dataclasses.replace(config, text=dataclasses.replace(config.text, pooling="cls")), lake)
+def test_another_encoder_and_other_fields_embed_every_text_again(embedded: Lake) -> None:
+    text = dataclasses.replace(CONFIG.text, pooling="cls")
+    changed = dataclasses.replace(CONFIG, text=text, text_fields=("title", "description"))
+    counts = run(changed, embedded)
     assert (counts["texts_encoded"], counts["texts_from_cache"]) == (5, 0)
     assert (counts["pictures_encoded"], counts["pictures_from_cache"]) == (0, 5)
-
-
-def test_the_number_of_workers_does_not_change_the_bytes(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]], tmp_path: Path
-) -> None:
-    run(config, lake)
-    other = Lake(tmp_path / "other")
-    write_products(other, rows)
-    run(dataclasses.replace(config, num_workers=1), other)
-    assert digests(other) == digests(lake)
-
-
-def test_a_second_run_is_up_to_date_though_the_job_reads_its_own_output(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]]
-) -> None:
-    assert execute(embed_products.JOB, config, lake)
-    first = digests(lake)
-    assert not execute(embed_products.JOB, config, lake)
-    assert execute(embed_products.JOB, config, lake, again=True)
-    assert digests(lake) == first
-
-
-def test_a_picture_that_cannot_be_decoded_costs_only_itself(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]], pictures: list[bytes]
-) -> None:
-    rows[4] = product_row(4, "连衣裙", [b"torn", pictures[4]])
-    write_products(lake, rows)
-    counts = run(config, lake)
-    assert (counts["pictures_unreadable"], counts["pictures"], counts["without_image"]) == (1, 7, 1)
-
-
-def test_a_shop_without_pictures_has_an_empty_image_table(config: embed_products.EmbedConfig, lake: Lake) -> None:
-    write_products(lake, [product_row(n, f"thing {n}", []) for n in range(4)])
-    assert run(config, lake)["without_image"] == 4
-    assert IMAGE_EMBEDDINGS.read(lake.current("image_embeddings")).num_rows == 0
-
-
-def test_the_text_fields_decide_what_is_read(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]]
-) -> None:
-    run(config, lake)
-    counts = run(dataclasses.replace(config, text_fields=("title", "description")), lake)
-    assert counts["texts_encoded"] == 5
-    texts = TEXT_EMBEDDINGS.read(lake.current("text_embeddings"))
+    texts = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))
     assert texts["content_sha256"].to_pylist()[0] == sha256_bytes(b"green hat soft")
 
 
-def test_the_exported_encoders_live_in_the_spaces_of_the_embeddings(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]], pictures: list[bytes]
-) -> None:
-    run(config, lake)
-    counts = export_query_encoders.run(export_query_encoders.ExportConfig(), lake, PROGRESS)
+def test_the_number_of_workers_does_not_change_the_bytes(first_run: Embedded, lake: Lake) -> None:
+    write_products(lake, shop())
+    run(dataclasses.replace(CONFIG, num_workers=1), lake)
+    assert digests(lake) == digests(first_run.lake)
+
+
+def test_a_second_run_is_up_to_date_though_the_job_reads_its_own_output(embedded: Lake) -> None:
+    first = digests(embedded)
+    assert execute(embed_products.JOB, CONFIG, embedded)
+    assert not execute(embed_products.JOB, CONFIG, embedded)
+    assert digests(embedded) == first
+
+
+def test_a_picture_that_cannot_be_decoded_costs_only_itself(embedded: Lake) -> None:
+    rows = shop()
+    rows[4] = product_row(4, "连衣裙", [b"torn", PICTURES[5]])
+    write_products(embedded, rows)
+    counts = run(CONFIG, embedded)
+    assert (counts["pictures_unreadable"], counts["pictures"], counts["without_image"]) == (1, 7, 1)
+
+
+def test_a_shop_without_pictures_has_an_empty_image_table(embedded: Lake) -> None:
+    write_products(embedded, [{**row, "images": []} for row in shop()])
+    assert run(CONFIG, embedded)["without_image"] == 6
+    assert IMAGE_EMBEDDINGS.read(embedded.current("image_embeddings")).num_rows == 0
+
+
+def test_the_exported_encoders_live_in_the_spaces_of_the_embeddings(embedded: Lake) -> None:
+    counts = export_query_encoders.run(export_query_encoders.ExportConfig(), embedded, PROGRESS)
     assert counts["text_fp32_cosine_to_torch"] == pytest.approx(1.0, abs=1e-5)
-    folder = lake.current("query_encoders").path
-    for modality, item in (("text", "red shoes"), ("image", pictures[0])):
-        entry = lake.current(f"{modality}_embeddings")
+    folder = embedded.current("query_encoders").path
+    specs = {"text": (TEXT_EMBEDDINGS, "red shoes"), "image": (IMAGE_EMBEDDINGS, PICTURES[0])}
+    for modality, (spec, item) in specs.items():
+        entry = embedded.current(spec.name)
         encoder = open_query_encoder(folder / modality, "fp32")
         assert encoder.space_id == entry.notes["space_id"]
-        spec = TEXT_EMBEDDINGS if modality == "text" else IMAGE_EMBEDDINGS
         table = spec.read(entry)
         catalog_D = np.array(table["vector"][table["product_id"].to_pylist().index("p5")].as_py(), np.float32)
         assert np.allclose(encoder.encode([item])[0], catalog_D, atol=1e-4)
 
 
-def test_an_encoder_that_changed_since_the_embedding_is_not_exported(
-    config: embed_products.EmbedConfig, lake: Lake, rows: list[dict[str, object]]
-) -> None:
-    run(config, lake)
-    entry = lake.current("text_embeddings")
+def test_an_encoder_that_changed_since_the_embedding_is_not_exported(embedded: Lake) -> None:
+    entry = embedded.current("text_embeddings")
     changed = {**entry.notes, "space_id": "text-000000000000"}
     write_json(
-        lake.root / "text_embeddings" / "current.json",
+        embedded.root / "text_embeddings" / "current.json",
         {"version": entry.path.name, "digest": entry.digest, "notes": changed},
     )
     with pytest.raises(
-        ReleaseMismatch, match=r"text_embeddings are of space text-000000000000, but the encoder .* is now text-"
+        ReleaseMismatch, match=r"text_embeddings are of space text-0000.*, but the encoder .* is now text-"
     ):
-        export_query_encoders.run(export_query_encoders.ExportConfig(), lake, PROGRESS)
+        export_query_encoders.run(export_query_encoders.ExportConfig(), embedded, PROGRESS)
 
 
-def test_an_error_inside_an_actor_arrives_as_it_was(tmp_path: Path) -> None:
+def test_an_error_inside_an_actor_arrives_as_it_was() -> None:
     def open_work() -> object:
         raise ArtifactError("no weights here")
 

@@ -1,4 +1,4 @@
-"""LightGBM's own ranking example through our distributed fit: upstream's test demands ndcg@1 > 0.5674 and ndcg@3 > 0.578 of its test set."""
+"""LightGBM's own ranking example, fitted by our workers: upstream's test demands ndcg@1 > 0.5674 and ndcg@3 > 0.578 of its test set."""
 
 from __future__ import annotations
 
@@ -77,7 +77,5 @@ def test_two_workers_are_as_good_as_upstream_demands(shared_data: Path, tmp_path
     )
     scores = ranker.score(values)
     assert ndcg_as_upstream(test, scores, 10) == pytest.approx(found.fit.validation_ndcg, abs=1e-4)
-    ndcg_1, ndcg_3 = ndcg_as_upstream(test, scores, 1), ndcg_as_upstream(test, scores, 3)
-    print(f"ndcg@1 {ndcg_1:.4f}, ndcg@3 {ndcg_3:.4f}")
-    assert ndcg_1 > 0.5674
-    assert ndcg_3 > 0.578
+    assert ndcg_as_upstream(test, scores, 1) > 0.5674
+    assert ndcg_as_upstream(test, scores, 3) > 0.578

@@ -52,10 +52,9 @@ def test_the_right_events_of_a_list_are_kept_and_the_wrong_ones_told(http: TestC
     ("body", "field", "words"),
     [
         ([], "body", "found no events"),
-        (7, "body", "dictionary"),
-        ([7], "[0]", "dictionary"),
+        (7, "body", "an object"),
+        ([7], "[0]", "an object"),
         (click(event_id=""), "event_id", "at least 1"),
-        (click(value=1e999), "body", "not JSON"),
         (click(dwell_ms=-1), "dwell_ms", "greater than or equal to 0"),
         (click(occurred_at="2026-01-01T00:00:00"), "occurred_at", "timezone"),
         (click(mood="good"), "mood", "not permitted"),
@@ -63,11 +62,7 @@ def test_the_right_events_of_a_list_are_kept_and_the_wrong_ones_told(http: TestC
     ],
 )
 def test_a_wrong_event_is_refused_by_its_path(http: TestClient, body: Any, field: str, words: str) -> None:
-    reply = (
-        http.post("/v1/events", json=body)
-        if body != click(value=1e999)
-        else http.post("/v1/events", content=b'{"value": Infinity}')
-    )
+    reply = http.post("/v1/events", json=body)
     assert (reply.status_code, reply.json()["error"]["field"]) == (422, field)
     assert words in reply.json()["error"]["message"]
 
@@ -85,3 +80,9 @@ def test_a_clock_a_little_ahead_is_set_back_and_one_far_ahead_refused(http: Test
 def test_more_events_than_allowed_are_refused_whole(http: TestClient) -> None:
     reply = http.post("/v1/events", json=[click(event_id=f"m{i}") for i in range(501)])
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_a_number_that_json_does_not_have_is_refused(http: TestClient) -> None:
+    reply = http.post("/v1/events", content=b'{"value": Infinity}')
+    assert (reply.status_code, reply.json()["error"]["field"]) == (422, "body")
+    assert "not JSON" in reply.json()["error"]["message"]

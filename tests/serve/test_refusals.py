@@ -18,10 +18,14 @@ from hypothesis import strategies as st
 from tests.shop import picture
 
 
-def bomb() -> bytes:
-    """A PNG of a few dozen bytes whose header promises 60,000 x 60,000 pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0" * 20
+def bomb(side: int) -> bytes:
+    """A PNG of a few dozen bytes whose header promises side x side pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def base64_of(content: bytes) -> str:
@@ -47,11 +51,12 @@ TORN = picture("mug", "red")[:80]
         ({"text": "x", "facets": ["shape"]}, "facets", "found shape; allowed: brand"),
         ({"text": "x", "filters": {"brands": ["a", ""]}}, "filters.brands[1]", "at least 1"),
         ({"text": "x", "filters": {"price_min": 5, "price_max": 4}}, "filters", "price_min 5 is above price_max 4"),
-        ({"text": "x", "filters": {"attributes": {"color": "red"}}}, "filters.attributes.color", "valid list"),
+        ({"text": "x", "filters": {"attributes": {"color": "red"}}}, "filters.attributes.color", "valid array"),
         ({"text": "x", "request_id": "a b"}, "request_id", "pattern"),
         ({"image_base64": "%%%"}, "image_base64", "not base64"),
         ({"image_base64": base64_of(b"hello")}, "image_base64", "not a picture"),
-        ({"image_base64": base64_of(bomb())}, "image_base64", "60000x60000 pixels"),
+        ({"image_base64": base64_of(bomb(6_000))}, "image_base64", "6000x6000 pixels; allowed: 25000000"),
+        ({"image_base64": base64_of(bomb(60_000))}, "image_base64", "too large"),
         ({"text": "mug", "image_base64": base64_of(TORN)}, "image", "torn"),
     ],
 )
@@ -68,7 +73,7 @@ def test_a_wrong_search_is_refused_by_the_path_of_its_field(
     ("body", "words"),
     [
         (b"{", "Invalid JSON"),
-        (b"[]", "valid dictionary"),
+        (b"[]", "an object"),
         (b"", "Invalid JSON"),
         (b'{"text": "\\ud800"}', "Invalid JSON"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +78,10 @@ def run_search(
         ConfigError: every trial failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".tune-", ignore_cleanup_errors=True) as notes:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".tune-", ignore_cleanup_errors=True) as notes,
+        contextlib.redirect_stdout(io.StringIO()),  # Tune greets there even when told to be silent
+    ):
         results = _tuner(search, Path(notes).resolve(), on_trial).fit()
     trials = [_trial(number, result) for number, result in enumerate(results)]
     if not any(trial.figures is not None for trial in trials):
@@ -125,7 +130,6 @@ class _CountTrials(tune.Callback):  # type: ignore[misc]
 
 def _tuner(search: PointSearch[Any], notes: Path, on_trial: Callable[[int, int], None]) -> Any:
     sampler = OptunaSearch(
-        dict(search.space),
         metric=_WORTH,
         mode="max",
         seed=search.seed,
@@ -133,6 +137,7 @@ def _tuner(search: PointSearch[Any], notes: Path, on_trial: Callable[[int, int],
     )
     return tune.Tuner(
         tune.with_parameters(_MeasurePoint, search=search),
+        param_space=dict(search.space),
         tune_config=tune.TuneConfig(
             num_samples=search.num_trials,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=search.num_at_once, batch=True),

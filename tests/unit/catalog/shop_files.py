@@ -16,7 +16,7 @@ from PIL import Image
 
 def picture(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
     """A picture file of smooth colour patches that differ from seed to seed."""
-    patches = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    patches = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(patches).resize((px, px), Image.Resampling.BILINEAR).save(out, format)
     return out.getvalue()

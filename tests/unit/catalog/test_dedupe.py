@@ -19,6 +19,7 @@ def test_equal_texts_are_one_group_named_by_their_first_member() -> None:
 
 
 def test_nearly_equal_texts_are_one_group() -> None:
+    letters = np.random.default_rng(5).choice(list("abcdefghijklmnopqrst "), 8000)
     letters = np.random.default_rng(5).choice(list("abcdefghijklmnopqrst "), 1500)
     longer = "".join(letters)
     changed = longer[:700] + "horn" + longer[704:]

@@ -1,0 +1,80 @@
+"""The job that makes queries and judgments; it needs no Ray of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from intarsia.config import build
+from intarsia.errors import DataError
+from intarsia.ids import ProductId
+from intarsia.lake import Lake
+from intarsia.records.product import Product
+from intarsia.tables.judgments import JUDGMENTS, QUERIES
+from intarsia.tables.products import PRODUCTS, product_to_row
+from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, files
+from pipelines.job import Progress
+
+from tests.unit.catalog.shop_files import write_jsonl
+
+
+@pytest.fixture
+def shop(lake: Lake) -> Lake:
+    """A lake with one product, 1."""
+    with lake.publish("products") as folder:
+        row = product_to_row(Product(product_id=ProductId("1"), title="mug"), ())
+        PRODUCTS.write_part(PRODUCTS.from_rows([row]), folder, 0)
+    return lake
+
+
+def _config(folder: Path, **values: Any) -> IngestJudgmentsConfig:
+    return build(IngestJudgmentsConfig, {"folder": str(folder), **values})
+
+
+def test_queries_and_judgments_are_published_and_missing_products_counted(shop: Lake, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "queries.jsonl", [{"query_id": f"q{n}", "text": "mug", "split": "test"} for n in (2, 1)])
+    (tmp_path / "judgments.tsv").write_text("query_id\tproduct_id\tgrade\nq2\t9\t1\nq1\t1\t3\n")
+    counts = JOB.run(_config(tmp_path), shop, Progress("test"))
+    assert (counts["queries"], counts["judgments"], counts["of products not in the catalog"]) == (2, 2, 1)
+    assert QUERIES.read(shop.current("queries")).column("query_id").to_pylist() == ["q1", "q2"]
+    assert JUDGMENTS.read(shop.current("judgments")).to_pylist()[1] == {
+        "query_id": "q2",
+        "product_id": "9",
+        "grade": 1.0,
+        "source": "editorial",
+        "weight": 1.0,
+    }
+
+
+def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path) -> None:
+    (tmp_path / "all.csv").write_text("id,query,title,rel\n1,Red Mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
+    config = _config(
+        tmp_path,
+        queries={"file": "all.csv", "query_id": None, "text": "query", "split": "hash"},
+        judgments={
+            "file": "all.csv",
+            "query_id": None,
+            "query_text": "query",
+            "product_id": "id",
+            "grade": "rel",
+            "grades": {"1": 0, "2": 1, "4": 3},
+        },
+    )
+    with pytest.raises(DataError, match="row 2: query_id is .* allowed: one query per id"):
+        JOB.run(config, shop, Progress("test"))  # the same words in another case are one query, and must say so
+    (tmp_path / "all.csv").write_text("id,query,title,rel\n1,red mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
+    counts = JOB.run(config, shop, Progress("test"))
+    assert (counts["queries"], counts["judgments"], counts["by grade"]) == (2, 3, {"0": 1, "1": 1, "3": 1})
+    assert files(config) == [tmp_path / "all.csv"]
+
+
+def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "queries.jsonl", ["{torn"])
+    with pytest.raises(DataError, match="queries.jsonl row 1: row is '{torn'; allowed: a readable row"):
+        JOB.run(_config(tmp_path), shop, Progress("test"))
+
+
+def test_the_whole_folder_is_input_where_queries_have_pictures(tmp_path: Path) -> None:
+    assert files(_config(tmp_path, queries={"image": "image"})) == [tmp_path]
+    assert files(IngestJudgmentsConfig()) == []

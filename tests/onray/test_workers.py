@@ -1,0 +1,48 @@
+"""Pieces of work over Ray Data's actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from intarsia.errors import DataError
+from intarsia.onray.tables import RayWorkers
+
+
+def _squares() -> Callable[[int], int]:
+    return lambda number: number * number
+
+
+def _refusing() -> Callable[[int], int]:
+    def work(number: int) -> int:
+        if number == 3:
+            raise DataError(table="t", row=3, field="f", found=number, allowed="less", fix="take it out")
+        return number
+
+    return work
+
+
+def _failing() -> Callable[[int], int]:
+    return lambda number: number // 0
+
+
+@pytest.mark.usefixtures("cluster")
+def test_every_piece_is_worked_on_once() -> None:
+    assert sorted(RayWorkers(num_workers=2)(_squares, list(range(7)))) == [n * n for n in range(7)]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_error_for_the_user_comes_out_of_a_worker_as_itself() -> None:
+    with pytest.raises(DataError, match="t row 3: f is 3; allowed: less. To mend: take it out"):
+        list(RayWorkers(num_workers=1)(_refusing, list(range(5))))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_defect_of_ours_is_not_dressed_up() -> None:
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        list(RayWorkers(num_workers=1)(_failing, [1, 2]))
+
+
+def test_few_pieces_are_worked_on_in_this_process_in_order() -> None:
+    assert list(RayWorkers(min_pieces=4)(_squares, [3, 1, 2])) == [9, 1, 4]
+    assert list(RayWorkers()(_squares, [])) == []

@@ -1,0 +1,76 @@
+"""Training rows are what serving would rank: the same fusing, cutting, assembling and computing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intarsia.config import build
+from intarsia.engine.candidates import JudgedCandidates
+from intarsia.engine.rank import best_fused
+from intarsia.errors import ConfigError
+from intarsia.features.assemble import Assembler
+from intarsia.features.default_set import FEATURES
+from intarsia.features.stats import ProductStats
+from intarsia.features.training_rows import by_pair
+from intarsia.fusion.fuser import open_fuser
+from intarsia.fusion.spec import FusionSpec
+from intarsia.ids import ProductId, QueryId
+from intarsia.records.judgment import JudgedQuery, Judgment
+from pipelines.build_training_rows import BuildTrainingRowsConfig, rows_of
+from tests.feature_cases import Item, asked, candidates_of, columns_of
+
+SHOP = columns_of([Item(title=title) for title in ("red shoes", "blue shoes", "red dress", "wine glass")])
+NAN = float("nan")
+
+
+def judged_query(number: int, text: str) -> JudgedCandidates:
+    return JudgedCandidates(
+        judged=JudgedQuery(query_id=QueryId(f"q{number}"), text=text, image=None, locale="en", split="train"),
+        encoded=asked(text),
+        candidates=candidates_of(
+            range(4),
+            scores=[[4 - row, 0.1 * row, NAN] for row in range(4)],
+            ranks=[[row + 1, 4 - row, 0] for row in range(4)],
+        ),
+    )
+
+
+def test_rows_have_the_values_that_serving_computes_for_the_best_fused() -> None:
+    found = [judged_query(n, text) for n, text in enumerate(("red", "blue shoes", "glass"))]
+    fuser = open_fuser(FusionSpec(kind="rrf"))
+    assembler = Assembler(SHOP, ProductStats.empty())
+    judgments = [Judgment(query_id=QueryId("q1"), product_id=ProductId("p000"), grade=2)]
+    tables = list(
+        rows_of(
+            found,
+            by_pair(judgments),
+            fuser=fuser,
+            rank_depth=3,
+            assembler=assembler,
+            columns=SHOP,
+            config=BuildTrainingRowsConfig(queries_per_part=2),
+        )
+    )
+    assert [table.num_rows for table in tables] == [6, 3]
+    for each, table in zip(found, [tables[0].slice(0, 3), tables[0].slice(3, 3), tables[1]], strict=True):
+        kept = best_fused(fuser.fuse(each.candidates), 3)
+        served = FEATURES.compute(assembler.assemble([each.encoded], [kept])).values_nF
+        by_product = {SHOP.product_ids[row]: served[c].tobytes() for c, row in enumerate(kept.rows_C)}
+        columns = np.stack([table[name].to_numpy() for name in FEATURES.names], axis=1)
+        stored = {product: columns[n].tobytes() for n, product in enumerate(table["product_id"].to_pylist())}
+        assert stored == by_product
+    labels = dict(zip(tables[0]["product_id"].to_pylist()[3:], tables[0]["label"].to_pylist()[3:], strict=True))
+    assert {product: label for product, label in labels.items() if label} == {"p000": 2}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"queries_per_part": 0}, "queries_per_part is 0; allowed: 1 or more"),
+        ({"feature_fingerprint": "abc"}, "feature_fingerprint is abc, this code computes .*; leave the setting out"),
+    ],
+)
+def test_a_wrong_setting_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(BuildTrainingRowsConfig, wrong)
