@@ -27,7 +27,9 @@ class BuildProductStatsConfig:
 
     def __post_init__(self) -> None:
         if self.as_of is not None and datetime.fromisoformat(self.as_of).tzinfo is None:
-            raise ValueError(f"as_of is {self.as_of!r}, without a time zone; write for example 2026-03-01T12:00:00+00:00")
+            raise ValueError(
+                f"as_of is {self.as_of!r}, without a time zone; write for example 2026-03-01T12:00:00+00:00"
+            )
 
 
 def run(config: BuildProductStatsConfig, lake: Lake, progress: Progress) -> Counts:

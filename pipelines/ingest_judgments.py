@@ -16,13 +16,19 @@ from intarsia.catalog.raw_rows import Defect
 from intarsia.catalog.sources import read_rows
 from intarsia.config import setting
 from intarsia.errors import DataError
+from intarsia.evaluation.known_items import KnownItemsConfig, known_items
 from intarsia.events.judged import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
+from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.logs import log_warning
+from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from intarsia.tables.products import PRODUCTS
 from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
+
+_ALONE: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
+_BESIDE_FILES: tuple[Split, ...] = ("train", "train", "train", "validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +40,30 @@ class IngestJudgmentsConfig:
     queries_file: FileShape = setting("how the queries file is written", factory=FileShape)
     judgments: JudgmentsMapping = setting("which column of the judgments file is what", factory=JudgmentsMapping)
     judgments_file: FileShape = setting("how the judgments file is written", factory=FileShape)
+    has_files: bool = setting("whether there is a judged set; without one, known_items must be asked for", True)
+    known_items: KnownItemsConfig | None = setting(
+        "queries made from the titles, for a shop that has no judged set, or none to train on; beside files they join train and validation "
+        "only, so that the test split stays what people asked",
+        None,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.has_files and self.known_items is None:
+            raise ValueError(
+                "has_files is false and known_items is not given; allowed: judged files, known_items, or both"
+            )
 
 
 def run(config: IngestJudgmentsConfig, lake: Lake, progress: Progress) -> Counts:
     """Judged set -> queries, judgments. Judgments of products that the catalog does not have stay: they count against recall."""
-    folder = config.folder or lake.current("market").path
-    query_rows = _rows(folder / config.queries.file, config.queries_file)
-    queries = read_queries(query_rows, config.queries, folder)
+    titles = _titles(lake)
+    queries, judgments = _judged_files(config, lake) if config.has_files else ([], [])
+    if config.known_items is not None:
+        made, made_judgments = known_items(titles, config.known_items, splits=_BESIDE_FILES if queries else _ALONE)
+        queries, judgments = [*queries, *made], [*judgments, *made_judgments]
     progress("queries", len(queries), len(queries))
-    judgment_rows = _rows(folder / config.judgments.file, config.judgments_file)
-    judgments = read_judgments(judgment_rows, config.judgments, [query.query_id for query in queries])
     progress("judgments", len(judgments), len(judgments))
-    products = frozenset(PRODUCTS.read(lake.current("products"), ["product_id"]).column("product_id").to_pylist())
-    missing = [judgment for judgment in judgments if judgment.product_id not in products]
+    missing = [judgment for judgment in judgments if judgment.product_id not in titles]
     if missing:
         log_warning("judged_products_missing", judgments=len(missing), first=missing[0].product_id)
     _publish(lake, QUERIES, QUERIES.from_rows([query_to_row(query) for query in queries]))
@@ -60,6 +77,18 @@ def run(config: IngestJudgmentsConfig, lake: Lake, progress: Progress) -> Counts
         "by grade": {f"{grade:g}": num for grade, num in sorted(Counter(j.grade for j in judgments).items())},
         "of products not in the catalog": len(missing),
     }
+
+
+def _judged_files(config: IngestJudgmentsConfig, lake: Lake) -> tuple[list[JudgedQuery], list[Judgment]]:
+    folder = config.folder or lake.current("market").path
+    queries = read_queries(_rows(folder / config.queries.file, config.queries_file), config.queries, folder)
+    judgment_rows = _rows(folder / config.judgments.file, config.judgments_file)
+    return queries, read_judgments(judgment_rows, config.judgments, [query.query_id for query in queries])
+
+
+def _titles(lake: Lake) -> dict[ProductId, str]:
+    table = PRODUCTS.read(lake.current("products"), ["product_id", "title"])
+    return dict(zip(table.column("product_id").to_pylist(), table.column("title").to_pylist(), strict=True))
 
 
 def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -78,7 +107,7 @@ def _publish(lake: Lake, spec: TableSpec, table: pa.Table) -> None:
 
 def files(config: IngestJudgmentsConfig) -> Sequence[Path]:
     """Both files, and the whole folder where queries have pictures."""
-    if config.folder is None:
+    if config.folder is None or not config.has_files:
         return []
     if config.queries.image is not None:
         return [config.folder]

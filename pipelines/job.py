@@ -1,8 +1,8 @@
 """What every job is: a config class, what it reads and writes, and a `run`; and the one command line they share.
 
-A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs); its relative paths start from its own folder. A
-job's record, `<lake>/runs/<job>.json`, says which inputs (by digest) and which config made what is in the lake; equal inputs and config mean
-the job is up to date.
+A config file has a group per job, beside `lake` (the folder) and `session` (where Ray runs); its relative paths start from its own folder.
+A job's record, `<lake>/runs/<job>.json`, says which inputs (by digest) and which config made what is in the lake; equal inputs and config
+mean the job is up to date.
 """
 
 from __future__ import annotations

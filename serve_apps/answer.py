@@ -17,9 +17,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from intarsia.engine.rank import in_fused_order
 from intarsia.engine.search import page_of
@@ -114,7 +114,7 @@ class Answerer:
 
     async def _encode(self, front: Front, request: _Request) -> EncodedQuery:
         query = request.query
-        parts: dict[str, Awaitable[EncodedQuery]] = {}
+        parts: dict[str, Coroutine[Any, Any, EncodedQuery]] = {}
         if query.text:
             words = dataclasses.replace(query, image=None)
             parts["text encoder"] = self._threads.run(front.encoders.encode, words)
@@ -147,13 +147,16 @@ class _Request:
     degraded: list[str] = field(default_factory=list)
     took_ms: dict[str, float] = field(default_factory=dict)
 
-    async def step(self, name: str, budget_ms: int, work: Awaitable[T]) -> T:
+    async def step(self, name: str, budget_ms: int, work: Coroutine[Any, Any, T]) -> T:
         """Await a step for at most its budget.
 
         Raises:
             StepLost: it was late, or failed with something else than what the caller of a stage must know.
         """
         start_s = time.perf_counter()
+        if budget_ms == 0:
+            work.close()
+            raise StepLost(f"{name}: deadline 0 ms")
         try:
             async with asyncio.timeout(budget_ms / 1_000):
                 return await work

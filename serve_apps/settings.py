@@ -16,7 +16,10 @@ Topology = Literal["fused", "composed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """How long each step of a request may take, ms; what happens then is in `answer.py`. A late step goes on in its thread, unheard."""
+    """How long each step of a request may take, ms; 0 does without the step. What happens then is in `answer.py`.
+
+    A late step goes on in its thread, unheard.
+    """
 
     text_encoder_ms: int = setting("the query's words to a vector; late: words without the vector", 250)
     image_encoder_ms: int = setting("the query's picture to a vector; late: the words alone", 1_000)
@@ -26,7 +29,7 @@ class Budgets:
     explain_ms: int = setting("added to ranker_ms for a request that asks for an explanation", 2_000)
 
     def __post_init__(self) -> None:
-        _at_least(self, 1)
+        _at_least(self, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,13 +132,17 @@ def make_release(lake: Lake, *, weight_of_words: float = 0.6) -> ReleaseId:
         )
     with lake.publish("product_stats") as folder:
         ProductStats.empty().save(folder)
+    return make_next_release(lake, weight_of_words=weight_of_words)
+
+
+def make_next_release(lake: Lake, *, weight_of_words: float) -> ReleaseId:
+    """Fuse and rank anew over the indexes that are there, stage that and make it live."""
     with lake.publish("fusion_spec") as folder:
-        weights = {"bm25": weight_of_words, "text": 0.4, "image": 0.5}
-        FusionSpec(kind="convex", weights=weights).save(folder)
+        FusionSpec(kind="convex", weights={"bm25": weight_of_words, "text": 0.4, "image": 0.5}).save(folder)
         EngineConfig(depth=50, rank_depth=60).save(folder)
     with lake.publish("ranker") as folder:
         _train(lake, folder)
-    return _promote(lake, len(shop))
+    return _promote(lake)
 
 
 def _train(lake: Lake, folder: Path) -> None:
@@ -168,7 +172,7 @@ def _training_queries() -> Iterator[Query]:
         yield Query(request_id=RequestId(f"train-{number}"), text=text, asked_at=NOON)
 
 
-def _promote(lake: Lake, num_products: int) -> ReleaseId:
+def _promote(lake: Lake) -> ReleaseId:
     entries = {name: lake.current(name) for name in PARTS}
     releases = lake.root / "releases"
     manifest = write_bundle(
@@ -178,7 +182,7 @@ def _promote(lake: Lake, num_products: int) -> ReleaseId:
             created_at=NOON,
             git_commit="0" * 40,
             parent=Pointer(releases).live(),
-            num_products=num_products,
+            num_products=len(products()),
             stats_as_of=None,
             space_ids=spaces(entries["indexes"].path),
             feature_fingerprint=FEATURES.fingerprint,

@@ -183,7 +183,7 @@ def _convert(hint: Any, value: Any, where: str, base: Path) -> Any:
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{where} is {value!r}; allowed: {', '.join(map(repr, arguments))}")
-        return value
+        return arguments[arguments.index(value)]
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is {value!r}; allowed: a list")

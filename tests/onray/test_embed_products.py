@@ -12,7 +12,7 @@ import pytest
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_query_encoder
-from intarsia.errors import ArtifactError, ReleaseMismatch
+from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake, write_json
 from intarsia.onray.actors import in_actors
@@ -193,9 +193,9 @@ def test_an_encoder_that_changed_since_the_embedding_is_not_exported(embedded: L
 
 def test_an_error_inside_an_actor_arrives_as_it_was() -> None:
     def open_work() -> object:
-        raise ArtifactError("no weights here")
+        raise DataError(table="t", field="f", found=1, allowed="2", fix="write 2")
 
-    with pytest.raises(ArtifactError, match=r"no weights here"):
+    with pytest.raises(DataError, match=r"t: f is 1; allowed: 2. To mend: write 2"):
         list(in_actors([1, 2], open_work, num_actors=1))
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.config import build
 from intarsia.errors import ConfigError, DataError
 from intarsia.lake import Lake
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS
 from pipelines.ingest_catalog import JOB, IngestCatalogConfig
 from pipelines.job import Progress, execute
-
 from tests.unit.catalog.shop_files import put_shop, shop_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -40,7 +40,8 @@ def shop(tmp_path: Path) -> Path:
 def _config(shop: Path, **values: Any) -> IngestCatalogConfig:
     return build(
         IngestCatalogConfig,
-        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "unit_rows": 8} | values,
+        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "unit_rows": 8}
+        | values,
     )
 
 
@@ -87,7 +88,7 @@ def test_the_job_runs_again_when_a_picture_has_changed(
 
 def test_a_side_file_that_is_missing_reaches_the_user_as_a_data_error(shop: Path, lake: Lake) -> None:
     (shop.parent / "mapping.yaml").write_text(_MAPPING + "merge: [{file: titles.csv, key: id, columns: [title]}]\n")
-    with pytest.raises(DataError, match="titles.csv'; allowed: a file or folder"):
+    with pytest.raises(DataError, match=r"titles.csv'; allowed: a file or folder"):
         JOB.run(_config(shop), lake, Progress("test"))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.config import build
 from intarsia.errors import ConfigError, DataError
 from intarsia.ids import ProductId
@@ -15,7 +16,6 @@ from intarsia.tables.events import EVENTS, REJECTED_EVENTS
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines.ingest_events import JOB, IngestEventsConfig
 from pipelines.job import Progress
-
 from tests.unit.catalog.shop_files import write_jsonl
 
 

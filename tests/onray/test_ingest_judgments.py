@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.config import build
 from intarsia.errors import DataError
 from intarsia.ids import ProductId
@@ -15,7 +16,6 @@ from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, files
 from pipelines.job import Progress
-
 from tests.unit.catalog.shop_files import write_jsonl
 
 
@@ -61,7 +61,7 @@ def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path
             "grades": {"1": 0, "2": 1, "4": 3},
         },
     )
-    with pytest.raises(DataError, match="row 2: query_id is .* allowed: one query per id"):
+    with pytest.raises(DataError, match=r"row 2: query_id is .* allowed: one query per id"):
         JOB.run(config, shop, Progress("test"))  # the same words in another case are one query, and must say so
     (tmp_path / "all.csv").write_text("id,query,title,rel\n1,red mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
     counts = JOB.run(config, shop, Progress("test"))
@@ -71,7 +71,7 @@ def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path
 
 def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "queries.jsonl", ["{torn"])
-    with pytest.raises(DataError, match="queries.jsonl row 1: row is '{torn'; allowed: a readable row"):
+    with pytest.raises(DataError, match=r"queries.jsonl row 1: row is '{torn'; allowed: a readable row"):
         JOB.run(_config(tmp_path), shop, Progress("test"))
 
 

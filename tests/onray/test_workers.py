@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from intarsia.errors import DataError
 from intarsia.onray.tables import RayWorkers
 
@@ -33,7 +34,7 @@ def test_every_piece_is_worked_on_once() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_an_error_for_the_user_comes_out_of_a_worker_as_itself() -> None:
-    with pytest.raises(DataError, match="t row 3: f is 3; allowed: less. To mend: take it out"):
+    with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. To mend: take it out"):
         list(RayWorkers(num_workers=1)(_refusing, list(range(5))))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from intarsia.catalog.cells import plain_text
 from intarsia.catalog.clean import RowCleaner
 from intarsia.catalog.dedupe import comparable, simhash
@@ -19,9 +20,7 @@ from intarsia.catalog.money import MINOR_DIGITS, parse_price
 from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.sources import plan_units, read_unit
 from intarsia.events.judged import hash_split
-from intarsia.tables.products import REJECTED_PRODUCTS, product_to_row, row_to_product
-from intarsia.tables.products import PRODUCTS
-
+from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row, row_to_product
 from tests.unit.catalog.shop_files import mapping
 
 _FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
@@ -50,7 +49,11 @@ _COLUMNS = ("id", "title", "d", "e", "b", "c", "p", "q", "i", "j", "a", "o", "s"
 
 
 @_FILES
-@given(rows=st.lists(st.lists(_CELLS, min_size=2, max_size=2), max_size=12), unit_rows=st.integers(1, 5), block=st.integers(1, 9))
+@given(
+    rows=st.lists(st.lists(_CELLS, min_size=2, max_size=2), max_size=12),
+    unit_rows=st.integers(1, 5),
+    block=st.integers(1, 9),
+)
 def test_csv_cut_into_units_is_the_csv_read_whole(
     tmp_path: Path, rows: list[list[str]], unit_rows: int, block: int
 ) -> None:
@@ -76,7 +79,8 @@ def test_any_bytes_give_the_same_rows_however_they_are_cut(
     path.write_bytes(content)
     shape = FileShape(format="csv", header=("k", "l")) if is_csv else FileShape(format="jsonl")
     whole, cut = (
-        [row for unit in plan_units(path, shape, unit_rows=rows) for row in read_unit(unit)] for rows in (10_000, unit_rows)
+        [row for unit in plan_units(path, shape, unit_rows=rows) for row in read_unit(unit)]
+        for rows in (10_000, unit_rows)
     )
     assert repr(whole) == repr(cut)  # repr: JSON knows NaN
     assert sum(unit.num_rows for unit in plan_units(path, shape, unit_rows=unit_rows)) == len(cut)

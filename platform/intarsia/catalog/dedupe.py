@@ -67,7 +67,7 @@ def numbers_key(compared: str) -> bytes:
 
 
 def simhash(compared: str) -> int:
-    """64-bit hash of a comparable text's character trigrams: each bit is the majority of that bit over the hashes of all different trigrams.
+    """64-bit hash of a comparable text: each bit is the majority of that bit over the hashes of all its different character trigrams.
 
     Source: Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002, section 3; trigrams mixed by splitmix64.
     """

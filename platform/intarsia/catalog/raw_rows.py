@@ -33,7 +33,7 @@ class RawRow(NamedTuple):
 def json_object(record: bytes, encoding: str) -> Mapping[str, Any] | Defect:
     """The object of one JSONL line."""
     try:
-        text = record.decode(encoding)
+        text = record.decode(encoding).strip()
     except UnicodeDecodeError:
         return Defect(
             reason=Reason.NOT_UTF8, found=shown(record), fix=f"save the file in {encoding}, or set file.encoding"

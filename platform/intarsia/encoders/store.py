@@ -59,7 +59,7 @@ def write_vectors(
     return kept
 
 
-def as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
+def _as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
     """The vectors as an Arrow column."""
     offsets = np.arange(len(vectors_ND) + 1, dtype=np.int32) * vectors_ND.shape[1]
     return pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.reshape(-1), pa.float32()))
@@ -73,6 +73,6 @@ def _rows_table(spec: TableSpec, rows: Sequence[Place], vectors: Vectors, space_
         "view": pa.array([p.view for p in rows], pa.int32()),
         "content_sha256": pa.array([p.content_sha256 for p in rows], pa.string()),
         "space_id": pa.array([space_id] * len(rows), pa.string()),
-        "vector": as_lists(np.stack([vectors[p.content_sha256] for p in rows])),
+        "vector": _as_lists(np.stack([vectors[p.content_sha256] for p in rows])),
     }
     return pa.table(columns, schema=spec.schema)

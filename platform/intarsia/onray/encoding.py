@@ -1,7 +1,4 @@
-"""Texts and pictures of a catalog through encoders that live in actors. Which of them need encoding is the job's matter.
-
-Letters: N items, D width.
-"""
+"""Texts and pictures of a catalog through encoders that live in actors. Which of them need encoding is the job's matter."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.store import Vectors, as_lists
+from intarsia.encoders.store import Vectors
 from intarsia.image import ImageError
 from intarsia.onray.actors import in_actors
 
@@ -86,11 +82,10 @@ def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield digests[start : start + size]
 
 
-def _gathered(tables: Iterator[pa.Table], tell: Tell) -> Vectors:
+def _gathered(results: Iterator[Vectors], tell: Tell) -> Vectors:
     found: dict[str, NDArray[np.float32]] = {}
-    for table in tables:
-        for digest, vector in zip(table["content_sha256"].to_pylist(), table["vector"], strict=True):
-            found[digest] = vector.values.to_numpy()
+    for vectors in results:
+        found |= vectors
         tell(len(found))
     return found
 
@@ -102,8 +97,8 @@ class _TextWork:
         self._encoder: Encoder[str] = open_text_encoder(config)
         _one_thread()
 
-    def __call__(self, unit: TextUnit) -> pa.Table:
-        return _result(unit.digests, self._encoder.encode(unit.texts))
+    def __call__(self, unit: TextUnit) -> Vectors:
+        return dict(zip(unit.digests, self._encoder.encode(unit.texts), strict=True))
 
 
 class _PictureWork:
@@ -115,7 +110,7 @@ class _PictureWork:
         self._held: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []
 
-    def __call__(self, unit: PictureUnit) -> pa.Table:
+    def __call__(self, unit: PictureUnit) -> Vectors:
         if self._held != (unit.part, unit.row_group):
             with pq.ParquetFile(unit.part) as file:
                 column = file.read_row_group(unit.row_group, columns=["images.list.element.bytes"])["images"]
@@ -123,27 +118,21 @@ class _PictureWork:
             self._held = unit.part, unit.row_group
         pictures = [self._rows[row][view] for row, view in unit.pictures]
         try:
-            return _result(unit.digests, self._encoder.encode(pictures))
+            return dict(zip(unit.digests, self._encoder.encode(pictures), strict=True))
         except ImageError:
             return self._one_by_one(unit.digests, pictures)
 
-    def _one_by_one(self, digests: Sequence[str], pictures: Sequence[bytes]) -> pa.Table:
+    def _one_by_one(self, digests: Sequence[str], pictures: Sequence[bytes]) -> Vectors:
         """The unit without the pictures that cannot be decoded: one bad picture does not stop its batch."""
-        good: list[str] = []
-        vectors: list[NDArray[np.float32]] = []
+        good: dict[str, NDArray[np.float32]] = {}
         for digest, picture in zip(digests, pictures, strict=True):
             try:
-                vectors.append(self._encoder.encode([picture])[0])
-                good.append(digest)
+                good[digest] = self._encoder.encode([picture])[0]
             except ImageError:
                 continue  # told by its absence: the job counts it
-        return _result(good, np.array(vectors, np.float32).reshape(len(good), self._encoder.dim))
+        return good
 
 
 def _one_thread() -> None:
     if torch := sys.modules.get("torch"):  # not every encoder runs on it
         torch.set_num_threads(1)  # two threads on shared cores are slower, with tails of seconds
-
-
-def _result(digests: Sequence[str], vectors_ND: NDArray[np.float32]) -> pa.Table:
-    return pa.table({"content_sha256": pa.array(digests, pa.string()), "vector": as_lists(vectors_ND)})

@@ -25,7 +25,18 @@ class _Actor:
         self._work = open_worker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {_RESULT: [pickle.dumps(self._work(pickle.loads(piece))) for piece in batch[_PIECE]]}
+        return {_RESULT: [pickle.dumps(self._outcome(pickle.loads(piece))) for piece in batch[_PIECE]]}
+
+    def _outcome(self, piece: Any) -> Any:
+        try:
+            return self._work(piece)
+        except IntarsiaError as error:  # travels as a value: Ray would wrap it, and lose what it was
+            return _Refusal(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    error: IntarsiaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +72,8 @@ class RayWorkers:
             num_cpus=1,
             compute=ActorPoolStrategy(size=max(1, min(wanted, len(pieces)))),
         )
-        try:
-            for row in dataset.iter_rows():
-                yield pickle.loads(row[_RESULT])
-        except Exception as error:
-            cause = _our_error(error)
-            if cause is None:
-                raise
-            raise cause from error
-
-
-def _our_error(error: BaseException | None) -> IntarsiaError | None:
-    """The error of ours inside Ray's wrappings, if there is one."""
-    while error is not None:
-        if isinstance(error, IntarsiaError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+        for row in dataset.iter_rows():
+            outcome = pickle.loads(row[_RESULT])
+            if isinstance(outcome, _Refusal):
+                raise outcome.error
+            yield outcome

@@ -95,8 +95,9 @@ class LightGbmRanker:
         return self._predict(features, pred_contrib=True)
 
     def importances(self) -> dict[str, float]:
-        """Total gain of each feature's splits, largest first."""
+        """Each feature's share of the gain of all splits, largest first; they sum to 1."""
         gains = self._booster.feature_importance(importance_type="gain")
+        gains = gains / max(float(gains.sum()), np.finfo(np.float64).tiny)
         ranked = sorted(zip(self._names, gains.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
         return dict(ranked)
 

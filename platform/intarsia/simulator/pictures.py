@@ -1,6 +1,6 @@
 """Draws products: outline by category, colour, pattern, background, noise; several views. The encoders know nothing of it.
 
-Letters: S side of the picture in pixels.
+Letters: S side of the picture in pixels. Colours are planar ([3, S, S]): three times faster than interleaved in NumPy.
 """
 
 from __future__ import annotations
@@ -49,18 +49,21 @@ class Painter:
 
     def __init__(self, seed: int, side_px: int) -> None:
         self._seed, self._side = seed, side_px
-        noise = stream(seed, "noise bank").normal(0, _NOISE_STD, (side_px + _NOISE_MARGIN, side_px + _NOISE_MARGIN, 1))
+        noise = stream(seed, "noise bank").normal(0, _NOISE_STD, (side_px + _NOISE_MARGIN, side_px + _NOISE_MARGIN))
         self._noise = noise.astype(np.float32)
         axis = (np.arange(side_px, dtype=np.float32) + 0.5) / side_px * 2 - 1
         self._x, self._y = np.meshgrid(axis, axis)
 
-    def draw(self, look: Look, rng: np.random.Generator, *, from_shopper: bool = False) -> Image.Image:
+    def draw(
+        self, look: Look, rng: np.random.Generator, *, from_shopper: bool = False, close_up: bool = False
+    ) -> Image.Image:
         """One view of a product.
 
         Args:
             look: what is to be seen.
             rng: of this view: place, size, turn, background, noise.
             from_shopper: as taken by a shopper: more turned, placed and lit at random; otherwise as a shop takes them.
+            close_up: nearer, so that the edges of the thing may be cut off.
 
         Returns:
             RGB, S x S.
@@ -69,9 +72,10 @@ class Painter:
         stretch = own.uniform(0.88, 1.12)
         base, trim, accent = _shades(look.colour, own)
         shift, turn_deg = (0.16, 28.0) if from_shopper else (0.08, 9.0)
+        near, far = (1.05, 1.4) if close_up else (0.62, 0.86)
         place = _Placing(
             turn=math.radians(rng.normal(0, turn_deg)),
-            scale=(rng.uniform(0.62, 0.86) * stretch, rng.uniform(0.62, 0.86) / stretch),
+            scale=(rng.uniform(near, far) * stretch, rng.uniform(near, far) / stretch),
             shift=(rng.uniform(-shift, shift), rng.uniform(-shift, shift)),
             mirrored=bool(rng.random() < 0.4),
         )
@@ -85,14 +89,15 @@ class Painter:
         if from_shopper:
             scene *= np.float32(rng.uniform(0.8, 1.1))
         scene += self._grain(rng)
-        return Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
+        np.clip(scene, 0, 255, out=scene)
+        return Image.fromarray(np.ascontiguousarray(scene.astype(np.uint8).transpose(1, 2, 0)))
 
     def draw_noise(self, rng: np.random.Generator) -> Image.Image:
         """A picture that tells nothing: independent uniform pixels."""
         return Image.fromarray(rng.integers(0, 256, (self._side, self._side, 3), np.uint8))
 
     def _masks(self, parts: tuple[Part, ...], place: _Placing) -> tuple[Plane, Plane, Plane]:
-        """Coverage 0..1 of body, trim and contour, each float32 [S, S, 1]."""
+        """Coverage 0..1 of body, trim and contour, each float32 [S, S]."""
         side = self._side * _SUPERSAMPLE
         body, detail, edge = (Image.new("L", (side, side)) for _ in range(3))
         on_body, on_detail, on_edge = (ImageDraw.Draw(mask) for mask in (body, detail, edge))
@@ -118,33 +123,33 @@ class Painter:
         return _plane(body), _plane(detail), _plane(edge)
 
     def _fill(self, pattern: str, base: Rgb, accent: Rgb, place: _Placing, own: np.random.Generator) -> Rgb:
-        """Colour of the body at every pixel, float32 [S, S, 3] or [1, 1, 3], the pattern fixed to the thing."""
+        """Colour of the body at every pixel, float32 [3, S, S] or [3, 1, 1], the pattern fixed to the thing."""
         size = own.uniform(0.8, 1.25)
         if pattern == "plain":
-            return base.reshape(1, 1, 3)
+            return base
         u, v = place.invert(self._x, self._y)
         where = _PATTERN_MAKERS[pattern](u * np.float32(size), v * np.float32(size))
-        return np.where(where[:, :, None], accent, base)
+        return np.where(where, accent, base)
 
     def _light(self, rng: np.random.Generator) -> Plane:
         angle, depth = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.14)
         slope = self._x * np.float32(math.cos(angle) * depth) + self._y * np.float32(math.sin(angle) * depth)
-        return (1 + slope)[:, :, None]
+        return 1 + slope
 
     def _background(self, rng: np.random.Generator) -> Rgb:
         """A studio wall, a fading wall, a room with a floor, or boards; pale, so that it does not pass for the product."""
-        wall = (rng.uniform(196, 248) + rng.normal(0, 9, 3)).astype(np.float32)
-        other = (rng.uniform(150, 235) + rng.normal(0, 12, 3)).astype(np.float32)
+        wall = (rng.uniform(196, 248) + rng.normal(0, 9, (3, 1, 1))).astype(np.float32)
+        other = (rng.uniform(150, 235) + rng.normal(0, 12, (3, 1, 1))).astype(np.float32)
         kind = rng.random()
         if kind < 0.4:
-            return np.broadcast_to(wall, (self._side, self._side, 3)).copy()
+            return np.broadcast_to(wall, (3, self._side, self._side)).copy()
         if kind < 0.65:
-            mix = (self._y[:, :, None] + 1) / 2
+            mix = (self._y + 1) / 2
         elif kind < 0.85:
-            mix = (self._y > rng.uniform(0.1, 0.7)).astype(np.float32)[:, :, None]
+            mix = (self._y > rng.uniform(0.1, 0.7)).astype(np.float32)
         else:
             boards = (self._x * np.float32(rng.uniform(2, 4)) + np.float32(rng.uniform(0, 1))) % 1
-            mix = (boards < 0.05).astype(np.float32)[:, :, None]
+            mix = (boards < 0.05).astype(np.float32)
         return wall + (other - wall) * mix
 
     def _grain(self, rng: np.random.Generator) -> Plane:
@@ -181,28 +186,40 @@ class _Placing:
 
 
 def _striped(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return (v * 3.2) % 1 < 0.42
+    return _within(v * 3.2) < 0.42
 
 
 def _dotted(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    row = np.floor(v * 3.4)
-    x, y = (u * 3.4 + 0.5 * (row % 2)) % 1 - 0.5, (v * 3.4) % 1 - 0.5
+    x, y = _bricks(u * 3.4, v * 3.4)
     return x * x + y * y < 0.075
 
 
 def _checked(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return (np.floor(u * 3.6) + np.floor(v * 3.6)) % 2 == 0
+    return (_within(u * 1.8) < 0.5) == (_within(v * 1.8) < 0.5)
 
 
 def _zigzag(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return (v * 2.8 + np.abs((u * 2.6) % 1 - 0.5) * 1.3) % 1 < 0.42
+    return _within(v * 2.8 + np.abs(_within(u * 2.6) - 0.5) * 1.3) < 0.42
 
 
 def _floral(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    row = np.floor(v * 2.3)
-    x, y = (u * 2.3 + 0.5 * (row % 2)) % 1 - 0.5, (v * 2.3) % 1 - 0.5
+    x, y = _bricks(u * 2.3, v * 2.3)
     radius = np.sqrt(x * x + y * y)
-    return (radius < 0.27 + 0.14 * np.cos(5 * np.arctan2(y, x))) & (radius > 0.07)
+    cos = x / np.maximum(radius, np.float32(1e-6))
+    square = cos * cos
+    petals = cos * ((16 * square - 20) * square + 5)  # cos(5 t) out of cos(t): the Chebyshev polynomial T5
+    return (radius < 0.27 + 0.14 * petals) & (radius > 0.07)
+
+
+def _bricks(u: Plane, v: Plane) -> tuple[Plane, Plane]:
+    """Place inside unit cells, -0.5 to 0.5; every second row is moved by half a cell."""
+    odd_row = _within(v * 0.5) >= 0.5
+    return _within(u + odd_row * np.float32(0.5)) - 0.5, _within(v) - 0.5
+
+
+def _within(x: Plane) -> Plane:
+    """x modulo 1, several times faster than the operator."""
+    return x - np.floor(x)
 
 
 _PATTERN_MAKERS = {
@@ -215,12 +232,13 @@ _PATTERN_MAKERS = {
 
 
 def _shades(colour: str, own: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:
-    """Colour of the body, of the trim, and of the pattern's second colour, each float32 [3]."""
+    """Colour of the body, of the trim, and of the pattern's second colour, each float32 [3, 1, 1]."""
     base = np.clip(np.array(COLOUR_RGB[colour]) + own.normal(0, 9, 3), 0, 255)
     is_dark = base.mean() < 110
     trim = base * 0.45 if not is_dark else base * 0.5 + 90
     accent = base * 0.35 + 165 if is_dark or own.random() < 0.5 else base * 0.5
-    return base.astype(np.float32), trim.astype(np.float32), np.clip(accent, 0, 255).astype(np.float32)
+    base, trim, accent = (np.clip(shade, 0, 255).astype(np.float32).reshape(3, 1, 1) for shade in (base, trim, accent))
+    return base, trim, accent
 
 
 def _flat(points: Points) -> list[float]:
@@ -236,5 +254,4 @@ def _put(on: ImageDraw.ImageDraw, points: list[float], width: int, value: int) -
 
 
 def _plane(mask: Image.Image) -> Plane:
-    small = np.asarray(mask.reduce(_SUPERSAMPLE), np.float32) / np.float32(255)
-    return small[:, :, None]
+    return np.asarray(mask.reduce(_SUPERSAMPLE), np.float32) / np.float32(255)

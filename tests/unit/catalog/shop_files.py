@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from intarsia.catalog.mapping import CatalogMapping
 from intarsia.config import build
-from PIL import Image
 
 
 def picture(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
@@ -32,7 +33,9 @@ def flat_picture(*, px: int = 16) -> bytes:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> Path:
     """Rows as JSON lines; text and bytes are written as they are."""
     lines = [
-        row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)).encode()
+        row
+        if isinstance(row, bytes)
+        else (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)).encode()
         for row in rows
     ]
     path.write_bytes(b"".join(line + b"\n" for line in lines))

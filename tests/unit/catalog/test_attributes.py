@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from intarsia.catalog.attributes import attributes_of, variants_of
 from intarsia.catalog.mapping import CatalogMapping
 from intarsia.catalog.validate import RowFault
-
 from tests.unit.catalog.shop_files import mapping
 
 

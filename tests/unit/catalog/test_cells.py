@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Literal
 
 import pytest
+
 from intarsia.catalog.cells import id_of, is_blank, pick, plain_text, text_of, time_of, truth_of, values_of
 from intarsia.catalog.validate import Reason, RowFault
 
@@ -109,9 +110,7 @@ def test_stock_that_says_neither_is_refused(value: object) -> None:
         (None, "auto", None),
     ],
 )
-def test_times_are_read_and_set_to_utc(
-    value: object, unit: Literal["auto", "s", "ms"], time: datetime | None
-) -> None:
+def test_times_are_read_and_set_to_utc(value: object, unit: Literal["auto", "s", "ms"], time: datetime | None) -> None:
     assert time_of(value, unit, "updated") == time
 
 

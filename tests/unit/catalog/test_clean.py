@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.catalog.clean import Cleaned, CleanLimits, RowCleaner
 from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.validate import Reason
 from intarsia.image import ImageFault
 from intarsia.records.product import Money
-
 from tests.unit.catalog.shop_files import flat_picture, mapping, picture, put_pictures, write_jsonl
 
 
@@ -70,7 +70,10 @@ def test_a_whole_row_becomes_a_clean_product(tmp_path: Path) -> None:
     assert product.price == Money(minor_units=129950, currency="CNY")
     assert product.attributes == {"colour": ("Red",)}
     assert (product.in_stock, product.updated_at) == (True, datetime(2024, 5, 31, tzinfo=UTC))
-    assert [(image.source, image.width, image.height) for image in product.images] == [("a.png", 32, 32), ("b.jpg", 32, 32)]
+    assert [(image.source, image.width, image.height) for image in product.images] == [
+        ("a.png", 32, 32),
+        ("b.jpg", 32, 32),
+    ]
     assert cleaned.image_bytes == (picture(1), picture(2, format="JPEG"))
     assert cleaned.rejects == ()
 
@@ -117,7 +120,9 @@ def test_lists_in_lists_without_end_lose_their_row_and_not_the_run() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    assert _reasons(_clean({"id": "1", "title": "t", "a": deep}, {"attributes": {"a": "a"}})) == [("row", "wrong_type", True)]
+    assert _reasons(_clean({"id": "1", "title": "t", "a": deep}, {"attributes": {"a": "a"}})) == [
+        ("row", "wrong_type", True)
+    ]
 
 
 def test_placeholder_texts_mean_nothing_and_a_description_that_is_one_is_told() -> None:
@@ -169,7 +174,11 @@ def test_variants_are_merged_into_their_product(tmp_path: Path) -> None:
         "images": {"columns": "image"},
         "variants": {"column": "v", "attributes": {"size": "s"}, "images": "i", "price": "p", "in_stock": "n"},
     }
-    variants = [{"s": "S", "i": "a.png", "p": 5, "n": 0}, {"s": "M", "i": "b.png", "p": 4, "n": 2}, {"s": "L", "i": "a.png"}]
+    variants = [
+        {"s": "S", "i": "a.png", "p": 5, "n": 0},
+        {"s": "M", "i": "b.png", "p": 4, "n": 2},
+        {"s": "L", "i": "a.png"},
+    ]
     product = _clean({"id": "1", "title": "t", "image": "a.png", "v": variants}, rules, tmp_path).product
     assert product is not None
     assert [image.source for image in product.images] == ["a.png", "b.png"]
@@ -192,7 +201,9 @@ def test_side_files_replace_columns_of_the_rows_they_name(tmp_path: Path) -> Non
 
 
 def test_a_bad_picture_never_loses_its_product(tmp_path: Path) -> None:
-    put_pictures(tmp_path, {"torn.png": picture(1)[:60], "empty.png": b"", "flat.png": flat_picture(), "text.png": b"hello"})
+    put_pictures(
+        tmp_path, {"torn.png": picture(1)[:60], "empty.png": b"", "flat.png": flat_picture(), "text.png": b"hello"}
+    )
     names = ["torn.png", "empty.png", "flat.png", "text.png", "none.png", "../up.png", "http://x/y.png", "\ud83d.png"]
     cleaned = _clean({"id": "1", "title": "t", "i": [*names, 5]}, {"images": {"columns": "i"}}, tmp_path)
     assert cleaned.product is not None

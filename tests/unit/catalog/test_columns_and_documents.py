@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from intarsia.catalog.columns import build_columns, open_columns, save_columns
 from intarsia.catalog.documents import Document, Documents, write_documents
 from intarsia.errors import ArtifactError
@@ -83,7 +84,16 @@ def test_saved_columns_open_equal_and_memory_mapped(products: Entry, tmp_path: P
     opened = open_columns(tmp_path / "columns")
     assert opened.product_ids == built.product_ids
     assert opened.vocabularies == built.vocabularies
-    for name in ("price_minor", "in_stock", "updated_at_s", "num_images", "description_chars", "is_zh", "currency", "brand"):
+    for name in (
+        "price_minor",
+        "in_stock",
+        "updated_at_s",
+        "num_images",
+        "description_chars",
+        "is_zh",
+        "currency",
+        "brand",
+    ):
         np.testing.assert_array_equal(getattr(opened, name), getattr(built, name))
         assert isinstance(getattr(opened, name), np.memmap)
     for name, ragged in {"": built.categories, "a": built.attributes, **built.words}.items():
@@ -94,7 +104,7 @@ def test_saved_columns_open_equal_and_memory_mapped(products: Entry, tmp_path: P
 
 def test_missing_torn_and_mixed_columns_are_refused(products: Entry, tmp_path: Path) -> None:
     folder = tmp_path / "columns"
-    with pytest.raises(ArtifactError, match="cannot be read: .*run build_indexes again"):
+    with pytest.raises(ArtifactError, match=r"cannot be read: .*run build_indexes again"):
         open_columns(folder)
     save_columns(build_columns(products), folder)
     np.save(folder / "brand.npy", np.zeros(2, np.int32))
@@ -129,8 +139,14 @@ def test_documents_are_read_by_row_in_the_order_asked(products: Entry, tmp_path:
 def test_pictures_are_read_by_row_and_number(products: Entry, tmp_path: Path) -> None:
     write_documents(products, tmp_path)
     documents = Documents.open(tmp_path)
-    assert [documents.picture(0, 0), documents.picture(0, 1), documents.picture(2, 0)] == [b"first", b"second", b"third"]
-    assert [documents.picture(0, 2), documents.picture(0, -1), documents.picture(1, 0), documents.picture(9, 0)] == [None] * 4
+    assert [documents.picture(0, 0), documents.picture(0, 1), documents.picture(2, 0)] == [
+        b"first",
+        b"second",
+        b"third",
+    ]
+    assert [documents.picture(0, 2), documents.picture(0, -1), documents.picture(1, 0), documents.picture(9, 0)] == [
+        None
+    ] * 4
 
 
 @pytest.mark.parametrize("row", [-1, 3])
@@ -141,12 +157,12 @@ def test_a_row_that_is_not_there_is_refused(products: Entry, tmp_path: Path, row
 
 
 def test_missing_and_torn_documents_are_refused(products: Entry, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="documents.arrow cannot be read"):
+    with pytest.raises(ArtifactError, match=r"documents.arrow cannot be read"):
         Documents.open(tmp_path)
     write_documents(products, tmp_path)
     torn = (tmp_path / "pictures.arrow").read_bytes()[:-20]
     (tmp_path / "pictures.arrow").write_bytes(torn)
-    with pytest.raises(ArtifactError, match="pictures.arrow cannot be read"):
+    with pytest.raises(ArtifactError, match=r"pictures.arrow cannot be read"):
         Documents.open(tmp_path)
 
 

@@ -7,11 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from intarsia.catalog.clean import CleanLimits
-from intarsia.catalog.ingest import CleanedCatalog, Workers, clean_catalog, in_this_process, write_products, write_rejects
+from intarsia.catalog.ingest import (
+    CleanedCatalog,
+    Workers,
+    clean_catalog,
+    in_this_process,
+    write_products,
+    write_rejects,
+)
 from intarsia.errors import DataError
 from intarsia.ids import sha256_tree
-
 from tests.unit.catalog.shop_files import SHOP_MAPPING, mapping, put_pictures, put_shop, shop_rows, write_jsonl
 
 
@@ -84,7 +91,10 @@ def test_brands_are_unified_over_the_whole_catalog(tmp_path: Path) -> None:
 def test_near_duplicates_carry_the_name_of_their_group(tmp_path: Path) -> None:
     twin = {key: value for key, value in shop_rows(8)[2].items() if key != "pictures"} | {"id": "A"}
     _, rows, _ = _ingest(put_shop(tmp_path / "shop", 8, more=[twin]), tmp_path / "out")
-    assert {row["product_id"]: row["duplicate_group"] for row in rows if row["duplicate_group"]} == {"A": "A", "P006": "A"}
+    assert {row["product_id"]: row["duplicate_group"] for row in rows if row["duplicate_group"]} == {
+        "A": "A",
+        "P006": "A",
+    }
 
 
 def test_a_picture_that_many_products_share_is_a_placeholder(tmp_path: Path) -> None:

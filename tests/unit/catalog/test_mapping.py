@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.catalog.mapping import CatalogMapping, column_list, load_mapping
 from intarsia.errors import ConfigError
-
 from tests.unit.catalog.shop_files import mapping
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*/mapping.yaml"))
@@ -37,8 +37,14 @@ def test_the_examples_are_there() -> None:
         ({"price": {"column": "p", "currency": "RMB"}}, "currency is 'RMB'; allowed: a code of ISO 4217"),
         ({"images": {"columns": "i", "max_images": 0}}, "max_images is 0; allowed: 1 or more"),
         ({"images": {"columns": "i", "max_bytes": 0}}, "max_bytes is 0; allowed: 1 or more"),
-        ({"images": {"columns": "i", "placeholder_min_products": 1}}, "placeholder_min_products is 1; allowed: 0, or 2"),
-        ({"merge": [{"file": "f", "key": "k", "columns": ["a"], "where": {"k": "("}}]}, "which is no regular expression"),
+        (
+            {"images": {"columns": "i", "placeholder_min_products": 1}},
+            "placeholder_min_products is 1; allowed: 0, or 2",
+        ),
+        (
+            {"merge": [{"file": "f", "key": "k", "columns": ["a"], "where": {"k": "("}}]},
+            "which is no regular expression",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(values: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Literal
 
 import pytest
+
 from intarsia.catalog.money import MINOR_DIGITS, parse_price
 from intarsia.catalog.validate import Reason, RowFault
 from intarsia.records.product import Money

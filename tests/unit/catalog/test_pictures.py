@@ -6,12 +6,12 @@ from typing import Any
 import imagehash
 import numpy as np
 import pytest
+from PIL import Image
+
 from intarsia.catalog.mapping import ImagesShape
 from intarsia.catalog.pictures import PictureReader, phash, picture_cells
 from intarsia.ids import sha256_bytes
 from intarsia.image import ImageFault, decode
-from PIL import Image
-
 from tests.unit.catalog.shop_files import picture, put_pictures
 
 
@@ -27,7 +27,11 @@ def _read(shape: ImagesShape, folder: Path, raw: dict[str, Any]) -> tuple[list[s
 
 def test_names_lists_bytes_and_objects_with_bytes_are_pictures(tmp_path: Path) -> None:
     put_pictures(tmp_path / "p", {"a.png": picture(1), "b.png": picture(2)})
-    raw = {"one": "a.png, b.png", "raw": picture(3), "many": [{"bytes": picture(4), "path": "x.png"}, {"path": "a.png"}]}
+    raw = {
+        "one": "a.png, b.png",
+        "raw": picture(3),
+        "many": [{"bytes": picture(4), "path": "x.png"}, {"path": "a.png"}],
+    }
     shape = ImagesShape(columns=("one", "raw", "many"), separator=",", root="p")
     assert _read(shape, tmp_path, raw) == (["a.png", "b.png", "raw", "x.png"], [])
 
@@ -87,7 +91,8 @@ def test_the_perceptual_hash_is_that_of_the_imagehash_package(seed: int) -> None
 
 def test_the_same_picture_in_another_format_has_a_near_hash_and_another_picture_has_not() -> None:
     png, jpeg, other = (
-        int(phash(decode(picture(seed, px=64, format=format))), 16) for seed, format in ((1, "PNG"), (1, "JPEG"), (2, "PNG"))
+        int(phash(decode(picture(seed, px=64, format=format))), 16)
+        for seed, format in ((1, "PNG"), (1, "JPEG"), (2, "PNG"))
     )
     assert (png ^ jpeg).bit_count() <= 4
     assert (png ^ other).bit_count() > 20

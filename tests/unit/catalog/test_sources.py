@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.raw_rows import Defect
 from intarsia.catalog.sources import plan_units, read_rows, read_unit
@@ -71,7 +72,9 @@ def test_other_encodings_and_delimiters_are_read_as_told(tmp_path: Path) -> None
     assert _rows(path, FileShape(encoding="gb18030", delimiter=";")) == [(1, {"id": "1", "标题": "红色"})]
 
 
-def test_a_quoted_line_end_across_blocks_does_not_end_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quoted_line_end_across_blocks_does_not_end_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("intarsia.catalog.records_in_bytes._BLOCK_BYTES", 3)
     path = tmp_path / "a.csv"
     path.write_bytes(b'id,t\n1,"a\nb\n\nc"\n2,d\n')
@@ -102,13 +105,13 @@ def test_a_folder_of_two_formats_needs_to_be_told_which(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_at_all_is_said_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="path is .*nothing'; allowed: a file or folder"):
+    with pytest.raises(DataError, match=r"path is .*nothing'; allowed: a file or folder"):
         plan_units(tmp_path / "nothing")
     with pytest.raises(DataError, match="files is 'none'; allowed: files ending in"):
         plan_units(tmp_path)
     strange = tmp_path / "a.xlsx"
     strange.write_bytes(b"x")
-    with pytest.raises(DataError, match="ending is '.xlsx'"):
+    with pytest.raises(DataError, match=r"ending is '.xlsx'"):
         plan_units(strange)
     torn = tmp_path / "a.parquet"
     torn.write_bytes(b"PAR1")
@@ -119,14 +122,14 @@ def test_what_cannot_be_read_at_all_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="header is 'id twice'"):
         plan_units(twice)
     twice.write_bytes(b"id,\xff\n1,2\n")
-    with pytest.raises(DataError, match="header is .* allowed: text in utf-8"):
+    with pytest.raises(DataError, match=r"header is .* allowed: text in utf-8"):
         plan_units(twice)
 
 
 def test_a_strange_ending_is_read_when_its_format_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("id,t\n1,x\n")
-    assert list(read_rows(path, FileShape(format="csv")))[0].value == {"id": "1", "t": "x"}
+    assert next(read_rows(path, FileShape(format="csv"))).value == {"id": "1", "t": "x"}
 
 
 def test_an_empty_file_has_no_units(tmp_path: Path) -> None:

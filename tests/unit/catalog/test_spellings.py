@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from intarsia.catalog.spellings import SpellingCount, respelled
 
 
@@ -15,7 +16,12 @@ def test_the_most_frequent_spelling_counts_for_brand_category_and_attributes() -
     nike = [("Nike", ["Home"], [("colour", ["Red"])])] * 2
     chosen = _count(*nike, ("NIKE", ["HOME"], [("colour", ["red"])]), ("ＮＩＫＥ", [], []), ("Muji", [], [])).chosen()
     assert chosen == {"brand": {"nike": "Nike"}, "category": {"home": "Home"}, "attribute:colour": {"red": "Red"}}
-    row = {"brand": "NIKE", "category_path": ["HOME", "Mugs"], "attributes": [("colour", ["red", "blue"])], "title": "x"}
+    row = {
+        "brand": "NIKE",
+        "category_path": ["HOME", "Mugs"],
+        "attributes": [("colour", ["red", "blue"])],
+        "title": "x",
+    }
     assert respelled(row, chosen) == {
         "brand": "Nike",
         "category_path": ["Home", "Mugs"],

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+
 from intarsia.catalog.validate import Reason, Reject, check_share, shown
 from intarsia.errors import DataError
 from intarsia.image import ImageFault
@@ -11,7 +12,14 @@ from intarsia.tables.products import REJECTED_PRODUCTS
 
 def test_a_reject_is_a_row_of_its_table() -> None:
     reject = Reject(
-        file="a.csv", row=3, key="P1", field="images", reason=ImageFault.ABSENT, found="x", fix="put it there", lost=False
+        file="a.csv",
+        row=3,
+        key="P1",
+        field="images",
+        reason=ImageFault.ABSENT,
+        found="x",
+        fix="put it there",
+        lost=False,
     )
     table = REJECTED_PRODUCTS.from_rows([reject.to_row()])
     assert table.to_pylist() == [
@@ -37,9 +45,13 @@ def test_what_was_found_is_shown_short_and_always_writable() -> None:
 def test_more_lost_rows_than_allowed_stop_the_run_and_the_worst_reason_is_named() -> None:
     lost = Counter({Reason.ID_MISSING.value: 2, Reason.BROKEN_JSON.value: 4})
     check_share(120, lost, 0.05, table="products", rejected_at="/lake/rejected")
-    with pytest.raises(DataError, match=r"6 of 119 \(5.0%\), most of them broken_json \(4\)'; allowed: max_rejected_share 0.05"):
+    with pytest.raises(
+        DataError, match=r"6 of 119 \(5.0%\), most of them broken_json \(4\)'; allowed: max_rejected_share 0.05"
+    ):
         check_share(119, lost, 0.05, table="products", rejected_at="/lake/rejected")
-    with pytest.raises(DataError, match="look at reason broken_json in /lake/rejected, correct the file or its mapping"):
+    with pytest.raises(
+        DataError, match="look at reason broken_json in /lake/rejected, correct the file or its mapping"
+    ):
         check_share(10, lost, 0.05, table="products", rejected_at="/lake/rejected")
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from intarsia.config import build
 from intarsia.errors import ConfigError
 from intarsia.events.clean import EventCleaner, EventReason, EventReject

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from intarsia.config import build
 from intarsia.errors import ConfigError, DataError
 from intarsia.events.judged import (
@@ -46,7 +47,10 @@ def test_queries_are_read_by_id_with_split_locale_and_picture(tmp_path: Path) ->
 def test_queries_without_ids_are_one_per_text_in_any_case() -> None:
     rows = ({"q": "LED lights"}, {"q": "led Lights"}, {"q": "rug"})
     found = _queries(*({**row, "q": row["q"].lower()} for row in rows), query_id=None, text="q", split="hash")
-    assert [query.text for query in found] == ["led lights", "rug"] or [query.text for query in found] == ["rug", "led lights"]
+    assert [query.text for query in found] == ["led lights", "rug"] or [query.text for query in found] == [
+        "rug",
+        "led lights",
+    ]
     assert id_of_text("LED lights") == id_of_text("led LIGHTS") != id_of_text("rug")
 
 
@@ -129,5 +133,5 @@ def test_wrong_mappings_are_refused() -> None:
         build(QueriesMapping, {"query_id": None, "text": None})
     with pytest.raises(ConfigError, match="judgments need the column of the query's id or of its text"):
         build(JudgmentsMapping, {"query_id": None})
-    with pytest.raises(ConfigError, match="grades.4 is 4.0; allowed: 0 to 3"):
+    with pytest.raises(ConfigError, match=r"grades.4 is 4.0; allowed: 0 to 3"):
         build(JudgmentsMapping, {"grades": {"4": 4}})

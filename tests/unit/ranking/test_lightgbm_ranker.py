@@ -50,7 +50,9 @@ def matrix(rows: RankingRows, fingerprint: str = "features-1", names: tuple[str,
 
 def test_it_learns_what_tells_the_grade(fit: Fit, ranker: LightGbmRanker) -> None:
     assert fit.validation_ndcg == max(fit.curve) > 0.8
-    assert next(iter(ranker.importances())) == "useful"
+    shares = ranker.importances()
+    assert next(iter(shares)) == "useful"
+    assert sum(shares.values()) == pytest.approx(1)
     held = drawn(3)
     scores = ranker.score(matrix(held))
     assert np.corrcoef(scores, held.labels_n)[0, 1] > 0.6

@@ -1,0 +1,102 @@
+"""Ingest through Ray Data on two CPUs against one plain process, on the same work with the same result.
+
+    python benchmarks/ingest_speed.py                       # a generated market of 3,000 products
+    python benchmarks/ingest_speed.py --products 20000
+    python benchmarks/ingest_speed.py --folder DATA --mapping MAPPING.yaml --file products.jsonl
+
+Ray's own start (some seconds, once per session) is told apart, since all jobs of a run share it. Exit status 1 when results differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy is loaded
+
+
+def main() -> int:
+    """Both ways, each once after its imports are warm."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--products", type=int, default=3000, help="products of the generated market")
+    parser.add_argument("--folder", type=Path, help="a data folder of your own instead")
+    parser.add_argument("--mapping", type=Path, default=ROOT / "examples" / "market" / "mapping.yaml")
+    parser.add_argument("--file", default="products.jsonl", help="products file in the folder")
+    parser.add_argument("--cpus", type=int, default=2)
+    options = parser.parse_args()
+
+    from intarsia.catalog.ingest import in_this_process
+    from intarsia.onray.session import SessionConfig, ray_session
+    from intarsia.onray.tables import RayWorkers
+
+    with tempfile.TemporaryDirectory(prefix="ingest-speed-") as work:
+        folder = options.folder or generated(Path(work) / "market", options.products)
+
+        def ingest(name: str, workers: object) -> tuple[float, str, int]:
+            return timed(Path(work) / name, folder, options.file, options.mapping, workers)
+
+        warm_up(folder)
+        plain_s, plain_digest, num_rows = ingest("plain", in_this_process)
+        start_s = time.monotonic()
+        with ray_session(SessionConfig(num_cpus=options.cpus)):
+            ray_start_s = time.monotonic() - start_s
+            ray_s, ray_digest, _ = ingest("ray", RayWorkers())
+    print(f"rows                    {num_rows}")
+    print(f"one plain process       {plain_s:6.1f} s  {num_rows / plain_s:7.0f} rows/s")
+    print(
+        f"Ray Data on {options.cpus} CPUs      {ray_s:6.1f} s  {num_rows / ray_s:7.0f} rows/s  (Ray started in {ray_start_s:.1f} s)"
+    )
+    print(f"speed-up                {plain_s / ray_s:6.2f}")
+    print(f"same bytes              {'yes' if plain_digest == ray_digest else 'NO'}")
+    return int(plain_digest != ray_digest)
+
+
+def generated(folder: Path, num_products: int) -> Path:
+    """A market without shoppers."""
+    from intarsia.simulator.config import MarketConfig
+    from intarsia.simulator.market import write_market
+
+    folder.mkdir()
+    write_market(MarketConfig(num_products=num_products, num_queries=10, num_sessions=0), folder, lambda *_: None)
+    return folder
+
+
+def warm_up(folder: Path) -> None:
+    """Read every file once, so that neither way pays for a cold disk."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            path.read_bytes()
+
+
+def timed(out: Path, folder: Path, file: str, mapping: Path, workers: object) -> tuple[float, str, int]:
+    """(seconds, digest of the products, input rows) of one ingest."""
+    from intarsia.catalog.clean import CleanLimits
+    from intarsia.catalog.ingest import clean_catalog, in_this_process, write_products
+    from intarsia.catalog.mapping import load_mapping
+    from intarsia.ids import sha256_tree
+
+    quiet: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
+    scratch, products = out / "scratch", out / "products"
+    for place in (scratch, products):
+        place.mkdir(parents=True)
+    start_s = time.monotonic()
+    cleaned = clean_catalog(folder / file, load_mapping(mapping), folder, CleanLimits(), scratch, workers, quiet)  # type: ignore[arg-type]
+    write_products(cleaned, scratch, products, in_this_process, quiet)
+    duration_s = time.monotonic() - start_s
+    digest = sha256_tree(products)
+    shutil.rmtree(out)
+    return duration_s, digest, cleaned.num_rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

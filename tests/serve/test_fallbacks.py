@@ -1,0 +1,129 @@
+"""A step that is late or turned off has a named fallback, and the page says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from intarsia.lake import Lake
+from serve_apps.process import open_api
+from serve_apps.settings import Budgets, ServingConfig
+from tests.serve.conftest import PATIENT
+from tests.shop import picture
+
+Opener = Callable[..., TestClient]
+
+
+@pytest.fixture
+def http_with(shop: Lake, tmp_path: Path) -> Iterator[Opener]:
+    """Clients of applications whose budgets differ from the patient ones."""
+    with ExitStack() as stack:
+
+        def opened(**budgets: int) -> TestClient:
+            patient = {name: getattr(PATIENT, name) for name in PATIENT.__dataclass_fields__}
+            config = ServingConfig(
+                lake=shop.root, journal=tmp_path, budgets=Budgets(**(patient | budgets)), follow_s=0.0
+            )
+            return stack.enter_context(TestClient(open_api(config)))
+
+        yield opened
+
+
+def page(http: TestClient, **sent: Any) -> dict[str, Any]:
+    reply = http.post("/v1/search", **sent)
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def ids(found: dict[str, Any]) -> list[str]:
+    return [hit["product_id"] for hit in found["hits"]]
+
+
+def test_a_ranker_turned_off_leaves_the_fused_order(http_with: Opener) -> None:
+    found = page(http_with(ranker_ms=0), json={"text": "red mug", "limit": 100, "explain": False})
+    assert found["degraded"] == ["ranker: deadline 0 ms"]
+    fused = [hit["explanation"]["fused"] for hit in found["hits"]]
+    assert fused == sorted(fused, reverse=True)
+    assert [hit["score"] for hit in found["hits"]] == fused
+
+
+def test_a_late_ranker_leaves_the_fused_order(http_with: Opener) -> None:
+    http = http_with(ranker_ms=1, explain_ms=0)
+    found = page(http, json={"text": "red mug bag lamp dress", "limit": 100, "explain": True})
+    assert found["degraded"] == ["ranker: deadline 1 ms"]
+    assert {hit["explanation"]["contributions"] for hit in found["hits"]} == {None}
+
+
+def test_without_the_fuser_reciprocal_ranks_stand_in_and_the_ranker_still_ranks(http_with: Opener) -> None:
+    found = page(http_with(fuser_ms=0), json={"text": "green lamp", "limit": 5})
+    assert found["degraded"] == ["fuser: deadline 0 ms"]
+    first = found["hits"][0]
+    ranks = first["explanation"]["retrievers"].values()
+    assert first["explanation"]["fused"] == pytest.approx(sum(1 / (60 + rank) for rank in ranks))
+    assert first["score"] != first["explanation"]["fused"]
+
+
+def test_without_the_text_encoder_the_words_alone_are_searched(http_with: Opener) -> None:
+    found = page(http_with(text_encoder_ms=0), json={"text": "green lamp", "limit": 100})
+    assert found["degraded"] == ["text encoder: deadline 0 ms"]
+    assert {name for hit in found["hits"] for name in hit["explanation"]["retrievers"]} == {"bm25"}
+
+
+def test_without_the_image_encoder_the_words_alone_are_searched(http_with: Opener) -> None:
+    http = http_with(image_encoder_ms=0)
+    both = page(http, files={"image": ("q.png", picture("mug", "red"))}, data={"text": "red mug"})
+    assert both["degraded"] == ["image encoder: deadline 0 ms"]
+    assert {name for hit in both["hits"] for name in hit["explanation"]["retrievers"]} == {"bm25", "text"}
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        ({"image_encoder_ms": 0}, "image encoder: deadline 0 ms"),
+        ({"retriever_ms": 0}, "retriever: deadline 0 ms"),
+    ],
+)
+def test_when_nothing_can_answer_it_is_503_and_when_to_come_again(
+    http_with: Opener, budgets: dict[str, int], said: str
+) -> None:
+    reply = http_with(**budgets).post("/v1/search", files={"image": ("q.png", picture("mug", "red"))})
+    assert reply.status_code == 503
+    assert reply.headers["retry-after"] == "1"
+    assert reply.json()["error"] == {
+        "code": "unavailable",
+        "field": None,
+        "message": f"the search is not available: {said}",
+    }
+
+
+def test_a_degraded_answer_is_logged_without_the_words(http_with: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    page(http_with(ranker_ms=0), json={"text": "secret wish red mug", "request_id": "r7"})
+    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("degraded")]
+    assert "request_id=r7" in line
+    assert "ranker: deadline 0 ms" in line
+    assert "secret" not in line
+
+
+def test_a_full_disk_refuses_events_with_503(shop: Lake, tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    config = ServingConfig(lake=shop.root, journal=tmp_path, follow_s=0.0)
+    event = {"event_id": "e", "request_id": "r", "release_id": "r-1", "kind": "click", "product_id": "p" * 200}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with TestClient(open_api(config)) as http:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        try:
+            replies = [http.post("/v1/events", json={**event, "event_id": f"e{i}"}).status_code for i in range(6)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+    assert replies[0] == 202
+    assert 503 in replies

@@ -1,0 +1,175 @@
+"""A release is swapped inside the process: new requests see the new one, requests in flight keep theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from intarsia.errors import ArtifactError, ReleaseMismatch
+from intarsia.ids import ReleaseId, RequestId
+from intarsia.lake import Lake
+from intarsia.records.query import Query
+from intarsia.release.pointer import Pointer
+from serve_apps.answer import Answerer
+from serve_apps.front import Front, front_opener
+from serve_apps.held import Held
+from serve_apps.process import open_api
+from serve_apps.refusals import Refusal
+from serve_apps.settings import ServingConfig
+from serve_apps.stages import FusedStages, Threads
+from tests.serve.conftest import PATIENT
+from tests.shop import make_next_release
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def two_releases(shop: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, ReleaseId, ReleaseId]:
+    """A lake of its own with a first release and a later one; which is live is each test's matter."""
+    lake = Lake(tmp_path_factory.mktemp("lake") / "lake")
+    shutil.copytree(shop.root, lake.root)
+    first = Pointer(lake.root / "releases").live()
+    assert first is not None
+    return lake, first, make_next_release(lake, weight_of_words=0.1)
+
+
+@pytest.fixture
+def releases(two_releases: tuple[Lake, ReleaseId, ReleaseId]) -> Iterator[tuple[ServingConfig, ReleaseId, ReleaseId]]:
+    """The first release is live."""
+    lake, first, second = two_releases
+    live(lake.root, first)
+    yield ServingConfig(lake=lake.root, follow_s=0.0, budgets=PATIENT, journal=lake.root / "journal"), first, second
+
+
+def live(root: Path, release_id: ReleaseId) -> None:
+    Pointer(root / "releases").move(release_id, at=NOW, why="test")
+
+
+def held_of(config: ServingConfig) -> Held[Front]:
+    return Held(config, front_opener("fused"))
+
+
+def test_a_moved_pointer_is_followed_and_the_old_release_stays_open(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, first, second = releases
+    held = held_of(config)
+    assert (held.current, held.look()) == (first, False)
+    live(config.lake, second)
+    assert held.look()
+    assert held.current == second
+    assert held.of(first).release_id == first
+    live(config.lake, first)
+    assert held.look()
+    assert held.current == first
+
+
+def test_a_release_that_is_not_held_is_a_mismatch(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
+    config, first, second = releases
+    with pytest.raises(ReleaseMismatch, match=f"release {second} is not held here; held: {first}"):
+        held_of(config).of(second)
+
+
+def test_a_pinned_process_stays_on_its_release(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
+    config, first, second = releases
+    pinned = held_of(ServingConfig(lake=config.lake, release=second))
+    assert (pinned.current, pinned.look()) == (second, False)
+
+
+def test_a_torn_release_is_not_swapped_in(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, first, _ = releases
+    held = held_of(config)
+    torn = config.releases / "r-torn"
+    shutil.copytree(config.releases / first, torn)
+    model = torn / "ranker" / "model.txt"
+    model.unlink()
+    live(config.lake, ReleaseId("r-torn"))
+    assert not held.look()
+    assert held.current == first
+    assert "release_not_opened release_id=r-torn" in caplog.text
+    shutil.rmtree(torn)
+
+
+def test_nothing_is_served_before_a_release_is_live(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no release is live"):
+        held_of(ServingConfig(lake=tmp_path))
+
+
+def test_an_unreadable_pointer_is_logged_and_looked_at_again(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, _, second = releases
+    held = Held(ServingConfig(lake=config.lake, follow_s=0.02), front_opener("fused"))
+    pointer = config.releases / "live.json"
+    good = json.loads(pointer.read_text())
+    pointer.write_text("{")
+    _wait_for(lambda: "pointer_not_read" in caplog.text)
+    pointer.write_text(json.dumps(good))
+    live(config.lake, second)
+    _wait_for(lambda: held.current == second)
+    held.close()
+
+
+def test_requests_see_the_new_release_after_the_swap(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
+    config, first, second = releases
+    following = ServingConfig(lake=config.lake, follow_s=0.02, budgets=PATIENT, journal=config.journal)
+    with TestClient(open_api(following)) as http:
+        assert http.get("/v1/search?q=mug").json()["release_id"] == first
+        live(config.lake, second)
+        _wait_for(lambda: http.get("/readyz").json()["release_id"] == second)
+        assert http.get("/v1/search?q=mug").json()["release_id"] == second
+
+
+def answered_by(config: ServingConfig, held: Held[Front], stages: Held[Front]) -> ReleaseId:
+    def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
+        return stages.of(release_id).engine
+
+    threads = Threads(2)
+    answerer = Answerer(held=held, stages=FusedStages(engine_of, threads), threads=threads, budgets=config.budgets)
+    query = Query(request_id=RequestId("r1"), text="red mug", asked_at=NOW)
+    return asyncio.run(answerer.answer(query)).page.release_id
+
+
+def test_stages_ahead_of_the_ingress_are_asked_once_more_with_the_new_release(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, _, second = releases
+    ingress = held_of(config)
+    live(config.lake, second)
+    assert answered_by(config, ingress, held_of(config)) == second
+
+
+def test_stages_behind_the_ingress_are_asked_once_more_with_the_old_release(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, first, second = releases
+    ingress, stages = held_of(config), held_of(config)
+    live(config.lake, second)
+    ingress.look()
+    assert answered_by(config, ingress, stages) == first
+
+
+def test_stages_of_a_release_the_ingress_cannot_reach_are_503(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, _, second = releases
+    stages = held_of(ServingConfig(lake=config.lake, release=second))
+    with pytest.raises(Refusal, match="a release is being swapped; ask again"):
+        answered_by(config, held_of(config), stages)
+
+
+def _wait_for(condition) -> None:  # type: ignore[no-untyped-def]
+    deadline_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited for 30 s"
+        time.sleep(0.02)
