@@ -3,7 +3,7 @@
     python benchmarks/ingest_memory.py                          # 15,000 against 60,000 products
     python benchmarks/ingest_memory.py --small 500 --large 2000 # a quick look
 
-The peak is that of the whole process tree (driver, Ray's own processes, workers), sampled every 0.2 s as proportional set size, so pages that
+The peak is that of the whole process tree (driver, Ray's own processes, workers), sampled every 0.2 s as proportional set size: pages that
 processes share count once. Exit status 1 when the large run takes more than 1.3 times the small one's memory.
 """
 

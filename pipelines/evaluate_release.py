@@ -74,12 +74,13 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         systems[_LIVE] = _live_orders(open_bundle(releases / live), engine, judged)
     qrels = qrels_by_query(judged.judgments, [q.query_id for q in judged.queries], row_numbers(engine.retrieve))
     evaluation = _evaluate(systems, qrels, judged.queries, engine, config)
-    against_live = evaluation.paired(RANKED, _LIVE).difference if _LIVE in systems else None
+    against = evaluation.paired(RANKED, _LIVE).difference if _LIVE in systems else None
     evidence = Evidence(
         release_id=release_id,
         metric=evaluation.headline,
         num_queries=evaluation.num_queries - evaluation.num_without_positive,
-        against_live=(against_live.mean, against_live.low, against_live.high) if against_live else None,
+        live=live if against else None,
+        against_live=(against.mean, against.low, against.high) if against else None,
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
         write_report(_report(config, lake, engine, evaluation, release_id), folder)

@@ -37,6 +37,8 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
             json.loads((lake.current("staged_release").path / "release.json").read_text())["release_id"]
         )
         manifest = verify(releases / release_id)
+        if release_id == before:
+            return {"live": release_id, "before": release_id, "gate": "it is live already"}
         evidence = build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text()))
         if pointer.was_rolled_back(release_id):
             raise ReleaseRefused(
@@ -45,6 +47,7 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
         held = check(
             evidence,
             release_id=release_id,
+            live=before,
             feature_fingerprint=FEATURES.fingerprint,
             manifest_fingerprint=manifest.feature_fingerprint,
         )

@@ -16,28 +16,34 @@ class ReleaseRefused(IntarsiaError):
 class Evidence:
     """The evaluation of a staged release, as the gate reads it.
 
-    `against_live` is (mean difference, lower, upper) of the primary metric, staged minus live, over the same queries; None when
-    nothing is live.
+    `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
+    nothing was live.
     """
 
     release_id: str
     metric: str
     num_queries: int
+    live: str | None
     against_live: tuple[float, float, float] | None
 
 
 def check(
-    evidence: Evidence, *, release_id: str, feature_fingerprint: str, manifest_fingerprint: str
+    evidence: Evidence, *, release_id: str, live: str | None, feature_fingerprint: str, manifest_fingerprint: str
 ) -> Mapping[str, str]:
     """Each check that held, with its figures.
 
     Raises:
-        ReleaseRefused: the evaluation is of another release or empty, the features are not this code's, or the release is worse than the
+        ReleaseRefused: the evaluation is of another release, against another live one, or empty, the features are not this code's, or the release is worse than the
             live one beyond the interval.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
             f"the evaluation is of {evidence.release_id}, not of {release_id}; run pipelines.evaluate_release"
+        )
+    if evidence.live != live:
+        raise ReleaseRefused(
+            f"the evaluation set {release_id} beside {evidence.live or 'nothing'}, but {live or 'nothing'} is live; "
+            "run pipelines.evaluate_release --again"
         )
     if evidence.num_queries < 1:
         raise ReleaseRefused(f"release {release_id} was evaluated on 0 queries; judge some queries of the test split")

@@ -27,7 +27,11 @@ from intarsia.simulator.vocabulary import (
 )
 
 IntColumn = NDArray[np.int32]
-BAD_IMAGE_KINDS = ("truncated", "placeholder", "empty_file", "missing_file", "bomb", "not_an_image")
+BAD_IMAGE_KINDS = (
+    ("truncated", "placeholder", "empty_file", "placeholder", "missing_file", "placeholder")
+    + ("bomb", "placeholder", "not_an_image", "placeholder", "outside_folder", "placeholder")
+)  # fmt: skip
+"""What is wrong with a picture; they take turns. Every second one is the placeholder: it is known by being shared."""
 
 _SHARE_BRAND_AT_HOME = 0.8  # a product of the English half mostly has a brand of that half
 _NUM_PICTURES_SHARES = (0.25, 0.5, 0.25)  # one, two, three pictures: two on average

@@ -5,17 +5,30 @@ import pytest
 from intarsia.release.gate import Evidence, ReleaseRefused, check
 
 FEATURES = "f" * 64
+_AS_EVALUATED = "the one the evaluation names"
 
 
 def evidence(
     against_live: tuple[float, float, float] | None = None, *, num_queries: int = 100, release_id: str = "r-new"
 ) -> Evidence:
-    return Evidence(release_id=release_id, metric="ndcg@10", num_queries=num_queries, against_live=against_live)
+    return Evidence(
+        release_id=release_id,
+        metric="ndcg@10",
+        num_queries=num_queries,
+        live="r-live" if against_live else None,
+        against_live=against_live,
+    )
 
 
-def judge(found: Evidence, *, manifest_fingerprint: str = FEATURES) -> dict[str, str]:
+def judge(found: Evidence, *, manifest_fingerprint: str = FEATURES, live: str | None = _AS_EVALUATED) -> dict[str, str]:
     return dict(
-        check(found, release_id="r-new", feature_fingerprint=FEATURES, manifest_fingerprint=manifest_fingerprint)
+        check(
+            found,
+            release_id="r-new",
+            live=found.live if live is _AS_EVALUATED else live,
+            feature_fingerprint=FEATURES,
+            manifest_fingerprint=manifest_fingerprint,
+        )
     )
 
 
@@ -55,6 +68,13 @@ def test_the_evaluation_of_another_release_is_refused() -> None:
         ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run pipelines\.evaluate_release"
     ):
         judge(evidence(release_id="r-old"))
+
+
+def test_an_evaluation_beside_a_release_that_is_no_longer_live_is_refused() -> None:
+    with pytest.raises(
+        ReleaseRefused, match=r"set r-new beside r-live, but r-other is live; run pipelines\.evaluate_release --again"
+    ):
+        judge(evidence((0.0, -0.1, 0.1)), live="r-other")
 
 
 def test_an_evaluation_without_queries_is_refused() -> None:

@@ -36,7 +36,13 @@ def stage(lake: Lake, ranker: str) -> ReleaseId:
 
 def evaluate(lake: Lake, release_id: str, against_live: tuple[float, float, float] | None) -> None:
     """The evidence of an evaluation with this outcome."""
-    found = Evidence(release_id=release_id, metric="ndcg@10", num_queries=9, against_live=against_live)
+    found = Evidence(
+        release_id=release_id,
+        metric="ndcg@10",
+        num_queries=9,
+        live=live(lake) if against_live else None,
+        against_live=against_live,
+    )
     with lake.publish("evaluation") as folder:
         write_json(folder / "evidence.json", plain(found))
 
