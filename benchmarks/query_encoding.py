@@ -1,4 +1,4 @@
-"""One query on one thread: int8 against fp32 ONNX against torch, for text and pictures, in one run. `python -m benchmarks.query_encoding`."""
+"""One query on one thread: int8 against fp32 ONNX against torch, texts and pictures, in one run: `python -m benchmarks.query_encoding`."""
 
 from __future__ import annotations
 

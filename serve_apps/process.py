@@ -15,14 +15,15 @@ from serve_apps.settings import ServingConfig
 from serve_apps.stages import FusedStages, Stages, Threads
 
 
-def open_api(config: ServingConfig, stages: Stages | None = None) -> FastAPI:
+def open_api(config: ServingConfig, stages: Stages | None = None, held: Held[Front] | None = None) -> FastAPI:
     """The application of one config, over the release that is live now.
 
     Args:
         config: its topology must be `fused` when no stages are given.
         stages: those of other processes; without them the stages are opened in this one.
+        held: releases that are open already; without them the live one is opened.
     """
-    held: Held[Front] = Held(config, front_opener(config.topology))
+    held = held or Held(config, front_opener(config.topology))
     threads = Threads(config.replicas.stage_threads)
     if stages is None:
         stages = FusedStages(lambda release_id: _engine(held, release_id), threads)

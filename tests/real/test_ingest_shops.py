@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from intarsia.catalog.clean import CleanLimits
 from intarsia.catalog.ingest import CleanedCatalog, clean_catalog, in_this_process, write_products
 from intarsia.catalog.mapping import load_mapping

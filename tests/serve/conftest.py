@@ -13,6 +13,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from intarsia.lake import Lake
+from intarsia.release.manifest import Manifest
+from serve_apps.front import Front, front_opener
+from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.settings import Budgets, ServingConfig
 from tests.shop import small_shop
@@ -27,6 +30,8 @@ PATIENT = Budgets(
 )
 """So that a busy machine does not degrade a reply."""
 
+_FRONTS: dict[Path, Front] = {}
+
 
 @pytest.fixture(scope="session")
 def shop() -> Lake:
@@ -40,10 +45,23 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("journal")
 
 
+def open_front(folder: Path, manifest: Manifest) -> Front:
+    """The front with its stages, opened once per release and test process: nothing changes it."""
+    if folder not in _FRONTS:
+        _FRONTS[folder] = front_opener("fused")(folder, manifest)
+    return _FRONTS[folder]
+
+
 @pytest.fixture(scope="session")
-def api(shop: Lake, journal: Path) -> FastAPI:
+def front(shop: Lake) -> Held[Front]:
+    """The live release of the shop, open."""
+    return Held(ServingConfig(lake=shop.root, follow_s=0.0), open_front)
+
+
+@pytest.fixture(scope="session")
+def api(shop: Lake, journal: Path, front: Held[Front]) -> FastAPI:
     """The fused application of the shop, in this process."""
-    return open_api(ServingConfig(lake=shop.root, journal=journal, budgets=PATIENT, follow_s=0.0))
+    return open_api(ServingConfig(lake=shop.root, journal=journal, budgets=PATIENT, follow_s=0.0), held=front)
 
 
 @pytest.fixture

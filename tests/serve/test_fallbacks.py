@@ -11,6 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from intarsia.lake import Lake
+from serve_apps.front import Front
+from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.settings import Budgets, ServingConfig
 from tests.serve.conftest import PATIENT
@@ -20,7 +22,7 @@ Opener = Callable[..., TestClient]
 
 
 @pytest.fixture
-def http_with(shop: Lake, tmp_path: Path) -> Iterator[Opener]:
+def http_with(shop: Lake, front: Held[Front], tmp_path: Path) -> Iterator[Opener]:
     """Clients of applications whose budgets differ from the patient ones."""
     with ExitStack() as stack:
 
@@ -29,7 +31,7 @@ def http_with(shop: Lake, tmp_path: Path) -> Iterator[Opener]:
             config = ServingConfig(
                 lake=shop.root, journal=tmp_path, budgets=Budgets(**(patient | budgets)), follow_s=0.0
             )
-            return stack.enter_context(TestClient(open_api(config)))
+            return stack.enter_context(TestClient(open_api(config, held=front)))
 
         yield opened
 
@@ -110,7 +112,7 @@ def test_a_degraded_answer_is_logged_without_the_words(http_with: Opener, caplog
     assert "secret" not in line
 
 
-def test_a_full_disk_refuses_events_with_503(shop: Lake, tmp_path: Path) -> None:
+def test_a_full_disk_refuses_events_with_503(shop: Lake, front: Held[Front], tmp_path: Path) -> None:
     import resource
     import signal
 
@@ -118,7 +120,7 @@ def test_a_full_disk_refuses_events_with_503(shop: Lake, tmp_path: Path) -> None
     event = {"event_id": "e", "request_id": "r", "release_id": "r-1", "kind": "click", "product_id": "p" * 200}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with TestClient(open_api(config)) as http:
+    with TestClient(open_api(config, held=front)) as http:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         try:
             replies = [http.post("/v1/events", json={**event, "event_id": f"e{i}"}).status_code for i in range(6)]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from intarsia.lake import Lake
 from intarsia.records.query import Query
 from intarsia.release.pointer import Pointer
 from serve_apps.answer import Answerer
-from serve_apps.front import Front, front_opener
+from serve_apps.front import Front
 from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.refusals import Refusal
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import FusedStages, Threads
-from tests.serve.conftest import PATIENT
+from tests.serve.conftest import PATIENT, open_front
 from tests.shop import make_next_release
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -42,11 +41,11 @@ def two_releases(shop: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture
-def releases(two_releases: tuple[Lake, ReleaseId, ReleaseId]) -> Iterator[tuple[ServingConfig, ReleaseId, ReleaseId]]:
+def releases(two_releases: tuple[Lake, ReleaseId, ReleaseId]) -> tuple[ServingConfig, ReleaseId, ReleaseId]:
     """The first release is live."""
     lake, first, second = two_releases
     live(lake.root, first)
-    yield ServingConfig(lake=lake.root, follow_s=0.0, budgets=PATIENT, journal=lake.root / "journal"), first, second
+    return ServingConfig(lake=lake.root, follow_s=0.0, budgets=PATIENT, journal=lake.root / "journal"), first, second
 
 
 def live(root: Path, release_id: ReleaseId) -> None:
@@ -54,7 +53,7 @@ def live(root: Path, release_id: ReleaseId) -> None:
 
 
 def held_of(config: ServingConfig) -> Held[Front]:
-    return Held(config, front_opener("fused"))
+    return Held(config, open_front)
 
 
 def test_a_moved_pointer_is_followed_and_the_old_release_stays_open(
@@ -79,7 +78,7 @@ def test_a_release_that_is_not_held_is_a_mismatch(releases: tuple[ServingConfig,
 
 
 def test_a_pinned_process_stays_on_its_release(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
-    config, first, second = releases
+    config, _, second = releases
     pinned = held_of(ServingConfig(lake=config.lake, release=second))
     assert (pinned.current, pinned.look()) == (second, False)
 
@@ -109,7 +108,7 @@ def test_an_unreadable_pointer_is_logged_and_looked_at_again(
     releases: tuple[ServingConfig, ReleaseId, ReleaseId], caplog: pytest.LogCaptureFixture
 ) -> None:
     config, _, second = releases
-    held = Held(ServingConfig(lake=config.lake, follow_s=0.02), front_opener("fused"))
+    held = Held(ServingConfig(lake=config.lake, follow_s=0.02), open_front)
     pointer = config.releases / "live.json"
     good = json.loads(pointer.read_text())
     pointer.write_text("{")
@@ -123,7 +122,7 @@ def test_an_unreadable_pointer_is_logged_and_looked_at_again(
 def test_requests_see_the_new_release_after_the_swap(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
     config, first, second = releases
     following = ServingConfig(lake=config.lake, follow_s=0.02, budgets=PATIENT, journal=config.journal)
-    with TestClient(open_api(following)) as http:
+    with TestClient(open_api(following, held=Held(following, open_front))) as http:
         assert http.get("/v1/search?q=mug").json()["release_id"] == first
         live(config.lake, second)
         _wait_for(lambda: http.get("/readyz").json()["release_id"] == second)
