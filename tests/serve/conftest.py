@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from intarsia.release.manifest import Manifest
 from serve_apps.front import Front, front_opener
 from serve_apps.held import Held
 from serve_apps.process import open_api
-from serve_apps.settings import Budgets, ServingConfig
+from serve_apps.settings import Budgets, Replicas, ServingConfig, Topology
 from tests.shop import small_shop
 
 PATIENT = Budgets(
@@ -30,6 +31,7 @@ PATIENT = Budgets(
 )
 """So that a busy machine does not degrade a reply."""
 
+TOPOLOGIES: tuple[Topology, ...] = ("fused", "composed")
 _FRONTS: dict[Path, Front] = {}
 
 
@@ -82,32 +84,27 @@ class Graph:
 @pytest.fixture(scope="session")
 def graph(cluster: None, shop: Lake, journal: Path) -> Iterator[Graph]:
     """Both topologies on the shared cluster."""
-    from ray import serve
-
-    from serve_apps.search import build
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    try:
-        for topology in ("fused", "composed"):
-            budgets = {f"budgets.{name}_ms": 30_000 for name in ("text_encoder", "image_encoder", "retriever", "fuser")}
-            args = {
-                "lake": str(shop.root),
-                "journal": str(journal),
-                "topology": topology,
-                "follow_s": 0.0,
-                "replicas.num_cpus": 0.1,
-                **budgets,
-                "budgets.ranker_ms": 30_000,
-            }
-            serve.run(build(args), name=topology, route_prefix=f"/{topology}")
-        fused, composed = (
-            httpx.Client(base_url=f"http://127.0.0.1:{port}/{topology}", timeout=60)
-            for topology in ("fused", "composed")
-        )
-        with fused, composed:
-            yield Graph(fused=fused, composed=composed)
-    finally:
-        serve.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray Serve declares its own models in pydantic's older way
+        from ray import serve
+
+        from serve_apps.search import bind
+
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        for topology in TOPOLOGIES:
+            config = ServingConfig(
+                lake=shop.root,
+                topology=topology,
+                journal=journal,
+                budgets=PATIENT,
+                follow_s=0.0,
+                replicas=Replicas(num_cpus=0.1),
+            )
+            serve.run(bind(config), name=topology, route_prefix=f"/{topology}")
+    fused, composed = (httpx.Client(base_url=f"http://127.0.0.1:{port}/{name}", timeout=60) for name in TOPOLOGIES)
+    with fused, composed:
+        yield Graph(fused=fused, composed=composed)
+    serve.shutdown()

@@ -1,5 +1,6 @@
-"""Products that are the same thing twice: nearly equal texts whose pictures do not contradict, or nearly equal pictures under nearly the
-same title; never when their numbers differ (64 GB is not 128 GB). Products stay; they only get the name of their group.
+"""Products that are the same thing twice: nearly equal texts, or one description under a title that only has words added, with pictures
+that do not contradict; or nearly equal pictures under nearly the same title. Never when their numbers differ (64 GB is not 128 GB).
+Products stay; they only get the name of their group.
 
 Letters: N products, V values, P pairs.
 """
@@ -38,6 +39,7 @@ class Look:
 
     Attributes:
         text_key: digest of the `comparable` title and description: equal texts have equal keys.
+        description_key: digest of the description alone; empty where there is none.
         simhash: 64-bit hash of the same text; near texts have near hashes.
         numbers_key: digest of the numbers in the text, in order of size: equal numbers, equal keys.
         title: the `comparable` title.
@@ -45,6 +47,7 @@ class Look:
     """
 
     text_key: bytes
+    description_key: bytes
     simhash: int
     numbers_key: bytes
     title: str
@@ -81,8 +84,14 @@ def simhash(compared: str) -> int:
 def duplicate_groups(looks: Sequence[Look]) -> NDArray[np.int64]:
     """For each product the place of the first member of its group, its own place when it is alone: int64 [N].
 
-    A pair belongs together when its numbers are equal and (a) its texts are near, its titles similar, and its pictures, if both have some,
-    do not contradict; or (b) two of its pictures are near and its titles nearly the same. Groups are the connected components of the pairs.
+    A pair belongs together when its numbers are equal and
+
+    - its texts are near and its titles similar, or
+    - its descriptions are equal and one title holds nearly all of the other, in both cases only if pictures, where both have some, do not
+      contradict; or
+    - two of its pictures are near and its titles nearly the same.
+
+    Groups are the connected components of the pairs.
     """
     num = len(looks)
     by_text = near_pairs(np.array([look.simhash for look in looks], np.uint64))
@@ -90,6 +99,7 @@ def duplicate_groups(looks: Sequence[Look]) -> NDArray[np.int64]:
     pictures = np.array([value for look in looks for value in look.phashes], np.uint64)
     by_picture = np.unique(np.sort(owners[near_pairs(pictures)], axis=1), axis=0)
     pairs = [(i, j) for i, j in by_text.tolist() if _texts_agree(looks[i], looks[j])]
+    pairs += [(i, j) for i, j in _same_description(looks).tolist() if _is_retouched(looks[i], looks[j])]
     pairs += [(i, j) for i, j in by_picture.tolist() if i != j and _agree(looks[i], looks[j], _SAME_TITLE)]
     if not pairs:
         return np.arange(num)
@@ -139,6 +149,20 @@ def _block_masks() -> list[np.uint64]:
 
 def _texts_agree(a: Look, b: Look) -> bool:
     return (a.text_key == b.text_key or _agree(a, b, _SIMILAR_TITLE)) and _pictures_agree(a, b)
+
+
+def _is_retouched(a: Look, b: Look) -> bool:
+    """Whether one title holds nearly all of the other: `NEW red mug!` beside `Red mug`, but not `Blue mug`."""
+    ours, theirs = _trigrams(a.title), _trigrams(b.title)
+    is_held = len(ours & theirs) >= _SAME_TITLE * min(len(ours), len(theirs))
+    return a.numbers_key == b.numbers_key and is_held and _pictures_agree(a, b)
+
+
+def _same_description(looks: Sequence[Look]) -> NDArray[np.int64]:
+    """Pairs of products with one description, int64 [P, 2]; none of those without."""
+    told = np.array([i for i, look in enumerate(looks) if look.description_key], np.int64)
+    keys = np.array([int.from_bytes(looks[i].description_key[:8], "little") for i in told], np.uint64)
+    return told[near_pairs(keys, 0)]
 
 
 def _agree(a: Look, b: Look, similarity: float) -> bool:

@@ -30,6 +30,7 @@ FACTS = pa.schema(
         ("product_id", pa.string()),
         ("row", pa.int64()),
         ("text_key", pa.binary(16)),
+        ("description_key", pa.binary()),
         ("simhash", pa.uint64()),
         ("numbers_key", pa.binary(16)),
         ("title", pa.string()),  # comparable
@@ -154,11 +155,13 @@ def _reject_rows(rejects: Iterable[Reject]) -> Iterator[dict[str, Any]]:
 
 def _facts(product: Product, row: int, image_bytes: int) -> dict[str, Any]:
     title = comparable(product.title)
-    text = f"{title}\n{comparable(product.description)}"
+    description = comparable(product.description)
+    text = f"{title}\n{description}"
     return {
         "product_id": product.product_id,
         "row": row,
         "text_key": text_key(text),
+        "description_key": text_key(description) if description else b"",
         "simhash": simhash(text),
         "numbers_key": numbers_key(text),
         "title": title[:_TITLE_CHARS],

@@ -148,6 +148,7 @@ def _facts(scratch: Path, units: Sequence[Unit], spelling_count: SpellingCount) 
                 image_sha256=row["image_sha256"],
                 look=Look(
                     text_key=row["text_key"],
+                    description_key=row["description_key"],
                     simhash=row["simhash"],
                     numbers_key=row["numbers_key"],
                     title=row["title"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class SessionConfig:
     """Where the jobs run."""
 
     address: str = setting(
-        "`local` starts a Ray of its own and stops it at the end; `auto` joins the running cluster. A submitted job joins its cluster always.",
+        "`local` starts a Ray of its own and stops it at the end; `auto` joins the running cluster; a submitted job always does",
         "local",
     )
     num_cpus: int | None = setting("CPUs of a local Ray; nothing means all of the machine's", None)
@@ -64,5 +65,9 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # else four lines for every dataset
     try:
         yield
+    except BaseException as error:
+        # a half-read dataset that the traceback holds would end after Ray, and wait for a new one for ever
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         ray.shutdown()

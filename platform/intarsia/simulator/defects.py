@@ -54,7 +54,9 @@ ROTTEN_KINDS: dict[str, Callable[[_Row], None]] = {
     "duplicate_id": _as_it_is,
     "missing_title": _set(name=None),
     "blank_title": _set(name=" \t "),
-    "overlong_title": lambda row: row.update(name=(row["name"] + " ") * (_OVERLONG_TITLE_CHARS // len(row["name"]) + 1)),
+    "overlong_title": lambda row: row.update(
+        name=(row["name"] + " ") * (_OVERLONG_TITLE_CHARS // len(row["name"]) + 1)
+    ),
     "control_title": _set(name="\u0000\u0007\u0008\u200b\u001f"),
     "wrong_type": lambda row: row.update(name={"text": row["name"]}),
     "negative_price": _set(price="-12.50"),

@@ -17,28 +17,27 @@ from intarsia.simulator.traditional import to_traditional
 from intarsia.simulator.truth import MarketTruth, product_id
 from intarsia.simulator.vocabulary import AUDIENCES, BRANDS, COLOURS, EVERYONE, MATERIALS, STYLES, Locale
 
-RawRow = TypedDict(
-    "RawRow",
-    {
-        "sku": str,
-        "name": str,
-        "body_html": str,
-        "brand": str,
-        "categories": str,
-        "category_code": str,
-        "price": str,
-        "currency": str,
-        "pictures": list[str],
-        "lang": str,
-        "stock": int,
-        "colour": str | None,
-        "material": str | None,
-        "style": str | None,
-        "audience": str | None,
-        "updated": str,
-    },
-)
-"""One line of products.jsonl. An attribute that the seller left out is null."""
+
+class RawRow(TypedDict):
+    """One line of products.jsonl. An attribute that the seller left out is null."""
+
+    sku: str
+    name: str
+    body_html: str
+    brand: str
+    categories: str
+    category_code: str
+    price: str
+    currency: str
+    pictures: list[str]
+    lang: str
+    stock: int
+    colour: str | None
+    material: str | None
+    style: str | None
+    audience: str | None
+    updated: str
+
 
 _SHARE_TRADITIONAL, _SHARE_FULL_WIDTH = 0.1, 0.08
 _FIRST_UPDATE, _NUM_UPDATE_SECONDS = np.datetime64("2025-06-01T00:00:00"), 210 * 86_400
@@ -134,7 +133,14 @@ def _title(told: _Told, leaf: Category, rng: np.random.Generator) -> str:
         owner = f"{audience}'s" if audience in ("women", "men", "kids", "children") else audience
         parts = (told.brand, owner, style, colour, material, word, model)
     else:
-        parts = (told.brand, word, model, f"for {audience}" if audience else "", f"in {colour}" if colour else "", material)
+        parts = (
+            told.brand,
+            word,
+            model,
+            f"for {audience}" if audience else "",
+            f"in {colour}" if colour else "",
+            material,
+        )
     title = " ".join(part for part in parts if part)
     return title.title().replace("'S ", "'s ") if rng.random() < 0.5 else title
 

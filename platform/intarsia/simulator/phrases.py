@@ -22,10 +22,7 @@ def search_text(leaf: Category, asked: Mapping[str, str], locale: Locale, rng: n
     """A search for a category with some attributes (name -> key), as typed into a search box."""
     word = pick_word(rng, leaf.words(locale))
     said = {name: _word(name, key, locale, rng) for name, key in asked.items()}
-    if locale == "zh":
-        text = _search_zh(word, said, rng)
-    else:
-        text = _search_en(word, said, rng)
+    text = _search_zh(word, said, rng) if locale == "zh" else _search_en(word, said, rng)
     return _as_typed(text, locale, rng)
 
 

@@ -1,7 +1,7 @@
 """Composes judged queries out of the truth: words, a fresh picture, or both, in English and Chinese as people type them.
 
-What a query asks is part of its truth, so judging it is arithmetic (`truth.gains`). Texts are unique in the whole set: no text of
-validation or test is ever seen in training, nor in the shoppers' log.
+What a query asks is part of its truth, so judging it is arithmetic (`truth.gains`). A text that stands alone is unique in the whole
+set (beside a picture the pair is): no question of validation or test is seen in training, nor in the shoppers' log.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _compose_one(
     best: tuple[GeneratedQuery, NDArray[np.int8]] | None = None
     for _ in range(_NUM_ATTEMPTS):
         query = _draw_query(truth, rng, number, kind, split)
-        if query.text is not None and query.text.lower() in seen:
+        if _alone(query) in seen:
             continue
         gain_N = gains(truth, query.category, query.asked)
         if best is None or np.count_nonzero(gain_N) < np.count_nonzero(best[1]):
@@ -105,9 +105,13 @@ def _compose_one(
         query = _draw_query(truth, rng, number, kind, split)
         query = replace(query, text=f"{query.text} {number}")
         best = query, gains(truth, query.category, query.asked)
-    if best[0].text is not None:
-        seen.add(best[0].text.lower())
+    seen.add(_alone(best[0]))
     return best
+
+
+def _alone(query: GeneratedQuery) -> str:
+    """What no other query may repeat: the text that stands alone, else the query itself."""
+    return query.text.lower() if query.kind == "text" and query.text else query.query_id
 
 
 def _draw_query(
@@ -118,7 +122,9 @@ def _draw_query(
     described = truth.described(target)
     category = described.pop("category")
     locale: Locale = "zh" if truth.is_zh[target] else "en"
-    text, traits, look = None, (), None
+    text: str | None = None
+    traits: tuple[str, ...] = ()
+    look: Look | None = None
     if kind == "text":
         asked = _asked(described, rng)
         text, traits = search_text(CATEGORIES[CATEGORY_INDEX[category]], asked, locale, rng)

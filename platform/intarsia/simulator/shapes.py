@@ -46,7 +46,9 @@ def _line(width: float, *xy: float, role: Role = "detail") -> Part:
     return Part(role, np.array(xy, np.float64).reshape(-1, 2), width)
 
 
-def _arc(width: float, cx: float, cy: float, rx: float, ry: float, start: float, end: float, role: Role = "detail") -> Part:
+def _arc(
+    width: float, cx: float, cy: float, rx: float, ry: float, start: float, end: float, role: Role = "detail"
+) -> Part:
     """A bow from `start` to `end` degrees, 0 to the right, 90 down."""
     turn = np.radians(np.linspace(start, end, 20))
     return Part(role, np.stack([cx + rx * np.cos(turn), cy + ry * np.sin(turn)], axis=1), width)

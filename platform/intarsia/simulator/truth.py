@@ -17,9 +17,7 @@ from intarsia.simulator.draws import stream
 from intarsia.simulator.vocabulary import (
     ATTRIBUTE_INDEX,
     ATTRIBUTES,
-    AUDIENCES,
     COLOURS,
-    MATERIALS,
     NUM_EN_BRANDS,
     PATTERNS,
     STYLES,

@@ -11,10 +11,15 @@ _LONG = "This shirt is made of soft cotton that keeps its colour in every wash a
 
 
 def _look(title: str, description: str = "", phashes: tuple[int, ...] = ()) -> Look:
-    name = comparable(title)
-    text = f"{name}\n{comparable(description)}"
+    name, told = comparable(title), comparable(description)
+    text = f"{name}\n{told}"
     return Look(
-        text_key=text_key(text), simhash=simhash(text), numbers_key=numbers_key(text), title=name, phashes=phashes
+        text_key=text_key(text),
+        description_key=text_key(told) if told else b"",
+        simhash=simhash(text),
+        numbers_key=numbers_key(text),
+        title=name,
+        phashes=phashes,
     )
 
 
@@ -25,12 +30,25 @@ def test_equal_texts_are_one_group_named_by_their_first_member() -> None:
 
 def test_nearly_equal_texts_under_similar_titles_are_one_group() -> None:
     shirt = _look("Cotton shirt", _LONG)
-    nearly = replace(_look("Cotton shirts", _LONG), simhash=shirt.simhash ^ 0b10101)
+    nearly = replace(_look("Cotton shirts", f"{_LONG} Nice."), simhash=shirt.simhash ^ 0b10101)
     further = replace(nearly, simhash=shirt.simhash ^ (0b1111 << 30))
     other_title = replace(nearly, title="wool coat")
     assert duplicate_groups([shirt, nearly]).tolist() == [0, 0]
     assert duplicate_groups([shirt, further]).tolist() == [0, 1]
     assert duplicate_groups([shirt, other_title]).tolist() == [0, 1]
+
+
+def test_one_description_under_a_title_with_words_added_is_one_group_and_another_colour_is_not() -> None:
+    titles = (
+        "Muji red cotton shirt",
+        "NEW Muji red cotton shirt!",
+        "Muji red cotton shirt - free shipping",
+        "Muji blue cotton shirt",
+    )
+    assert duplicate_groups([_look(title, _LONG) for title in titles]).tolist() == [0, 0, 0, 3]
+    assert duplicate_groups([_look(title) for title in titles]).tolist() == [0, 1, 2, 3]
+    shown = [_look(title, _LONG, (picture,)) for title, picture in zip(titles[:2], (0, 2**64 - 1), strict=True)]
+    assert duplicate_groups(shown).tolist() == [0, 1]
 
 
 def test_pictures_that_show_different_things_part_equal_texts() -> None:
