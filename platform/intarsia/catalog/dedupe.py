@@ -1,6 +1,6 @@
-"""Products that are the same thing twice: nearly equal texts, or one description under a title that only has words added, with pictures
-that do not contradict; or nearly equal pictures under nearly the same title. Never when their numbers differ (64 GB is not 128 GB).
-Products stay; they only get the name of their group.
+"""Products that are the same thing twice: nearly equal texts, one description under a title that only has words added, or nearly equal
+pictures under nearly the same title. Never when their numbers differ (64 GB is not 128 GB); and a bare title tells little, so where a
+description is missing pictures must not contradict. Products stay; they only get the name of their group.
 
 Letters: N products, V values, P pairs.
 """
@@ -86,9 +86,8 @@ def duplicate_groups(looks: Sequence[Look]) -> NDArray[np.int64]:
 
     A pair belongs together when its numbers are equal and
 
-    - its texts are near and its titles similar, or
-    - its descriptions are equal and one title holds nearly all of the other, in both cases only if pictures, where both have some, do not
-      contradict; or
+    - its texts are near and its titles similar (and its pictures do not contradict, unless both have a description), or
+    - its descriptions are equal and one title holds nearly all of the other, or
     - two of its pictures are near and its titles nearly the same.
 
     Groups are the connected components of the pairs.
@@ -148,14 +147,15 @@ def _block_masks() -> list[np.uint64]:
 
 
 def _texts_agree(a: Look, b: Look) -> bool:
-    return (a.text_key == b.text_key or _agree(a, b, _SIMILAR_TITLE)) and _pictures_agree(a, b)
+    is_described = bool(a.description_key and b.description_key)
+    return (a.text_key == b.text_key or _agree(a, b, _SIMILAR_TITLE)) and (is_described or _pictures_agree(a, b))
 
 
 def _is_retouched(a: Look, b: Look) -> bool:
     """Whether one title holds nearly all of the other: `NEW red mug!` beside `Red mug`, but not `Blue mug`."""
     ours, theirs = _trigrams(a.title), _trigrams(b.title)
     is_held = len(ours & theirs) >= _SAME_TITLE * min(len(ours), len(theirs))
-    return a.numbers_key == b.numbers_key and is_held and _pictures_agree(a, b)
+    return a.numbers_key == b.numbers_key and is_held
 
 
 def _same_description(looks: Sequence[Look]) -> NDArray[np.int64]:

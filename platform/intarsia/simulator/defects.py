@@ -51,7 +51,7 @@ ROTTEN_KINDS: dict[str, Callable[[_Row], None]] = {
     "missing_id": lambda row: row.pop("sku"),
     "blank_id": _set(sku="  "),
     "overlong_id": lambda row: row.update(sku=row["sku"] + "-" * _OVERLONG_ID_CHARS),
-    "duplicate_id": _as_it_is,
+    "duplicate_id": lambda row: row.update(name=f"{row['name']} *"),
     "missing_title": _set(name=None),
     "blank_title": _set(name=" \t "),
     "overlong_title": lambda row: row.update(

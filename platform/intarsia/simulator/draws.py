@@ -25,6 +25,11 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.integers(len(options)))]
 
 
+def owned_by(who: str) -> str:
+    """The English possessive: women's, kids'."""
+    return f"{who}'" if who.endswith("s") else f"{who}'s"
+
+
 def pick_word(rng: np.random.Generator, words: Sequence[str], share_first: float = 0.6) -> str:
     """The first (usual) word with the given share, else one of its synonyms."""
     return words[0] if len(words) == 1 or rng.random() < share_first else pick(rng, words[1:])

@@ -12,7 +12,7 @@ from typing import TypedDict
 import numpy as np
 
 from intarsia.simulator.assortment import CATEGORIES, Category
-from intarsia.simulator.draws import pick, pick_word, stream
+from intarsia.simulator.draws import owned_by, pick, pick_word, stream
 from intarsia.simulator.traditional import to_traditional
 from intarsia.simulator.truth import MarketTruth, product_id
 from intarsia.simulator.vocabulary import AUDIENCES, BRANDS, COLOURS, EVERYONE, MATERIALS, STYLES, Locale
@@ -130,7 +130,7 @@ def _title(told: _Told, leaf: Category, rng: np.random.Generator) -> str:
         return pick(rng, ("", " ")).join(part for part in parts if part)
     model = pick(rng, ("", "", "", "No. 7", "Series II", "2026", "Classic", "- new"))
     if rng.random() < 0.7:
-        owner = f"{audience}'s" if audience in ("women", "men", "kids", "children") else audience
+        owner = audience if audience in ("", "unisex") else owned_by(audience)
         parts = (told.brand, owner, style, colour, material, word, model)
     else:
         parts = (
@@ -151,12 +151,14 @@ def _body(told: _Told, leaf: Category, rng: np.random.Generator) -> str:
     audience = told.audience or ("everyone" if told.locale == "en" else "所有人")
     if told.locale == "en":
         lines = [
-            f"{pick(rng, ('This', 'Our', 'A'))} {word} by {told.brand} is made of {told.material}.",
+            pick(rng, ("{} by {}, made of {}.", "{}: designed by {}, made of {}.", "{} from {}. Material: {}.")).format(
+                word.capitalize(), told.brand, told.material
+            ),
             leaf.use_en,
             pick(rng, ("A {} look for every season.", "The design is {}.", "Made for a {} taste.")).format(told.style),
-            f"{pick(rng, ('Designed', 'Cut', 'Meant'))} for {audience}." if told.audience else "",
+            f"{pick(rng, ('Designed', 'Made', 'Meant'))} for {audience}." if told.audience else "",
             f"Colour: {told.colour}." if told.colour_in_body else "",
-            f"Goes well with a {other}." if rng.random() < 0.2 else "",
+            f"Goes well with our {other}." if rng.random() < 0.2 else "",
             pick(rng, ("Free returns within 30 days.", "Ships in two days.", "")),
         ]
     else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from intarsia.simulator.assortment import Category
-from intarsia.simulator.draws import pick, pick_word
+from intarsia.simulator.draws import owned_by, pick, pick_word
 from intarsia.simulator.traditional import to_traditional
 from intarsia.simulator.vocabulary import ATTRIBUTE_INDEX, ATTRIBUTES, TYPO_ZH, Locale
 
@@ -58,7 +58,7 @@ def _search_en(word: str, said: dict[str, str], rng: np.random.Generator) -> str
     rng.shuffle(values)
     order = rng.random()
     if order < 0.55:
-        owner = f"{audience}'s" if audience and rng.random() < 0.5 else audience
+        owner = owned_by(audience) if audience not in ("", "unisex") and rng.random() < 0.5 else audience
         parts = [brand, owner, *values, word]
     elif order < 0.8:
         parts = [brand, *values, word, f"for {audience}" if audience else ""]

@@ -197,7 +197,7 @@ def _dotted(u: Plane, v: Plane) -> NDArray[np.bool_]:
 
 
 def _checked(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return (_within(u * 1.8) < 0.5) == (_within(v * 1.8) < 0.5)
+    return np.logical_xor(_within(u * 1.8) < 0.5, _within(v * 1.8) < 0.5)
 
 
 def _zigzag(u: Plane, v: Plane) -> NDArray[np.bool_]:
@@ -237,10 +237,13 @@ def _shades(colour: str, own: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:
     """Colour of the body, of the trim, and of the pattern's second colour, each float32 [3, 1, 1]."""
     base = np.clip(np.array(COLOUR_RGB[colour]) + own.normal(0, 9, 3), 0, 255)
     is_dark = base.mean() < 110
-    trim = base * 0.45 if not is_dark else base * 0.5 + 90
+    trim = base * 0.5 + 90 if is_dark else base * 0.45
     accent = base * 0.35 + 165 if is_dark or own.random() < 0.5 else base * 0.5
-    base, trim, accent = (np.clip(shade, 0, 255).astype(np.float32).reshape(3, 1, 1) for shade in (base, trim, accent))
-    return base, trim, accent
+    return _planar(base), _planar(trim), _planar(accent)
+
+
+def _planar(colour: NDArray[np.float64]) -> Rgb:
+    return np.clip(colour, 0, 255).astype(np.float32).reshape(3, 1, 1)
 
 
 def _flat(points: Points) -> list[float]:

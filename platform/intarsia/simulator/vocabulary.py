@@ -34,7 +34,7 @@ COLOURS: tuple[Value, ...] = (
     Value("blue", ("blue", "navy", "cobalt"), ("蓝色", "藏青", "天蓝"), 1.4),
     Value("purple", ("purple", "violet", "lilac"), ("紫色", "薰衣草紫"), 0.6),
     Value("pink", ("pink", "blush pink"), ("粉色", "粉红"), 0.9),
-    Value("brown", ("brown", "chocolate", "coffee"), ("棕色", "咖啡色", "褐色"), 0.9),
+    Value("brown", ("brown", "chocolate", "tan"), ("棕色", "咖啡色", "褐色"), 0.9),
     Value("beige", ("beige", "khaki", "sand"), ("米色", "卡其色"), 0.6),
 )
 COLOUR_RGB: dict[str, tuple[int, int, int]] = {
@@ -64,7 +64,7 @@ PATTERNS: tuple[Value, ...] = (
 MATERIALS: tuple[Value, ...] = (
     Value("cotton", ("cotton", "pure cotton"), ("纯棉", "棉质")),
     Value("linen", ("linen", "flax"), ("亚麻", "棉麻")),
-    Value("wool", ("wool", "woollen"), ("羊毛", "毛呢")),
+    Value("wool", ("wool", "lambswool"), ("羊毛", "毛呢")),
     Value("silk", ("silk", "mulberry silk"), ("真丝", "桑蚕丝")),
     Value("denim", ("denim", "jean fabric"), ("牛仔布", "丹宁")),
     Value("leather", ("leather", "genuine leather", "cowhide"), ("真皮", "牛皮", "皮革")),
@@ -77,7 +77,7 @@ MATERIALS: tuple[Value, ...] = (
     Value("ceramic", ("ceramic", "stoneware"), ("陶瓷", "瓷质")),
     Value("glass", ("glass", "crystal glass"), ("玻璃", "水晶玻璃")),
     Value("steel", ("stainless steel", "steel", "metal"), ("不锈钢", "金属")),
-    Value("wood", ("wooden", "solid wood", "oak"), ("实木", "木质")),
+    Value("wood", ("wood", "solid wood", "beech"), ("实木", "木质")),
     Value("bamboo", ("bamboo",), ("竹制", "竹子")),
     Value("velvet", ("velvet", "plush"), ("天鹅绒", "毛绒")),
 )

@@ -48,10 +48,10 @@ def test_one_description_under_a_title_with_words_added_is_one_group_and_another
     assert duplicate_groups([_look(title, _LONG) for title in titles]).tolist() == [0, 0, 0, 3]
     assert duplicate_groups([_look(title) for title in titles]).tolist() == [0, 1, 2, 3]
     shown = [_look(title, _LONG, (picture,)) for title, picture in zip(titles[:2], (0, 2**64 - 1), strict=True)]
-    assert duplicate_groups(shown).tolist() == [0, 1]
+    assert duplicate_groups(shown).tolist() == [0, 0]  # another view of it
 
 
-def test_pictures_that_show_different_things_part_equal_texts() -> None:
+def test_pictures_that_show_different_things_part_equal_titles_without_descriptions() -> None:
     looks = [_look("Ring", phashes=(0,)), _look("Ring", phashes=(2**64 - 1,)), _look("Ring", phashes=(1, 2**32 - 1))]
     assert duplicate_groups(looks).tolist() == [0, 1, 0]
 
