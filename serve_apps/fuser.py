@@ -14,7 +14,7 @@ from intarsia.records.candidates import Candidates
 from intarsia.release.manifest import Manifest
 from serve_apps.held import Held
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import Declined, Threads
+from serve_apps.stages import Declined
 
 
 def open_fuser(folder: Path, manifest: Manifest) -> Fuser:
@@ -28,12 +28,11 @@ class FuserDeployment:
 
     def __init__(self, config: ServingConfig) -> None:
         self._held = Held(config, open_fuser)
-        self._threads = Threads(config.replicas.stage_threads)
 
     async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates | Declined:
         """The candidates of one query, fused."""
         try:
-            return await self._threads.run(self._held.of(release_id).fuse, candidates)
+            return self._held.of(release_id).fuse(candidates)
         except ReleaseMismatch as error:
             return Declined.of(error)
 

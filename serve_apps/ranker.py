@@ -17,7 +17,7 @@ from serve_apps.fuser import open_fuser
 from serve_apps.held import Held
 from serve_apps.retriever import encoded_titles, open_retriever
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import Declined, Threads
+from serve_apps.stages import Declined
 
 
 def open_ranker(folder: Path, manifest: Manifest) -> RankStage:
@@ -35,12 +35,11 @@ class RankerDeployment:
 
     def __init__(self, config: ServingConfig) -> None:
         self._held = Held(config, open_ranker)
-        self._threads = Threads(config.replicas.stage_threads)
 
     async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked | Declined:
         """The final order of one query's candidates."""
         try:
-            return (await self._threads.run(self._held.of(release_id).rank, [query], [candidates]))[0]
+            return self._held.of(release_id).rank([query], [candidates])[0]
         except ReleaseMismatch as error:
             return Declined.of(error)
 

@@ -18,7 +18,7 @@ from intarsia.release.manifest import Manifest
 from serve_apps.front import real_queries
 from serve_apps.held import Held
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import Declined, Threads
+from serve_apps.stages import Declined
 
 
 def open_retriever(folder: Path, manifest: Manifest) -> RetrieveStage:
@@ -49,12 +49,11 @@ class RetrieverDeployment:
 
     def __init__(self, config: ServingConfig) -> None:
         self._held = Held(config, open_retriever)
-        self._threads = Threads(config.replicas.stage_threads)
 
     async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates | Declined:
         """The candidates of one query."""
         try:
-            return (await self._threads.run(self._held.of(release_id).retrieve, [query]))[0]
+            return self._held.of(release_id).retrieve([query])[0]
         except (ReleaseMismatch, DataError) as error:
             return Declined.of(error)
 

@@ -56,7 +56,7 @@ class Replicas:
     ranker: int = setting("ranker processes", 1)
     num_cpus: float = setting("logical CPUs that Ray reserves for each process", 0.5)
     max_ongoing_requests: int = setting("requests one process works on at once; more wait in front of it", 64)
-    stage_threads: int = setting("threads of a process that run stages; a late stage holds one until it is done", 4)
+    stage_threads: int = setting("threads of an ingress that compute; a late step holds one until it is done", 4)
 
     def __post_init__(self) -> None:
         counts = (self.ingress, self.retriever, self.fuser, self.ranker, self.max_ongoing_requests, self.stage_threads)

@@ -51,7 +51,10 @@ class Stages(Protocol):
 
 
 class Threads:
-    """A few threads for NumPy, so that the event loop can keep deadlines while a stage computes."""
+    """A few threads of the ingress for NumPy, so that its event loop can keep deadlines while a step computes.
+
+    The processes of single stages do without: they have nothing else to do, and the hop costs 0.4 ms.
+    """
 
     def __init__(self, num_threads: int) -> None:
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="stage")

@@ -34,7 +34,7 @@ def _config(folder: Path, **values: Any) -> IngestJudgmentsConfig:
 
 def test_queries_and_judgments_are_published_and_missing_products_counted(shop: Lake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "queries.jsonl", [{"query_id": f"q{n}", "text": "mug", "split": "test"} for n in (2, 1)])
-    (tmp_path / "judgments.tsv").write_text("query_id\tproduct_id\tgrade\nq2\t9\t1\nq1\t1\t3\n")
+    (tmp_path / "judgments.tsv").write_text("query_id\tproduct_id\tgain\nq2\t9\t1\nq1\t1\t3\n")
     counts = JOB.run(_config(tmp_path), shop, Progress("test"))
     assert (counts["queries"], counts["judgments"], counts["of products not in the catalog"]) == (2, 2, 1)
     assert QUERIES.read(shop.current("queries")).column("query_id").to_pylist() == ["q1", "q2"]
@@ -66,7 +66,6 @@ def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path
     (tmp_path / "all.csv").write_text("id,query,title,rel\n1,red mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
     counts = JOB.run(config, shop, Progress("test"))
     assert (counts["queries"], counts["judgments"], counts["by grade"]) == (2, 3, {"0": 1, "1": 1, "3": 1})
-    assert files(config) == [tmp_path / "all.csv"]
 
 
 def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> None:
@@ -76,5 +75,7 @@ def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> 
 
 
 def test_the_whole_folder_is_input_where_queries_have_pictures(tmp_path: Path) -> None:
-    assert files(_config(tmp_path, queries={"image": "image"})) == [tmp_path]
-    assert files(IngestJudgmentsConfig()) == []
+    assert files(_config(tmp_path)) == [tmp_path]
+    both = _config(tmp_path, queries={"image": None})
+    assert files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
+    assert files(_config(tmp_path, has_files=False, known_items={})) == files(IngestJudgmentsConfig()) == []

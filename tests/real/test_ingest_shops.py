@@ -67,7 +67,7 @@ def test_variants_html_and_categories_of_the_english_shop_are_merged(shared_data
 @pytest.mark.parametrize(
     ("name", "queries", "judgments", "splits", "grades"),
     [
-        ("fashion15k", {}, {"grade": "gain"}, {"train": 300, "validation": 100, "test": 100}, {3: 11116, 1: 10021}),
+        ("fashion15k", {}, {}, {"train": 300, "validation": 100, "test": 100}, {3: 11116, 1: 10021}),
         (
             "crowdflower_search",
             {"file": "judgments.csv", "query_id": None, "text": "query", "split": "hash"},

@@ -25,6 +25,8 @@ UNRELEASED = ReleaseId("unreleased")
 
 Report = Callable[[str, int, int], None]
 
+_NO_ROWS = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCandidates:
@@ -82,11 +84,12 @@ def retrieve_judged(
 ) -> list[JudgedCandidates]:
     """Encode and retrieve judged queries, each as it would be asked online."""
     asked_at = catalog_time(retrieve)
-    among = _judged_rows(retrieve, judgments) if retrieve.config.judged_only else {}
+    rows_of = _judged_rows(retrieve, judgments)
     found = []
     for number, judged in enumerate(queries, start=1):
         encoded = encoders.encode(as_query(judged, asked_at))
-        candidates = retrieve.retrieve([encoded], among=[among.get(judged.query_id)])[0]
+        only = rows_of.get(judged.query_id, _NO_ROWS) if retrieve.config.judged_only else None
+        candidates = retrieve.retrieve([encoded], among=[only])[0]
         found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=candidates))
         report("queries", number, len(queries))
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.config import build, plain, setting
+from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
 
 FILE = "engine.json"
@@ -41,5 +42,15 @@ class EngineConfig:
 
     @classmethod
     def open(cls, folder: Path) -> EngineConfig:
-        """The config an artefact was made with."""
-        return build(cls, json.loads((folder / FILE).read_text(encoding="utf-8")), where=str(folder / FILE))
+        """The config an artefact was made with.
+
+        Raises:
+            ArtifactError: there is none, or it is not JSON, or it holds unknown fields or values that a config refuses.
+        """
+        path = folder / FILE
+        try:
+            return build(cls, json.loads(path.read_text(encoding="utf-8")), where="engine")
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} does not exist; run search_fusion") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+            raise ArtifactError(f"{path} is not an engine config: {error}; run search_fusion again") from None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.engine.config import EngineConfig
-from intarsia.errors import ReleaseMismatch
+from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.index.bm25 import Bm25Index
 from intarsia.index.files import open_vector_index
@@ -31,6 +31,9 @@ from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, QueryVector
 
 RETRIEVERS = ("bm25", "text", "image")
+VECTOR_RETRIEVERS = ("text", "image")
+NOTHING_ASKED = "retriever: nothing to search by"
+"""Degraded entry of a query without words whose seed products have no vectors: its page is empty, and says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class RetrieveStage:
             columns=columns,
             filters=FilterIndex(columns),
             bm25=Bm25Index.open(indexes / "bm25"),
-            vectors={name: open_vector_index(indexes / name) for name in ("text", "image")},
+            vectors={name: open_vector_index(indexes / name) for name in VECTOR_RETRIEVERS},
         )
 
     def retrieve(
@@ -74,7 +77,8 @@ class RetrieveStage:
 
         Raises:
             ReleaseMismatch: a query vector is of another space than the stored vectors.
-            DataError: a filter or facet names something the catalog does not have.
+            DataError: a facet of an unknown name, or a seed product that the catalog does not have.
+            RuntimeError: every retriever that was asked failed.
         """
         rows = among if among is not None else [None] * len(queries)
         return [self._retrieve_one(self._with_seed_vectors(q), only) for q, only in zip(queries, rows, strict=True)]
@@ -120,16 +124,14 @@ class RetrieveStage:
         for name, vector in encoded.vectors.items():
             self._check_space(name, vector)
             asked[name] = lambda name=name, vector=vector: self._by_vector(name, vector, allowed_N)  # type: ignore[misc]
+        if not asked:
+            return {}, (NOTHING_ASKED,)
         opinions: dict[str, _Opinion] = {}
         failed: list[str] = []
         for name, ask in asked.items():
             try:
                 opinions[name] = ask()
-            except (
-                RuntimeError,
-                OSError,
-                MemoryError,
-            ) as error:  # faiss, a lost mapping: the other retrievers still answer
+            except (RuntimeError, OSError, MemoryError) as error:  # of FAISS or the machine: the others still answer
                 log_warning("retriever_failed", retriever=name, error=type(error).__name__)
                 failed.append(f"{name}: failed")
         if failed and not opinions:
@@ -190,9 +192,19 @@ class RetrieveStage:
 
 
 def spaces(indexes: Path) -> dict[str, str]:
-    """The vector spaces of an `indexes` artefact, by retriever."""
-    manifest = json.loads((indexes / "manifest.json").read_text(encoding="utf-8"))
-    return dict(manifest["space_ids"])
+    """The vector spaces of an `indexes` artefact, by retriever.
+
+    Raises:
+        ArtifactError: its manifest is missing, or does not name them.
+    """
+    path = indexes / "manifest.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["space_ids"]
+        return {name: str(found[name]) for name in VECTOR_RETRIEVERS}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; run build_indexes") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} does not name the vector spaces ({error!r}); run build_indexes again") from None
 
 
 def _unit_mean(vectors_VD: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -24,16 +24,16 @@ _HASH_SPLITS: tuple[Split, ...] = ("train",) * 6 + ("validation",) * 2 + ("test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueriesMapping:
-    """Which column of the queries file is what."""
+    """Which column of the queries file is what; the defaults fit the generated market. Rows may leave `image` and `locale_column` out."""
 
     file: str = setting("queries file, relative to the data's folder", "queries.jsonl")
     query_id: str | None = setting(
         "column of the id; nothing: the id is made from the text, equal texts are one query", "query_id"
     )
     text: str | None = setting("column of the words", "text")
-    image: str | None = setting("column of the picture's file name, relative to the data's folder", None)
+    image: str | None = setting("column of the picture's file name, relative to the data's folder", "image")
     locale: Literal["detect", "en", "zh"] = setting("language of all queries, or detect", "detect")
-    locale_column: str | None = setting("column of the language; where it is empty `locale` counts", None)
+    locale_column: str | None = setting("column of the language; where it is empty `locale` counts", "lang")
     split: Literal["column", "hash", "constant"] = setting(
         "column: the file says it; hash: 60/20/20 by blake2b of the lower-cased text; constant: all `split_value`",
         "column",
@@ -48,13 +48,13 @@ class QueriesMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgmentsMapping:
-    """Which column of the judgments file is what."""
+    """Which column of the judgments file is what; the defaults fit the generated market."""
 
     file: str = setting("judgments file, relative to the data's folder", "judgments.tsv")
     query_id: str | None = setting("column of the query's id; nothing: the id is made from `query_text`", "query_id")
     query_text: str | None = setting("column of the query's text; no effect where there is an id", None)
     product_id: str = setting("column of the product's id", "product_id")
-    grade: str = setting("column of the grade", "grade")
+    grade: str = setting("column of the grade", "gain")
     grades: Mapping[str, float] = setting(
         "grade as the file says it -> ours, 0 to 3; nothing: the number itself", factory=dict
     )
@@ -147,7 +147,7 @@ def _query(number: int, row: Mapping[str, Any], mapping: QueriesMapping, folder:
     query_id = (
         QueryId(place.required(mapping.query_id)) if mapping.query_id else id_of_text(place.required(mapping.text))
     )
-    name = place.text(mapping.image) if mapping.image else ""
+    name = place.optional(mapping.image)
     image = _picture(place, mapping, folder / name) if name else None
     try:
         return JudgedQuery(
@@ -175,7 +175,7 @@ def _split(place: _Place, mapping: QueriesMapping, text: str) -> Split:
 
 
 def _locale(place: _Place, mapping: QueriesMapping, text: str) -> str:
-    told = place.text(mapping.locale_column) if mapping.locale_column else ""
+    told = place.optional(mapping.locale_column)
     if not told:
         return detect_locale(text) if mapping.locale == "detect" else mapping.locale
     language = told.lower().replace("_", "-").split("-")[0]
@@ -221,6 +221,9 @@ class _Place:
             raise self.error("column", column, ", ".join(map(str, self.row)), "correct the mapping of the judged set")
         cell = self.row[column]
         return "" if cell is None else str(cell).strip()
+
+    def optional(self, column: str | None) -> str:
+        return self.text(column) if column is not None and column in self.row else ""
 
     def required(self, column: str | None) -> str:
         assert column is not None, "checked when the mapping was built"

@@ -80,7 +80,7 @@ def write_market(config: MarketConfig, folder: Path, report: Report | None = Non
 def product_pictures(config: MarketConfig, truth: MarketTruth, painter: Painter, i: int) -> Iterator[bytes]:
     """The sound JPEG files of product i, first view first; they depend on the config and i alone.
 
-    A near-duplicate repeats its source's views, darkened or lightened a little by a lower JPEG quality.
+    A near-duplicate repeats its source's views, saved at a lower JPEG quality.
     """
     source = int(truth.duplicate_of[i]) if truth.duplicate_of[i] >= 0 else i
     shown = int(truth.picture_of[source])

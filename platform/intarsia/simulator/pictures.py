@@ -238,7 +238,8 @@ def _shades(colour: str, own: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:
     base = np.clip(np.array(COLOUR_RGB[colour]) + own.normal(0, 9, 3), 0, 255)
     is_dark = base.mean() < 110
     trim = base * 0.5 + 90 if is_dark else base * 0.45
-    accent = base * 0.35 + 165 if is_dark or own.random() < 0.5 else base * 0.5
+    is_pale = base.mean() > 190  # a lighter pattern could not be seen on it
+    accent = base * 0.35 + 165 if is_dark or (not is_pale and own.random() < 0.5) else base * 0.5
     return _planar(base), _planar(trim), _planar(accent)
 
 

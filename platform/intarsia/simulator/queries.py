@@ -31,7 +31,7 @@ _MIN_POSITIVES_ALLOWED = 20  # in catalogs so small that a tenth is less than th
 _NUM_ATTEMPTS = 60
 _NUM_EXPLICIT_ZEROS = 10
 _ASK_SHARES = {"colour": 0.5, "material": 0.45, "audience": 0.4, "style": 0.3, "brand": 0.22, "pattern": 0.2}
-_NUM_ASKED_SHARES = (0.25, 0.5, 0.25)  # one, two, three attributes
+_NUM_ASKED_SHARES = (0.35, 0.45, 0.2)  # one, two, three attributes
 _SHARE_OVERRIDES_COLOUR = 0.4  # of the queries of both kinds; the others add an attribute that no picture shows
 
 

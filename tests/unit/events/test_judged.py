@@ -29,7 +29,7 @@ def _judgments(*rows: dict[str, Any], known: tuple[str, ...] = ("q1",), **mappin
 
 
 _QUERY = {"query_id": "q1", "text": "red shoes", "split": "train"}
-_JUDGED = {"query_id": "q1", "product_id": "P1", "grade": "3"}
+_JUDGED = {"query_id": "q1", "product_id": "P1", "gain": "3"}
 
 
 def test_queries_are_read_by_id_with_split_locale_and_picture(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_queries_are_read_by_id_with_split_locale_and_picture(tmp_path: Path) ->
         {"query_id": "q2", "text": "红鞋", "split": "test", "image": "a.jpg", "lang": ""},
         {"query_id": "q1", "text": None, "split": "train", "image": "a.jpg", "lang": "zh-CN"},
     )
-    assert _queries(*rows, folder=tmp_path, image="image", locale_column="lang") == [
+    assert _queries(*rows, folder=tmp_path) == [
         JudgedQuery(query_id=QueryId("q1"), text=None, image=b"picture", locale="zh", split="train"),
         JudgedQuery(query_id=QueryId("q2"), text="红鞋", image=b"picture", locale="zh", split="test"),
     ]
@@ -73,8 +73,8 @@ def test_a_constant_split_is_that_of_every_query() -> None:
         (({**_QUERY, "query_id": ""},), {}, "row 1: query_id is ''; allowed: a value"),
         (({**_QUERY, "text": None},), {}, "query q1 has neither text nor image"),
         (({**_QUERY, "split": "dev"},), {}, "split is 'dev'; allowed: train, validation, test"),
-        (({**_QUERY, "lang": "de"},), {"locale_column": "lang"}, "lang is 'de'; allowed: en, zh"),
-        (({**_QUERY, "image": "none.jpg"},), {"image": "image"}, "image is 'none.jpg'; allowed: a file"),
+        (({**_QUERY, "lang": "de"},), {}, "lang is 'de'; allowed: en, zh"),
+        (({**_QUERY, "image": "none.jpg"},), {}, "image is 'none.jpg'; allowed: a file"),
         ((_QUERY, {**_QUERY, "text": "blue"}), {}, "row 2: query_id is 'q1'; allowed: one query per id"),
     ],
 )
@@ -86,7 +86,7 @@ def test_a_wrong_query_stops_the_run_and_says_where(
 
 
 def test_judgments_are_read_by_query_and_product_and_a_repeated_one_counts_once() -> None:
-    rows = (_JUDGED, {**_JUDGED, "product_id": "P0", "grade": "1.5"}, _JUDGED)
+    rows = (_JUDGED, {**_JUDGED, "product_id": "P0", "gain": "1.5"}, _JUDGED)
     assert _judgments(*rows) == [
         Judgment(query_id=QueryId("q1"), product_id="P0", grade=1.5),
         Judgment(query_id=QueryId("q1"), product_id="P1", grade=3),
@@ -108,12 +108,12 @@ def test_grades_are_mapped_and_queries_may_be_named_by_their_text() -> None:
 @pytest.mark.parametrize(
     ("rows", "mapping", "message"),
     [
-        (({**_JUDGED, "grade": "good"},), {}, "grade is 'good'; allowed: 0 to 3"),
-        (({**_JUDGED, "grade": "5"},), {}, "grade is '5'; allowed: 0 to 3"),
-        (({**_JUDGED, "grade": "nan"},), {}, "grade is 'nan'; allowed: 0 to 3"),
-        ((_JUDGED,), {"grades": {"1": 3}}, "grade is '3'; allowed: 1"),
+        (({**_JUDGED, "gain": "good"},), {}, "gain is 'good'; allowed: 0 to 3"),
+        (({**_JUDGED, "gain": "5"},), {}, "gain is '5'; allowed: 0 to 3"),
+        (({**_JUDGED, "gain": "nan"},), {}, "gain is 'nan'; allowed: 0 to 3"),
+        ((_JUDGED,), {"grades": {"1": 3}}, "gain is '3'; allowed: 1"),
         (({**_JUDGED, "product_id": ""},), {}, "product_id is ''; allowed: a value"),
-        ((_JUDGED, {**_JUDGED, "grade": "1"}), {}, "row 2: grade is 1.0; allowed: 3.0, as it was judged before"),
+        ((_JUDGED, {**_JUDGED, "gain": "1"}), {}, "row 2: grade is 1.0; allowed: 3.0, as it was judged before"),
         (
             (_JUDGED, {**_JUDGED, "query_id": "q8"}, {**_JUDGED, "query_id": "q9"}),
             {},
