@@ -15,8 +15,7 @@ from intarsia.ids import ReleaseId
 from intarsia.logs import log_event, log_warning
 from intarsia.release.bundle import verify
 from intarsia.release.manifest import Manifest
-from intarsia.release.pointer import Pointer
-from serve_apps.settings import ServingConfig
+from serve_apps.settings import LIVE, ServingConfig
 
 PartT = TypeVar("PartT")
 _HELD = 2  # the live one, and the one that requests in flight were pinned to
@@ -32,7 +31,7 @@ class Held(Generic[PartT]):
         self._parts: dict[ReleaseId, PartT] = {}  # oldest first
         self._open(self._wanted())
         self._closed = threading.Event()
-        if config.follow_s > 0 and config.release == "live":
+        if config.follow_s > 0 and config.release == LIVE:
             threading.Thread(target=self._follow, name="follow-live-release", daemon=True).start()
 
     @property
@@ -82,9 +81,7 @@ class Held(Generic[PartT]):
                 log_warning("pointer_not_read", error=str(error))
 
     def _wanted(self) -> ReleaseId:
-        if self._config.release != "live":
-            return ReleaseId(self._config.release)
-        return ReleaseId(Pointer(self._config.releases).live_folder().name)
+        return ReleaseId(self._config.release_folder().name)
 
     def _open(self, release_id: ReleaseId) -> None:
         folder = self._config.releases / release_id

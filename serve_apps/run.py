@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.config import describe
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
+from intarsia.lake import Lake
 from intarsia.release.bundle import verify
-from intarsia.release.pointer import Pointer
 from serve_apps.environment import is_free, set_local_serve_environment
+from serve_apps.once import ask, questions
 from serve_apps.settings import ServingConfig, serving_config
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
     """
     if not is_free(host, port):
         raise ConfigError(f"port {port} of {host} is taken; give a free one with --port")
-    pinned = config.release if config.release != "live" else None
-    folder = config.releases / pinned if pinned else Pointer(config.releases).live_folder()
+    folder = config.release_folder()
     verify(folder)
     set_local_serve_environment()
     from ray import serve  # only now: Serve reads its flags while it is imported
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves other machines too (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     parser.add_argument("--topology", choices=("fused", "composed"), default="fused", help="default: %(default)s")
+    parser.add_argument("--once", action="store_true", help="ask three questions, print the answers, and end")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that win over the above")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -87,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = serving_config({"lake": options.lake, "topology": options.topology, **_settings(options.settings)})
         with serving(config, host=options.host, port=options.port) as url:
             _say(f"serving {config.topology} at {url}  (page: {url}/, API: {url}/openapi.json; Ctrl-C stops)")
+            if options.once:
+                for question in questions(Lake(config.lake), config.release_folder()):
+                    _print(ask(url, question))
+                return 0
             threading.Event().wait()
     except IntarsiaError as error:
         _say(f"{type(error).__name__}: {error}")
@@ -137,6 +142,11 @@ def _stop(number: int, frame: FrameType | None) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
     raise KeyboardInterrupt
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import yaml
 
 from intarsia.config import build, plain, setting
+from intarsia.release.pointer import Pointer
 
+LIVE = "live"
 Topology = Literal["fused", "composed"]
 
 
@@ -70,7 +72,7 @@ class ServingConfig:
 
     lake: Path = setting("folder of the tables and releases; on a cluster one that every node mounts")
     topology: Topology = setting("`fused`: all stages in the ingress process; `composed`: a deployment each", "fused")
-    release: str = setting("release id to stay on, or `live` to follow the pointer while serving", "live")
+    release: str = setting("release id to stay on, or `live` to follow the pointer while serving", LIVE)
     follow_s: float = setting("seconds between two looks at the live pointer; 0 never looks again", 2.0)
     journal: Path | None = setting("folder of the feedback journal; nothing means <lake>/journal", None)
     budgets: Budgets = setting("time", factory=Budgets)
@@ -85,6 +87,14 @@ class ServingConfig:
     def releases(self) -> Path:
         """The folder with one folder per release and the pointer."""
         return self.lake / "releases"
+
+    def release_folder(self) -> Path:
+        """The folder of the release to serve now.
+
+        Raises:
+            ArtifactError: it follows the pointer, and nothing is live.
+        """
+        return Pointer(self.releases).live_folder() if self.release == LIVE else self.releases / self.release
 
     @property
     def journal_folder(self) -> Path:

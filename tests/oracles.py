@@ -77,6 +77,26 @@ def passes(product: Product, filters: Filters) -> bool:
     )
 
 
+def retrieved_by_definition(
+    scores: Mapping[str, Mapping[int, float]], allowed: Collection[int], *, depth: int, floors: Mapping[str, float]
+) -> tuple[set[int], dict[str, list[int]]]:
+    """(the match set, each retriever's shortlist) of one query.
+
+    `scores` maps a retriever that was asked to row -> score of the rows it can score; BM25 says yes above 0, a vector from its floor on.
+    """
+    yes = {
+        name: [r for r in allowed if r in found and (found[r] > 0 if name == "bm25" else found[r] >= floors[name])]
+        for name, found in scores.items()
+    }
+    shortlists = {name: sorted(rows, key=lambda r: (-scores[name][r], r))[:depth] for name, rows in yes.items()}
+    return {row for rows in yes.values() for row in rows}, shortlists
+
+
+def best_order(scores: Mapping[int, float]) -> list[int]:
+    """Rows by score, best first, ties by smaller row."""
+    return sorted(scores, key=lambda row: (-scores[row], row))
+
+
 def ndcg_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int) -> float:
     """nDCG@k of one query, position by position, gains 2^grade - 1; NaN when nothing is relevant."""
     gains = [2 ** grades.get(row, 0.0) - 1 for row in order]

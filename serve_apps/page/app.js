@@ -268,7 +268,7 @@ function card(hit) {
       make("div", { className: "words" },
         make("h3", { textContent: hit.title, title: hit.title }),
         make("p", { className: "by", textContent: hit.brand }),
-        make("p", { className: "price", textContent: money(hit.price) || " " },
+        make("p", { className: "price", textContent: `${money(hit.price)} ` },
           hit.in_stock === false ? make("span", { className: "out", textContent: t("out") }) : null))),
     make("div", { className: "acts" }, whyButton,
       make("button", { type: "button", className: "quiet", textContent: t("similar"), onclick: () => searchSimilar(hit) })),
@@ -467,7 +467,7 @@ async function openProduct(hit) {
   const about = make("div", {},
     make("h2", { id: "product-title", textContent: product.title }),
     make("p", { className: "path", textContent: [product.brand, product.category.join(" › ")].filter(Boolean).join(" · ") }),
-    make("p", { className: "price", textContent: money(product.price) }, product.in_stock === false ? make("span", { className: "out", textContent: t("out") }) : null),
+    make("p", { className: "price", textContent: `${money(product.price)} ` }, product.in_stock === false ? make("span", { className: "out", textContent: t("out") }) : null),
     make("p", { className: "text", textContent: product.description }),
     make("dl", {}, ...facts),
     make("button", { type: "button", className: "go", textContent: t("similar"), onclick: () => { dialog.close(); searchSimilar(hit); } }));

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,23 +24,16 @@ import numpy as np
 
 from intarsia.config import plain
 from intarsia.errors import ConfigError
+from intarsia.simulator.catalog_files import CatalogWriter, Report, json_line, write_file
 from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.defects import ROTTEN_KINDS, bad_image, bad_image_name, rotten_line
 from intarsia.simulator.draws import stream
 from intarsia.simulator.events_file import event_lines
-from intarsia.simulator.listing import raw_row
-from intarsia.simulator.pictures import Look, Painter, to_jpeg
+from intarsia.simulator.pictures import Painter, to_jpeg
 from intarsia.simulator.queries import GeneratedQuery, compose_queries, judged_products
 from intarsia.simulator.shoppers import NUM_DAYS, START, Shop, Visit, utc
-from intarsia.simulator.truth import BAD_IMAGE_KINDS, MarketTruth, draw_truth, product_id
+from intarsia.simulator.truth import draw_truth, product_id
 
-Report = Callable[[str, int, int], None]
-"""Is told (stage, done, total) as the work goes on."""
-
-_PRODUCTS_PER_FOLDER = 1000  # of images/: tens of thousands of files in one folder are slow to list
 _REPORT_EVERY = 200
-_RETOUCHED_QUALITY = 74  # a near-duplicate's pictures are its source's, saved once more by somebody else
-_SHARE_CLOSE_UP = 0.35  # of the second and third pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,27 +70,6 @@ def write_market(config: MarketConfig, folder: Path, report: Report | None = Non
     return _MarketWriter(config, folder, report or _silent).write()
 
 
-def product_pictures(config: MarketConfig, truth: MarketTruth, painter: Painter, i: int) -> Iterator[bytes]:
-    """The sound JPEG files of product i, first view first; they depend on the config and i alone.
-
-    A near-duplicate repeats its source's views, saved at a lower JPEG quality.
-    """
-    source = int(truth.duplicate_of[i]) if truth.duplicate_of[i] >= 0 else i
-    shown = int(truth.picture_of[source])
-    described = truth.described(shown)
-    look = Look(
-        category=described["category"], colour=described["colour"], pattern=described["pattern"], instance=shown
-    )
-    quality = {} if source == i else {"quality": _RETOUCHED_QUALITY}
-    for view in range(int(truth.num_pictures[i])):
-        rng = stream(config.seed, f"view {view}", source)
-        if config.images == "noise":
-            picture = painter.draw_noise(rng)
-        else:
-            picture = painter.draw(look, rng, close_up=view > 0 and bool(rng.random() < _SHARE_CLOSE_UP))
-        yield to_jpeg(picture, **quality)
-
-
 def _silent(stage: str, done: int, total: int) -> None:
     """Nobody asked for progress."""
 
@@ -116,7 +88,9 @@ class _MarketWriter:
 
     def write(self) -> MarketSummary:
         with (self._folder / "defects.jsonl").open("wb") as defects:
-            self._write_products(defects)
+            CatalogWriter(self._config, self._folder, self._truth, self._painter, self._counts, self._tick).write(
+                defects
+            )
             self._write_queries()
             self._write_events(defects)
         self._write_truth()
@@ -135,75 +109,6 @@ class _MarketWriter:
             bad_events=dict(counts["bad_events"]),
         )
 
-    def _write_products(self, defects: BinaryIO) -> None:
-        """Product by product, each followed by the rotten rows whose place is after it."""
-        num = self._truth.num_products
-        rotten_after = self._plan_rotten()
-        line_number = num_rotten = 0
-        with (
-            (self._folder / "products.jsonl").open("wb") as products,
-            (self._folder / "truth_products.jsonl").open("wb") as truths,
-        ):
-            for i in range(num):
-                names = self._write_pictures(i, defects)
-                row = raw_row(self._truth, i, self._config.seed, names)
-                products.write(_json_line(row))
-                truths.write(_json_line(self._truth_row(i, names)))
-                line_number += 1
-                for kind in rotten_after.get(i, ()):
-                    line = rotten_line(kind, row, num_rotten)
-                    products.write(line + b"\n")
-                    line_number += 1
-                    num_rotten += 1
-                    self._counts["rotten"][kind] += 1
-                    defects.write(
-                        _json_line({"file": "products.jsonl", "line": line_number, "kind": kind, "key": row["sku"]})
-                    )
-                self._tick("products", i + 1, num)
-
-    def _plan_rotten(self) -> dict[int, list[str]]:
-        """After which product which rotten rows stand; their kinds take turns, so that none is missing where there is room."""
-        num, share = self._truth.num_products, self._config.share_rotten
-        places = stream(self._config.seed, "rotten").integers(num, size=round(num * share / (1 - share)))
-        kinds = list(ROTTEN_KINDS)
-        plan: dict[int, list[str]] = {}
-        for number, place in enumerate(np.sort(places).tolist()):
-            plan.setdefault(place, []).append(kinds[number % len(kinds)])
-        return plan
-
-    def _write_pictures(self, i: int, defects: BinaryIO) -> list[str]:
-        """Draws and writes the pictures of product i; returns the paths that its row gives."""
-        names: list[str] = []
-        fault = int(self._truth.bad_image[i])
-        for view, jpeg in enumerate(product_pictures(self._config, self._truth, self._painter, i)):
-            name = f"images/{i // _PRODUCTS_PER_FOLDER:03d}/{product_id(i)}_{view + 1}.jpg"
-            content: bytes | None = jpeg
-            if view == 0 and fault >= 0:
-                kind = BAD_IMAGE_KINDS[fault]
-                name, content = bad_image_name(kind, name), bad_image(kind, jpeg, self._config.image_px)
-                self._counts["bad_images"][kind] += 1
-                defects.write(_json_line({"file": name, "line": None, "kind": kind, "key": product_id(i)}))
-            names.append(name)
-            if content is not None:
-                self._write_file(name, content)
-                self._counts["all"]["images"] += 1
-        return names
-
-    def _truth_row(self, i: int, names: list[str]) -> dict[str, Any]:
-        truth, copied = self._truth, int(self._truth.duplicate_of[i])
-        return {
-            "product_id": product_id(i),
-            **truth.described(i),
-            "lang": "zh" if truth.is_zh[i] else "en",
-            "colour_told": bool(truth.colour_told[i]),
-            "pictures": names,
-            "bad_image": BAD_IMAGE_KINDS[int(truth.bad_image[i])] if truth.bad_image[i] >= 0 else None,
-            "pictures_show": product_id(int(truth.picture_of[copied if copied >= 0 else i])),
-            "duplicate_of": product_id(copied) if copied >= 0 else None,
-            "popularity": round(float(truth.popularity[i]), 6),
-            "appeal": round(float(truth.appeal[i]), 6),
-        }
-
     def _write_queries(self) -> None:
         with (
             (self._folder / "queries.jsonl").open("wb") as queries,
@@ -211,7 +116,7 @@ class _MarketWriter:
         ):
             judgments.write(b"query_id\tproduct_id\tgain\n")
             for number, (query, gain_N) in enumerate(compose_queries(self._config, self._truth)):
-                queries.write(_json_line(self._query_row(query)))
+                queries.write(json_line(self._query_row(query)))
                 judged = judged_products(gain_N, self._config.seed, number)
                 rows = (f"{query.query_id}\t{product_id(i)}\t{gain}\n" for i, gain in judged)
                 judgments.write("".join(rows).encode())
@@ -226,7 +131,7 @@ class _MarketWriter:
         if query.look is not None:
             name = f"query_images/{query.query_id}.jpg"
             rng = stream(self._config.seed, "query view", query.look.instance)
-            self._write_file(name, to_jpeg(self._painter.draw(query.look, rng, from_shopper=True)))
+            write_file(self._folder / name, to_jpeg(self._painter.draw(query.look, rng, from_shopper=True)))
         shown = {"colour": query.look.colour, "pattern": query.look.pattern} if query.look else None
         return {
             "query_id": query.query_id,
@@ -249,7 +154,7 @@ class _MarketWriter:
                 if fault is not None:
                     self._counts["bad_events"][fault] += 1
                     found = {"file": "events.jsonl", "line": line_number, "kind": fault, "key": event_id}
-                    defects.write(_json_line(found))
+                    defects.write(json_line(found))
 
     def _told_visits(self, requests: BinaryIO) -> Iterator[Visit]:
         """The visits, each noted in requests.jsonl as it passes."""
@@ -263,7 +168,7 @@ class _MarketWriter:
                 "asked_at": utc(visit.asked_ms),
                 "page": page,
             }
-            requests.write(_json_line(row))
+            requests.write(json_line(row))
             self._counts["events"].update(act.kind for act in visit.acts)
             self._counts["all"]["requests"] += 1
             self._tick("sessions", int(visit.session_id[1:]) + 1, self._config.num_sessions)
@@ -286,17 +191,8 @@ class _MarketWriter:
             "events_num_days": NUM_DAYS,
         }
         assert str(START)[:10] in told["events_from"]
-        self._write_file("truth.json", json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
-
-    def _write_file(self, name: str, content: bytes) -> None:
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_file(self._folder / "truth.json", json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
 
     def _tick(self, stage: str, done: int, total: int) -> None:
         if done % _REPORT_EVERY == 0 or done == total:
             self._report(stage, done, total)
-
-
-def _json_line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"

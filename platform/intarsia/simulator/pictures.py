@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from intarsia.simulator.draws import stream
+from intarsia.simulator.patterns import PATTERN_MAKERS, Plane
 from intarsia.simulator.shapes import OUTLINES, Part, Points
 from intarsia.simulator.vocabulary import COLOUR_RGB
 
 Rgb = NDArray[np.floating[Any]]
-Plane = NDArray[np.floating[Any]]
-"""Both float32 in fact: twice as fast as float64, and more than a picture needs."""
+"""Planar colour, float32 in fact."""
 
 _SUPERSAMPLE = 2
 _JPEG_QUALITY = 85
@@ -130,7 +130,7 @@ class Painter:
         if pattern == "plain":
             return base
         u, v = place.invert(self._x, self._y)
-        where = _PATTERN_MAKERS[pattern](u * np.float32(size), v * np.float32(size))
+        where = PATTERN_MAKERS[pattern](u * np.float32(size), v * np.float32(size))
         return np.where(where, accent, base)
 
     def _light(self, rng: np.random.Generator) -> Plane:
@@ -185,52 +185,6 @@ class _Placing:
         x, y = x - np.float32(self.shift[0]), y - np.float32(self.shift[1])
         u = (x * cos + y * sin) / np.float32(self.scale[0] * (-1 if self.mirrored else 1))
         return u, (y * cos - x * sin) / np.float32(self.scale[1])
-
-
-def _striped(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return _within(v * 3.2) < 0.42
-
-
-def _dotted(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    x, y = _bricks(u * 3.4, v * 3.4)
-    return x * x + y * y < 0.075
-
-
-def _checked(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return np.logical_xor(_within(u * 1.8) < 0.5, _within(v * 1.8) < 0.5)
-
-
-def _zigzag(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    return _within(v * 2.8 + np.abs(_within(u * 2.6) - 0.5) * 1.3) < 0.42
-
-
-def _floral(u: Plane, v: Plane) -> NDArray[np.bool_]:
-    x, y = _bricks(u * 2.3, v * 2.3)
-    radius = np.sqrt(x * x + y * y)
-    cos = x / np.maximum(radius, np.float32(1e-6))
-    square = cos * cos
-    petals = cos * ((16 * square - 20) * square + 5)  # cos(5 t) out of cos(t): the Chebyshev polynomial T5
-    return (radius < 0.27 + 0.14 * petals) & (radius > 0.07)
-
-
-def _bricks(u: Plane, v: Plane) -> tuple[Plane, Plane]:
-    """Place inside unit cells, -0.5 to 0.5; every second row is moved by half a cell."""
-    odd_row = _within(v * 0.5) >= 0.5
-    return _within(u + odd_row * np.float32(0.5)) - 0.5, _within(v) - 0.5
-
-
-def _within(x: Plane) -> Plane:
-    """The part of x after the whole number (x modulo 1), several times faster than the operator."""
-    return x - np.floor(x)
-
-
-_PATTERN_MAKERS = {
-    "striped": _striped,
-    "dotted": _dotted,
-    "checked": _checked,
-    "zigzag": _zigzag,
-    "floral": _floral,
-}
 
 
 def _shades(colour: str, own: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:

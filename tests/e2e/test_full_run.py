@@ -1,0 +1,102 @@
+"""Raw market -> live release by the commands of the README: stopped half-way, gone on with, up to date, a second release, rolled back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from intarsia.lake import Lake
+from intarsia.release.pointer import Pointer
+from pipelines.jobs import JOB_NAMES
+from tests.e2e.line import CONFIG, command, environment, run
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A lake whose run was killed in the middle of embed_products, and the run that went on from another folder."""
+    folder = tmp_path_factory.mktemp("line")
+    lake = folder / "lake"
+    started = subprocess.Popen(
+        command(lake),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stdout is not None
+    for line in started.stdout:
+        if line.startswith("embed_products") and "running" in line:
+            break
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    return lake, run(command(lake), cwd=folder, timeout_s=400)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(stopped: tuple[Path, str]) -> None:
+    lake, printed = stopped
+    for name in ("generate_market", "ingest_catalog", "ingest_events", "ingest_judgments"):
+        assert f"{name:<24} up to date" in printed
+    for name in JOB_NAMES[4:]:
+        assert f"{name:<24} done in" in printed
+    assert Pointer(lake / "releases").live() is not None
+
+
+def test_every_job_left_its_record(stopped: tuple[Path, str]) -> None:
+    lake, _ = stopped
+    for name in JOB_NAMES:
+        record = json.loads((lake / "runs" / f"{name}.json").read_text(encoding="utf-8"))
+        assert set(record) >= {"inputs", "config", "config_values", "counts", "duration_s", "outputs", "version"}
+
+
+def test_the_rejects_and_the_products_add_up_to_the_input(stopped: tuple[Path, str]) -> None:
+    lake, _ = stopped
+    counts = json.loads((lake / "runs" / "ingest_catalog.json").read_text(encoding="utf-8"))["counts"]
+    market = Lake(lake).current("market").path
+    num_rows = sum(1 for line in (market / "products.jsonl").read_bytes().split(b"\n") if line.strip())
+    assert counts["rows"] == counts["products"] + counts["lost"] == num_rows
+    assert counts["lost"] > 0
+
+
+def test_a_second_run_from_another_folder_has_nothing_to_do(stopped: tuple[Path, str], tmp_path: Path) -> None:
+    printed = run(command(stopped[0]), cwd=tmp_path)
+    for name in JOB_NAMES[:-1]:
+        assert f"{name:<24} up to date" in printed
+    assert "1 of 14 jobs ran" in printed  # promote_release looks at the gate every time
+
+
+def test_a_changed_setting_makes_a_second_release_that_can_be_rolled_back(
+    stopped: tuple[Path, str], tmp_path: Path
+) -> None:
+    lake, _ = stopped
+    pointer = Pointer(lake / "releases")
+    first = pointer.live()
+    printed = run(command(lake, "train_ranker.model.seed=7"), cwd=tmp_path, timeout_s=300)
+    assert "build_training_rows      up to date" in printed
+    assert "ranked minus live release" in printed
+    second = pointer.live()
+    assert second != first
+    promote = [sys.executable, "-m", "pipelines.promote_release", "--config", str(CONFIG), f"/lake={lake}"]
+    run([*promote, "to=previous"], cwd=tmp_path)
+    assert pointer.live() == first
+    refused = run(promote, cwd=tmp_path, expect=1)
+    assert f"release {second} was rolled back" in refused
+    run([*promote, f"to={second}"], cwd=tmp_path)
+    assert pointer.live() == second
+
+
+def test_the_report_names_every_system_and_every_defect(stopped: tuple[Path, str]) -> None:
+    lake, _ = stopped
+    report = (Lake(lake).current("evaluation").path / "report.md").read_text(encoding="utf-8")
+    for name in ("bm25", "text", "image", "rrf", "equal weights", "fused", "ranked", "fp32"):
+        assert name in report
+    assert "in the catalog" in report or "stays without" in report

@@ -1,0 +1,175 @@
+"""The laws of the whole search: what is found, counted and paged follows from the definitions, and depends on nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.retrieve import RETRIEVERS, RetrieveStage
+from intarsia.ids import ProductId, RequestId
+from intarsia.records.candidates import Candidates
+from intarsia.records.query import EncodedQuery, Filters, Query
+from tests.oracles import best_products, passes, retrieved_by_definition
+from tests.unit.engine.corner_shop import COLOURS, NUM_PRODUCTS, THINGS, CornerShop, ask, picture, rows_of, shop
+
+FACETS = ("brand", "category", "price", "in_stock", "attributes.color")
+PRODUCT_IDS = st.integers(0, NUM_PRODUCTS - 1).map(lambda number: ProductId(f"p{number:03d}"))
+SEEDS = st.lists(PRODUCT_IDS, max_size=2, unique=True).map(tuple)
+SHOPS = st.integers(0, 2).map(shop)
+TEXTS = st.lists(st.sampled_from((*COLOURS, *THINGS, "Acorn", "cotton", "unheard")), min_size=1, max_size=3).map(
+    " ".join
+)
+PICTURES = st.builds(picture, st.sampled_from(COLOURS), st.integers(0, 3))
+FLOOR = st.sampled_from([-1.0, 0.0, 0.3, 0.8, 1.0])
+CONFIGS = st.builds(
+    EngineConfig, depth=st.integers(1, 70), rank_depth=st.integers(1, 70), text_floor=FLOOR, image_floor=FLOOR
+)
+FILTERS = st.builds(
+    lambda prices, **rest: Filters(price_min=prices[0], price_max=prices[1], **rest),
+    st.sampled_from([(None, None), (500, None), (None, 1500), (500, 1500)]),
+    category=st.sampled_from([(), (), ("Home",), ("home", "kitchen"), ("Nowhere",)]),
+    brands=st.sampled_from([(), (), ("acorn", "Luma"), ("青竹",)]),
+    attributes=st.sampled_from([{}, {}, {"material": ("cotton",)}, {"Material": ("cotton", "linen")}]),
+    in_stock=st.sampled_from([None, None, True, False]),
+    exclude=st.lists(PRODUCT_IDS, max_size=3).map(tuple),
+)
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> Query:
+    """Words, a picture and seeds in any mixture, with filters."""
+    parts = st.tuples(st.none() | TEXTS, st.none() | PICTURES, SEEDS)
+    text, image, seeds = draw(parts.filter(any))
+    return ask(text, image=image, seed_product_ids=seeds, filters=draw(FILTERS))
+
+
+def retrieved(stage: RetrieveStage, encoded: EncodedQuery, **config: Any) -> Candidates:
+    """The candidates of one query, some settings of the stage changed."""
+    return replace(stage, config=replace(stage.config, **config)).retrieve([encoded])[0]
+
+
+def known_scores(of: CornerShop, stage: RetrieveStage, query: Query, found: Candidates) -> dict[str, dict[int, float]]:
+    """Retriever -> row -> score, by exact search over everything with the vectors the stage says it used."""
+    scores = {"bm25": dict(enumerate(stage.bm25.scores(query.text).tolist()))} if query.text else {}
+    for name, vector in found.query_vectors.items():
+        vectors_VD, rows_V, _ = of.vectors[name]
+        hits = best_products(vectors_VD, rows_V, vector.values_D, NUM_PRODUCTS, range(NUM_PRODUCTS))
+        scores[name] = {row: score for row, score, _ in hits}
+    return scores
+
+
+@settings(max_examples=80, deadline=None)
+@given(of=SHOPS, query=queries(), config=CONFIGS)
+def test_candidates_and_totals_are_those_of_the_definition(of: CornerShop, query: Query, config: EngineConfig) -> None:
+    engine = of.engine(config)
+    found = engine.retrieve.retrieve([engine.encoders.encode(query)])[0]
+    filters = replace(query.filters, exclude=(*query.filters.exclude, *query.seed_product_ids))
+    allowed = [row for row, product in enumerate(of.products) if passes(product, filters)]
+    scores = known_scores(of, engine.retrieve, query, found)
+    floors = {"text": float(np.float32(config.text_floor)), "image": float(np.float32(config.image_floor))}
+    matches, shortlists = retrieved_by_definition(scores, allowed, depth=config.depth, floors=floors)
+    rows = sorted({row for each in shortlists.values() for row in each})
+    assert found.rows_C.tolist() == rows
+    assert found.num_matches == len(matches)
+    for r, name in enumerate(RETRIEVERS):
+        ranks = {row: place for place, row in enumerate(shortlists.get(name, []), start=1)}
+        assert found.ranks_CR[:, r].tolist() == [ranks.get(row, 0) for row in rows]
+        complete = [scores.get(name, {}).get(row, float("nan")) for row in rows]
+        np.testing.assert_array_equal(found.scores_CR[:, r], np.array(complete, np.float32))
+
+
+@settings(max_examples=40, deadline=None)
+@given(of=SHOPS, query=queries(), depth=st.integers(1, 30), filters=FILTERS)
+def test_a_candidates_scores_do_not_depend_on_the_others(
+    of: CornerShop, query: Query, depth: int, filters: Filters
+) -> None:
+    engine = of.engine()
+    encoded = engine.encoders.encode(replace(query, filters=Filters()))
+    whole = retrieved(engine.retrieve, encoded, depth=NUM_PRODUCTS)
+    fewer = retrieved(engine.retrieve, replace(encoded, query=replace(query, filters=filters)), depth=depth)
+    place = {row: c for c, row in enumerate(whole.rows_C.tolist())}
+    for c, row in enumerate(fewer.rows_C.tolist()):
+        d = place[row]
+        assert fewer.scores_CR[c].tobytes() == whole.scores_CR[d].tobytes()
+        assert fewer.views_C[c] == whole.views_C[d]
+
+
+@settings(max_examples=40, deadline=None)
+@given(of=SHOPS, query=queries(), config=CONFIGS)
+def test_a_facets_count_is_the_total_after_filtering_for_it(
+    of: CornerShop, query: Query, config: EngineConfig
+) -> None:
+    engine = of.engine(config)
+    encoded = engine.encoders.encode(replace(query, facets=FACETS))
+    found = engine.retrieve.retrieve([encoded])[0]
+    assert set(found.facets) == set(FACETS)
+    for name, values in found.facets.items():
+        for value in values:
+            narrower = replace(encoded, query=replace(query, filters=also(query.filters, name, value.value)))
+            assert engine.retrieve.retrieve([narrower])[0].num_matches == value.count, (name, value)
+
+
+def also(filters: Filters, name: str, value: str) -> Filters:
+    """The filters and that of a facet's value."""
+    if name == "brand":
+        return replace(filters, brands=(value,))  # it is one of the brands that were asked for
+    if name == "category":
+        path = tuple(value.split(" > "))
+        return replace(filters, category=max(path, filters.category, key=len))  # one begins with the other
+    if name == "price":
+        low, high = map(int, value.split("-"))
+        asked = (filters.price_min or 0, high if filters.price_max is None else filters.price_max)
+        return replace(filters, price_min=max(low, asked[0]), price_max=min(high, asked[1]))
+    if name == "in_stock":
+        return replace(filters, in_stock=json.loads(value))
+    attributes: Mapping[str, tuple[str, ...]] = {**filters.attributes, name.partition(".")[2]: (value,)}
+    return replace(filters, attributes=attributes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(of=SHOPS, query=queries(), config=CONFIGS, data=st.data())
+def test_pages_of_any_size_are_slices_of_one_order(
+    of: CornerShop, query: Query, config: EngineConfig, data: st.DataObject
+) -> None:
+    engine = of.engine(config)
+    whole = engine.search([query])[0]
+    assert whole.reachable == len(whole.hits) <= min(config.rank_depth, whole.total)
+    assert [hit.position for hit in whole.hits] == list(range(1, whole.reachable + 1))
+    assert len(set(rows_of(whole))) == whole.reachable
+    offset, hits = 0, []
+    while offset < whole.reachable + 3:
+        limit = data.draw(st.integers(1, 25))
+        page = engine.search([replace(query, offset=offset, limit=limit)])[0]
+        assert (page.total, page.reachable) == (whole.total, whole.reachable)
+        hits += page.hits
+        offset += limit
+    assert tuple(hits) == whole.hits
+
+
+@settings(max_examples=15, deadline=None)
+@given(of=SHOPS, asked=st.lists(queries(), max_size=4), config=CONFIGS, explain=st.booleans())
+def test_a_batch_is_answered_as_its_queries_one_by_one(
+    of: CornerShop, asked: list[Query], config: EngineConfig, explain: bool
+) -> None:
+    engine = of.engine(config)
+    named = [
+        replace(query, request_id=RequestId(f"q{n}"), explain=explain, limit=3, facets=FACETS)
+        for n, query in enumerate(asked)
+    ]
+    assert engine.search(named) == [engine.search([query])[0] for query in named]
+
+
+@settings(max_examples=30, deadline=None)
+@given(of=SHOPS, query=queries())
+def test_seeds_and_excluded_products_never_come_back(of: CornerShop, query: Query) -> None:
+    page = of.engine(EngineConfig(text_floor=-1.0, image_floor=-1.0)).search([query])[0]
+    shown = {of.products[row].product_id for row in rows_of(page)}
+    assert not shown & {*query.seed_product_ids, *query.filters.exclude}
+    assert all(passes(of.products[row], query.filters) for row in rows_of(page))

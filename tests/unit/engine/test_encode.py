@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from intarsia.errors import ReleaseMismatch
+from intarsia.ids import ProductId, SpaceId
+from intarsia.image import ImageError
+from tests.unit.engine.corner_shop import ask, picture, shop
+
+ENCODERS = shop().engine().encoders
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "expected"),
+    [
+        ("red bag", None, {"text"}),
+        (None, picture("red"), {"image"}),
+        ("red bag", picture("red"), {"text", "image"}),
+        (None, None, set()),
+        ("", b"", set()),
+    ],
+)
+def test_each_part_that_is_given_becomes_a_vector(text: str | None, image: bytes | None, expected: set[str]) -> None:
+    encoded = ENCODERS.encode(ask(text, image=image, seed_product_ids=(ProductId("p000"),)))
+    assert set(encoded.vectors) == expected
+    for name, vector in encoded.vectors.items():
+        assert vector.space_id == getattr(ENCODERS, name).space_id
+        assert np.linalg.norm(vector.values_D) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_text_is_encoded_with_the_same_bits_alone_and_beside_a_picture() -> None:
+    alone = ENCODERS.encode(ask("blue mug")).vectors["text"].values_D
+    beside = ENCODERS.encode(ask("blue mug", image=picture("red"))).vectors["text"].values_D
+    assert alone.tobytes() == beside.tobytes()
+
+
+def test_bytes_that_are_no_picture_are_refused() -> None:
+    with pytest.raises(ImageError, match="not a picture"):
+        ENCODERS.encode(ask(image=b"words"))
+
+
+@pytest.mark.parametrize("wrong", ["text", "image"])
+def test_encoders_of_another_space_are_refused_by_name(wrong: str) -> None:
+    spaces = {"text": SpaceId("corner-text"), "image": SpaceId("corner-image")}
+    ENCODERS.check_spaces(**spaces)
+    message = (
+        f"the {wrong} query encoder makes vectors of space corner-{wrong}, the index holds other; "
+        "run embed_products, export_query_encoders and build_indexes with one encoder config"
+    )
+    with pytest.raises(ReleaseMismatch, match=message):
+        ENCODERS.check_spaces(**{**spaces, wrong: SpaceId("other")})
+
+
+def test_a_query_keeps_everything_else_it_said() -> None:
+    query = ask("red", offset=3, explain=True)
+    assert replace(ENCODERS.encode(query), vectors={}).query == query

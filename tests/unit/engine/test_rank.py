@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.rank import Ranked, best_fused, in_fused_order
+from intarsia.engine.search import page_of
+from intarsia.errors import ReleaseMismatch
+from intarsia.features.definition import FeatureSet
+from intarsia.ids import ProductId, ReleaseId
+from intarsia.records.candidates import Candidates
+from intarsia.records.query import EncodedQuery, Query
+from tests.oracles import best_order
+from tests.unit.engine.corner_shop import FLOORS, ask, picture, rows_of, shop
+
+SHOP = shop()
+ENGINE = SHOP.engine()
+QUERY = ask("red bag", image=picture("blue"))
+
+
+def fused(query: Query = QUERY) -> tuple[EncodedQuery, Candidates]:
+    encoded = ENGINE.encoders.encode(query)
+    return encoded, ENGINE.fuser.fuse(ENGINE.retrieve.retrieve([encoded])[0])
+
+
+def ranked(query: Query = QUERY, **changed: Any) -> Ranked:
+    encoded, candidates = fused(query)
+    return replace(ENGINE.rank, **changed).rank([encoded], [candidates])[0]
+
+
+def fused_scores(candidates: Candidates) -> dict[int, float]:
+    assert candidates.fused_C is not None
+    return dict(zip(candidates.rows_C.tolist(), candidates.fused_C.tolist(), strict=True))
+
+
+def test_the_final_order_is_by_score_and_ties_go_to_the_smaller_row() -> None:
+    encoded, candidates = fused()
+    matrix = ENGINE.rank.features.compute(ENGINE.rank.assembler.assemble([encoded], [candidates]))
+    scores = dict(zip(candidates.rows_C.tolist(), ENGINE.rank.ranker.score(matrix).tolist(), strict=True))
+    assert len(set(scores.values())) < len(scores), "some tie"
+    found = ranked()
+    rows = candidates.rows_C[found.order_C].tolist()
+    assert rows == best_order(scores)
+    assert found.scores_C.tolist() == [scores[row] for row in rows]
+
+
+@pytest.mark.parametrize("depth", [1, 5, 1000])
+def test_only_the_window_of_the_best_fused_is_ranked_and_reachable(depth: int) -> None:
+    _, candidates = fused()
+    engine = SHOP.engine(replace(FLOORS, rank_depth=depth))
+    page = engine.search([QUERY])[0]
+    window = best_order(fused_scores(candidates))[:depth]
+    assert sorted(rows_of(page)) == sorted(window)
+    assert page.reachable == len(window) <= len(candidates.rows_C) < page.total
+    assert best_fused(candidates, depth).rows_C.tolist() == sorted(window)
+    assert engine.search([replace(QUERY, offset=depth)])[0].hits == ()
+
+
+def test_a_features_value_depends_on_the_window_so_both_sides_cut_the_same_way() -> None:
+    encoded, candidates = fused()
+    cut = ENGINE.rank.rank([encoded], [best_fused(candidates, 5)])[0]
+    window = ranked(rank_depth=5)
+    assert cut.order_C.tolist() == window.order_C.tolist()
+    assert cut.scores_C.tobytes() == window.scores_C.tobytes()
+
+
+@pytest.mark.parametrize(("offset", "limit"), [(0, 4), (3, 2), (10, 100)])
+def test_shares_of_the_page_and_of_nothing_else_sum_to_the_scores(offset: int, limit: int) -> None:
+    found = ranked(replace(QUERY, offset=offset, limit=limit, explain=True))
+    assert set(found.contributions) == set(range(offset, min(offset + limit, len(found.order_C))))
+    for place, shares in found.contributions.items():
+        assert set(shares) == {*ENGINE.rank.features.names, ""}
+        assert sum(shares.values()) == pytest.approx(float(found.scores_C[place]), abs=1e-6)
+    assert found.scores_C.tobytes() == ranked().scores_C.tobytes()
+
+
+def test_hits_carry_the_shares_only_when_they_are_asked_for() -> None:
+    explained = ENGINE.search([replace(QUERY, offset=2, limit=3, explain=True)])[0]
+    for hit in explained.hits:
+        assert hit.contributions is not None
+        assert sum(hit.contributions.values()) == pytest.approx(hit.score, abs=1e-6)
+    plain = ENGINE.search([replace(QUERY, offset=2, limit=3)])[0]
+    assert plain.hits == tuple(replace(hit, contributions=None) for hit in explained.hits)
+
+
+def test_a_page_behind_the_window_is_empty_and_explains_nothing() -> None:
+    found = ranked(replace(QUERY, offset=500, explain=True))
+    assert found.contributions == {}
+    assert page_of(replace(QUERY, offset=500), found).hits == ()
+
+
+def test_without_the_ranker_the_page_is_in_fused_order_over_the_same_window() -> None:
+    _, candidates = fused()
+    found = in_fused_order(candidates, 5, degraded=("ranker: late",))
+    scores = fused_scores(candidates)
+    page = page_of(QUERY, found)
+    assert rows_of(page) == best_order(scores)[:5]
+    assert [hit.score for hit in page.hits] == [hit.fused for hit in page.hits] == [scores[r] for r in rows_of(page)]
+    assert sorted(rows_of(page)) == sorted(rows_of(page_of(QUERY, ranked(rank_depth=5))))
+    assert page.degraded == ("ranker: late",)
+
+
+def test_a_query_without_candidates_disturbs_no_other() -> None:
+    lonely = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,), explain=True)
+    batch = ENGINE.search([lonely, QUERY, lonely])
+    assert batch == [ENGINE.search([query])[0] for query in (lonely, QUERY, lonely)]
+    assert (batch[0].hits, batch[0].reachable) == ((), 0)
+    assert ENGINE.search([]) == []
+
+
+def test_candidates_of_another_release_are_refused() -> None:
+    message = "candidates are of release r-corner, this stage holds r-other; ask again"
+    with pytest.raises(ReleaseMismatch, match=message):
+        ranked(release_id=ReleaseId("r-other"))
+
+
+def test_a_ranker_of_other_features_is_refused_when_the_stage_is_made() -> None:
+    features = ENGINE.rank.features
+    other = FeatureSet(features=features.features[1:], frame_version=features.frame_version)
+    message = (
+        f"the ranker was trained on features {features.fingerprint[:12]}, this code computes "
+        f"{other.fingerprint[:12]}; run build_training_rows and train_ranker again"
+    )
+    with pytest.raises(ReleaseMismatch, match=message):
+        replace(ENGINE.rank, features=other)
+
+
+def test_ranking_before_fusing_is_our_own_fault() -> None:
+    encoded = ENGINE.encoders.encode(QUERY)
+    with pytest.raises(AssertionError, match="rank after fuse"):
+        ENGINE.rank.rank([encoded], ENGINE.retrieve.retrieve([encoded]))
+
+
+def test_a_hit_says_who_brought_it_and_which_picture_matched() -> None:
+    page = ENGINE.search([QUERY])[0]
+    _, candidates = fused()
+    for hit in page.hits:
+        c = candidates.rows_C.tolist().index(hit.row)
+        ranks = dict(zip(candidates.retrievers, candidates.ranks_CR[c].tolist(), strict=True))
+        assert hit.retrievers == {name: rank for name, rank in ranks.items() if rank}
+        assert hit.retrievers
+        view = int(candidates.views_C[c])
+        assert hit.image_number == (None if view < 0 else view)
+    assert {hit.image_number for hit in page.hits} >= {None, 0}
+
+
+def test_paging_counts_positions_over_all_pages() -> None:
+    page = SHOP.engine(EngineConfig(text_floor=-1.0)).search([ask("red", offset=7, limit=3)])[0]
+    assert [hit.position for hit in page.hits] == [8, 9, 10]
+    assert page.request_id == "q"
+    assert page.release_id == "r-corner"
+    assert {ProductId(f"p{hit.row:03d}") for hit in page.hits} == {SHOP.products[h.row].product_id for h in page.hits}

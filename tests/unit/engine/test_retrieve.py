@@ -1,0 +1,264 @@
+"""What the first stage does at its edges; that it finds, counts and scores by the definition is `tests/property/test_engine.py`'s matter."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.retrieve import NOTHING_ASKED, RETRIEVERS, RetrieveStage, spaces
+from intarsia.errors import ArtifactError, DataError, ReleaseMismatch
+from intarsia.ids import ProductId, SpaceId
+from intarsia.index.bm25 import Bm25Index
+from intarsia.index.bm25_postings import Bm25Config
+from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.filters import FilterIndex
+from intarsia.index.hnsw import HnswIndex
+from intarsia.index.protocol import VectorIndex
+from intarsia.records.candidates import Candidates
+from intarsia.records.query import EncodedQuery, Filters, Query, QueryVector
+from tests.catalogs import columns_of
+from tests.unit.engine.corner_shop import NUM_PRODUCTS, RELEASE, ask, picture, shop
+
+SHOP = shop()
+ENGINE = SHOP.engine()
+ALL_MATCH = EngineConfig(depth=NUM_PRODUCTS, rank_depth=NUM_PRODUCTS, text_floor=-1.0, image_floor=-1.0)
+
+
+def found_by(query: Query, stage: RetrieveStage = ENGINE.retrieve) -> Candidates:
+    return stage.retrieve([ENGINE.encoders.encode(query)])[0]
+
+
+def with_floor(floor: float) -> RetrieveStage:
+    return replace(ENGINE.retrieve, config=EngineConfig(image_floor=floor))
+
+
+def seed(row: int) -> ProductId:
+    return SHOP.products[row].product_id
+
+
+def returned_by(found: Candidates) -> set[str]:
+    """The retrievers that brought something."""
+    return {name for name, ranks_C in zip(found.retrievers, found.ranks_CR.T, strict=True) if ranks_C.any()}
+
+
+def test_a_product_at_the_floor_matches_and_one_below_does_not() -> None:
+    scores_C = np.sort(found_by(ask(image=picture("red", 1)), with_floor(-1.0)).scores_CR[:, 2])
+    score = scores_C[len(scores_C) // 2]
+    at, above = (float(floor) for floor in (score, np.nextafter(score, np.float32(1))))
+    assert found_by(ask(image=picture("red", 1)), with_floor(at)).num_matches == np.count_nonzero(scores_C >= score)
+    assert found_by(ask(image=picture("red", 1)), with_floor(above)).num_matches == np.count_nonzero(scores_C > score)
+
+
+def test_a_floor_of_minus_one_lets_everything_with_a_vector_match() -> None:
+    assert found_by(ask(image=picture("red")), with_floor(-1.0)).num_matches == len(set(SHOP.vectors["image"][1]))
+
+
+def test_a_query_that_nothing_matches_has_no_candidates_and_counts_nothing() -> None:
+    found = found_by(ask("red", filters=Filters(brands=("unheard",)), facets=("brand", "price")))
+    assert (len(found.rows_C), found.num_matches, found.degraded) == (0, 0, ())
+    assert found.facets == {"brand": (), "price": ()}
+    assert found.scores_CR.shape == (0, len(RETRIEVERS))
+
+
+def test_totals_count_beyond_the_depth() -> None:
+    stage = replace(ENGINE.retrieve, config=replace(ALL_MATCH, depth=2))
+    found = found_by(ask("red bag", image=picture("red")), stage)
+    assert len(found.rows_C) <= 3 * 2 < found.num_matches
+
+
+def test_words_that_only_seeds_do_not_say_are_scored_zero_not_missing() -> None:
+    found = found_by(ask("连衣裙", image=picture("red")))
+    unsaid_C = found.ranks_CR[:, 0] == 0
+    assert unsaid_C.any()
+    assert found.scores_CR[unsaid_C, 0].tolist() == [0.0] * int(unsaid_C.sum())
+
+
+def test_the_view_is_that_of_the_best_readable_picture() -> None:
+    vectors_VD, rows_V, views_V = SHOP.vectors["image"]
+    found = found_by(ask("red", image=picture("red")), replace(ENGINE.retrieve, config=ALL_MATCH))
+    query_D = found.query_vectors["image"].values_D
+    for row, view in zip(found.rows_C.tolist(), found.views_C.tolist(), strict=True):
+        scores = {int(views_V[v]): float(vectors_VD[v] @ query_D) for v in np.flatnonzero(rows_V == row)}
+        assert view == (-1 if not scores else view)
+        assert not scores or scores[view] == pytest.approx(max(scores.values()), abs=1e-6)
+    assert found.views_C[found.rows_C.tolist().index(2)] == 1  # picture 0 of this product could not be read
+
+
+def test_without_a_picture_in_the_query_no_view_is_named() -> None:
+    assert set(found_by(ask("red bag")).views_C.tolist()) == {-1}
+
+
+def test_a_facet_of_an_unknown_name_is_refused() -> None:
+    with pytest.raises(DataError, match=r"query: facets is 'colour'; allowed: brand, category, price, in_stock"):
+        found_by(ask("red", facets=("colour",)))
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "expected"),
+    [(True, True, {"text", "image"}), (True, False, {"text"}), (False, True, {"image"})],
+)
+def test_a_seed_asks_the_retrievers_it_has_vectors_for(text: bool, image: bool, expected: set[str]) -> None:
+    row = SHOP.row(text=text, image=image)
+    found = found_by(ask(seed_product_ids=(seed(row),)), replace(ENGINE.retrieve, config=ALL_MATCH))
+    assert returned_by(found) == set(found.query_vectors) == expected
+    assert found.degraded == ()
+    assert row not in found.rows_C
+
+
+def test_seeds_without_vectors_give_an_empty_answer_that_says_why() -> None:
+    rows = [SHOP.row(text=False, image=False, nth=n) for n in range(2)]
+    found = found_by(ask(seed_product_ids=tuple(map(seed, rows)), facets=("brand",)))
+    assert (len(found.rows_C), found.num_matches, found.facets) == (0, 0, {"brand": ()})
+    assert found.degraded == (NOTHING_ASKED,) == ("retriever: nothing to search by",)
+    page = ENGINE.search([ask(seed_product_ids=tuple(map(seed, rows)))])[0]
+    assert (page.hits, page.total, page.reachable, page.degraded) == ((), 0, 0, (NOTHING_ASKED,))
+
+
+def test_a_person_alone_gives_an_empty_answer_that_says_why() -> None:
+    assert found_by(ask(user_id="u1")).degraded == (NOTHING_ASKED,)
+
+
+def test_words_beside_seeds_without_vectors_are_searched_by_themselves() -> None:
+    row = SHOP.row(text=False, image=False)
+    found, plain = found_by(ask("red bag", seed_product_ids=(seed(row),))), found_by(ask("red bag"))
+    assert found.degraded == ()
+    assert set(found.rows_C.tolist()) - set(plain.rows_C.tolist()) == set() or row in plain.rows_C
+    assert row not in found.rows_C
+
+
+def test_seeds_stand_in_only_for_the_parts_that_were_not_given() -> None:
+    row = SHOP.row(text=True, image=True)
+    encoded = ENGINE.encoders.encode(ask("blue lamp", seed_product_ids=(seed(row),)))
+    found = ENGINE.retrieve.retrieve([encoded])[0]
+    assert found.query_vectors["text"] is encoded.vectors["text"]
+    assert returned_by(found) == set(RETRIEVERS)
+
+
+def test_several_seeds_ask_by_the_unit_mean_of_all_their_views() -> None:
+    rows = [SHOP.row(text=True, image=True, nth=n) for n in range(2)]
+    vectors = found_by(ask(seed_product_ids=tuple(map(seed, rows)))).query_vectors
+    for name, vector in vectors.items():
+        vectors_VD, rows_V, _ = SHOP.vectors[name]
+        mean_D = np.mean([v for v, row in zip(vectors_VD, rows_V, strict=True) if row in rows], axis=0)
+        np.testing.assert_allclose(vector.values_D, mean_D / np.linalg.norm(mean_D), atol=1e-6)
+        assert vector.space_id == f"corner-{name}"
+
+
+def test_seeds_that_point_opposite_ways_have_no_mean(tmp_path: Path) -> None:
+    vectors_VD = np.array([[1, 0], [-1, 0]], np.float32)
+    build_vector_index(VectorIndexConfig(), SpaceId("s"), vectors_VD, np.arange(2), NUM_PRODUCTS, tmp_path / "image")
+    stage = replace(ENGINE.retrieve, vectors={"image": open_vector_index(tmp_path / "image")})
+    assert found_by(ask(seed_product_ids=(seed(0), seed(1))), stage).degraded == (NOTHING_ASKED,)
+
+
+def test_a_seed_that_is_not_sold_is_refused() -> None:
+    with pytest.raises(DataError, match=r"query: product_id is 'p999'; allowed: the id of a product of this catalog"):
+        found_by(ask(seed_product_ids=(ProductId("p999"),)))
+
+
+def test_only_the_rows_that_may_compete_do() -> None:
+    encoded = [ENGINE.encoders.encode(ask("red bag", filters=Filters(exclude=(seed(2),)))) for _ in range(3)]
+    stage = replace(ENGINE.retrieve, config=ALL_MATCH)
+    some, none, free = stage.retrieve(encoded, among=[np.array([0, 2, 5]), np.empty(0, np.int64), None])
+    assert some.rows_C.tolist() == [0, 5]
+    assert (some.num_matches, none.num_matches) == (2, 0)
+    assert free.num_matches == found_by(encoded[0].query, stage).num_matches > 2
+
+
+def test_a_vector_of_another_space_is_refused() -> None:
+    vector = QueryVector(space_id=SpaceId("other"), values_D=np.ones(3, np.float32))
+    message = "the query's image vector is of space other, the index holds corner-image; ask again"
+    with pytest.raises(ReleaseMismatch, match=message):
+        ENGINE.retrieve.retrieve([EncodedQuery(query=ask("red"), vectors={"image": vector})])
+
+
+def lost_graph(folder: Path) -> VectorIndex:
+    """A graph whose stored vectors are gone, as FAISS finds it when it walks."""
+    rng = np.random.default_rng(0)
+    vectors_VD = rng.standard_normal((6 * NUM_PRODUCTS, 8)).astype(np.float32)
+    vectors_VD /= np.linalg.norm(vectors_VD, axis=1, keepdims=True)
+    rows_V = np.repeat(np.arange(NUM_PRODUCTS), 6)
+    build_vector_index(
+        VectorIndexConfig(exact_up_to=0), SpaceId("corner-text"), vectors_VD, rows_V, NUM_PRODUCTS, folder
+    )
+    index = open_vector_index(folder)
+    assert isinstance(index, HnswIndex)
+    index._graph.storage = None
+    return index
+
+
+def test_a_broken_retriever_is_named_and_the_others_still_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = replace(ENGINE.retrieve, config=EngineConfig(depth=4, text_floor=0.0, image_floor=0.5))
+    broken = replace(stage, vectors={**stage.vectors, "text": lost_graph(tmp_path)})
+    query = ask("green mug", image=picture("green"))
+    encoded = ENGINE.encoders.encode(query)
+    without = replace(encoded, vectors={"image": encoded.vectors["image"]})
+    caplog.set_level(logging.WARNING)
+    found, expected = broken.retrieve([encoded])[0], stage.retrieve([without])[0]
+    assert found.degraded == ("text: failed",)
+    assert found.rows_C.tolist() == expected.rows_C.tolist()
+    np.testing.assert_array_equal(found.scores_CR, expected.scores_CR)
+    assert found.ranks_CR.tolist() == expected.ranks_CR.tolist()
+    assert found.num_matches == expected.num_matches > 0
+    (line,) = [record.getMessage() for record in caplog.records if "retriever_failed" in record.getMessage()]
+    assert "retriever=text" in line and "error=RuntimeError" in line and "green" not in line
+    page = replace(ENGINE, retrieve=broken).search([query])[0]
+    assert page.degraded == ("text: failed",)
+    assert page.hits
+
+
+def test_when_every_retriever_fails_it_is_an_error_that_names_them(tmp_path: Path) -> None:
+    broken = replace(
+        ENGINE.retrieve,
+        config=EngineConfig(depth=4),
+        bm25=replace(ENGINE.retrieve.bm25, num_rows=2**55),  # a header that lies: no machine holds its scores
+        vectors={**ENGINE.retrieve.vectors, "text": lost_graph(tmp_path)},
+    )
+    with pytest.raises(RuntimeError, match="every retriever failed: bm25: failed, text: failed"):
+        found_by(ask("red bag"), broken)
+    assert found_by(ask("red bag", image=picture("red")), broken).degraded == ("bm25: failed", "text: failed")
+
+
+def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
+    columns = columns_of([])
+    for name, dim in (("text", 8), ("image", 3)):
+        none = np.empty((0, dim), np.float32), np.empty(0, np.int64)
+        build_vector_index(VectorIndexConfig(), SpaceId(f"corner-{name}"), *none, 0, tmp_path / name)
+    stage = RetrieveStage(
+        release_id=RELEASE,
+        config=EngineConfig(),
+        columns=columns,
+        filters=FilterIndex(columns),
+        bm25=Bm25Index.build(Bm25Config(), {"title": []}),
+        vectors={name: open_vector_index(tmp_path / name) for name in ("text", "image")},
+    )
+    found = found_by(ask("red", image=picture("red"), facets=("brand", "price")), stage)
+    assert (len(found.rows_C), found.num_matches, found.facets) == (0, 0, {"brand": (), "price": ()})
+
+
+def test_the_spaces_of_an_index_are_read_from_its_manifest() -> None:
+    assert spaces(SHOP.release / "indexes") == {"text": "corner-text", "image": "corner-image"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "manifest.json does not exist; run build_indexes"),
+        ("{", r"manifest.json does not name the vector spaces \(JSONDecodeError.*\); run build_indexes again"),
+        ("{}", r"manifest.json does not name the vector spaces \(KeyError\('space_ids'\)\)"),
+        ('{"space_ids": {"text": "s"}}', r"manifest.json does not name the vector spaces \(KeyError\('image'\)\)"),
+        ('{"space_ids": null}', r"manifest.json does not name the vector spaces \(TypeError"),
+    ],
+)
+def test_a_missing_or_torn_manifest_says_which_job_makes_it(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=message):
+        spaces(tmp_path)

@@ -1,0 +1,71 @@
+"""The cluster files: valid by Ray's own schema, with the pins of pyproject.toml and the flags that `make serve` sets."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from serve_apps.environment import THROUGHPUT_FLAGS
+from serve_apps.settings import serving_config
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("cluster.yaml", "examples/cluster-local.yaml")
+
+
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return found
+
+
+def ray_folder() -> Path:
+    spec = importlib.util.find_spec("ray")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_is_valid_by_the_schema_of_ray(name: str) -> None:
+    schema = json.loads((ray_folder() / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(read(name), schema)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_is_pinned_as_in_pyproject(name: str) -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (ray,) = [pin for pin in wanted if pin.startswith("ray[")]
+    assert any(f"'{ray}'" in command for command in read(name)["setup_commands"])
+    assert any("constraints.txt" in command for command in read(name)["setup_commands"])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("group", ["head_start_ray_commands", "worker_start_ray_commands"])
+def test_every_node_starts_ray_with_the_flags_of_make_serve_and_a_token(name: str, group: str) -> None:
+    (start,) = [command for command in read(name)[group] if "ray start" in command]
+    for flag, value in THROUGHPUT_FLAGS.items():
+        assert f"{flag}={value}" in start
+    assert "RAY_AUTH_MODE=token" in start
+    assert "~/.ray/auth_token" in read(name)["file_mounts"]
+
+
+def test_the_cloud_has_a_head_and_cpu_and_gpu_groups() -> None:
+    groups = read("cluster.yaml")["available_node_types"]
+    assert set(groups) == {"head", "cpu", "gpu"}
+    assert groups["gpu"]["resources"]["GPU"] == 1
+    assert read("cluster.yaml")["head_node_type"] == "head"
+
+
+def test_the_serve_config_names_an_existing_builder_settings_and_a_local_host() -> None:
+    config = read("serve_apps/search.yaml")
+    (application,) = config["applications"]
+    module, builder = application["import_path"].split(":")
+    assert f"def {builder}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    assert serving_config(application["args"]).topology == "composed"
+    assert config["http_options"]["host"] == "127.0.0.1"
