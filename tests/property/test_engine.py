@@ -103,9 +103,7 @@ def test_a_candidates_scores_do_not_depend_on_the_others(
 
 @settings(max_examples=40, deadline=None)
 @given(of=SHOPS, query=queries(), config=CONFIGS)
-def test_a_facets_count_is_the_total_after_filtering_for_it(
-    of: CornerShop, query: Query, config: EngineConfig
-) -> None:
+def test_a_facets_count_is_the_total_after_filtering_for_it(of: CornerShop, query: Query, config: EngineConfig) -> None:
     engine = of.engine(config)
     encoded = engine.encoders.encode(replace(query, facets=FACETS))
     found = engine.retrieve.retrieve([encoded])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from intarsia.catalog.validate import Reason, RowFault
 from intarsia.records.product import Attributes
 from intarsia.text import fold
 
+_fold = functools.lru_cache(maxsize=100_000)(fold)  # names and values come again and again
+
 
 def attributes_of(raw: Mapping[str, Any], variants: Iterable[Mapping[str, Any]], mapping: CatalogMapping) -> Attributes:
     """Attribute name (folded) -> its values, clean, each once however it is spelt, in the order they were found.
@@ -20,12 +23,12 @@ def attributes_of(raw: Mapping[str, Any], variants: Iterable[Mapping[str, Any]],
         RowFault: WRONG_TYPE when a cell cannot be an attribute.
     """
     found: dict[str, dict[str, str]] = {}
-    empty = {fold(text) for text in mapping.placeholders}
+    empty = {_fold(text) for text in mapping.placeholders}
 
     def add(name: str, values: Iterable[str]) -> None:
         for value in values:
-            if (folded := fold(value)) and folded not in empty:
-                found.setdefault(fold(name), {}).setdefault(folded, value)
+            if (folded := _fold(value)) and folded not in empty:
+                found.setdefault(_fold(name), {}).setdefault(folded, value)
 
     for name, where in mapping.attributes.items():
         shape = where if isinstance(where, AttributeShape) else AttributeShape(column=where)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from intarsia.text import fold
 
+_fold = functools.lru_cache(maxsize=100_000)(fold)  # brands, levels and values come again and again
 _MAX_VALUES = 50_000  # different values of one field: above it is free text, where spelling is the writer's own
 BRAND, CATEGORY, ATTRIBUTE = "brand", "category", "attribute:"
 
@@ -48,7 +50,7 @@ class SpellingCount:
         if not text or field in self._free_text:
             return
         values = self._fields.setdefault(field, {})
-        values.setdefault(fold(text), Counter())[text] += 1
+        values.setdefault(_fold(text), Counter())[text] += 1
         if len(values) > _MAX_VALUES:
             self._free_text.add(field)
             del self._fields[field]
@@ -61,7 +63,7 @@ def respelled(row: dict[str, Any], spellings: Spellings) -> dict[str, Any]:
 
     def spell(field: str, text: str) -> str:
         values = spellings.get(field)
-        return values.get(fold(text), text) if values else text
+        return values.get(_fold(text), text) if values else text
 
     return {
         **row,

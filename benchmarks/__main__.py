@@ -1,0 +1,41 @@
+"""Every benchmark in one run: `python -m benchmarks [--lake LAKE] [--quick]`; `make bench` calls it.
+
+Each is a command of its own and can be run alone with its own options; they run one after another, since two at once would time each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+ALL = {
+    "query_encoding": ((), ()),
+    "features_and_ranking": (("15000",), ("3000",)),
+    "vector_search": ((), ("--num-vectors", "20000")),
+    "ingest_speed": ((), ("--products", "600")),
+    "ingest_memory": ((), ("--small", "500", "--large", "2000")),
+}
+
+
+def main() -> int:
+    """Run them all; the exit status is 1 when one of them failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--lake", type=Path, help="a lake with a live release, for http_serving; without one that is left out")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    options = parser.parse_args()
+    commands = {name: list(quick if options.quick else full) for name, (full, quick) in ALL.items()}
+    if options.lake is not None:
+        commands["http_serving"] = ["--lake", str(options.lake)]
+    failed = []
+    for name, arguments in commands.items():
+        print(f"\n== python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False).returncode != 0:
+            failed.append(name)
+    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall ran")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""What HTTP and Ray Serve add to the three stages: in-process, fused and composed on one release, in one run.
+
+`python -m benchmarks.http_serving --lake LAKE` asks the live release the test queries of the lake's judged set, those of text alone. The
+servers listen on 127.0.0.1 and stop by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from intarsia.engine.candidates import as_query, read_judged
+from intarsia.lake import Lake
+from intarsia.records.query import Query
+from intarsia.release.bundle import open_bundle
+from intarsia.release.pointer import Pointer
+from serve_apps.environment import is_free
+
+NUM_WARM, NUM_TIMED = 40, 400
+NUM_CLIENTS, LOAD_S = 16, 8.0
+READY_WITHIN_S = 120.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print p50 and p95 with one client, what is added to the stages, and the throughput of 16 clients."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_serving", description=__doc__)
+    parser.add_argument("--lake", required=True, type=Path, help="a lake with a live release and judged queries")
+    lake = Lake(parser.parse_args(arguments).lake)
+    queries = [as_query(q, datetime.now(UTC)) for q in read_judged(lake, ["test"])[0] if q.kind == "text"]
+    engine = open_bundle(Pointer(lake.root / "releases").live_folder())
+    num_products = engine.columns.num_rows
+    print(f"{os.cpu_count()} CPUs, {num_products} products, {len(queries)} test queries, release {engine.release_id}")
+    print(f"{'':<12} {'p50 ms':>8} {'p95 ms':>8} {'added p50':>10} {'16 clients, req/s':>18}")
+    inside = _times([partial(engine.search, [query]) for query in queries])
+    p50 = float(np.median(inside))
+    print(
+        f"{'in-process':<12} {p50:8.2f} {np.percentile(inside, 95):8.2f} {'':>10} {1e3 / float(np.mean(inside)):18.0f}  (one thread)"
+    )
+    for topology in ("fused", "composed"):
+        with _server(lake, topology) as url:
+            with httpx.Client(base_url=url, timeout=30) as client:
+                asked = _times([partial(_ask, client, _body(query)) for query in queries])
+            rate = _throughput(url, queries)
+        median = float(np.median(asked))
+        print(f"{topology:<12} {median:8.2f} {np.percentile(asked, 95):8.2f} {median - p50:+10.2f} {rate:18.0f}")
+    return 0
+
+
+def _times(calls: Sequence[Callable[[], object]]) -> list[float]:
+    times_ms = []
+    for number in range(NUM_WARM + NUM_TIMED):
+        start_s = time.perf_counter()
+        calls[number % len(calls)]()
+        times_ms.append((time.perf_counter() - start_s) * 1e3)
+    return times_ms[NUM_WARM:]
+
+
+def _body(query: Query) -> dict[str, object]:
+    return {"text": query.text, "limit": query.limit}
+
+
+def _ask(client: httpx.Client, body: dict[str, object]) -> None:
+    reply = client.post("/v1/search", json=body)
+    assert reply.status_code == 200, reply.text
+
+
+def _throughput(url: str, queries: Sequence[Query]) -> float:
+    done = [0] * NUM_CLIENTS
+    end_s = time.monotonic() + LOAD_S
+
+    def work(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while time.monotonic() < end_s:
+                _ask(client, _body(queries[(number + done[number]) % len(queries)]))
+                done[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(NUM_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / LOAD_S
+
+
+@contextmanager
+def _server(lake: Lake, topology: str) -> Iterator[str]:
+    port = next(port for port in range(8100, 8200) if is_free("127.0.0.1", port))
+    arguments = ["--lake", str(lake.root), "--port", str(port), "--topology", topology]
+    process = subprocess.Popen([sys.executable, "-m", "serve_apps.run", *arguments], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline_s = time.monotonic() + READY_WITHIN_S
+        while not _is_ready(url):
+            assert process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline_s, f"{url} is not ready after {READY_WITHIN_S:.0f} s"
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
