@@ -15,6 +15,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.retrieve import RETRIEVERS, RetrieveStage
 from intarsia.ids import ProductId, RequestId
 from intarsia.records.candidates import Candidates
+from intarsia.records.page import Hit
 from intarsia.records.query import EncodedQuery, Filters, Query
 from tests.oracles import best_products, passes, retrieved_by_definition
 from tests.unit.engine.corner_shop import COLOURS, NUM_PRODUCTS, THINGS, CornerShop, ask, picture, rows_of, shop
@@ -141,7 +142,8 @@ def test_pages_of_any_size_are_slices_of_one_order(
     assert whole.reachable == len(whole.hits) <= min(config.rank_depth, whole.total)
     assert [hit.position for hit in whole.hits] == list(range(1, whole.reachable + 1))
     assert len(set(rows_of(whole))) == whole.reachable
-    offset, hits = 0, []
+    offset = 0
+    hits: list[Hit] = []
     while offset < whole.reachable + 3:
         limit = data.draw(st.integers(1, 25))
         page = engine.search([replace(query, offset=offset, limit=limit)])[0]

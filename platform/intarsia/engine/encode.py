@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.open import open_query_encoder
+from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import SpaceId
 from intarsia.records.query import EncodedQuery, Query, QueryVector

@@ -25,8 +25,8 @@ from intarsia.records.query import EncodedQuery
 class Ranked:
     """The candidates of one query in their final order, and why.
 
-    `order_C` are positions into `candidates`; `scores_C` are in that order. `contributions` maps a position in the order to feature -> share
-    of the score, the bias under `""`.
+    `order_C` are positions into `candidates`; `scores_C` are in that order. `contributions` maps a place in the order, from 0, to
+    feature -> share of the score, the bias under `""`.
     """
 
     candidates: Candidates

@@ -6,7 +6,7 @@ How a product is told (text, pictures) is left to `listing` and `pictures`. Lett
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,11 +142,6 @@ def gains(truth: MarketTruth, category: str, asked: Mapping[str, str]) -> NDArra
     all_N, most_N = matched_N == len(asked), (2 * matched_N >= len(asked)) & (matched_N > 0)
     gain_N = np.where(same_N, np.where(all_N, 3, np.where(most_N, 2, 1)), np.where(related_N & all_N, 1, 0))
     return gain_N.astype(np.int8)
-
-
-def truth_columns() -> tuple[str, ...]:
-    """Names of the columns of a truth, in order."""
-    return tuple(field.name for field in fields(MarketTruth))
 
 
 def _siblings(wanted: int) -> list[int]:

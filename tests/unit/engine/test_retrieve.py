@@ -1,4 +1,4 @@
-"""What the first stage does at its edges; that it finds, counts and scores by the definition is `tests/property/test_engine.py`'s matter."""
+"""The first stage at its edges; that it finds, counts and scores by the definition is `tests/property/test_engine.py`'s matter."""
 
 from __future__ import annotations
 
