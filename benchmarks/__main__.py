@@ -22,7 +22,9 @@ ALL = {
 def main() -> int:
     """Run them all; the exit status is 1 when one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--lake", type=Path, help="a lake with a live release, for http_serving; without one that is left out")
+    parser.add_argument(
+        "--lake", type=Path, help="a lake with a live release, for http_serving; without one that is left out"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     options = parser.parse_args()
     commands = {name: list(quick if options.quick else full) for name, (full, quick) in ALL.items()}

@@ -17,7 +17,7 @@ const TEXTS = {
     bm25: "words", text: "meaning", image: "picture", seed: "Similar to", no_picture: "no picture", out: "out of stock", close: "Close",
     share: "What made the score", sum: (bias, features, score) => `start ${bias} + features ${features} = ${score}`, rest: (n) => `${n} other features`,
     fused_order: "The ranker was not asked: this is the fused order.", brand: "Brand", category: "Category", price: "Price", in_stock: "In stock",
-    yes: "Available", no: "Out of stock", from: "from", to: "to", apply: "OK", all: "All", too_large: "This picture cannot be read.",
+    yes: "Available", no: "Out of stock", from: "from", to: "to", apply: "OK", more: (n) => `Show all ${n}`, too_large: "This picture cannot be read.",
     served: (n, release) => `${n} products · release ${release}`, your_picture: "your picture",
     examples: ["red cotton dress", "blue backpack", "wooden table lamp", "running shoes"],
   },
@@ -35,13 +35,14 @@ const TEXTS = {
     bm25: "词语", text: "语义", image: "图片", seed: "相似于", no_picture: "暂无图片", out: "缺货", close: "关闭",
     share: "得分从何而来", sum: (bias, features, score) => `起点 ${bias} + 特征 ${features} = ${score}`, rest: (n) => `其余 ${n} 个特征`,
     fused_order: "未经排序器：这是融合后的顺序。", brand: "品牌", category: "类目", price: "价格", in_stock: "库存",
-    yes: "有货", no: "缺货", from: "最低", to: "最高", apply: "确定", all: "全部", too_large: "无法读取这张图片。",
+    yes: "有货", no: "缺货", from: "最低", to: "最高", apply: "确定", more: (n) => `显示全部 ${n} 项`, too_large: "无法读取这张图片。",
     served: (n, release) => `${n} 个商品 · 版本 ${release}`, your_picture: "你的图片",
     examples: ["红色 棉 连衣裙", "蓝色双肩包", "木质 台灯", "运动鞋"],
   },
 };
 const PAGE_SIZE = 24;
 const MAX_FACETS = 14;
+const VALUES_SHOWN = 10;
 const MAX_PICTURE_SIDE = 1024; // pixels; encoders look at far fewer
 const SHARES_SHOWN = 7;
 
@@ -49,6 +50,7 @@ const $ = (id) => document.getElementById(id);
 const state = {
   language: localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en"),
   words: "", picture: null, seed: null, filters: {}, offset: 0, reply: null, facets: {}, facetNames: [], release: null, asked: 0, currency: null,
+  opened: new Set(), // facets of which all values are shown
 };
 const session = sessionStorage.getItem("session") || randomId();
 sessionStorage.setItem("session", session);
@@ -394,20 +396,22 @@ function chosen(name) {
 
 function facetBox(name, values) {
   const title = TEXTS[state.language][name] || human(name);
-  const single = name === "category" || name === "price" || name === "in_stock";
   const picked = chosen(name);
   const all = [...values, ...picked.filter((value) => name !== "price" && !values.some((v) => v.value === value)).map((value) => ({ value, count: 0 }))];
-  const ordered = name === "category" ? all.sort((a, b) => (a.value < b.value ? -1 : 1)) : all;
+  const shown = state.opened.has(name) ? all : all.filter(({ value }, place) => place < VALUES_SHOWN || picked.includes(value));
+  const ordered = name === "category" ? shown.sort((a, b) => (a.value < b.value ? -1 : 1)) : shown;
   const rows = ordered.map(({ value, count }) => {
     const path = value.split(" > ");
     const text = name === "price" ? priceText(...value.split("-").map(Number)) : name === "in_stock" ? t(value === "true" ? "yes" : "no") : name === "category" ? path.at(-1) : value;
     const box = make("input", { type: "checkbox", checked: picked.includes(value), dataset: { facet: `${name}=${value}` },
-      onchange: (event) => { choose(name, value, event.target.checked, single); search(); } });
+      onchange: (event) => { choose(name, value, event.target.checked); search(); } });
     const row = make("label", {}, box, make("span", { textContent: text, title: value }), make("span", { className: "num", textContent: number(count) }));
     if (name === "category") { row.classList.add("deep"); row.style.setProperty("--depth", path.length - 1); }
     return row;
   });
-  return make("fieldset", { className: "facet" }, make("legend", { textContent: title }), ...(name === "price" ? [priceBox()] : []), make("div", {}, ...rows));
+  return make("fieldset", { className: "facet" }, make("legend", { textContent: title }), ...(name === "price" ? [priceBox()] : []), make("div", {}, ...rows),
+    shown.length < all.length ? make("button", { type: "button", className: "quiet", textContent: t("more", all.length),
+      onclick: () => { state.opened.add(name); drawFacets(); } }) : null);
 }
 
 function priceBox() {

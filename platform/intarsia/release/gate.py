@@ -33,8 +33,8 @@ def check(
     """Each check that held, with its figures.
 
     Raises:
-        ReleaseRefused: the evaluation is of another release, against another live one, or empty, the features are not this code's, or the release is worse than the
-            live one beyond the interval.
+        ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; or the
+            release is worse than the live one beyond the interval.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(

@@ -13,7 +13,12 @@ TITLES = {
     ProductId(f"p{number:02d}"): title
     for number, title in enumerate(
         [
-            *(f"{colour} {thing} number{n}" for n in range(4) for colour in ("red", "blue") for thing in ("bag", "shoe")),
+            *(
+                f"{colour} {thing} number{n}"
+                for n in range(4)
+                for colour in ("red", "blue")
+                for thing in ("bag", "shoe")
+            ),
             "红色女士手提包",
             "红色女士手提包",
             "solo",
