@@ -84,11 +84,12 @@ def retrieve_judged(
 ) -> list[JudgedCandidates]:
     """Encode and retrieve judged queries, each as it would be asked online."""
     asked_at = catalog_time(retrieve)
-    rows_of = _judged_rows(retrieve, judgments)
+    judged_only = retrieve.config.judged_only
+    rows_of = _judged_rows(retrieve, judgments) if judged_only else {}
     found = []
     for number, judged in enumerate(queries, start=1):
         encoded = encoders.encode(as_query(judged, asked_at))
-        only = rows_of.get(judged.query_id, _NO_ROWS) if retrieve.config.judged_only else None
+        only = rows_of.get(judged.query_id, _NO_ROWS) if judged_only else None
         candidates = retrieve.retrieve([encoded], among=[only])[0]
         found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=candidates))
         report("queries", number, len(queries))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from tests.oracles import best_order, fused_by_definition
 from tests.unit.engine.corner_shop import FLOORS, NUM_PRODUCTS, rows_of, shop
 
 SHOP = shop()
-ENGINE = SHOP.engine()
+ENGINE = SHOP.engine(replace(FLOORS, rank_depth=8))
 JUDGED = retrieve_judged(ENGINE.encoders, ENGINE.retrieve, *read_judged(SHOP.lake, SPLITS), lambda *_: None)
 ORDERS = all_orders(JUDGED, ENGINE.fuser, ENGINE.rank)
 FLOOR = {"text": np.float32(FLOORS.text_floor), "image": np.float32(FLOORS.image_floor)}
@@ -54,6 +55,7 @@ def test_the_ranked_order_is_the_page_that_would_be_shown() -> None:
     asked_at = catalog_time(ENGINE.retrieve)
     queries = [as_query(each.judged, asked_at, limit=NUM_PRODUCTS) for each in JUDGED]
     assert [order.tolist() for order in ORDERS[RANKED]] == [rows_of(page) for page in ENGINE.search(queries)]
+    assert max(map(len, ORDERS[RANKED])) == 8 < max(map(len, ORDERS[FUSED]))
 
 
 def test_no_queries_give_every_system_nothing() -> None:
