@@ -9,7 +9,6 @@ from pathlib import Path
 
 from intarsia.config import build, setting
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
@@ -34,6 +33,11 @@ class ExportConfig:
 
 def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
     """Open both encoders as embed_products did, write and compare their query forms."""
+    from intarsia.encoders.export import (
+        export_image_encoder,
+        export_text_encoder,
+    )  # torch: seconds that --help does not need
+
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
     text = open_text_encoder(build(TextEncoderConfig, texts.notes["encoder"], where="text_embeddings.encoder"))
     image = open_image_encoder(build(ImageEncoderConfig, images.notes["encoder"], where="image_embeddings.encoder"))
