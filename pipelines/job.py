@@ -8,6 +8,7 @@ mean the job is up to date.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -145,6 +146,8 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
 def guarded(work: Callable[[], None]) -> int:
     """Run a command; an error meant for its user becomes one line and exit status 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows what runs now, not what ran 8 kB ago
     try:
         work()
     except IntarsiaError as error:

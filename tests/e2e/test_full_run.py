@@ -24,7 +24,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A lake whose run was killed in the middle of embed_products, and the run that went on from another folder."""
     folder = tmp_path_factory.mktemp("line")
     lake = folder / "lake"
-    started = subprocess.Popen(
+    with subprocess.Popen(
         command(lake),
         cwd=folder,
         env=environment(),
@@ -32,13 +32,12 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert started.stdout is not None
-    for line in started.stdout:
-        if line.startswith("embed_products") and "running" in line:
-            break
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    ) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if line.startswith("embed_products") and "running" in line:
+                break
+        os.killpg(started.pid, signal.SIGKILL)
     return lake, run(command(lake), cwd=folder, timeout_s=400)
 
 
