@@ -16,7 +16,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +36,7 @@ def main() -> int:
 
     from intarsia.catalog.ingest import in_this_process
     from intarsia.onray.session import SessionConfig, ray_session
-    from intarsia.onray.tables import RayWorkers
+    from intarsia.onray.workers import RayWorkers
 
     with tempfile.TemporaryDirectory(prefix="ingest-speed-") as work:
         folder = options.folder or generated(Path(work) / "market", options.products)
@@ -85,7 +84,9 @@ def timed(out: Path, folder: Path, file: str, mapping: Path, workers: object) ->
     from intarsia.catalog.mapping import load_mapping
     from intarsia.ids import sha256_tree
 
-    quiet: Callable[[str, int, int], None] = lambda *_: None  # noqa: E731
+    def quiet(step: str, done: int, total: int) -> None:
+        """Progress that nobody reads."""
+
     scratch, products = out / "scratch", out / "products"
     for place in (scratch, products):
         place.mkdir(parents=True)

@@ -10,18 +10,17 @@ import numpy as np
 
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.catalog.documents import write_documents
-from intarsia.config import setting
+from intarsia.config import check_range, setting
+from intarsia.engine.retrieve import VECTOR_RETRIEVERS
 from intarsia.index.bm25 import Bm25Index
 from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.index.from_tables import Tokeniser, pieces_of, read_embedded
 from intarsia.lake import Entry, Lake, write_json
-from intarsia.onray.tables import RayWorkers
+from intarsia.onray.workers import RayWorkers
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.embeddings import embeddings_spec
 from pipelines.job import Counts, Job, Progress, main
-
-MODALITIES = ("text", "image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,7 @@ class BuildIndexesConfig:
     num_workers: int = setting("worker processes that split texts into tokens; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers is {self.num_workers}; allowed: 0 or more")
+        check_range(self, "num_workers", low=0)
 
 
 def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
@@ -46,7 +44,7 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
         save_columns(columns, folder / "columns")
         write_documents(products, folder)
         space_ids, num_vectors = {}, {}
-        for modality in MODALITIES:
+        for modality in VECTOR_RETRIEVERS:
             entry = lake.current(f"{modality}_embeddings")
             every_product = modality == "text"
             found = read_embedded(embeddings_spec(modality), entry, columns.product_ids, every_product=every_product)

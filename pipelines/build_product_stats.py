@@ -59,7 +59,7 @@ def _event_batches(lake: Lake, progress: Progress) -> Iterator[list[Event]]:
 
 JOB = Job(
     name="build_product_stats",
-    about="Count what shoppers did with each product, as of a moment.",
+    about="events -> what shoppers did with each product, counted as of a moment",
     config=BuildProductStatsConfig,
     reads_if_there=("events",),
     writes=("product_stats",),

@@ -106,7 +106,7 @@ def rows_of(
 
 JOB = Job(
     name="build_training_rows",
-    about="Compute features and labels of the judged train and validation queries' candidates.",
+    about="judged train and validation queries -> the features and labels of their candidates",
     config=BuildTrainingRowsConfig,
     reads=("indexes", "query_encoders", "product_stats", "fusion_spec", "queries", "judgments"),
     writes=("training_rows",),

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from intarsia.config import plain, setting
+from intarsia.config import check_range, plain, setting
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
-from intarsia.encoders.store import Place, known_vectors, write_vectors
+from intarsia.encoders.protocol import Encoder
+from intarsia.encoders.store import Place, Vectors, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
 from intarsia.onray.encoding import PicturePlace, encode_pictures, encode_texts
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
 
 
@@ -37,10 +40,7 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         if not self.text_fields:
             raise ValueError("text_fields is empty; allowed: at least one field")
-        if self.num_workers < 1:
-            raise ValueError(f"num_workers is {self.num_workers}; allowed: 1 or more")
-        if self.unit_size < 1:
-            raise ValueError(f"unit_size is {self.unit_size}; allowed: 1 or more")
+        check_range(self, "num_workers", "unit_size", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,37 +74,36 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
-    notes = {"encoder": plain(config.text), "space_id": encoder.space_id, "dim": encoder.dim}
-    places, texts = _find_texts(config.text_fields, lake)
-    known = known_vectors(TEXT_EMBEDDINGS, lake, encoder.space_id, texts)
-    fresh = {digest: text for digest, text in texts.items() if digest not in known}
-    found = encode_texts(
-        config.text,
-        fresh,
-        unit_size=config.unit_size,
-        num_actors=config.num_workers,
-        tell=functools.partial(progress, "texts", total=len(fresh)),
-    )
-    with lake.publish(TEXT_EMBEDDINGS.name, notes | {"text_fields": list(config.text_fields)}) as folder:
-        kept = write_vectors(TEXT_EMBEDDINGS, folder, places, {**known, **found}, encoder.space_id)
-    return Embedded(places=kept, num_encoded=len(found), num_cached=len(known))
+    notes = {"encoder": plain(config.text), "text_fields": list(config.text_fields)}
+    encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, num_actors=config.num_workers)
+    tell = functools.partial(progress, "texts")
+    return _embed(TEXT_EMBEDDINGS, encoder, *_find_texts(config.text_fields, lake), encode, tell, lake, notes)
 
 
 def _embed_pictures(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_image_encoder(config.image)
-    notes = {"encoder": plain(config.image), "space_id": encoder.space_id, "dim": encoder.dim}
-    places, pictures = _find_pictures(lake)
-    known = known_vectors(IMAGE_EMBEDDINGS, lake, encoder.space_id, pictures)
-    fresh = {digest: place for digest, place in pictures.items() if digest not in known}
-    found = encode_pictures(
-        config.image,
-        fresh,
-        unit_size=config.unit_size,
-        num_actors=config.num_workers,
-        tell=functools.partial(progress, "pictures", total=len(fresh)),
-    )
-    with lake.publish(IMAGE_EMBEDDINGS.name, notes) as folder:
-        kept = write_vectors(IMAGE_EMBEDDINGS, folder, places, {**known, **found}, encoder.space_id)
+    notes = {"encoder": plain(config.image)}
+    encode = functools.partial(encode_pictures, config.image, unit_size=config.unit_size, num_actors=config.num_workers)
+    tell = functools.partial(progress, "pictures")
+    return _embed(IMAGE_EMBEDDINGS, encoder, *_find_pictures(lake), encode, tell, lake, notes)
+
+
+def _embed(
+    spec: TableSpec,
+    encoder: Encoder[Any],
+    places: Sequence[Place],
+    contents: Mapping[str, object],
+    encode: Callable[..., Vectors],
+    tell: Callable[..., None],
+    lake: Lake,
+    notes: Mapping[str, object],
+) -> Embedded:
+    """What both modalities share: take the known vectors of `contents` by digest, encode the others, publish the table."""
+    known = known_vectors(spec, lake, encoder.space_id, contents)
+    fresh = {digest: content for digest, content in contents.items() if digest not in known}
+    found = encode(fresh, tell=functools.partial(tell, total=len(fresh)))
+    with lake.publish(spec.name, {**notes, "space_id": encoder.space_id, "dim": encoder.dim}) as folder:
+        kept = write_vectors(spec, folder, places, {**known, **found}, encoder.space_id)
     return Embedded(places=kept, num_encoded=len(found), num_cached=len(known), num_unreadable=len(fresh) - len(found))
 
 
@@ -138,7 +137,7 @@ def _find_pictures(lake: Lake) -> tuple[list[Place], dict[str, PicturePlace]]:
 
 JOB = Job(
     name="embed_products",
-    about="Turn every product's text and pictures into unit vectors.",
+    about="clean products -> a unit vector of every text and every picture",
     config=EmbedConfig,
     reads=("products",),
     writes=("text_embeddings", "image_embeddings"),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from intarsia.config import plain, setting
+from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
-from intarsia.engine.retrieve import RETRIEVERS
+from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
 from intarsia.errors import DataError
-from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems
+from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Qrels, qrels_by_query
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, format_interval, write_report
 from intarsia.evaluation.slices import standard_slices
@@ -25,7 +27,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle
 from intarsia.release.gate import Evidence
-from intarsia.release.pointer import Pointer
+from intarsia.release.staged import read_staged, rival
 from intarsia.tables.products import REJECTED_PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
@@ -61,16 +63,17 @@ class _Judged:
 def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts:
     """Every system on the same queries -> report.md, report.html, evaluation.json, evidence.json."""
     releases = lake.root / "releases"
-    release_id = ReleaseId(json.loads((lake.current("staged_release").path / "release.json").read_text())["release_id"])
+    release_id = read_staged(lake)
     engine = open_bundle(releases / release_id)
     judged = _Judged(queries=_queries(lake, config), judgments=read_judged(lake, [config.split])[1], report=progress)
     candidates = judged.candidates(engine)
     systems = all_orders(candidates, engine.fuser, engine.rank)
-    exact = judged.candidates(engine, folder=releases / release_id)
-    systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
-    systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
-    live = Pointer(releases).live()
-    if live is not None and live != release_id:
+    if _serves_int8(releases / release_id):
+        exact = judged.candidates(engine, folder=releases / release_id)
+        systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
+        systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
+    live = rival(lake)
+    if live is not None:
         systems[_LIVE] = _live_orders(open_bundle(releases / live), engine, judged)
     qrels = qrels_by_query(judged.judgments, [q.query_id for q in judged.queries], row_numbers(engine.retrieve))
     evaluation = _evaluate(systems, qrels, judged.queries, engine, config)
@@ -122,29 +125,27 @@ def _evaluate(
     engine: SearchEngine,
     config: EvaluateReleaseConfig,
 ) -> Evaluation:
-    def measured(pairs: list[tuple[str, str]]) -> Evaluation:
-        return evaluate_systems(
-            systems,
-            qrels,
-            pairs=pairs,
-            slices=standard_slices(queries, qrels, engine.columns.num_images > 0),
-            num_products=engine.columns.num_rows,
-            config=config.evaluation,
-        )
-
-    means = {row.name: row.metrics[config.evaluation.headline].mean for row in measured([]).systems}
-    best_single = max(RETRIEVERS, key=lambda name: means[name])
+    headline = config.evaluation.headline
+    best_single = max(RETRIEVERS, key=lambda name: mean_of(systems[name], qrels, headline, config.evaluation.gain))
     plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS)))
     pairs = [(RANKED, FUSED), *((RANKED, name) for name in plain_ones), *((FUSED, name) for name in plain_ones)]
-    pairs += [("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED)]
-    return measured([*pairs, (RANKED, _LIVE)] if _LIVE in systems else pairs)
+    pairs += [pair for pair in (("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED), (RANKED, _LIVE)) if pair[1] in systems]
+    return evaluate_systems(
+        systems,
+        qrels,
+        pairs=pairs,
+        slices=standard_slices(queries, qrels, engine.columns.num_images > 0),
+        num_products=engine.columns.num_rows,
+        config=config.evaluation,
+    )
 
 
 def _report(
     config: EvaluateReleaseConfig, lake: Lake, engine: SearchEngine, evaluation: Evaluation, release_id: ReleaseId
 ) -> EvaluationReport:
-    trials = json.loads((lake.current("fusion_spec").path / "trials.json").read_text(encoding="utf-8"))["trials"]
-    ranker = json.loads((lake.current("ranker").path / "ranker.json").read_text(encoding="utf-8"))
+    bundle = lake.root / "releases" / release_id
+    trials = json.loads((bundle / "fusion_spec" / "trials.json").read_text(encoding="utf-8"))["trials"]
+    ranker = json.loads((bundle / "ranker" / "ranker.json").read_text(encoding="utf-8"))
     return EvaluationReport(
         title=f"{config.data_set}: release {release_id}",
         setting=Setting(
@@ -152,7 +153,7 @@ def _report(
             split=config.split,
             num_products=engine.columns.num_rows,
             depth=engine.retrieve.config.depth,
-            commands=("python -m pipelines.full_run --config FILE",),
+            commands=(shlex.join(["python", "-m", _module(), *sys.argv[1:]]),),
             release_id=release_id,
         ),
         evaluation=evaluation,
@@ -164,11 +165,30 @@ def _report(
         importances=ranker.get("importances", {}),
         notes=(
             *config.notes,
-            "Queries were encoded by the int8 encoders that serve; the rows named fp32 show what that costs.",
+            *_query_encoder_notes(bundle),
+            "The rows named fp32 are measured where the encoder that serves is another file than the fp32 one: what int8 costs.",
             "A product nobody judged counts as not relevant; a judged product that the catalog lost counts against every system.",
         ),
         defects=_defects(lake),
     )
+
+
+def _module() -> str:
+    """The command this process is: the job alone, or the whole run."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec is not None else f"pipelines.{JOB.name}"
+
+
+def _serves_int8(bundle: Path) -> bool:
+    files = read_card(bundle / "query_encoders" / "text")["files"]
+    assert isinstance(files, dict)
+    return bool(files["int8"] != files["fp32"])
+
+
+def _query_encoder_notes(bundle: Path) -> Iterator[str]:
+    for name in VECTOR_RETRIEVERS:
+        card = read_card(bundle / "query_encoders" / name)
+        yield f"Queries are encoded for serving, {name}: {card.get('int8_is', 'as the catalog was')}."
 
 
 def _defects(lake: Lake) -> tuple[str, ...]:
@@ -213,10 +233,11 @@ def _json(evaluation: Evaluation, queries: Sequence[JudgedQuery]) -> dict[str, o
 
 JOB = Job(
     name="evaluate_release",
-    about="The staged release on judged queries, beside BM25, every single retriever, RRF, equal weights and the live release: a report.",
+    about="the staged release on judged queries -> a report, beside BM25, every single retriever, RRF, equal weights and the live release",
     config=EvaluateReleaseConfig,
     reads=("staged_release", "queries", "judgments", "fusion_spec", "ranker"),
     reads_if_there=("rejected_products",),
+    more_inputs=lambda lake: {"compared with": str(rival(lake))},
     writes=("evaluation",),
     run=run,
 )

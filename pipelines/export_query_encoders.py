@@ -81,7 +81,7 @@ def _figures(modality: str, card: Mapping[str, object]) -> dict[str, object]:
 
 JOB = Job(
     name="export_query_encoders",
-    about="Write the query side of the encoders: ONNX, int8 where it is good enough, one thread, no torch.",
+    about="the encoders -> their query side: ONNX, int8 where it is good enough, one thread, no torch",
     config=ExportConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
     writes=("query_encoders",),

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="run every job, also those up to date")
     parser.add_argument("--until", metavar="JOB", help="stop after this job")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="for example lake=/data/shop or embed_products.batch_size=64"
+        "overrides", nargs="*", metavar="key=value", help="for example lake=/data/shop or embed_products.num_workers=4"
     )
     options = parser.parse_args(arguments)
     return guarded(lambda: run_all(options.config, options.overrides, again=options.again, until=options.until))

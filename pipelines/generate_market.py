@@ -20,7 +20,7 @@ def run(config: MarketConfig, lake: Lake, progress: Progress) -> Counts:
 
 JOB = Job(
     name="generate_market",
-    about="A generated shop (products, pictures, judged queries, shoppers) as raw input, from a seed, with its truth.",
+    about="a seed -> a generated shop as raw input (products, pictures, judged queries, shoppers), with its truth",
     config=MarketConfig,
     writes=("market",),
     run=run,

@@ -12,9 +12,9 @@ from intarsia.catalog.clean import CleanLimits
 from intarsia.catalog.ingest import clean_catalog, write_products, write_rejects
 from intarsia.catalog.mapping import load_mapping
 from intarsia.catalog.validate import check_share
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 from intarsia.lake import Lake
-from intarsia.onray.tables import RayWorkers
+from intarsia.onray.workers import RayWorkers
 from pipelines.job import Counts, Job, Progress, main
 
 _MIN_PARTS = 64  # a part of 1,024 products is written in 0.1 s: below 65,000 products other processes do not pay
@@ -33,12 +33,9 @@ class IngestCatalogConfig:
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_rejected_share <= 1:
-            raise ValueError(f"max_rejected_share is {self.max_rejected_share}; allowed: 0 to 1")
-        if self.unit_rows < 1:
-            raise ValueError(f"unit_rows is {self.unit_rows}; allowed: 1 or more")
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers is {self.num_workers}; allowed: 0 or more")
+        check_range(self, "max_rejected_share", low=0, high=1)
+        check_range(self, "unit_rows", low=1)
+        check_range(self, "num_workers", low=0)
 
 
 def run(config: IngestCatalogConfig, lake: Lake, progress: Progress) -> Counts:

@@ -9,25 +9,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.raw_rows import Defect
 from intarsia.catalog.sources import Unit, plan_units, read_unit
 from intarsia.catalog.validate import check_share
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 from intarsia.events.clean import EventCleaner, EventReason, EventReject
 from intarsia.events.mapping import EventMapping
 from intarsia.events.settle import EventPiece, event_piece, settle_events
 from intarsia.lake import Entry, Lake
-from intarsia.onray.tables import RayWorkers
+from intarsia.onray.workers import RayWorkers
 from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, REJECTED_EVENTS
 from intarsia.tables.products import PRODUCTS
-from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
-
-_PART_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +40,9 @@ class IngestEventsConfig:
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_rejected_share <= 1:
-            raise ValueError(f"max_rejected_share is {self.max_rejected_share}; allowed: 0 to 1")
-        if self.unit_rows < 1:
-            raise ValueError(f"unit_rows is {self.unit_rows}; allowed: 1 or more")
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers is {self.num_workers}; allowed: 0 or more")
+        check_range(self, "max_rejected_share", low=0, high=1)
+        check_range(self, "unit_rows", low=1)
+        check_range(self, "num_workers", low=0)
 
 
 @dataclass(slots=True)
@@ -94,11 +86,11 @@ def run(config: IngestEventsConfig, lake: Lake, progress: Progress) -> Counts:
     events, rejected = settle_events(pieces)
     assert events.num_rows + rejected.num_rows == num_rows, "every input row is an event or rejected"
     reasons = Counter(rejected.column("reason").to_pylist())
-    _publish(lake, REJECTED_EVENTS, rejected)
+    REJECTED_EVENTS.publish(lake, rejected)
     refused = {reason: num for reason, num in reasons.items() if reason != EventReason.DUPLICATE_EVENT}
     rejected_at = str(lake.current("rejected_events").path)
     check_share(num_rows, refused, config.max_rejected_share, table="events", rejected_at=rejected_at)
-    _publish(lake, EVENTS, events)
+    EVENTS.publish(lake, events)
     kinds = Counter(events.column("kind").to_pylist())
     return {
         "rows": num_rows,
@@ -107,12 +99,6 @@ def run(config: IngestEventsConfig, lake: Lake, progress: Progress) -> Counts:
         "by kind": dict(sorted(kinds.items())),
         "rejected by reason": dict(sorted(reasons.items())),
     }
-
-
-def _publish(lake: Lake, spec: TableSpec, table: pa.Table) -> None:
-    with lake.publish(spec.name) as folder:
-        for number, begin in enumerate(range(0, max(table.num_rows, 1), _PART_ROWS)):
-            spec.write_part(table.slice(begin, _PART_ROWS), folder, number)
 
 
 def files(config: IngestEventsConfig) -> Sequence[Path]:

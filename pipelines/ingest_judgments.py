@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.raw_rows import Defect
 from intarsia.catalog.sources import read_rows
@@ -24,7 +22,6 @@ from intarsia.logs import log_warning
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from intarsia.tables.products import PRODUCTS
-from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
 
 _ALONE: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
@@ -66,8 +63,8 @@ def run(config: IngestJudgmentsConfig, lake: Lake, progress: Progress) -> Counts
     missing = [judgment for judgment in judgments if judgment.product_id not in titles]
     if missing:
         log_warning("judged_products_missing", judgments=len(missing), first=missing[0].product_id)
-    _publish(lake, QUERIES, QUERIES.from_rows([query_to_row(query) for query in queries]))
-    _publish(lake, JUDGMENTS, JUDGMENTS.from_rows([judgment_to_row(judgment) for judgment in judgments]))
+    QUERIES.publish(lake, QUERIES.from_rows([query_to_row(query) for query in queries]))
+    JUDGMENTS.publish(lake, JUDGMENTS.from_rows([judgment_to_row(judgment) for judgment in judgments]))
     return {
         "queries": len(queries),
         "by split": dict(sorted(Counter(query.split for query in queries).items())),
@@ -98,11 +95,6 @@ def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]
                 table=path.name, row=number, field="row", found=value.found, allowed="a readable row", fix=value.fix
             )
         yield number, value
-
-
-def _publish(lake: Lake, spec: TableSpec, table: pa.Table) -> None:
-    with lake.publish(spec.name) as folder:
-        spec.write_part(table, folder, 0)
 
 
 def files(config: IngestJudgmentsConfig) -> Sequence[Path]:

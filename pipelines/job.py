@@ -64,6 +64,7 @@ class Job(Generic[ConfigT]):
         reads: lake entries it needs; `reads_if_there` those it uses when they exist.
         files: paths outside the lake it reads, from its config; their content counts as input.
         writes: lake entries it publishes, the main one last.
+        more_inputs: what else decides whether it is up to date, read from the lake, by name.
         always: it runs however often it is asked: it acts on the world, it does not make a table.
         run: does the work and returns the counts of its summary.
     """
@@ -74,6 +75,7 @@ class Job(Generic[ConfigT]):
     reads: tuple[str, ...] = ()
     reads_if_there: tuple[str, ...] = ()
     files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
+    more_inputs: Callable[[Lake], Mapping[str, str]] = field(default=lambda lake: {})
     writes: tuple[str, ...]
     always: bool = False
     run: Callable[[ConfigT, Lake, Progress], Counts]
@@ -178,11 +180,11 @@ def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool
 def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
     inputs = {name: lake.current(name).digest for name in job.reads}
     inputs |= {name: lake.current(name).digest for name in job.reads_if_there if lake.has(name)}
-    for path in job.files(config):
+    for number, path in enumerate(job.files(config)):
         if not path.exists():
             raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
-        inputs[str(path)] = sha256_tree(path)
-    return inputs
+        inputs[f"file {number}, {path.name}"] = sha256_tree(path)  # where it lies does not matter
+    return {**inputs, **job.more_inputs(lake)}
 
 
 def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping[str, Any]) -> bool:

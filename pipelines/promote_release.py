@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import verify
 from intarsia.release.gate import Evidence, ReleaseRefused, check
 from intarsia.release.pointer import Pointer
+from intarsia.release.staged import read_staged
 from pipelines.job import Counts, Job, Progress, main
 
 
@@ -33,24 +35,22 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
     pointer = Pointer(releases)
     before = pointer.live()
     if config.to == "staged":
-        release_id = ReleaseId(
-            json.loads((lake.current("staged_release").path / "release.json").read_text())["release_id"]
-        )
+        release_id = read_staged(lake)
         manifest = verify(releases / release_id)
-        if release_id == before:
-            return {"live": release_id, "before": release_id, "gate": "it is live already"}
-        evidence = build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text()))
         if pointer.was_rolled_back(release_id):
             raise ReleaseRefused(
                 f"release {release_id} was rolled back; change something, or insist with to={release_id}"
             )
-        held = check(
-            evidence,
-            release_id=release_id,
-            live=before,
-            feature_fingerprint=FEATURES.fingerprint,
-            manifest_fingerprint=manifest.feature_fingerprint,
-        )
+        if release_id == before:
+            held: Mapping[str, str] = {"gate": "it is live already"}
+        else:
+            held = check(
+                build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text())),
+                release_id=release_id,
+                live=before,
+                feature_fingerprint=FEATURES.fingerprint,
+                manifest_fingerprint=manifest.feature_fingerprint,
+            )
     else:
         release_id = pointer.previous() if config.to == "previous" else ReleaseId(config.to)
         verify(releases / release_id)
@@ -65,7 +65,7 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
 
 JOB = Job(
     name="promote_release",
-    about="The staged release -> live, when the gate's checks hold; `to=previous` rolls back.",
+    about="the staged release -> live, when the gate's checks hold; `to=previous` rolls back",
     config=PromoteReleaseConfig,
     reads=("staged_release", "evaluation"),
     writes=("promotion",),

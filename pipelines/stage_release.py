@@ -12,9 +12,10 @@ from intarsia.engine.retrieve import spaces
 from intarsia.engine.search import PARTS
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
-from intarsia.lake import Lake, write_json
+from intarsia.lake import Lake
 from intarsia.release.bundle import Provenance, open_bundle, write_bundle
 from intarsia.release.pointer import Pointer
+from intarsia.release.staged import ENTRY, write_staged
 from pipelines.job import Counts, Job, Progress, main
 
 
@@ -43,8 +44,8 @@ def run(config: StageReleaseConfig, lake: Lake, progress: Progress) -> Counts:
     )
     progress("files", len(manifest.files), len(manifest.files))
     engine = open_bundle(releases / manifest.release_id)
-    with lake.publish("staged_release") as folder:
-        write_json(folder / "release.json", {"release_id": manifest.release_id})
+    with lake.publish(ENTRY) as folder:
+        write_staged(folder, manifest.id)
     num_bytes = sum(file.bytes for file in manifest.files.values())
     return {
         "release": manifest.release_id,
@@ -62,10 +63,10 @@ def _git_commit() -> str:
 
 JOB = Job(
     name="stage_release",
-    about="The current artefacts -> one immutable release bundle, every file's sha256 in its manifest.",
+    about="the current artefacts -> one immutable release bundle, every file's sha256 in its manifest",
     config=StageReleaseConfig,
     reads=PARTS,
-    writes=("staged_release",),
+    writes=(ENTRY,),
     run=run,
 )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -112,20 +113,33 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
         raise ConfigError(f"{where or cls.__name__}: {error}") from error
 
 
-def plain(config: object) -> Any:
+def check_range(config: object, *names: str, low: float, high: float | None = None) -> None:
+    """Refuse a setting outside low..high, for a config's `__post_init__`.
+
+    Raises:
+        ValueError: the first of `names` that is outside.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= (math.inf if high is None else high):
+            allowed = f"{low} or more" if high is None else f"{low} to {high}"
+            raise ValueError(f"{name} is {value}; allowed: {allowed}")
+
+
+def plain(config: object, *, path_text: Callable[[Path], str] = str) -> Any:
     """A config as JSON-able values: what goes into records, fingerprints and manifests."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {f.name: plain(getattr(config, f.name), path_text=path_text) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):
-        return {str(key): plain(value) for key, value in config.items()}
+        return {str(key): plain(value, path_text=path_text) for key, value in config.items()}
     if isinstance(config, list | tuple):
-        return [plain(value) for value in config]
-    return str(config) if isinstance(config, Path) else config
+        return [plain(value, path_text=path_text) for value in config]
+    return path_text(config) if isinstance(config, Path) else config
 
 
 def fingerprint(config: object) -> str:
-    """sha256 of a config's values: equal settings, equal fingerprint."""
-    return sha256_json(plain(config))
+    """sha256 of a config's values: equal settings, equal fingerprint; of a path only the name counts, not where it lies."""
+    return sha256_json(plain(config, path_text=lambda path: path.name))
 
 
 def describe(cls: type[Any], *, indent: str = "  ") -> str:

@@ -12,10 +12,9 @@ import pytest
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_query_encoder
-from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.errors import ReleaseMismatch
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake, write_json
-from intarsia.onray.actors import in_actors
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
@@ -189,14 +188,6 @@ def test_an_encoder_that_changed_since_the_embedding_is_not_exported(embedded: L
         ReleaseMismatch, match=r"text_embeddings are of space text-0000.*, but the encoder .* is now text-"
     ):
         export_query_encoders.run(export_query_encoders.ExportConfig(), embedded, PROGRESS)
-
-
-def test_an_error_inside_an_actor_arrives_as_it_was() -> None:
-    def open_work() -> object:
-        raise DataError(table="t", field="f", found=1, allowed="2", fix="write 2")
-
-    with pytest.raises(DataError, match=r"t: f is 1; allowed: 2. To mend: write 2"):
-        list(in_actors([1, 2], open_work, num_actors=1))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intarsia.config import build
-from intarsia.errors import DataError
+from intarsia.errors import ConfigError, DataError
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.records.product import Product
@@ -79,3 +79,8 @@ def test_the_whole_folder_is_input_where_queries_have_pictures(tmp_path: Path) -
     both = _config(tmp_path, queries={"image": None})
     assert files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
     assert files(_config(tmp_path, has_files=False, known_items={})) == files(IngestJudgmentsConfig()) == []
+
+
+def test_neither_files_nor_known_items_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has_files is false and known_items is not given; allowed: judged files"):
+        _config(tmp_path, has_files=False)

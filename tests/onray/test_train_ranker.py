@@ -84,7 +84,7 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     assert len(header["trials"]) == 2
     assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
 
-    ranker = LightGbmRanker.open(entry.path, feature_fingerprint=FINGERPRINT)
+    ranker = LightGbmRanker.open(entry.path)
     validation = read_rows(table, "validation", NAMES)
     scores = ranker.score(
         FeatureMatrix(values_nF=validation.values_nF.astype(np.float32), names=NAMES, fingerprint=FINGERPRINT)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 
-from intarsia.errors import DataError
-from intarsia.onray.tables import RayWorkers
+from intarsia.errors import ArtifactError, DataError
+from intarsia.onray.workers import RayWorkers
 
 
 def _squares() -> Callable[[int], int]:
     return lambda number: number * number
+
+
+def _process() -> Callable[[int], int]:
+    return lambda _: os.getpid()
 
 
 def _refusing() -> Callable[[int], int]:
@@ -21,6 +26,10 @@ def _refusing() -> Callable[[int], int]:
         return number
 
     return work
+
+
+def _closed() -> Callable[[int], int]:
+    raise ArtifactError("weights are missing; put them there")
 
 
 def _failing() -> Callable[[int], int]:
@@ -34,8 +43,20 @@ def test_every_piece_is_worked_on_once() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_an_error_for_the_user_comes_out_of_a_worker_as_itself() -> None:
-    with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. To mend: take it out"):
+    with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. To mend: take it out") as refused:
         list(RayWorkers(num_workers=1)(_refusing, list(range(5))))
+    assert (refused.value.field, refused.value.row, refused.value.found) == ("f", 3, 3)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_error_for_the_user_while_a_worker_opens_comes_out_as_itself() -> None:
+    with pytest.raises(ArtifactError, match="weights are missing; put them there"):
+        list(RayWorkers(num_workers=1)(_closed, [1, 2]))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_pool_of_one_piece_leaves_this_process_when_told_to() -> None:
+    assert list(RayWorkers(min_pieces=1)(_process, [0])) != [os.getpid()]
 
 
 @pytest.mark.usefixtures("cluster")

@@ -15,6 +15,7 @@ from serve_apps.front import Front
 from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.settings import Budgets, ServingConfig
+from tests.full_disk import run_on_a_full_disk
 from tests.serve.conftest import PATIENT
 from tests.shop import picture
 
@@ -112,20 +113,20 @@ def test_a_degraded_answer_is_logged_without_the_words(http_with: Opener, caplog
     assert "secret" not in line
 
 
-def test_a_full_disk_refuses_events_with_503(shop: Lake, front: Held[Front], tmp_path: Path) -> None:
-    import resource
-    import signal
+FULL_DISK = """
+import sys
+from pathlib import Path
+from fastapi.testclient import TestClient
+from serve_apps.process import open_api
+from serve_apps.settings import ServingConfig
 
-    config = ServingConfig(lake=shop.root, journal=tmp_path, follow_s=0.0)
-    event = {"event_id": "e", "request_id": "r", "release_id": "r-1", "kind": "click", "product_id": "p" * 200}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with TestClient(open_api(config, held=front)) as http:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
-        try:
-            replies = [http.post("/v1/events", json={**event, "event_id": f"e{i}"}).status_code for i in range(6)]
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            signal.signal(signal.SIGXFSZ, handler)
-    assert replies[0] == 202
-    assert 503 in replies
+event = {"request_id": "r", "release_id": "r-1", "kind": "click", "product_id": "p" * 200}
+with TestClient(open_api(ServingConfig(lake=Path(sys.argv[1]), journal=Path(sys.argv[2]), follow_s=0.0))) as http:
+    print(*[http.post("/v1/events", json={**event, "event_id": f"e{i}"}).status_code for i in range(6)])
+"""
+
+
+def test_a_full_disk_refuses_events_with_503(shop: Lake, tmp_path: Path) -> None:
+    replies = run_on_a_full_disk(FULL_DISK, str(shop.root), str(tmp_path), num_bytes=1024).split()
+    assert replies[0] == "202"
+    assert "503" in replies

@@ -1,3 +1,5 @@
+"""One job: when it runs, what it leaves behind, and how its settings come in."""
+
 from __future__ import annotations
 
 import json
@@ -13,10 +15,7 @@ from intarsia.errors import ArtifactError, ConfigError, DataError
 from intarsia.ids import sha256_tree
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig
-from pipelines.full_run import main as full_run
-from pipelines.full_run import run_all
 from pipelines.job import Counts, Job, Progress, RunConfig, execute, guarded, load_values, main, run_config
-from pipelines.jobs import JOB_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ def files(config: CopyConfig) -> Sequence[Path]:
 
 COPY = Job(
     name="copy_texts",
-    about="texts -> copies.",
+    about="texts -> copies",
     config=CopyConfig,
     reads=("texts",),
     reads_if_there=("hints",),
@@ -156,7 +155,7 @@ def test_the_content_of_a_file_outside_the_lake_is_an_input(ready: Lake, tmp_pat
     source.write_text("x")
     config = CopyConfig(source=source)
     assert execute(COPY, config, ready)
-    assert record_of(ready)["inputs"][str(source)] == sha256_tree(source)
+    assert record_of(ready)["inputs"]["file 0, more"] == sha256_tree(source)
     assert not execute(COPY, config, ready)
     source.write_text("y")
     assert execute(COPY, config, ready)
@@ -240,7 +239,7 @@ def test_the_help_of_a_job_explains_every_setting(capsys: pytest.CaptureFixture[
             assert f"{field.name}: " in shown
             assert field.metadata["help"] in shown
     assert "python -m pipelines.copy_texts" in shown
-    assert "texts -> copies." in shown
+    assert "texts -> copies" in shown
     assert "Reads texts, hints; writes copies." in shown
 
 
@@ -296,37 +295,3 @@ def test_progress_is_told_at_the_start_and_at_the_end_of_a_step(capsys: pytest.C
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "embed  text 1000/1000"
     assert 1 <= len(lines) <= 5
-
-
-def test_a_whole_run_refuses_a_group_that_is_no_job(file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"shop\.yaml has a group 'copy_texts'; allowed: generate_market, .*session"):
-        run_all(file, [])
-
-
-def test_a_whole_run_until_a_job_that_the_file_does_not_have_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text("lake: lake\ngenerate_market:\ningest_catalog:\n")
-    with pytest.raises(ConfigError, match=r"--until train_ranker: .* it has generate_market, ingest_catalog"):
-        run_all(path, [], until="train_ranker")
-
-
-def test_a_whole_run_tells_a_wrong_setting_of_its_last_job_before_the_first_one_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text(f"lake: {tmp_path}/lake\ngenerate_market:\npromote_release:\n")
-    assert full_run(["--config", str(path), "promote_release.too=previous"]) == 1
-    shown = capsys.readouterr()
-    assert "unknown setting promote_release.too; did you mean to?" in shown.err
-    assert shown.out == ""
-    assert not (tmp_path / "lake").exists()
-
-
-def test_the_help_of_a_whole_run_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        full_run(["--help"])
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert ", ".join(JOB_NAMES) in shown
-    for word in ("--again", "--until", "lake: Path (required)"):
-        assert word in shown

@@ -186,26 +186,21 @@ def _parts(places: Sequence[Place], image_bytes: Sequence[int]) -> Iterator[Part
 
 
 def _repeated(fact: _Fact, first: _Fact, units: Sequence[Unit]) -> Reject:
-    return Reject(
-        file=units[fact.unit].file,
-        row=fact.row,
-        key=fact.product_id,
-        field="product_id",
-        reason=Reason.DUPLICATE_ID,
-        found=f"{fact.product_id}, also in {units[first.unit].file} row {first.row}",
-        fix="give each product its own id; the first row is kept",
-        lost=True,
-    )
+    found = f"{fact.product_id}, also in {units[first.unit].file} row {first.row}"
+    fix = "give each product its own id; the first row is kept"
+    return _reject(fact, units, "product_id", Reason.DUPLICATE_ID, found, fix, lost=True)
 
 
 def _shared(fact: _Fact, sha256: str, num_products: int, units: Sequence[Unit]) -> Reject:
+    found = f"{sha256}, shared by {num_products} products"
+    fix = "take a picture of this product; or raise images.placeholder_min_products if it is one"
+    return _reject(fact, units, "images", ImageFault.PLACEHOLDER, found, fix, lost=False)
+
+
+def _reject(
+    fact: _Fact, units: Sequence[Unit], field: str, reason: Reason | ImageFault, found: str, fix: str, *, lost: bool
+) -> Reject:
+    file = units[fact.unit].file
     return Reject(
-        file=units[fact.unit].file,
-        row=fact.row,
-        key=fact.product_id,
-        field="images",
-        reason=ImageFault.PLACEHOLDER,
-        found=f"{sha256}, shared by {num_products} products",
-        fix="take a picture of this product; or raise images.placeholder_min_products if it is one",
-        lost=False,
+        file=file, row=fact.row, key=fact.product_id, field=field, reason=reason, found=found, fix=fix, lost=lost
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
@@ -66,11 +66,11 @@ def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery],
 
 
 def judged_candidates(
-    lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report, *, precision: Precision = "int8"
+    lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report
 ) -> list[JudgedCandidates]:
     """The judged queries of some splits against the lake's current indexes."""
     indexes = lake.current("indexes").path
-    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes, precision=precision)
+    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
     retrieve = open_retrieve(indexes, config=config, release_id=UNRELEASED)
     return retrieve_judged(encoders, retrieve, *read_judged(lake, splits), report)
 

@@ -5,7 +5,6 @@ Letters: Q queries, B resamples, M columns (systems, metrics or differences).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,13 +68,6 @@ def paired_bootstrap(
     return PairedDifference(
         difference=bootstrap_mean(a_Q - b_Q, seed=seed, num_resamples=num_resamples, confidence=confidence)
     )
-
-
-def paired_bootstraps(
-    a_Q: Floats, others: Mapping[str, Floats], *, seed: int, num_resamples: int = NUM_RESAMPLES
-) -> dict[str, PairedDifference]:
-    """One system against several by name, as `paired_bootstrap`, each with its own draw of the same seed."""
-    return {name: paired_bootstrap(a_Q, b_Q, seed=seed, num_resamples=num_resamples) for name, b_Q in others.items()}
 
 
 def bootstrap_means(

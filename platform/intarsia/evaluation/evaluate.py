@@ -142,6 +142,12 @@ def evaluate_systems(
     )
 
 
+def mean_of(orders: Sequence[Order], qrels: Sequence[Qrels], metric: str, gain: Gain) -> float:
+    """The mean of one metric over the queries with a positive; 0 when there is none."""
+    values_Q = metric_values(metric, grade_orders(orders, qrels, split_metric(metric)[1]), gain)
+    return float(np.nanmean(values_Q)) if np.isfinite(values_Q).any() else 0.0
+
+
 def _check(systems: Mapping[str, Sequence[Order]], qrels: Sequence[Qrels], pairs: Sequence[tuple[str, str]]) -> None:
     for name, orders in systems.items():
         if len(orders) != len(qrels):

@@ -35,7 +35,7 @@ class StoredVectors:
     views_V: NDArray[np.int32]
     num_rows: int
     _starts: NDArray[np.int64] = field(init=False)  # [N + 1], views of row r are _starts[r]:_starts[r + 1]
-    _rows_with_views: NDArray[np.int64] = field(init=False)
+    _rows_with_views: NDArray[np.int64] = field(init=False)  # ascending rows that have at least one vector
 
     def __post_init__(self) -> None:
         assert self.vectors_VD.ndim == 2 and self.vectors_VD.dtype == np.float32
@@ -54,11 +54,6 @@ class StoredVectors:
     def num_views(self) -> int:
         """V."""
         return len(self.rows_V)
-
-    @property
-    def rows_with_views(self) -> NDArray[np.int64]:
-        """Ascending rows that have at least one vector."""
-        return self._rows_with_views
 
     def scores(self, query_D: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N]: the score of every product; NaN without vectors."""

@@ -17,7 +17,7 @@ from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import Vectors
 from intarsia.image import ImageError
-from intarsia.onray.actors import in_actors
+from intarsia.onray.workers import RayWorkers
 
 Tell = Callable[[int], None]
 """Called with the number of contents done so far."""
@@ -59,7 +59,7 @@ def encode_texts(
         TextUnit(tuple(texts[digest] for digest in digests), tuple(digests))
         for digests in _chunks(sorted(texts), unit_size)
     ]
-    return _gathered(in_actors(units, functools.partial(_TextWork, config), num_actors=num_actors), tell)
+    return _gathered(_actors(num_actors)(functools.partial(_TextWork, config), units), tell)
 
 
 def encode_pictures(
@@ -74,7 +74,13 @@ def encode_pictures(
         for (part, group), members in groups.items()
         for digests in _chunks(members, unit_size)
     ]
-    return _gathered(in_actors(units, functools.partial(_PictureWork, config), num_actors=num_actors), tell)
+    return _gathered(_actors(num_actors)(functools.partial(_PictureWork, config), units), tell)
+
+
+def _actors(num_actors: int) -> RayWorkers:
+    return RayWorkers(
+        num_workers=num_actors, min_pieces=1
+    )  # never in this process: an encoder is large, and sets its threads
 
 
 def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -13,9 +13,12 @@ import ray
 
 from intarsia.config import setting
 
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TOKENIZERS_PARALLELISM"), "1"
-)
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",  # a switch, not a number
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
         return
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # set by `ray job submit` for its entry point
         ray.init(
-            address="auto", log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": _ONE_THREAD}
+            address="auto", log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": ONE_THREAD}
         )
     elif config.address == "local":
         ray.init(
@@ -52,14 +55,14 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": _ONE_THREAD},
+            runtime_env={"env_vars": ONE_THREAD},
         )
     else:
         ray.init(
             address=config.address,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": _ONE_THREAD},
+            runtime_env={"env_vars": ONE_THREAD},
         )
     ray.data.DataContext.get_current().enable_progress_bars = False  # jobs report their own progress, in one line
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # else four lines for every dataset

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Locale = Literal["zh", "en"]
-LOCALES: tuple[Locale, ...] = ("en", "zh")
 
 
 @dataclass(frozen=True, slots=True)

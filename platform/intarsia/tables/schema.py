@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from intarsia.errors import ArtifactError
-from intarsia.lake import Entry
+from intarsia.lake import Entry, Lake
 
 _VERSION_KEY = b"intarsia_schema_version"
+_PART_ROWS = 100_000
 _ROW_GROUP_ROWS = 1024  # rows carry pictures: a reader holds one group at a time
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -36,6 +37,12 @@ class TableSpec:
         marked = table.cast(self.schema).replace_schema_metadata({_VERSION_KEY: f"{self.name}/{self.version}".encode()})
         pq.write_table(marked, path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
         return path
+
+    def publish(self, lake: Lake, table: pa.Table) -> None:
+        """Publish a whole table that is in memory, without pictures; an empty one has one part, so that it can be read."""
+        with lake.publish(self.name) as folder:
+            for number, begin in enumerate(range(0, max(table.num_rows, 1), _PART_ROWS)):
+                self.write_part(table.slice(begin, _PART_ROWS), folder, number)
 
     def parts(self, entry: Entry) -> list[Path]:
         """The Parquet parts of a published version, in order.

@@ -46,11 +46,13 @@ def test_objects_and_variants_may_be_json_in_a_text() -> None:
 
 @pytest.mark.parametrize("cell", ["text", "{torn", 5, [1]])
 def test_an_object_column_must_hold_an_object(cell: object) -> None:
-    with pytest.raises(RowFault, match="o: wrong_type"):
+    with pytest.raises(RowFault, match="o: wrong_type") as caught:
         _attributes({"o": cell}, mapping(attribute_objects=[{"column": "o"}]))
+    assert caught.value.fix == "give an object"
 
 
 @pytest.mark.parametrize("cell", ["text", {"s": 1}, [1, 2]])
 def test_variants_must_be_a_list_of_objects(cell: object) -> None:
-    with pytest.raises(RowFault, match="v: wrong_type"):
+    with pytest.raises(RowFault, match="v: wrong_type") as caught:
         _attributes({"v": cell}, mapping(variants={"column": "v", "attributes": {"size": "s"}}))
+    assert caught.value.fix == "give a list of objects"

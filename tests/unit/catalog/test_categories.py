@@ -42,5 +42,6 @@ def test_several_columns_are_the_levels_of_one_path() -> None:
 
 
 def test_a_category_that_is_no_text_is_refused() -> None:
-    with pytest.raises(RowFault, match="wrong_type"):
+    with pytest.raises(RowFault, match="category: wrong_type") as caught:
         category_path({"c": 7}, CategoryShape(columns="c"))
+    assert caught.value.fix == "give text, or a list of texts"

@@ -52,10 +52,16 @@ def test_text_must_be_text_and_ids_text_or_whole_numbers() -> None:
         "a",
         "",
     )
-    for read, value in ((text_of, 5), (text_of, ["x"]), (id_of, True), (id_of, 1.5), (id_of, ["x"])):
-        with pytest.raises(RowFault, match="wrong_type") as caught:
+    for read, value, fix in (
+        (text_of, 5, "give text"),
+        (text_of, ["x"], "give text"),
+        (id_of, True, "give text or a whole number"),
+        (id_of, 1.5, "give text or a whole number"),
+        (id_of, ["x"], "give text or a whole number"),
+    ):
+        with pytest.raises(RowFault, match="field: wrong_type") as caught:
             read(value, "field")
-        assert caught.value.field == "field"
+        assert caught.value.fix == fix
 
 
 def test_values_are_parted_flattened_and_written_out() -> None:
@@ -63,8 +69,9 @@ def test_values_are_parted_flattened_and_written_out() -> None:
     assert values_of(["a", ["b", None], 3, 2.0, 2.5, True, False], (), "f") == ["a", "b", "3", "2", "2.5", "yes", "no"]
     assert values_of([Decimal("1.5"), date(2024, 5, 1)], (), "f") == ["1.5", "2024-05-01"]
     assert values_of("Cocona&reg; | ", ("|",), "f") == ["Cocona®"]
-    with pytest.raises(RowFault, match="wrong_type"):
+    with pytest.raises(RowFault, match="f: wrong_type") as caught:
         values_of({"a": 1}, (), "f")
+    assert caught.value.fix == "give text, a number, a truth value or a list of them"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +97,9 @@ def test_stock_is_read_from_counts_truth_values_and_words(value: object, truth: 
 
 @pytest.mark.parametrize("value", ["perhaps", [1], {"n": 1}])
 def test_stock_that_says_neither_is_refused(value: object) -> None:
-    with pytest.raises(RowFault, match="stock_unparsable"):
+    with pytest.raises(RowFault, match="stock: stock_unparsable") as caught:
         truth_of(value, "stock")
+    assert caught.value.fix == "give a count, true or false, or `in stock` or `out of stock`"
 
 
 @pytest.mark.parametrize(

@@ -48,31 +48,32 @@ def test_with_a_decimal_comma_the_point_parts_thousands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "currency", "decimal", "reason"),
+    ("value", "currency", "decimal", "reason", "fix"),
     [
-        ("-3", "USD", ".", Reason.PRICE_NEGATIVE),
-        (-0.01, "USD", ".", Reason.PRICE_NEGATIVE),
-        ("12,50", "USD", ".", Reason.PRICE_UNPARSABLE),
-        ("12.50", "USD", ",", Reason.PRICE_UNPARSABLE),
-        ("call us", "USD", ".", Reason.PRICE_UNPARSABLE),
-        ("$ $ $ 5", "USD", ".", Reason.PRICE_UNPARSABLE),
-        ("1.2.3", "USD", ".", Reason.PRICE_UNPARSABLE),
-        (float("inf"), "USD", ".", Reason.PRICE_UNPARSABLE),
-        (10**40, "USD", ".", Reason.PRICE_UNPARSABLE),
-        (5, None, ".", Reason.CURRENCY_UNKNOWN),
-        ("$5", None, ".", Reason.CURRENCY_UNKNOWN),
-        (5, "XYZ", ".", Reason.CURRENCY_UNKNOWN),
-        ("5 EUR", "USD", ".", Reason.CURRENCY_UNKNOWN),
-        (True, "USD", ".", Reason.WRONG_TYPE),
-        ([5], "USD", ".", Reason.WRONG_TYPE),
+        ("-3", "USD", ".", Reason.PRICE_NEGATIVE, "give a price of 0 or more, or none"),
+        (-0.01, "USD", ".", Reason.PRICE_NEGATIVE, "give a price of 0 or more, or none"),
+        ("12,50", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits with '.' before the decimals"),
+        ("12.50", "USD", ",", Reason.PRICE_UNPARSABLE, "write it as digits with ',' before the decimals"),
+        ("call us", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
+        ("$ $ $ 5", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
+        ("1.2.3", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
+        (float("inf"), "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
+        (10**40, "USD", ".", Reason.PRICE_UNPARSABLE, "give a price that somebody could pay"),
+        (5, None, ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217 in the file or the mapping"),
+        ("$5", None, ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217"),
+        (5, "XYZ", ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217"),
+        ("5 EUR", "USD", ".", Reason.CURRENCY_UNKNOWN, "let price and currency column agree"),
+        (True, "USD", ".", Reason.WRONG_TYPE, "give a number, or a text such as 12.99"),
+        ([5], "USD", ".", Reason.WRONG_TYPE, "give a number, or a text such as 12.99"),
     ],
 )
-def test_what_is_no_price_is_refused_with_its_reason(
-    value: object, currency: str | None, decimal: Literal[".", ","], reason: Reason
+def test_what_is_no_price_is_refused_with_its_reason_and_mend(
+    value: object, currency: str | None, decimal: Literal[".", ","], reason: Reason, fix: str
 ) -> None:
     with pytest.raises(RowFault, match=reason.value) as caught:
         parse_price(value, currency, decimal=decimal)
     assert caught.value.reason == reason
+    assert caught.value.fix.startswith(fix)
 
 
 def test_currencies_have_the_digits_of_iso_4217() -> None:

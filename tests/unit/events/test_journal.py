@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from intarsia.events.journal import Journal, JournalError, read_events, read_segment, segments
+from intarsia.events.journal import Journal, read_events, read_segment, segments
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.records.event import Event
+from tests.full_disk import run_on_a_full_disk
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -94,23 +93,26 @@ def test_two_writers_never_share_a_segment(journal: Journal, tmp_path: Path) -> 
     assert len(list(read_events(tmp_path / "journal"))) == 1
 
 
-@pytest.fixture
-def disk_of_one_page() -> Iterator[None]:
-    """No file of this process may grow beyond 4 KiB, which is what a full disk looks like to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+FULL_DISK = """
+import os, sys
+from pathlib import Path
+from intarsia.events.journal import Journal, JournalError
+from tests.unit.events.test_journal import click
+
+journal = Journal(Path(sys.argv[1]))
+journal.append([click(0)])
+first_segment = journal.path
+try:
+    journal.append([click(i) for i in range(1, 101)])
+except JournalError as error:
+    print(error)
+assert os.path.getsize(first_segment) == first_segment.read_bytes().index(b"\\n") + 1
+journal.append([click(200)])
+journal.close()
+"""
 
 
-@pytest.mark.usefixtures("disk_of_one_page")
-def test_a_full_disk_is_told_and_leaves_only_whole_lines(journal: Journal, tmp_path: Path) -> None:
-    journal.append([click(0)])
-    first_segment = journal.path
-    with pytest.raises(JournalError, match=r"100 events were not written to .*File too large"):
-        journal.append([click(i) for i in range(1, 101)])
-    assert os.path.getsize(first_segment) == first_segment.read_bytes().index(b"\n") + 1
-    journal.append([click(200)])
+def test_a_full_disk_is_told_and_leaves_only_whole_lines(tmp_path: Path) -> None:
+    printed = run_on_a_full_disk(FULL_DISK, str(tmp_path / "journal"), num_bytes=4096)
+    assert re.search(r"100 events were not written to .*File too large", printed)
     assert [event.event_id for event in read_events(tmp_path / "journal")] == ["e0", "e200"]

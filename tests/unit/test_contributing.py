@@ -1,0 +1,23 @@
+"""Where CONTRIBUTING.md sends people, there is something."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SPANS = re.findall(
+    r"`([^`\n]+)`", re.sub(r"```.*?```", "", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), flags=re.DOTALL)
+)
+PATHS = sorted({span for span in SPANS if re.fullmatch(r"[\w.-]*/[\w./-]*|[\w-]+\.(md|toml)", span)})
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_is_named_is_there(path: str) -> None:
+    assert any((root / path).exists() for root in (ROOT, ROOT / "platform" / "intarsia"))
+
+
+def test_the_paths_are_found_in_the_text() -> None:
+    assert {"features/themes/", "fusion/convex.py", "pyproject.toml", ".ci/run"} <= set(PATHS)

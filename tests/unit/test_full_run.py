@@ -1,0 +1,48 @@
+"""All jobs of a config file: what is refused before the first one runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from intarsia.errors import ConfigError
+from pipelines.full_run import main as full_run
+from pipelines.full_run import run_all
+from pipelines.jobs import JOB_NAMES
+
+
+def test_a_whole_run_refuses_a_group_that_is_no_job(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text("lake: lake/shop\ncopy_texts: {times: 2}\n")
+    with pytest.raises(ConfigError, match=r"shop\.yaml has a group 'copy_texts'; allowed: generate_market, .*session"):
+        run_all(file, [])
+
+
+def test_a_whole_run_until_a_job_that_the_file_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("lake: lake\ngenerate_market:\ningest_catalog:\n")
+    with pytest.raises(ConfigError, match=r"--until train_ranker: .* it has generate_market, ingest_catalog"):
+        run_all(path, [], until="train_ranker")
+
+
+def test_a_whole_run_tells_a_wrong_setting_of_its_last_job_before_the_first_one_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"lake: {tmp_path}/lake\ngenerate_market:\npromote_release:\n")
+    assert full_run(["--config", str(path), "promote_release.too=previous"]) == 1
+    shown = capsys.readouterr()
+    assert "unknown setting promote_release.too; did you mean to?" in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "lake").exists()
+
+
+def test_the_help_of_a_whole_run_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        full_run(["--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(JOB_NAMES) in shown
+    for word in ("--again", "--until", "lake: Path (required)"):
+        assert word in shown
