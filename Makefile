@@ -19,6 +19,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## a generated market through the whole line, then the page and API on http://127.0.0.1:8000 (ONCE=1: three queries, then end)
+	@$(BIN)/python -m serve_apps.environment $(PORT)
 	$(BIN)/python -m pipelines.full_run --config pipelines/configs/small.yaml lake=$(LAKE)
 	$(BIN)/python -m serve_apps.run --lake $(LAKE) --port $(PORT) $(if $(ONCE),--once)
 
@@ -34,8 +35,8 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 serve: $(READY) ## the live release of LAKE on http://127.0.0.1:PORT
 	$(BIN)/python -m serve_apps.run --lake $(LAKE) --port $(PORT)
 
-bench: $(READY) ## speed and memory, as ratios in one run
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## speed and memory, as ratios in one run; HTTP is measured on the live release of LAKE
+	$(BIN)/python -m benchmarks --lake $(LAKE)
 
 clean: ## remove the demo's lake and the caches; the environment stays
 	rm -rf lake .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

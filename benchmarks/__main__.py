@@ -1,4 +1,4 @@
-"""Every benchmark in one run: `python -m benchmarks [--lake LAKE] [--quick]`; `make bench` calls it.
+"""Every benchmark in one run: `python -m benchmarks --lake LAKE [--quick]`; `make bench` calls it.
 
 Each is a command of its own and can be run alone with its own options; they run one after another, since two at once would time each other.
 """
@@ -9,6 +9,8 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+
+from intarsia.release.pointer import Pointer
 
 ALL = {
     "query_encoding": ((), ()),
@@ -22,15 +24,15 @@ ALL = {
 def main() -> int:
     """Run them all; the exit status is 1 when one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--lake", type=Path, help="a lake with a live release, for http_serving; without one that is left out"
-    )
+    parser.add_argument("--lake", required=True, type=Path, help="a lake with a live release, for http_serving")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     options = parser.parse_args()
     commands = {name: list(quick if options.quick else full) for name, (full, quick) in ALL.items()}
-    if options.lake is not None:
-        commands["http_serving"] = ["--lake", str(options.lake)]
     failed = []
+    if Pointer(options.lake / "releases").live() is None:
+        print(f"left out: http_serving, since no release is live in {options.lake}; name another lake with --lake")
+    else:
+        commands["http_serving"] = ["--lake", str(options.lake)]
     for name, arguments in commands.items():
         print(f"\n== python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False).returncode != 0:

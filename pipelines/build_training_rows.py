@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 from intarsia.engine.candidates import UNRELEASED, JudgedCandidates, judged_candidates, read_judged
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.rank import best_fused
@@ -39,8 +39,7 @@ class BuildTrainingRowsConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.queries_per_part < 1:
-            raise ValueError(f"queries_per_part is {self.queries_per_part}; allowed: 1 or more")
+        check_range(self, "queries_per_part", low=1)
         if self.feature_fingerprint != FEATURES.fingerprint:
             raise ValueError(
                 f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; leave the setting out"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia.config import build, setting
+from intarsia.config import build, check_range, setting
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
@@ -25,10 +25,8 @@ class ExportConfig:
     min_int8_cosine: float = setting("mean cosine of int8 to fp32 below which fp32 serves in its place", 0.98)
 
     def __post_init__(self) -> None:
-        if self.num_probes < 1:
-            raise ValueError(f"num_probes is {self.num_probes}; allowed: 1 or more")
-        if not 0 <= self.min_int8_cosine <= 1:
-            raise ValueError(f"min_int8_cosine is {self.min_int8_cosine}; allowed: 0 to 1")
+        check_range(self, "num_probes", low=1)
+        check_range(self, "min_int8_cosine", low=0, high=1)
 
 
 def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:

@@ -8,6 +8,7 @@
 | retriever | 503 |
 | fuser | reciprocal ranks |
 | ranker | the fused order |
+| another release | 503; it goes on being opened |
 
 A page says which fallbacks it took (`degraded`). A stage that holds another release makes the ingress ask once more, with the other one.
 """
@@ -60,6 +61,7 @@ class Answerer:
 
     def __init__(self, *, held: Held[Front], stages: Stages, threads: Threads, budgets: Budgets) -> None:
         self._held, self._stages, self._threads, self._budgets = held, stages, threads, budgets
+        self._looking = Threads(1)  # a look may open a whole release: who else must look waits without a thread
 
     async def answer(self, query: Query) -> Answered:
         """The page of a query.
@@ -71,12 +73,19 @@ class Answerer:
         try:
             return await self._answer(query, release_id)
         except ReleaseMismatch:
-            other = await asyncio.to_thread(self._held.other_than, release_id)
+            other = await self._other_than(release_id, query)
         try:
             return await self._answer(query, other)
         except ReleaseMismatch as error:
             log_warning("release_mismatch", request_id=query.request_id, error=str(error))
             raise Refusal(503, "a release is being swapped; ask again") from None
+
+    async def _other_than(self, release_id: ReleaseId, query: Query) -> ReleaseId:
+        look = self._looking.run(self._held.other_than, release_id)
+        try:
+            return await _Request(query=query, budgets=self._budgets).step("release", self._budgets.release_ms, look)
+        except StepLost as lost:
+            raise Refusal(503, f"a release is being swapped; ask again ({lost})") from None
 
     async def _answer(self, query: Query, release_id: ReleaseId) -> Answered:
         front = self._held.of(release_id)

@@ -89,7 +89,7 @@ def build_api(
         """One picture of a product, as the shop gave it."""
         front = held.of(held.current)
         longer_id = f"{product_id}/images/{number}"
-        if front.row_of(product_id) is None and front.row_of(longer_id) is not None:
+        if front.filters.find(product_id) is None and front.filters.find(longer_id) is not None:
             return await product(longer_id)  # an id may hold anything, this too
         content = front.documents.picture(_row(front, product_id), number)
         if content is None:
@@ -147,7 +147,7 @@ def _request_id(asked: SearchRequest | SimilarRequest) -> RequestId:
 
 
 def _row(front: Front, product_id: str) -> int:
-    row = front.row_of(product_id)
+    row = front.filters.find(product_id)
     if row is None:
         raise Refusal(404, f"there is no product {product_id!r} in release {front.release_id}", field="product_id")
     return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
 THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 """Serve without its Python proxy: 1 ms a request instead of 5. `cluster.yaml` sets the same ones."""
@@ -46,5 +47,18 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def main(arguments: Sequence[str]) -> int:
+    """`python -m serve_apps.environment PORT`: 0 when a local server could listen there, else 1 and a line that says so."""
+    port = int(arguments[0])
+    if is_free("127.0.0.1", port):
+        return 0
+    sys.stderr.write(f"port {port} of 127.0.0.1 is taken; give a free one: make demo PORT=8001\n")
+    return 1
+
+
 def _free_port_from(first: int) -> int:
     return next((port for port in range(first, first + 200) if is_free("", port)), first)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

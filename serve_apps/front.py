@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +13,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.ids import ReleaseId, RequestId
-from intarsia.index.filters import ATTRIBUTE_PREFIX
-from intarsia.records.product_columns import ProductColumns
+from intarsia.index.filters import FilterIndex
 from intarsia.records.query import Query
 from intarsia.release.manifest import Manifest
 from serve_apps.settings import Topology
@@ -30,7 +28,7 @@ class Front:
     manifest: Manifest
     encoders: QueryEncoders
     documents: Documents
-    columns: ProductColumns
+    filters: FilterIndex
     rank_depth: int
     engine: SearchEngine | None
 
@@ -38,18 +36,6 @@ class Front:
     def release_id(self) -> ReleaseId:
         """The release."""
         return self.manifest.id
-
-    @property
-    def facet_names(self) -> tuple[str, ...]:
-        """Every facet this catalog has, those of attributes by name."""
-        names = sorted({entry.partition("=")[0] for entry in self.columns.vocabularies["attribute"]})
-        return ("category", "brand", "price", "in_stock", *(ATTRIBUTE_PREFIX + name for name in names))
-
-    def row_of(self, product_id: str) -> int | None:
-        """A product's row in this release."""
-        ids = self.columns.product_ids
-        row = bisect.bisect_left(ids, product_id)
-        return row if row < len(ids) and ids[row] == product_id else None
 
 
 def front_opener(topology: Topology) -> Callable[[Path, Manifest], Front]:
@@ -74,7 +60,7 @@ def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
         manifest=manifest,
         encoders=engine.encoders,
         documents=engine.documents,
-        columns=engine.columns,
+        filters=engine.retrieve.filters,
         rank_depth=engine.rank.rank_depth,
         engine=engine,
     )
@@ -86,7 +72,7 @@ def _open_alone(folder: Path, manifest: Manifest) -> Front:
         manifest=manifest,
         encoders=open_query_encoders(folder / "query_encoders", indexes=indexes),
         documents=Documents.open(indexes),
-        columns=open_columns(indexes / "columns"),
+        filters=FilterIndex(open_columns(indexes / "columns")),
         rank_depth=EngineConfig.open(folder / "fusion_spec").rank_depth,
         engine=None,
     )

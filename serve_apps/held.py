@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from intarsia.errors import ArtifactError, ReleaseMismatch
+from intarsia.errors import ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.logs import log_event, log_warning
 from intarsia.release.bundle import verify
@@ -51,20 +51,28 @@ class Held(Generic[PartT]):
         return part
 
     def other_than(self, release_id: ReleaseId) -> ReleaseId:
-        """What to try when another process refused `release_id`: a newer live release if there is one, else the other one held."""
+        """What to try when another process refused `release_id`: a newer live release if there is one, else the other one held.
+
+        Raises:
+            ArtifactError: nothing is live any more.
+        """
         self.look()
         return next((held for held in reversed(self._parts) if held != release_id), release_id)
 
     def look(self) -> bool:
-        """Open the live release if the pointer has moved; whether it had. A release that cannot be opened is logged and not served."""
+        """Open the live release if the pointer has moved; whether it had. A release that cannot be opened is logged and not served.
+
+        Raises:
+            ArtifactError: nothing is live any more.
+        """
         with self._lock:
             wanted = self._wanted()
             if wanted == self.current:
                 return False
             try:
                 self._open(wanted)
-            except (ArtifactError, ReleaseMismatch, OSError) as error:
-                log_warning("release_not_opened", release_id=wanted, stays=self.current, error=str(error))
+            except Exception as error:  # opening runs every part's code, and that of the libraries it reads files with
+                log_warning("release_not_opened", release_id=wanted, stays=self.current, error=_said(error))
                 return False
         log_event("release_swapped", release_id=wanted)
         return True
@@ -77,8 +85,8 @@ class Held(Generic[PartT]):
         while not self._closed.wait(self._config.follow_s):
             try:
                 self.look()
-            except (ArtifactError, OSError, ValueError) as error:  # a pointer that cannot be read now may be later
-                log_warning("pointer_not_read", error=str(error))
+            except Exception as error:  # whatever the pointer's file says now, a later look may find it mended
+                log_warning("pointer_not_read", error=_said(error))
 
     def _wanted(self) -> ReleaseId:
         return ReleaseId(self._config.release_folder().name)
@@ -88,3 +96,7 @@ class Held(Generic[PartT]):
         part = self._parts.get(release_id) or self._open_part(folder, verify(folder))
         others = [item for item in self._parts.items() if item[0] != release_id]
         self._parts = {**dict(others[-(_HELD - 1) :]), release_id: part}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -71,7 +71,7 @@ def release_reply(front: Front, topology: str) -> ReleaseReply:
         feature_fingerprint=manifest.feature_fingerprint,
         space_ids=dict(manifest.space_ids),
         topology=topology,
-        facets=list(front.facet_names),
+        facets=list(front.filters.facet_names),
     )
 
 

@@ -61,7 +61,7 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
         except RuntimeError:
             raise ArtifactError(f"release {folder.name} could not be served: {_why(serve.status())}") from None
         try:
-            _wait_until_ready(url)
+            _wait_until_ready(url, _READY_WITHIN_S)
             yield url
         finally:
             serve.delete(APP_NAME)  # lets requests in flight end; what is left goes with Ray
@@ -120,15 +120,15 @@ def _why(status: ServeStatus) -> str:
     return lines[-1] if lines else "the deployments do not say why; see the logs of Ray"
 
 
-def _wait_until_ready(url: str) -> None:
-    deadline_s = time.monotonic() + _READY_WITHIN_S
+def _wait_until_ready(url: str, within_s: float) -> None:
+    deadline_s = time.monotonic() + within_s
     while True:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):
                 return
         except (urllib.error.URLError, OSError) as error:
             if time.monotonic() > deadline_s:
-                raise ConfigError(f"{url}/readyz does not say yes after {_READY_WITHIN_S:.0f} s: {error}") from None
+                raise ConfigError(f"{url}/readyz does not say yes after {within_s:.0f} s: {error}") from None
         time.sleep(_LOOK_EVERY_S)
 
 

@@ -29,6 +29,7 @@ class Budgets:
     fuser_ms: int = setting("fusion; late: 503", 500)
     ranker_ms: int = setting("features and ranker; late: the fused order", 500)
     explain_ms: int = setting("added to ranker_ms for a request that asks for an explanation", 2_000)
+    release_ms: int = setting("opening the release that a stage has moved on to; late: 503, and opening goes on", 1_000)
 
     def __post_init__(self) -> None:
         _at_least(self, 0)

@@ -48,3 +48,18 @@ def cluster() -> Iterator[None]:
 
     with ray_session(SessionConfig(num_cpus=4, object_store_mb=512)):
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    most = session.config.getoption("--max-skips")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if most is None or reporter is None:
+        return
+    num_skipped = len(reporter.stats.get("skipped", []))
+    if num_skipped > most and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"{num_skipped} tests were skipped, {most} may be: see their reasons above", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -28,6 +28,7 @@ PATIENT = Budgets(
     fuser_ms=30_000,
     ranker_ms=30_000,
     explain_ms=30_000,
+    release_ms=30_000,
 )
 """So that a busy machine does not degrade a reply."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
+from intarsia.config import build, check_range, describe, fingerprint, plain, read_yaml, setting, with_overrides
 from intarsia.errors import ConfigError
 
 
@@ -218,6 +218,16 @@ def test_overrides_leave_the_given_values_as_they_were() -> None:
 def test_an_override_that_cannot_be_placed_is_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         with_overrides({"a": 1}, [override])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(9, None, "dim is 8; allowed: 9 or more"), (0, 7, "dim is 8; allowed: 0 to 7")],
+)
+def test_a_number_outside_its_range_is_refused(low: int, high: int | None, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_range(Encoder(), "dim", low=low, high=high)
+    check_range(Encoder(), "dim", low=8, high=8)
 
 
 def test_plain_values_build_the_same_config_again() -> None:

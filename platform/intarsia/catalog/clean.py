@@ -20,7 +20,7 @@ from intarsia.catalog.pictures import PictureReader, picture_cells
 from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.side_files import SideFiles
 from intarsia.catalog.validate import Reason, Reject, RowFault, shown
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 from intarsia.ids import ProductId
 from intarsia.image import ImageFault
 from intarsia.records.product import ImageRef, Money, Product
@@ -38,9 +38,7 @@ class CleanLimits:
     max_description_chars: int = setting("a longer description is cut, and the rejected table says so", 50_000)
 
     def __post_init__(self) -> None:
-        for name in ("max_id_chars", "max_title_chars", "max_description_chars"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        check_range(self, "max_id_chars", "max_title_chars", "max_description_chars", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

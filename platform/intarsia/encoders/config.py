@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 
 MINILM = "offline:all-MiniLM-L6-v2"
 USE_MULTILINGUAL = "offline:use-multilingual-v3"
@@ -43,8 +43,7 @@ class TextEncoderConfig:
             raise ValueError("model is empty; allowed: a hub name, a folder, or offline:<name>")
         if self.max_tokens < 3:
             raise ValueError(f"max_tokens is {self.max_tokens}; allowed: 3 or more (two are the model's own marks)")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; allowed: 1 or more")
+        check_range(self, "batch_size", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +71,6 @@ class ImageEncoderConfig:
             raise ValueError(f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0} or {TORCHVISION}<name>")
         if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():
             raise ValueError(f"weights is {self.weights!r}; allowed: {RANDOM}<seed> with a whole number")
-        if self.image_px < 32:
-            raise ValueError(f"image_px is {self.image_px}; allowed: 32 or more")
-        if self.early_weight < 0:
-            raise ValueError(f"early_weight is {self.early_weight}; allowed: 0 or more")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; allowed: 1 or more")
+        check_range(self, "image_px", low=32)
+        check_range(self, "early_weight", low=0)
+        check_range(self, "batch_size", low=1)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.config import plain, setting
+from intarsia.config import check_range, plain, setting
 from intarsia.errors import ArtifactError, DataError
 from intarsia.ids import SpaceId
 from intarsia.index.flat import FlatIndex
@@ -43,13 +43,9 @@ class VectorIndexConfig:
     build_threads: int = setting("threads that build the graph; only 1 gives the same graph every time", 1)
 
     def __post_init__(self) -> None:
-        if self.exact_up_to < 0:
-            raise ValueError(f"exact_up_to is {self.exact_up_to}; allowed: 0 or more")
-        for name in ("hnsw_links", "hnsw_ef_construction", "hnsw_ef_search", "build_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
-        if self.hnsw_links < 2:
-            raise ValueError(f"hnsw_links is {self.hnsw_links}; allowed: 2 or more")
+        check_range(self, "exact_up_to", low=0)
+        check_range(self, "hnsw_links", low=2)
+        check_range(self, "hnsw_ef_construction", "hnsw_ef_search", "build_threads", low=1)
 
 
 def build_vector_index(

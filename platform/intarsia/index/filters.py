@@ -56,7 +56,7 @@ class FilterIndex:
             mask_N &= self._columns.price_minor <= filters.price_max
         if filters.in_stock is not None:
             mask_N &= self._columns.in_stock == float(filters.in_stock)
-        mask_N[[row for product_id in filters.exclude if (row := self._find(product_id)) is not None]] = False
+        mask_N[[row for product_id in filters.exclude if (row := self.find(product_id)) is not None]] = False
         return mask_N
 
     def facets(
@@ -78,13 +78,19 @@ class FilterIndex:
         """
         return {name: self._facet(mask_N, name, top) for name in names}
 
+    def find(self, product_id: str) -> int | None:
+        """The row of a product, if it is in the catalog."""
+        known = self._columns.product_ids
+        row = bisect_left(known, product_id)
+        return row if row < len(known) and known[row] == product_id else None
+
     def row_of(self, product_id: str) -> int:
         """The row of a product that must be in the catalog.
 
         Raises:
             DataError: it is not.
         """
-        row = self._find(product_id)
+        row = self.find(product_id)
         if row is None:
             raise DataError(
                 table="query",
@@ -118,11 +124,6 @@ class FilterIndex:
             allowed=", ".join([*_PLAIN_FACETS, ATTRIBUTE_PREFIX + "<name>"]),
             fix="ask for a facet of the list",
         )
-
-    def _find(self, product_id: str) -> int | None:
-        known = self._columns.product_ids
-        row = bisect_left(known, product_id)
-        return row if row < len(known) and known[row] == product_id else None
 
 
 def _brands(columns: ProductColumns) -> Memberships:

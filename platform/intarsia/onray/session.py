@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import ray
 
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -33,8 +33,8 @@ class SessionConfig:
     object_store_mb: int = setting("shared memory of a local Ray, MB; 0 leaves it to Ray", 512)
 
     def __post_init__(self) -> None:
-        if self.num_cpus is not None and self.num_cpus < 1:
-            raise ValueError(f"num_cpus is {self.num_cpus}; allowed: 1 or more")
+        if self.num_cpus is not None:
+            check_range(self, "num_cpus", low=1)
 
 
 @contextmanager

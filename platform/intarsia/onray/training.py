@@ -22,7 +22,7 @@ import ray.train
 from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
 from ray.train.lightgbm import LightGBMTrainer, get_network_params
 
-from intarsia.config import setting
+from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
 from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.rows import RankingRows, pack_queries
@@ -39,8 +39,7 @@ class WorkersConfig:
     cpus_per_worker: float = setting("CPUs each reserves", 1.0)
 
     def __post_init__(self) -> None:
-        if self.num_workers < 1:
-            raise ValueError(f"num_workers is {self.num_workers}; allowed: 1 or more")
+        check_range(self, "num_workers", low=1)
         if self.cpus_per_worker <= 0:
             raise ValueError(f"cpus_per_worker is {self.cpus_per_worker}; allowed: above 0")
 
