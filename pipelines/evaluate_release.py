@@ -17,13 +17,14 @@ from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, re
 from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
-from intarsia.errors import DataError
+from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Qrels, qrels_by_query
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, format_interval, write_report
 from intarsia.evaluation.slices import standard_slices
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
+from intarsia.logs import log_warning
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle
 from intarsia.release.gate import Evidence
@@ -73,8 +74,8 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
         systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
     live = rival(lake)
-    if live is not None:
-        systems[_LIVE] = _live_orders(open_bundle(releases / live), engine, judged)
+    if live is not None and (orders := _live_orders(releases / live, engine, judged)) is not None:
+        systems[_LIVE] = orders
     qrels = qrels_by_query(judged.judgments, [q.query_id for q in judged.queries], row_numbers(engine.retrieve))
     evaluation = _evaluate(systems, qrels, judged.queries, engine, config)
     against = evaluation.paired(RANKED, _LIVE).difference if _LIVE in systems else None
@@ -82,7 +83,7 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         release_id=release_id,
         metric=evaluation.headline,
         num_queries=evaluation.num_queries - evaluation.num_without_positive,
-        live=live if against else None,
+        live=live,
         against_live=(against.mean, against.low, against.high) if against else None,
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
@@ -108,8 +109,16 @@ def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:
     return queries
 
 
-def _live_orders(live: SearchEngine, staged: SearchEngine, judged: _Judged) -> Orders:
-    """What the live release would show now, in the staged release's row numbers; what is no longer sold gets a number of its own."""
+def _live_orders(folder: Path, staged: SearchEngine, judged: _Judged) -> Orders | None:
+    """What the live release would show now, in the staged release's row numbers; what is no longer sold gets a number of its own.
+
+    None when this code cannot open it: a release answers with the code it was built by.
+    """
+    try:
+        live = open_bundle(folder)
+    except ReleaseMismatch as error:
+        log_warning("live_release_not_comparable", release_id=folder.name, why=error)
+        return None
     numbers = row_numbers(staged.retrieve)
     renumbered = np.array(
         [numbers.get(product_id, len(numbers) + row) for row, product_id in enumerate(live.columns.product_ids)],

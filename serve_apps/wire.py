@@ -63,7 +63,7 @@ class _Page(_Strict):
 
     filters: FiltersIn = FiltersIn()
     facets: Annotated[list[Name], Field(max_length=20)] = Field(
-        default=[], description="brand, category, price, in_stock, attributes.<name>: counted over all matches"
+        default=[], description="category, brand, price, in_stock, attributes.<name>: counted over all matches"
     )
     locale: Literal["zh", "en"] | None = Field(default=None, description="guessed from the text when not given")
     offset: int = Field(default=0, ge=0, le=_DEEPEST_OFFSET)

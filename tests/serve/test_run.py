@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from intarsia.ids import sha256_file
 from intarsia.lake import Lake
+from intarsia.release.manifest import FileDigest, Manifest
 from serve_apps.environment import is_free
+from serve_apps.settings import ServingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,3 +57,25 @@ def test_it_answers_three_questions_serves_on_localhost_and_stops_cleanly(shop: 
     assert said[-1] == "stopped\n"
     assert is_free("127.0.0.1", port)
     assert not any("Traceback" in line for line in said)
+
+
+@pytest.mark.timeout(300)
+def test_a_release_whose_ranker_cannot_be_read_is_told_in_one_line(shop: Lake, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    shutil.copytree(shop.root / "releases", lake.root / "releases")
+    folder = ServingConfig(lake=lake.root).release_folder()
+    model = folder / "ranker" / "model.txt"
+    model.unlink()  # a copy, not the link
+    model.write_bytes(b"tree of another kind")
+    manifest = Manifest.open(folder)
+    digest = FileDigest(bytes=model.stat().st_size, sha256=sha256_file(model))
+    dataclasses.replace(manifest, files={**manifest.files, "ranker/model.txt": digest}).save(folder)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "serve_apps.run", "--lake", str(lake.root), "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ArtifactError: release {folder.name} could not be served: ")
+    assert "do not say why" not in last

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import shutil
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.query import Query
+from intarsia.release.manifest import Manifest
 from intarsia.release.pointer import Pointer
 from serve_apps.answer import Answerer
 from serve_apps.front import Front
@@ -111,8 +114,10 @@ def test_an_unreadable_pointer_is_logged_and_looked_at_again(
     held = Held(ServingConfig(lake=config.lake, follow_s=0.02), open_front)
     pointer = config.releases / "live.json"
     good = json.loads(pointer.read_text())
-    pointer.write_text("{")
-    _wait_for(lambda: "pointer_not_read" in caplog.text)
+    for bad in ("{", "[]", '{"history": 1}'):
+        caplog.clear()
+        pointer.write_text(bad)
+        _wait_for(lambda: "pointer_not_read" in caplog.text)
     pointer.write_text(json.dumps(good))
     live(config.lake, second)
     _wait_for(lambda: held.current == second)
@@ -165,6 +170,47 @@ def test_stages_of_a_release_the_ingress_cannot_reach_are_503(
     stages = held_of(ServingConfig(lake=config.lake, release=second))
     with pytest.raises(Refusal, match="a release is being swapped; ask again"):
         answered_by(config, held_of(config), stages)
+
+
+def test_a_release_that_takes_long_to_open_is_503_and_goes_on_being_opened(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, first, second = releases
+    may_open = threading.Event()
+
+    def open_slowly(folder: Path, manifest: Manifest) -> Front:
+        assert folder.name == first or may_open.wait(30)
+        return open_front(folder, manifest)
+
+    ingress = Held(config, open_slowly)
+    live(config.lake, second)
+    hasty = dataclasses.replace(config, budgets=dataclasses.replace(PATIENT, release_ms=20))
+    try:
+        with pytest.raises(Refusal, match=r"ask again \(release: deadline 20 ms\)") as refused:
+            answered_by(hasty, ingress, held_of(config))
+    finally:
+        may_open.set()
+    assert refused.value.status == 503
+    _wait_for(lambda: ingress.current == second)
+
+
+def test_without_a_pointer_a_mismatch_is_503_and_when_to_come_again(
+    releases: tuple[ServingConfig, ReleaseId, ReleaseId],
+) -> None:
+    config, _, second = releases
+    ingress, ahead = held_of(config), held_of(dataclasses.replace(config, release=second))
+    pointer = config.releases / "live.json"
+    kept = pointer.read_bytes()
+
+    def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
+        return ahead.of(release_id).engine
+
+    with TestClient(open_api(config, FusedStages(engine_of, Threads(1)), ingress)) as http:
+        pointer.unlink()
+        reply = http.get("/v1/search?q=mug")
+        pointer.write_bytes(kept)
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "a release is being swapped; ask again (release: failed)" in reply.json()["error"]["message"]
 
 
 def _wait_for(condition) -> None:  # type: ignore[no-untyped-def]

@@ -55,11 +55,55 @@ def test_every_node_starts_ray_with_the_flags_of_make_serve_and_a_token(name: st
     assert "~/.ray/auth_token" in read(name)["file_mounts"]
 
 
+def test_no_extra_brings_a_second_onnxruntime() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = [
+        *project["dependencies"],
+        *(pin for pins in project["optional-dependencies"].values() for pin in pins),
+    ]
+    assert [pin.split(">")[0] for pin in everything if pin.startswith("onnxruntime")] == ["onnxruntime"]
+
+
 def test_the_cloud_has_a_head_and_cpu_and_gpu_groups() -> None:
     groups = read("cluster.yaml")["available_node_types"]
     assert set(groups) == {"head", "cpu", "gpu"}
     assert groups["gpu"]["resources"]["GPU"] == 1
     assert read("cluster.yaml")["head_node_type"] == "head"
+
+
+def effective_commands(config: dict[str, Any], node_type: str) -> list[str]:
+    """What Ray runs to set a node up: the common commands and those of its role, unless its type brings its own, which replace them all."""
+    role = "head_setup_commands" if node_type == config.get("head_node_type") else "worker_setup_commands"
+    merged = [*config["setup_commands"], *config.get(role, [])]
+    own: list[str] | None = config.get("available_node_types", {}).get(node_type, {}).get(role)
+    return merged if own is None else own
+
+
+def node_types() -> list[tuple[str, str]]:
+    return [(name, node_type) for name in FILES for node_type in read(name).get("available_node_types", ["any"])]
+
+
+@pytest.mark.parametrize(("name", "node_type"), node_types())
+def test_every_node_makes_the_environment_and_installs_the_package_and_can_be_set_up_again(
+    name: str, node_type: str
+) -> None:
+    commands = effective_commands(read(name), node_type)
+    (venv,) = [
+        at for at, command in enumerate(commands) if command == "test -x ~/env/bin/python || python3 -m venv ~/env"
+    ]
+    (package,) = [at for at, command in enumerate(commands) if "--editable '.[offline-models]'" in command]
+    (ray,) = [at for at, command in enumerate(commands) if "'ray[" in command]
+    assert venv < ray < package
+    (path,) = [command for command in commands if ">> ~/.bashrc" in command]
+    assert path.startswith("grep -q 'env/bin' ~/.bashrc || ")
+
+
+def test_the_lake_is_at_one_place() -> None:
+    (application,) = read("serve_apps/search.yaml")["applications"]
+    lake = application["args"]["lake"]
+    assert lake == "/mnt/intarsia/lake"
+    for name in ("cluster.yaml", "README.md"):
+        assert f"lake={lake}" in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_the_serve_config_names_an_existing_builder_settings_and_a_local_host() -> None:

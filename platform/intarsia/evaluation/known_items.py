@@ -32,7 +32,7 @@ class KnownItemsConfig:
     max_words: int = setting("most words of a query", 4)
     noise: float = setting(
         "share of words drawn from the whole catalog instead of the title: what people remember wrongly, or say in other words",
-        0.2,
+        0.0,
     )
     seed: int = setting("of every draw", 11)
 

@@ -21,7 +21,7 @@ from intarsia.records.query import Filters
 from intarsia.text import fold
 
 ATTRIBUTE_PREFIX = "attributes."
-_PLAIN_FACETS = ("brand", "category", "price", "in_stock")
+_PLAIN_FACETS = ("category", "brand", "price", "in_stock")
 _PRICE_STEPS = (1, 2, 5)  # 1-2-5 series: 100, 200, 500, 1000, … minor units
 _FIRST_PRICE_STEP = 100
 
@@ -70,7 +70,7 @@ class FilterIndex:
 
         Args:
             mask_N: the match set.
-            names: brand, category, price, in_stock, or attributes.<name>; an attribute that no product has gives no values.
+            names: category, brand, price, in_stock, or attributes.<name>; an attribute that no product has gives no values.
             top: how many values of each at most.
 
         Raises:

@@ -17,7 +17,7 @@ class Evidence:
     """The evaluation of a staged release, as the gate reads it.
 
     `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
-    nothing was live.
+    nothing was live, the figures alone when this code cannot open the live release (it was built with other features).
     """
 
     release_id: str
@@ -54,7 +54,9 @@ def check(
         )
     held = {"features": feature_fingerprint[:12], "queries": str(evidence.num_queries)}
     if evidence.against_live is None:
-        return held | {"against live": "nothing is live"}
+        return held | {
+            "against live": "nothing is live" if live is None else f"this code cannot open {live}: not compared"
+        }
     mean, lower, upper = evidence.against_live
     text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
     if not upper >= 0:  # nan too: an interval that could not be computed proves nothing

@@ -94,7 +94,7 @@ def test_without_a_picture_in_the_query_no_view_is_named() -> None:
 
 
 def test_a_facet_of_an_unknown_name_is_refused() -> None:
-    with pytest.raises(DataError, match=r"query: facets is 'colour'; allowed: brand, category, price, in_stock"):
+    with pytest.raises(DataError, match=r"query: facets is 'colour'; allowed: category, brand, price, in_stock"):
         found_by(ask("red", facets=("colour",)))
 
 

@@ -140,14 +140,14 @@ def test_an_attribute_nobody_has_gives_no_values(index: FilterIndex) -> None:
 def test_a_facet_of_another_name_is_refused(index: FilterIndex) -> None:
     with pytest.raises(
         DataError,
-        match=r"facets is 'colour'; allowed: brand, category, price, in_stock, attributes\.<name>. To mend: ask for a facet of the list",
+        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>. To mend: ask for a facet of the list",
     ):
         index.facets(ALL, ["brand", "colour"], 5)
 
 
 def test_the_facets_of_a_catalog_are_known(index: FilterIndex) -> None:
     assert index.facet_names == (
-        *("brand", "category", "price", "in_stock"),
+        *("category", "brand", "price", "in_stock"),
         *("attributes.color", "attributes.size", "attributes.颜色"),
     )
 

@@ -36,6 +36,11 @@ def test_the_first_release_has_nothing_to_beat() -> None:
     assert judge(evidence()) == {"features": "f" * 12, "queries": "100", "against live": "nothing is live"}
 
 
+def test_a_live_release_that_this_code_cannot_open_does_not_stop_the_next_one() -> None:
+    found = Evidence(release_id="r-new", metric="ndcg@10", num_queries=100, live="r-live", against_live=None)
+    assert judge(found)["against live"] == "this code cannot open r-live: not compared"
+
+
 @pytest.mark.parametrize(
     "against_live",
     [(0.02, 0.01, 0.03), (-0.01, -0.03, 0.01), (-0.01, -0.02, 0.0), (0.0, 0.0, 0.0)],

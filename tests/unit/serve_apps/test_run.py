@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from intarsia.errors import ConfigError
+from serve_apps import environment
 from serve_apps.environment import is_free
-from serve_apps.run import main
+from serve_apps.run import _wait_until_ready, main
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,6 +34,22 @@ def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.Cap
         assert not is_free("127.0.0.1", port)
         assert main(["--lake", str(tmp_path), "--port", str(port)]) == 1
     assert f"port {port} of 127.0.0.1 is taken; give a free one with --port" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_told_before_the_demo_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert environment.main([str(port)]) == 1
+    assert capsys.readouterr().err == f"port {port} of 127.0.0.1 is taken; give a free one: make demo PORT=8001\n"
+    assert environment.main([str(port)]) == 0
+
+
+def test_a_server_that_never_gets_ready_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens: every connection is refused
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"{url}/readyz does not say yes after 0 s"):
+            _wait_until_ready(url, 0.1)
 
 
 def test_without_a_live_release_it_says_which_job_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,15 @@ def test_a_table_without_parts_is_an_empty_table(lake: Lake) -> None:
     assert list(NUMBERS.batches(entry)) == []
 
 
+@pytest.mark.parametrize(("num_rows", "num_parts"), [(0, 1), (1, 1), (100_000, 1), (100_001, 2)])
+def test_a_table_in_memory_is_published_in_parts(lake: Lake, num_rows: int, num_parts: int) -> None:
+    table = pa.table({"key": pa.nulls(num_rows, pa.string()), "n": range(num_rows), "xs": pa.nulls(num_rows)})
+    NUMBERS.publish(lake, table)
+    entry = lake.current("numbers")
+    assert len(NUMBERS.parts(entry)) == num_parts
+    assert NUMBERS.read(entry)["n"].to_pylist() == list(range(num_rows))
+
+
 def test_some_columns_are_read_in_the_order_that_was_asked(lake: Lake) -> None:
     entry = published(lake, [[row(3)]])
     assert NUMBERS.read(entry, columns=["xs", "key"]).to_pylist() == [{"xs": [0, 1, 2], "key": "k3"}]
