@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.records.event import Event, EventKind
 from intarsia.records.query import Filters, Query
-from intarsia.text import detect_locale
+from intarsia.text import clean, detect_locale
 
 MAX_TEXT_CHARS = 512
 MAX_NAMES = 100
@@ -21,7 +21,8 @@ _CLOCK_SKEW = timedelta(minutes=5)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Names = Annotated[list[Name], Field(max_length=MAX_NAMES)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w.:\-]+$")]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_TEXT_CHARS)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS), AfterValidator(clean)]
+"""Words as a person sees them: what holds only spaces and control characters is no text."""
 
 
 class _Strict(BaseModel):

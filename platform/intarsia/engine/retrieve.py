@@ -12,6 +12,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,10 @@ class RetrieveStage:
     ) -> tuple[dict[str, _Opinion], tuple[str, ...]]:
         asked: dict[str, Callable[[], _Opinion]] = {}
         if encoded.query.text:
-            text = encoded.query.text
-            asked["bm25"] = lambda: self._by_words(text, allowed_N)
+            asked["bm25"] = partial(self._by_words, encoded.query.text, allowed_N)
         for name, vector in encoded.vectors.items():
             self._check_space(name, vector)
-            asked[name] = lambda name=name, vector=vector: self._by_vector(name, vector, allowed_N)  # type: ignore[misc]
+            asked[name] = partial(self._by_vector, name, vector, allowed_N)
         if not asked:
             return {}, (NOTHING_ASKED,)
         opinions: dict[str, _Opinion] = {}
