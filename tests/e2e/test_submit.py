@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import socket
@@ -46,18 +47,14 @@ def head() -> Iterator[Head]:
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     arguments = ["start", "--head", "--block", f"--port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=3"]
     arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--object-store-memory=300000000"]
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [RAY, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}/api/version", started, env["RAY_AUTH_TOKEN"])
-        yield Head(dashboard=f"http://127.0.0.1:{port}", environment=env)
-    finally:
-        started.send_signal(signal.SIGTERM)
+    ) as started:
         try:
-            started.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            started.kill()
+            wait_until_up(f"http://127.0.0.1:{port}/api/version", started, env["RAY_AUTH_TOKEN"])
+            yield Head(dashboard=f"http://127.0.0.1:{port}", environment=env)
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)  # the head and all it started; nothing of it is needed any more
 
 
 def wait_until_up(url: str, started: subprocess.Popen[bytes], token: str) -> None:
