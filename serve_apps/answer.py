@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
-from intarsia.engine.rank import in_fused_order
+from intarsia.engine.rank import Ranked, in_fused_order
 from intarsia.engine.search import page_of
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.fusion.fuser import open_fuser
@@ -30,15 +30,15 @@ from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId
 from intarsia.image import ImageError
 from intarsia.logs import log_warning
+from intarsia.records.candidates import Candidates
 from intarsia.records.page import Page
-from intarsia.records.query import EncodedQuery, Query, QueryVector
+from intarsia.records.query import EncodedQuery, Query
 from serve_apps.front import Front
 from serve_apps.held import Held
 from serve_apps.refusals import Refusal
 from serve_apps.settings import Budgets
-from serve_apps.stages import Stages, Threads, without_picture
-
-T = TypeVar("T")
+from serve_apps.stages import Stages, without_picture
+from serve_apps.steps import Step, StepLost, run_steps
 
 _RECIPROCAL_RANK = FusionSpec(kind="rrf")
 
@@ -52,16 +52,30 @@ class Answered:
     took_ms: Mapping[str, float]
 
 
-class StepLost(Exception):
-    """A step of a request was late or is down; the message is what the page says of it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SoFar:
+    """What is known of one request on its way."""
+
+    encoded: EncodedQuery
+    found: Candidates | None = None
+    ranked: Ranked | None = None
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def candidates(self) -> Candidates:
+        """Those of the retriever, then those of the fuser."""
+        assert self.found is not None, "the retriever comes first, and nothing stands in for it"
+        return self.found
 
 
 class Answerer:
-    """Answers queries with the stages it is given."""
+    """Answers queries with the stages it is given; `num_threads` of this process compute."""
 
-    def __init__(self, *, held: Held[Front], stages: Stages, threads: Threads, budgets: Budgets) -> None:
-        self._held, self._stages, self._threads, self._budgets = held, stages, threads, budgets
-        self._looking = Threads(1)  # a look may open a whole release: who else must look waits without a thread
+    def __init__(self, *, held: Held[Front], stages: Stages, budgets: Budgets, num_threads: int) -> None:
+        self._held, self._stages, self._budgets = held, stages, budgets
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="steps")
+        # a look may open a whole release: who else must look waits without a thread
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="look")
 
     async def answer(self, query: Query) -> Answered:
         """The page of a query.
@@ -81,100 +95,123 @@ class Answerer:
             raise Refusal(503, "a release is being swapped; ask again") from None
 
     async def _other_than(self, release_id: ReleaseId, query: Query) -> ReleaseId:
-        look = self._looking.run(self._held.other_than, release_id)
+        look = asyncio.get_running_loop().run_in_executor(self._looking, self._held.other_than, release_id)
         try:
-            return await _Request(query=query, budgets=self._budgets).step("release", self._budgets.release_ms, look)
-        except StepLost as lost:
-            raise Refusal(503, f"a release is being swapped; ask again ({lost})") from None
+            async with asyncio.timeout(self._budgets.release_ms / 1_000):
+                return await look
+        except TimeoutError:
+            why = f"release: deadline {self._budgets.release_ms} ms"
+        except Exception as error:
+            log_warning("step_failed", step="release", request_id=query.request_id, error=type(error).__name__)
+            why = "release: failed"
+        raise Refusal(503, f"a release is being swapped; ask again ({why})")
 
     async def _answer(self, query: Query, release_id: ReleaseId) -> Answered:
         front = self._held.of(release_id)
-        request = _Request(query=query, budgets=self._budgets)
+        start = _SoFar(encoded=EncodedQuery(query=query, vectors={}))
+        took_ms: dict[str, float] = {}
         try:
-            page = await self._steps(front, request)
+            end = await run_steps(self._steps(front, query), start, self._threads, took_ms)
         except StepLost as lost:
             raise Refusal(503, f"the search is not available: {lost}") from None
         except DataError as error:
             raise Refusal(
                 422, f"{error.field}: found {error.found}; allowed: {error.allowed}", field=error.field
             ) from None
-        degraded = tuple(dict.fromkeys((*request.degraded, *page.degraded)))
+        assert end.ranked is not None
+        page = page_of(query, end.ranked)
+        degraded = tuple(dict.fromkeys((*end.degraded, *page.degraded)))
         if degraded:
             log_warning("degraded", request_id=query.request_id, release_id=release_id, steps="; ".join(degraded))
-        return Answered(dataclasses.replace(page, degraded=degraded), front, request.took_ms)
+        return Answered(dataclasses.replace(page, degraded=degraded), front, took_ms)
 
-    async def _steps(self, front: Front, request: _Request) -> Page:
-        encoded = await self._encode(front, request)
-        found = await request.step(
-            "retriever", self._budgets.retriever_ms, self._stages.retrieve(front.release_id, encoded)
+    def _steps(self, front: Front, query: Query) -> list[Step[_SoFar]]:
+        stages, budgets, release_id = self._stages, self._budgets, front.release_id
+        retriever: Step[_SoFar] = Step(
+            name="retriever",
+            budget_ms=budgets.retriever_ms,
+            call=stages.retrieve,
+            asks=lambda so_far: (release_id, _asked(so_far)),
+            takes=_with_found,
+            instead=_lost,
         )
-        encoded = dataclasses.replace(encoded, vectors=found.query_vectors)  # those of seed products too
-        try:
-            fused = await request.step("fuser", self._budgets.fuser_ms, self._stages.fuse(front.release_id, found))
-        except StepLost as lost:
-            request.degraded.append(str(lost))
-            fused = open_fuser(_RECIPROCAL_RANK).fuse(found)
-        budget_ms = self._budgets.ranker_ms + (self._budgets.explain_ms if request.query.explain else 0)
-        try:
-            ranked = await request.step("ranker", budget_ms, self._stages.rank(front.release_id, encoded, fused))
-        except StepLost as lost:
-            ranked = in_fused_order(fused, front.rank_depth, degraded=(str(lost),))
-        return page_of(request.query, ranked)
+        fuser: Step[_SoFar] = Step(
+            name="fuser",
+            budget_ms=budgets.fuser_ms,
+            call=stages.fuse,
+            asks=lambda so_far: (release_id, so_far.candidates),
+            takes=lambda so_far, fused: dataclasses.replace(so_far, found=fused),
+            instead=_reciprocal_ranks,
+        )
+        ranker: Step[_SoFar] = Step(
+            name="ranker",
+            budget_ms=budgets.ranker_ms + (budgets.explain_ms if query.explain else 0),
+            call=stages.rank,
+            asks=lambda so_far: (release_id, so_far.encoded, so_far.candidates),
+            takes=lambda so_far, ranked: dataclasses.replace(so_far, ranked=ranked),
+            instead=partial(_fused_order, front.rank_depth),
+        )
+        return [*self._encoders(front, query), retriever, fuser, ranker]
 
-    async def _encode(self, front: Front, request: _Request) -> EncodedQuery:
-        query = request.query
-        parts: dict[str, Coroutine[Any, Any, EncodedQuery]] = {}
+    def _encoders(self, front: Front, query: Query) -> Iterator[Step[_SoFar]]:
+        parts: list[tuple[str, int, Query]] = []
         if query.text:
-            words = dataclasses.replace(query, image=None)
-            parts["text encoder"] = self._threads.run(front.encoders.encode, words)
+            parts.append(("text encoder", self._budgets.text_encoder_ms, dataclasses.replace(query, image=None)))
         if query.image:
-            picture = dataclasses.replace(query, text=None)
-            parts["image encoder"] = self._threads.run(front.encoders.encode, picture)
-        budgets_ms = {"text encoder": self._budgets.text_encoder_ms, "image encoder": self._budgets.image_encoder_ms}
-        steps = (request.step(name, budgets_ms[name], part) for name, part in parts.items())
-        vectors: dict[str, QueryVector] = {}
-        for outcome in await asyncio.gather(*steps, return_exceptions=True):
-            if isinstance(outcome, ImageError):
-                raise Refusal(422, f"image: {outcome}", field="image")
-            if isinstance(outcome, StepLost):
-                request.degraded.append(str(outcome))
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                vectors |= outcome.vectors
-        if not (query.text or query.seed_product_ids or vectors):
-            raise StepLost("; ".join(request.degraded))
-        return without_picture(EncodedQuery(query=query, vectors=vectors))
+            parts.append(("image encoder", self._budgets.image_encoder_ms, dataclasses.replace(query, text=None)))
+        for name, budget_ms, part in parts:
+            yield Step(
+                name=name,
+                budget_ms=budget_ms,
+                call=partial(_encode, front, part),
+                asks=lambda so_far: (),
+                takes=_with_vectors,
+                instead=_note,
+            )
 
 
-@dataclass(slots=True)
-class _Request:
-    """What is noted about one request on its way."""
+def _encode(front: Front, part: Query) -> EncodedQuery:
+    try:
+        return front.encoders.encode(part)
+    except ImageError as error:
+        raise Refusal(422, f"image: {error}", field="image") from None
 
-    query: Query
-    budgets: Budgets
-    degraded: list[str] = field(default_factory=list)
-    took_ms: dict[str, float] = field(default_factory=dict)
 
-    async def step(self, name: str, budget_ms: int, work: Coroutine[Any, Any, T]) -> T:
-        """Await a step for at most its budget.
+def _with_vectors(so_far: _SoFar, part: EncodedQuery) -> _SoFar:
+    vectors = {**so_far.encoded.vectors, **part.vectors}
+    return dataclasses.replace(so_far, encoded=dataclasses.replace(so_far.encoded, vectors=vectors))
 
-        Raises:
-            StepLost: it was late, or failed with something else than what the caller of a stage must know.
-        """
-        start_s = time.perf_counter()
-        if budget_ms == 0:
-            work.close()
-            raise StepLost(f"{name}: deadline 0 ms")
-        try:
-            async with asyncio.timeout(budget_ms / 1_000):
-                return await work
-        except TimeoutError:
-            raise StepLost(f"{name}: deadline {budget_ms} ms") from None
-        except (ReleaseMismatch, DataError, ImageError, Refusal):
-            raise
-        except Exception as error:
-            log_warning("step_failed", step=name, request_id=self.query.request_id, error=type(error).__name__)
-            raise StepLost(f"{name}: failed") from error
-        finally:
-            self.took_ms[name] = (time.perf_counter() - start_s) * 1_000
+
+def _asked(so_far: _SoFar) -> EncodedQuery:
+    """What the retriever is asked.
+
+    Raises:
+        StepLost: a picture was all there was to search by, and has no vector.
+    """
+    query = so_far.encoded.query
+    if not (query.text or query.seed_product_ids or so_far.encoded.vectors):
+        raise StepLost("; ".join(so_far.degraded))
+    return without_picture(so_far.encoded)
+
+
+def _with_found(so_far: _SoFar, found: Candidates) -> _SoFar:
+    encoded = dataclasses.replace(without_picture(so_far.encoded), vectors=found.query_vectors)  # those of seeds too
+    return dataclasses.replace(so_far, encoded=encoded, found=found)
+
+
+def _note(so_far: _SoFar, why: str) -> _SoFar:
+    return dataclasses.replace(so_far, degraded=(*so_far.degraded, why))
+
+
+def _lost(so_far: _SoFar, why: str) -> _SoFar:
+    raise StepLost(why)
+
+
+def _reciprocal_ranks(so_far: _SoFar, why: str) -> _SoFar:
+    fused = open_fuser(_RECIPROCAL_RANK).fuse(so_far.candidates)
+    return dataclasses.replace(_note(so_far, why), found=fused)
+
+
+def _fused_order(rank_depth: int, so_far: _SoFar, why: str) -> _SoFar:
+    ranked = in_fused_order(so_far.candidates, rank_depth, degraded=(why,))
+    return dataclasses.replace(so_far, ranked=ranked)

@@ -12,7 +12,7 @@ from serve_apps.feedback import Feedback
 from serve_apps.front import Front, front_opener
 from serve_apps.held import Held
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import FusedStages, Stages, Threads
+from serve_apps.stages import FusedStages, Stages
 
 
 def open_api(config: ServingConfig, stages: Stages | None = None, held: Held[Front] | None = None) -> FastAPI:
@@ -24,10 +24,8 @@ def open_api(config: ServingConfig, stages: Stages | None = None, held: Held[Fro
         held: releases that are open already; without them the live one is opened.
     """
     held = held or Held(config, front_opener(config.topology))
-    threads = Threads(config.replicas.stage_threads)
-    if stages is None:
-        stages = FusedStages(lambda release_id: _engine(held, release_id), threads)
-    answerer = Answerer(held=held, stages=stages, threads=threads, budgets=config.budgets)
+    stages = stages or FusedStages(lambda release_id: _engine(held, release_id))
+    answerer = Answerer(held=held, stages=stages, budgets=config.budgets, num_threads=config.replicas.stage_threads)
     feedback = Feedback(config.journal_folder, config.limits)
     return build_api(config=config, held=held, stages=stages, answerer=answerer, feedback=feedback)
 

@@ -1,4 +1,4 @@
-"""The three stages as the ingress awaits them, in its own process or in deployments of their own: the same code on the same release.
+"""The three stages as the ingress calls them, in its own process or in deployments of their own: the same code on the same release.
 
 Between processes travel ids, scores and query vectors; the query's picture stays where it arrived, and documents never leave the ingress.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from intarsia.engine.rank import Ranked
 from intarsia.engine.search import SearchEngine
@@ -18,9 +17,6 @@ from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 PICTURE_LEFT_BEHIND = b"\0"
 """Stands for the picture of a query once its vector is known: the query still says that there was one."""
@@ -30,18 +26,18 @@ class Stages(Protocol):
     """What answers a query of one release.
 
     Each may raise ReleaseMismatch (the stage holds another release), DataError (the query asks for what the catalog does not have), or
-    anything else, which means that the stage is down.
+    anything else, which means that the stage is down. A stage of this process is a function, one of another process a coroutine function.
     """
 
-    async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
+    def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates | Awaitable[Candidates]:
         """The candidates, and the query vectors that found them."""
         ...
 
-    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+    def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates | Awaitable[Candidates]:
         """The candidates with a fused score."""
         ...
 
-    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
+    def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked | Awaitable[Ranked]:
         """The final order."""
         ...
 
@@ -50,38 +46,23 @@ class Stages(Protocol):
         ...
 
 
-class Threads:
-    """A few threads of the ingress for NumPy, so that its event loop can keep deadlines while a step computes.
-
-    The processes of single stages do without: they have nothing else to do, and the hop costs 0.4 ms.
-    """
-
-    def __init__(self, num_threads: int) -> None:
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="stage")
-
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Await a blocking call."""
-        assert not kwargs, "positional arguments only"
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
-
-
 class FusedStages:
-    """All stages in this process."""
+    """All stages in this process; they compute, so the answerer calls them in a thread."""
 
-    def __init__(self, engine_of: Callable[[ReleaseId], SearchEngine], threads: Threads) -> None:
-        self._engine_of, self._threads = engine_of, threads
+    def __init__(self, engine_of: Callable[[ReleaseId], SearchEngine]) -> None:
+        self._engine_of = engine_of
 
-    async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
+    def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
         """See `Stages`."""
-        return (await self._threads.run(self._engine_of(release_id).retrieve.retrieve, [query]))[0]
+        return self._engine_of(release_id).retrieve.retrieve([query])[0]
 
-    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+    def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
         """See `Stages`."""
-        return await self._threads.run(self._engine_of(release_id).fuser.fuse, candidates)
+        return self._engine_of(release_id).fuser.fuse(candidates)
 
-    async def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
+    def rank(self, release_id: ReleaseId, query: EncodedQuery, candidates: Candidates) -> Ranked:
         """See `Stages`."""
-        return (await self._threads.run(self._engine_of(release_id).rank.rank, [query], [candidates]))[0]
+        return self._engine_of(release_id).rank.rank([query], [candidates])[0]
 
     async def releases(self) -> dict[str, ReleaseId]:
         """See `Stages`: there is no stage apart from the ingress."""

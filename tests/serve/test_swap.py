@@ -26,7 +26,7 @@ from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.refusals import Refusal
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import FusedStages, Threads
+from serve_apps.stages import FusedStages
 from tests.serve.conftest import PATIENT, open_front
 from tests.shop import make_next_release
 
@@ -138,8 +138,7 @@ def answered_by(config: ServingConfig, held: Held[Front], stages: Held[Front]) -
     def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
         return stages.of(release_id).engine
 
-    threads = Threads(2)
-    answerer = Answerer(held=held, stages=FusedStages(engine_of, threads), threads=threads, budgets=config.budgets)
+    answerer = Answerer(held=held, stages=FusedStages(engine_of), budgets=config.budgets, num_threads=2)
     query = Query(request_id=RequestId("r1"), text="red mug", asked_at=NOW)
     return asyncio.run(answerer.answer(query)).page.release_id
 
@@ -205,7 +204,7 @@ def test_without_a_pointer_a_mismatch_is_503_and_when_to_come_again(
     def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
         return ahead.of(release_id).engine
 
-    with TestClient(open_api(config, FusedStages(engine_of, Threads(1)), ingress)) as http:
+    with TestClient(open_api(config, FusedStages(engine_of), ingress)) as http:
         pointer.unlink()
         reply = http.get("/v1/search?q=mug")
         pointer.write_bytes(kept)
