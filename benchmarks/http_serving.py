@@ -2,6 +2,10 @@
 
 `python -m benchmarks.http_serving --lake LAKE` asks the live release the test queries of the lake's judged set, those of text alone. The
 servers listen on 127.0.0.1 and stop by themselves.
+
+Rounds in this process and rounds over HTTP take turns, each of them queries back to back, so that both meet the machine in the same state:
+on a shared one the same code can take half as long again a minute later. What is added is the difference of the two medians of a pair of
+rounds; the middle of these, and the middle half of them in brackets.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from intarsia.engine.candidates import as_query, read_judged
 from intarsia.lake import Lake
@@ -28,43 +33,67 @@ from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from serve_apps.environment import is_free
 
-NUM_WARM, NUM_TIMED = 40, 400
+NUM_WARM, NUM_ROUNDS, NUM_ASKED = 40, 20, 25
 NUM_CLIENTS, LOAD_S = 16, 8.0
 READY_WITHIN_S = 120.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print p50 and p95 with one client, what is added to the stages, and the throughput of 16 clients."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_serving", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.http_serving",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--lake", required=True, type=Path, help="a lake with a live release and judged queries")
     lake = Lake(parser.parse_args(arguments).lake)
     queries = [as_query(q, datetime.now(UTC)) for q in read_judged(lake, ["test"])[0] if q.kind == "text"]
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
-    num_products = engine.columns.num_rows
-    print(f"{os.cpu_count()} CPUs, {num_products} products, {len(queries)} test queries, release {engine.release_id}")
-    print(f"{'':<12} {'p50 ms':>8} {'p95 ms':>8} {'added p50':>10} {'16 clients, req/s':>18}")
-    inside = _times([partial(engine.search, [query]) for query in queries])
-    p50 = float(np.median(inside))
+    inside = [partial(engine.search, [query]) for query in queries]
     print(
-        f"{'in-process':<12} {p50:8.2f} {np.percentile(inside, 95):8.2f} {'':>10} {1e3 / float(np.mean(inside)):18.0f}  (one thread)"
+        f"{os.cpu_count()} CPUs, {engine.columns.num_rows} products, {len(queries)} test queries, release {engine.release_id}"
     )
+    print(
+        f"{'':<10} {'p50 ms':>7} {'p95 ms':>7}  {'beside it in-process':>20}  {'added p50':>22}  {f'{NUM_CLIENTS} clients, req/s':>18}"
+    )
+    rate = 1e3 / float(np.mean(_times(inside, NUM_ROUNDS * NUM_ASKED)))
+    print(f"{'in-process':<10} {'':>61}  {rate:18.0f}  (one thread)")
     for topology in ("fused", "composed"):
         with _server(lake, topology) as url:
             with httpx.Client(base_url=url, timeout=30) as client:
-                asked = _times([partial(_ask, client, _body(query)) for query in queries])
+                asked = [partial(_ask, client, _body(query)) for query in queries]
+                inside_ms, asked_ms = _in_turns(inside, asked)
             rate = _throughput(url, queries)
-        median = float(np.median(asked))
-        print(f"{topology:<12} {median:8.2f} {np.percentile(asked, 95):8.2f} {median - p50:+10.2f} {rate:18.0f}")
+        added = np.median(asked_ms, axis=1) - np.median(inside_ms, axis=1)
+        low, middle, high = np.percentile(added, [25, 50, 75])
+        print(
+            f"{topology:<10} {np.median(asked_ms):7.2f} {np.percentile(asked_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
+            f"{f'{middle:+.2f} [{low:+.2f}, {high:+.2f}]':>22}  {rate:18.0f}"
+        )
     return 0
 
 
-def _times(calls: Sequence[Callable[[], object]]) -> list[float]:
+def _in_turns(
+    inside: Sequence[Callable[[], object]], asked: Sequence[Callable[[], object]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times of both, ms, each [NUM_ROUNDS, NUM_ASKED]; a pair of rounds asks the same queries."""
+    _times(inside, NUM_WARM)
+    _times(asked, NUM_WARM)
+    rounds = [
+        [_times(calls, NUM_ASKED, first=number * NUM_ASKED) for calls in (inside, asked)]
+        for number in range(NUM_ROUNDS)
+    ]
+    both = np.array(rounds)
+    return both[:, 0], both[:, 1]
+
+
+def _times(calls: Sequence[Callable[[], object]], num: int, *, first: int = 0) -> list[float]:
     times_ms = []
-    for number in range(NUM_WARM + NUM_TIMED):
+    for number in range(first, first + num):
         start_s = time.perf_counter()
         calls[number % len(calls)]()
         times_ms.append((time.perf_counter() - start_s) * 1e3)
-    return times_ms[NUM_WARM:]
+    return times_ms
 
 
 def _body(query: Query) -> dict[str, object]:
