@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder]) -> None:
+def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder[Any]]) -> None:
     print(title)
     reference_ND, reference_ms = None, 0.0
     times = _interleaved_ms(items, {name: encoder.encode for name, encoder in encoders.items()})
@@ -78,7 +79,7 @@ def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[
         print(f"  {name:<10} p50 {p50:6.2f} ms  p95 {p95:6.2f} ms  {reference_ms / p50:4.1f} x  cosine {cosine:.4f}")
 
 
-def _interleaved_ms(items: Sequence, encode: dict[str, Callable]) -> dict[str, list[float]]:
+def _interleaved_ms(items: Sequence[Any], encode: dict[str, Callable[..., Any]]) -> dict[str, list[float]]:
     """Each kind gets every item in turn, so that what else the machine does falls on all alike; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in encode}
     for round_number in range(NUM_ROUNDS + 1):

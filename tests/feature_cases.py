@@ -154,7 +154,8 @@ def query_vector(values: Sequence[float]) -> QueryVector:
 
 
 def _unit(vectors_VD: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (vectors_VD / np.linalg.norm(vectors_VD, axis=1, keepdims=True)).astype(np.float32)
+    unit_VD: NDArray[np.float32] = (vectors_VD / np.linalg.norm(vectors_VD, axis=1, keepdims=True)).astype(np.float32)
+    return unit_VD
 
 
 def _vocabulary(keys: object) -> dict[str, int]:
