@@ -17,22 +17,24 @@ from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, re
 from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
-from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
-from intarsia.evaluation.qrels import Qrels, qrels_by_query
+from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, format_interval, write_report
 from intarsia.evaluation.slices import standard_slices
+from intarsia.features.stats import ProductStats
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
-from intarsia.logs import log_warning
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle
 from intarsia.release.gate import Evidence
+from intarsia.release.rival import Figures, judged_digest, rival_orders, with_figures
 from intarsia.release.staged import read_staged, rival
 from intarsia.tables.products import REJECTED_PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
-_EXACT_TEXT, _EXACT_RANKED, _LIVE = "text, fp32 query", "ranked, fp32 query", "live release"
+_EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
+_LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +62,13 @@ class _Judged:
             encoders = open_query_encoders(folder / "query_encoders", indexes=folder / "indexes", precision="fp32")
         return retrieve_judged(encoders, engine.retrieve, self.queries, self.judgments, self.report)
 
+    def digest(self, config: EvaluationConfig) -> str:
+        """Of all that makes figures comparable."""
+        return judged_digest(self.queries, self.judgments, metric=config.headline, gain=config.gain)
+
 
 def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts:
-    """Every system on the same queries -> report.md, report.html, evaluation.json, evidence.json."""
+    """Every system on the same queries -> report.md, report.html, evaluation.json, evidence.json, figures.json."""
     releases = lake.root / "releases"
     release_id = read_staged(lake)
     engine = open_bundle(releases / release_id)
@@ -73,23 +79,35 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         exact = judged.candidates(engine, folder=releases / release_id)
         systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
         systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
-    live = rival(lake)
-    if live is not None and (orders := _live_orders(releases / live, engine, judged)) is not None:
-        systems[_LIVE] = orders
+    live, why_not_opened = rival(lake), ""
+    if live is not None:
+        orders, why_not_opened = rival_orders(releases / live, engine, judged.candidates)
+        if orders is not None:
+            systems[_LIVE] = orders
     qrels = qrels_by_query(judged.judgments, [q.query_id for q in judged.queries], row_numbers(engine.retrieve))
-    evaluation = _evaluate(systems, qrels, judged.queries, engine, config)
-    against = evaluation.paired(RANKED, _LIVE).difference if _LIVE in systems else None
+    figures = Figures.remembered(lake, judged.digest(config.evaluation))
+    then_Q = figures.of(live) if why_not_opened and live is not None else None
+    clicks_N = ProductStats.open(releases / release_id / "product_stats").columns(engine.columns.product_ids)["click"]
+    evaluation = _evaluate(systems, qrels, judged.queries, engine, config, then_Q, clicks_N)
+    for name, system in ((live, _LIVE), (release_id, RANKED)):
+        if name is not None and system in systems:
+            figures = figures.having(name, evaluation.values[system])
+    against = next(
+        (row.paired.difference for row in evaluation.comparisons if row.baseline in (_LIVE, _LIVE_THEN)), None
+    )
     evidence = Evidence(
         release_id=release_id,
         metric=evaluation.headline,
         num_queries=evaluation.num_queries - evaluation.num_without_positive,
         live=live,
         against_live=(against.mean, against.low, against.high) if against else None,
+        why_not_opened=why_not_opened,
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
         write_report(_report(config, lake, engine, evaluation, release_id), folder)
         write_json(folder / "evaluation.json", _json(evaluation, judged.queries))
         write_json(folder / "evidence.json", plain(evidence))
+        figures.save(folder)
     print("\n".join(_table(evaluation)))
     print(f"report: {lake.current('evaluation').path / 'report.html'}")
     headline = {row.name: row.metrics[evaluation.headline].mean for row in evaluation.systems}
@@ -109,44 +127,30 @@ def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:
     return queries
 
 
-def _live_orders(folder: Path, staged: SearchEngine, judged: _Judged) -> Orders | None:
-    """What the live release would show now, in the staged release's row numbers; what is no longer sold gets a number of its own.
-
-    None when this code cannot open it: a release answers with the code it was built by.
-    """
-    try:
-        live = open_bundle(folder)
-    except ReleaseMismatch as error:
-        log_warning("live_release_not_comparable", release_id=folder.name, why=error)
-        return None
-    numbers = row_numbers(staged.retrieve)
-    renumbered = np.array(
-        [numbers.get(product_id, len(numbers) + row) for row, product_id in enumerate(live.columns.product_ids)],
-        np.int64,
-    )
-    return [renumbered[order] for order in ranked_orders(judged.candidates(live), live.fuser, live.rank)]
-
-
 def _evaluate(
     systems: dict[str, Orders],
     qrels: list[Qrels],
     queries: Sequence[JudgedQuery],
     engine: SearchEngine,
     config: EvaluateReleaseConfig,
+    then_Q: Floats | None,
+    clicks_N: Floats,
 ) -> Evaluation:
+    """All tables; one more comparison with `then_Q`, what the live release's own evaluation found, where that stands in for it."""
     headline = config.evaluation.headline
     best_single = max(RETRIEVERS, key=lambda name: mean_of(systems[name], qrels, headline, config.evaluation.gain))
     plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS)))
     pairs = [(RANKED, FUSED), *((RANKED, name) for name in plain_ones), *((FUSED, name) for name in plain_ones)]
     pairs += [pair for pair in (("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED), (RANKED, _LIVE)) if pair[1] in systems]
-    return evaluate_systems(
+    evaluation = evaluate_systems(
         systems,
         qrels,
         pairs=pairs,
-        slices=standard_slices(queries, qrels, engine.columns.num_images > 0),
+        slices=standard_slices(queries, qrels, engine.columns.num_images > 0, clicks_N),
         num_products=engine.columns.num_rows,
         config=config.evaluation,
     )
+    return evaluation if then_Q is None else with_figures(evaluation, RANKED, _LIVE_THEN, then_Q, config.evaluation)
 
 
 def _report(
@@ -248,6 +252,7 @@ JOB = Job(
     reads_if_there=("rejected_products",),
     more_inputs=lambda lake: {"compared with": str(rival(lake))},
     writes=("evaluation",),
+    on_ray=False,
     run=run,
 )
 

@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from intarsia.config import build, describe
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.session import ray_session
-from pipelines.job import Job, RunConfig, execute, guarded, load_values, run_config
+from pipelines.job import Job, RunConfig, check_groups, execute, guarded, load_values, run_config
 from pipelines.jobs import JOB_NAMES, open_job
 
 
@@ -27,10 +28,8 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
         ConfigError: a setting of any of the jobs is wrong; told before the first one starts.
     """
     values = load_values(path, overrides, group=None)
+    check_groups(values, path)
     shared = run_config(values, path)
-    known = {*JOB_NAMES, "lake", "session"}
-    if unknown := sorted(set(values) - known):
-        raise ConfigError(f"{path} has a group {unknown[0]!r}; allowed: {', '.join(JOB_NAMES)}, lake, session")
     names = [name for name in JOB_NAMES if name in values]
     if until is not None and until not in names:
         raise ConfigError(f"--until {until}: {path} has no such group; it has {', '.join(names)}")
@@ -39,8 +38,12 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
         job = open_job(name)
         steps.append((job, build(job.config, values[name] or {}, where=name, base=path.parent)))
     lake, start_s = Lake(shared.lake.absolute()), time.monotonic()  # workers may stand in another folder
-    with ray_session(shared.session):
-        num_run = sum(execute(job, config, lake, again=again) for job, config in steps)
+    with ExitStack() as session:  # Ray starts for the first job that needs it, and then stays for the others
+
+        def start_ray() -> None:
+            session.enter_context(ray_session(shared.session))
+
+        num_run = sum(execute(job, config, lake, again=again, start_ray=start_ray) for job, config in steps)
     print(
         f"{'full_run':<24} {num_run} of {len(steps)} jobs ran in {time.monotonic() - start_s:.1f} s; the lake is {shared.lake}"
     )

@@ -14,17 +14,20 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from intarsia import __version__
-from intarsia.config import build, describe, fingerprint, plain, read_yaml, setting, with_overrides
+from intarsia.config import build, describe, fingerprint, nearest_of, plain, setting
+from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.ids import sha256_tree
 from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 ConfigT = TypeVar("ConfigT")
 Counts = Mapping[str, Any]
@@ -65,6 +68,8 @@ class Job(Generic[ConfigT]):
         files: paths outside the lake it reads, from its config; their content counts as input.
         writes: lake entries it publishes, the main one last.
         more_inputs: what else decides whether it is up to date, read from the lake, by name.
+        still_there: whether what it made outside its entries is there and whole; asked only when all else says it is up to date.
+        on_ray: it needs Ray; one that does not is spared Ray's start, some seconds.
         always: it runs however often it is asked: it acts on the world, it does not make a table.
         run: does the work and returns the counts of its summary.
     """
@@ -77,6 +82,8 @@ class Job(Generic[ConfigT]):
     files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
     more_inputs: Callable[[Lake], Mapping[str, str]] = field(default=lambda lake: {})
     writes: tuple[str, ...]
+    still_there: Callable[[Lake], bool] = field(default=lambda lake: True)
+    on_ray: bool = True
     always: bool = False
     run: Callable[[ConfigT, Lake, Progress], Counts]
 
@@ -89,8 +96,13 @@ class RunConfig:
     session: SessionConfig = setting("where Ray runs", factory=SessionConfig)
 
 
-def execute(job: Job[Any], config: Any, lake: Lake, *, again: bool = False) -> bool:
-    """Run a job unless it is up to date; returns whether it ran. Writes its record last, so a killed job is run again."""
+def execute(
+    job: Job[Any], config: Any, lake: Lake, *, again: bool = False, start_ray: Callable[[], None] = lambda: None
+) -> bool:
+    """Run a job unless it is up to date; returns whether it ran. Writes its record last, so a killed job is run again.
+
+    `start_ray` is called when the job is going to run and needs Ray.
+    """
     inputs = _inputs(job, config, lake)
     record_path = lake.root / "runs" / f"{job.name}.json"
     wanted = {"inputs": inputs, "config": fingerprint(config), "version": __version__}
@@ -98,6 +110,8 @@ def execute(job: Job[Any], config: Any, lake: Lake, *, again: bool = False) -> b
         print(f"{job.name:<24} up to date")
         return False
     print(f"{job.name:<24} running")
+    if job.on_ray:
+        start_ray()
     started_at, start_s = datetime.now(UTC), time.monotonic()
     counts = job.run(config, lake, Progress(job.name))
     duration_s = time.monotonic() - start_s
@@ -164,17 +178,32 @@ def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> d
     return with_overrides(read_yaml(path), placed)
 
 
+def check_groups(values: Mapping[str, Any], path: Path, *more: str) -> None:
+    """Refuse a group of the config file `path`, or of an override, that no job has, nor all of them, nor `more` names.
+
+    Raises:
+        ConfigError: names the group and the nearest known one.
+    """
+    known = (*JOB_NAMES, *CHECK_NAMES, *more, *(one.name for one in fields(RunConfig)))
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"unknown group {name} in {path} or its overrides{nearest_of(name, known)}")
+
+
 def run_config(values: Mapping[str, Any], path: Path) -> RunConfig:
     """The settings shared by all jobs of the config file `path`."""
-    return build(RunConfig, {name: values[name] for name in ("lake", "session") if name in values}, base=path.parent)
+    shared = {one.name: values[one.name] for one in fields(RunConfig) if one.name in values}
+    return build(RunConfig, shared, base=path.parent)
 
 
 def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool) -> None:
     values = load_values(path, overrides, group=job.name)
+    check_groups(values, path, job.name)
     shared = run_config(values, path)
     config = build(job.config, values.get(job.name) or {}, where=job.name, base=path.parent)
-    with ray_session(shared.session):
-        execute(job, config, Lake(shared.lake.absolute()), again=again)  # workers may stand in another folder
+    lake = Lake(shared.lake.absolute())  # workers may stand in another folder
+    with ExitStack() as session:
+        execute(job, config, lake, again=again, start_ray=lambda: session.enter_context(ray_session(shared.session)))
 
 
 def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
@@ -192,7 +221,8 @@ def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping
         return False
     record = json.loads(record_path.read_text(encoding="utf-8"))
     same = all(record.get(key) == value for key, value in wanted.items())
-    return same and record["outputs"] == {name: _digest_of(lake, name) for name in job.writes}
+    same = same and record["outputs"] == {name: _digest_of(lake, name) for name in job.writes}
+    return same and job.still_there(lake)
 
 
 def _digest_of(lake: Lake, name: str) -> str | None:

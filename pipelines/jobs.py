@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.job import Job
+if TYPE_CHECKING:  # `job.py` itself reads the names below
+    from pipelines.job import Job
 
 JOB_NAMES = (
     "generate_market",
@@ -24,8 +25,11 @@ JOB_NAMES = (
     "promote_release",
 )
 
+CHECK_NAMES = ("replay_served",)
+"""Jobs beside the flow, asked for by name: they check what is being served. `full_run` passes them over."""
+
 
 def open_job(name: str) -> Job[Any]:
-    """The job of a name in `JOB_NAMES`."""
+    """The job of a name in `JOB_NAMES` or `CHECK_NAMES`."""
     job: Job[Any] = importlib.import_module(f"pipelines.{name}").JOB
     return job

@@ -27,6 +27,11 @@ class PromoteReleaseConfig:
         "`staged` goes through the gate; `previous` goes back to the one before; or a release id, which also skips the gate",
         "staged",
     )
+    allow_uncompared: bool = setting(
+        "the gate lets the staged release through although it could not be compared with the live one, which this code cannot open; the "
+        "promotion's record says so",
+        False,
+    )
 
 
 def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
@@ -50,6 +55,7 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
                 live=before,
                 feature_fingerprint=FEATURES.fingerprint,
                 manifest_fingerprint=manifest.feature_fingerprint,
+                allow_uncompared=config.allow_uncompared,
             )
     else:
         release_id = pointer.previous() if config.to == "previous" else ReleaseId(config.to)
@@ -69,6 +75,7 @@ JOB = Job(
     config=PromoteReleaseConfig,
     reads=("staged_release", "evaluation"),
     writes=("promotion",),
+    on_ray=False,
     always=True,
     run=run,
 )

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from intarsia.engine.retrieve import spaces
 from intarsia.engine.search import PARTS
+from intarsia.errors import ArtifactError
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.lake import Lake
-from intarsia.release.bundle import Provenance, open_bundle, write_bundle
+from intarsia.release.bundle import Provenance, open_bundle, verify, write_bundle
 from intarsia.release.pointer import Pointer
-from intarsia.release.staged import ENTRY, write_staged
+from intarsia.release.staged import ENTRY, read_staged, write_staged
 from pipelines.job import Counts, Job, Progress, main
 
 
@@ -55,6 +56,15 @@ def run(config: StageReleaseConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
+def is_staged(lake: Lake) -> bool:
+    """Whether the release that was staged last lies there with every byte."""
+    try:
+        verify(lake.root / "releases" / read_staged(lake))
+    except ArtifactError:
+        return False
+    return True
+
+
 def _git_commit() -> str:
     here = Path(__file__).parent
     asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
@@ -67,6 +77,8 @@ JOB = Job(
     config=StageReleaseConfig,
     reads=PARTS,
     writes=(ENTRY,),
+    still_there=is_staged,
+    on_ray=False,
     run=run,
 )
 

@@ -9,6 +9,7 @@
 | fuser | reciprocal ranks |
 | ranker | the fused order |
 | another release | 503; it goes on being opened |
+| a free thread | 503 |
 
 A page says which fallbacks it took (`degraded`). A stage that holds another release makes the ingress ask once more, with the other one.
 """
@@ -36,9 +37,10 @@ from intarsia.records.query import EncodedQuery, Query
 from serve_apps.front import Front
 from serve_apps.held import Held
 from serve_apps.refusals import Refusal
+from serve_apps.served_log import ServedLog
 from serve_apps.settings import Budgets
 from serve_apps.stages import Stages, without_picture
-from serve_apps.steps import Step, StepLost, run_steps
+from serve_apps.steps import Step, StepLost, Threads, run_steps
 
 _RECIPROCAL_RANK = FusionSpec(kind="rrf")
 
@@ -71,9 +73,11 @@ class _SoFar:
 class Answerer:
     """Answers queries with the stages it is given; `num_threads` of this process compute."""
 
-    def __init__(self, *, held: Held[Front], stages: Stages, budgets: Budgets, num_threads: int) -> None:
-        self._held, self._stages, self._budgets = held, stages, budgets
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="steps")
+    def __init__(
+        self, *, held: Held[Front], stages: Stages, budgets: Budgets, num_threads: int, served: ServedLog
+    ) -> None:
+        self._held, self._stages, self._budgets, self._served = held, stages, budgets, served
+        self._threads = Threads(ThreadPoolExecutor(num_threads, thread_name_prefix="steps"), budgets.thread_ms)
         # a look may open a whole release: who else must look waits without a thread
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="look")
 
@@ -121,9 +125,11 @@ class Answerer:
         assert end.ranked is not None
         page = page_of(query, end.ranked)
         degraded = tuple(dict.fromkeys((*end.degraded, *page.degraded)))
+        page = dataclasses.replace(page, degraded=degraded)
+        self._served.note(query=query, ranked=end.ranked, page=page, product_ids=front.product_ids)
         if degraded:
             log_warning("degraded", request_id=query.request_id, release_id=release_id, steps="; ".join(degraded))
-        return Answered(dataclasses.replace(page, degraded=degraded), front, took_ms)
+        return Answered(page, front, took_ms)
 
     def _steps(self, front: Front, query: Query) -> list[Step[_SoFar]]:
         stages, budgets, release_id = self._stages, self._budgets, front.release_id

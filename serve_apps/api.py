@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from serve_apps.held import Held
 from serve_apps.openapi import describe
 from serve_apps.refusals import Refusal
 from serve_apps.replies import picture_type, product_reply, release_reply, search_reply
+from serve_apps.served_log import ServedLog
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import Stages
 from serve_apps.wire import EventsReply, ProductReply, ReleaseReply, SearchReply, SearchRequest, SimilarRequest
@@ -49,10 +52,22 @@ SIMILAR_PARAMETERS = {**_PAGE_PARAMETERS, **_FILTER_PARAMETERS}
 
 
 def build_api(
-    *, config: ServingConfig, held: Held[Front], stages: Stages, answerer: Answerer, feedback: Feedback
+    *,
+    config: ServingConfig,
+    held: Held[Front],
+    stages: Stages,
+    answerer: Answerer,
+    feedback: Feedback,
+    served: ServedLog,
 ) -> FastAPI:
     """The application over what a process holds open."""
-    api = FastAPI(title="intarsia", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(served.flush)
+
+    api = FastAPI(title="intarsia", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     refusals.install(api)
 
     @api.post("/v1/search", response_model=SearchReply)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from intarsia.catalog.documents import Documents
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.search import SearchEngine, open_query_encoders
-from intarsia.ids import ReleaseId, RequestId
+from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.index.filters import FilterIndex
 from intarsia.records.query import Query
 from intarsia.release.manifest import Manifest
@@ -23,12 +23,13 @@ _WARM_QUERIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """The ingress's part of one release; `engine` is there in the fused topology only."""
+    """The ingress's part of one release; `product_ids` are by row; `engine` is there in the fused topology only."""
 
     manifest: Manifest
     encoders: QueryEncoders
     documents: Documents
     filters: FilterIndex
+    product_ids: Sequence[ProductId]
     rank_depth: int
     engine: SearchEngine | None
 
@@ -61,6 +62,7 @@ def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
         encoders=engine.encoders,
         documents=engine.documents,
         filters=engine.retrieve.filters,
+        product_ids=engine.columns.product_ids,
         rank_depth=engine.rank.rank_depth,
         engine=engine,
     )
@@ -68,11 +70,13 @@ def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
 
 def _open_alone(folder: Path, manifest: Manifest) -> Front:
     indexes = folder / "indexes"
+    columns = open_columns(indexes / "columns")
     front = Front(
         manifest=manifest,
         encoders=open_query_encoders(folder / "query_encoders", indexes=indexes),
         documents=Documents.open(indexes),
-        filters=FilterIndex(open_columns(indexes / "columns")),
+        filters=FilterIndex(columns),
+        product_ids=columns.product_ids,
         rank_depth=EngineConfig.open(folder / "fusion_spec").rank_depth,
         engine=None,
     )

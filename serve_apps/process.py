@@ -11,6 +11,7 @@ from serve_apps.api import build_api
 from serve_apps.feedback import Feedback
 from serve_apps.front import Front, front_opener
 from serve_apps.held import Held
+from serve_apps.served_log import ServedLog
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import FusedStages, Stages
 
@@ -25,9 +26,12 @@ def open_api(config: ServingConfig, stages: Stages | None = None, held: Held[Fro
     """
     held = held or Held(config, front_opener(config.topology))
     stages = stages or FusedStages(lambda release_id: _engine(held, release_id))
-    answerer = Answerer(held=held, stages=stages, budgets=config.budgets, num_threads=config.replicas.stage_threads)
+    served = ServedLog(config.served_folder, config.served_share)
+    answerer = Answerer(
+        held=held, stages=stages, budgets=config.budgets, num_threads=config.replicas.stage_threads, served=served
+    )
     feedback = Feedback(config.journal_folder, config.limits)
-    return build_api(config=config, held=held, stages=stages, answerer=answerer, feedback=feedback)
+    return build_api(config=config, held=held, stages=stages, answerer=answerer, feedback=feedback, served=served)
 
 
 def _engine(held: Held[Front], release_id: ReleaseId) -> SearchEngine:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from intarsia.config import build, plain, setting
+from intarsia.config import build, check_range, plain, setting
 from intarsia.release.pointer import Pointer
 
 LIVE = "live"
@@ -23,6 +23,7 @@ class Budgets:
     A late step goes on in its thread, unheard.
     """
 
+    thread_ms: int = setting("a free thread of the ingress; late: 503, too much is asked at once", 1_000)
     text_encoder_ms: int = setting("the query's words to a vector; late: words without the vector", 250)
     image_encoder_ms: int = setting("the query's picture to a vector; late: the words alone", 1_000)
     retriever_ms: int = setting("all retrievers; late: 503, there is nothing to show", 1_000)
@@ -33,6 +34,8 @@ class Budgets:
 
     def __post_init__(self) -> None:
         _at_least(self, 0)
+        if self.thread_ms < 1:
+            raise ValueError(f"thread_ms is {self.thread_ms}; allowed: 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,7 @@ class Replicas:
     ranker: int = setting("ranker processes", 1)
     num_cpus: float = setting("logical CPUs that Ray reserves for each process", 0.5)
     max_ongoing_requests: int = setting("requests one process works on at once; more wait in front of it", 64)
-    stage_threads: int = setting("threads of an ingress that compute; a late step holds one until it is done", 4)
+    stage_threads: int = setting("threads of an ingress that compute; a late step holds one until it is done", 2)
 
     def __post_init__(self) -> None:
         counts = (self.ingress, self.retriever, self.fuser, self.ranker, self.max_ongoing_requests, self.stage_threads)
@@ -76,6 +79,8 @@ class ServingConfig:
     release: str = setting("release id to stay on, or `live` to follow the pointer while serving", LIVE)
     follow_s: float = setting("seconds between two looks at the live pointer; 0 never looks again", 2.0)
     journal: Path | None = setting("folder of the feedback journal; nothing means <lake>/journal", None)
+    served: Path | None = setting("folder of the log of served requests; nothing means <lake>/served", None)
+    served_share: float = setting("share of requests that are logged, 0 to 1, chosen by request id; 0 logs none", 1.0)
     budgets: Budgets = setting("time", factory=Budgets)
     limits: Limits = setting("size", factory=Limits)
     replicas: Replicas = setting("processes", factory=Replicas)
@@ -83,6 +88,7 @@ class ServingConfig:
     def __post_init__(self) -> None:
         if self.follow_s < 0:
             raise ValueError(f"follow_s is {self.follow_s}; allowed: 0 or more")
+        check_range(self, "served_share", low=0, high=1)
 
     @property
     def releases(self) -> Path:
@@ -102,6 +108,11 @@ class ServingConfig:
         """Where feedback is written."""
         return self.journal or self.lake / "journal"
 
+    @property
+    def served_folder(self) -> Path:
+        """Where served requests are logged."""
+        return self.served or self.lake / "served"
+
 
 def serving_config(args: Mapping[str, Any]) -> ServingConfig:
     """A config from what `serve run … key=value` or a Serve config file gives; `budgets.ranker_ms=40` reaches a nested setting.
@@ -116,7 +127,7 @@ def serving_config(args: Mapping[str, Any]) -> ServingConfig:
         for group in groups:
             place = place.setdefault(group, {})
         place[name] = yaml.safe_load(value) if isinstance(value, str) else value
-    for name in ("lake", "journal", "release"):
+    for name in ("lake", "journal", "served", "release"):
         if name in values and values[name] is not None:
             values[name] = str(args[name])  # a folder or release called 2026 is still a name
     return build(ServingConfig, values)

@@ -17,9 +17,7 @@ from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
-
-PICTURE_LEFT_BEHIND = b"\0"
-"""Stands for the picture of a query once its vector is known: the query still says that there was one."""
+from intarsia.records.served import PICTURE_LEFT_BEHIND
 
 
 class Stages(Protocol):

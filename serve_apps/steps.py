@@ -28,6 +28,8 @@ class StepLost(Exception):
     """A step was late or is down and nothing can stand in for it; the message is what is said of it."""
 
 
+_WAITING = -1  # where a relay is before a thread takes it up
+
 _FOR_THE_CALLER = (ReleaseMismatch, DataError, Refusal, StepLost)
 """What a step tells of the request rather than of itself: no stand-in would help."""
 
@@ -72,13 +74,21 @@ class Step(Generic[StateT]):
         return f"deadline {self.budget_ms} ms"
 
 
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The threads of a process that compute; a request waits at most `wait_ms` for a free one, which counts for none of its steps."""
+
+    pool: Executor
+    wait_ms: int
+
+
 async def run_steps(
-    steps: Sequence[Step[StateT]], state: StateT, threads: Executor, took_ms: dict[str, float]
+    steps: Sequence[Step[StateT]], state: StateT, threads: Threads, took_ms: dict[str, float]
 ) -> StateT:
     """The state after all steps; `took_ms` gets how long each took, by name.
 
     Raises:
-        StepLost: a step that nothing stands in for.
+        StepLost: a step that nothing stands in for, or all threads were busy too long.
         ReleaseMismatch, DataError, Refusal: as a step raised it.
     """
     for elsewhere, some in groupby(steps, key=lambda step: step.is_elsewhere):
@@ -108,17 +118,20 @@ async def _awaited(step: Step[StateT], state: StateT, took_ms: dict[str, float])
 
 
 async def _computed(
-    steps: Sequence[Step[StateT]], state: StateT, threads: Executor, took_ms: dict[str, float]
+    steps: Sequence[Step[StateT]], state: StateT, threads: Threads, took_ms: dict[str, float]
 ) -> StateT:
     while steps:
-        relay = _Relay(steps, state)
-        finished = asyncio.get_running_loop().run_in_executor(threads, relay.run)
+        relay = _Relay(steps, state, threads.wait_ms)
+        finished = asyncio.get_running_loop().run_in_executor(threads.pool, relay.run)
         while not (await asyncio.wait((finished,), timeout=relay.look_again_s()))[0] and not relay.leave_behind():
             pass  # no step is late yet
         took_ms |= relay.took_ms
         if not relay.is_left_behind:
             return finished.result()
         finished.add_done_callback(_forget)
+        if relay.at == _WAITING:
+            finished.cancel()
+            raise StepLost(f"busy: no free thread in {threads.wait_ms} ms")
         late, state = steps[relay.at], relay.state
         steps = steps[relay.at + 1 :]
         took_ms[late.name] = late.budget_ms
@@ -129,26 +142,28 @@ async def _computed(
 class _Relay(Generic[StateT]):
     """Steps that one thread does one after another, until they are done or it is left behind."""
 
-    def __init__(self, steps: Sequence[Step[StateT]], state: StateT) -> None:
+    def __init__(self, steps: Sequence[Step[StateT]], state: StateT, wait_ms: int) -> None:
+        self._budgets_s = {_WAITING: wait_ms / 1_000, **{at: step.budget_ms / 1_000 for at, step in enumerate(steps)}}
         self._steps = steps
         self._lock = threading.Lock()  # held to pass from one step to the next, and to be left behind in between
-        self._start_s = time.perf_counter()
-        self.at, self.state = 0, state
+        self._since_s = time.perf_counter()
+        self.at, self.state = _WAITING, state
         self.took_ms: dict[str, float] = {}
         self.is_left_behind = False
 
     def run(self) -> StateT:
         """In a thread: the state after the last step; of no meaning once the relay is left behind."""
-        for step in self._steps:
-            if not self._pass(step, _done(step, self.state)):
-                break
+        if self._pass(self.state):
+            for step in self._steps:
+                if not self._pass(_done(step, self.state)):
+                    break
         return self.state
 
     def look_again_s(self) -> float:
-        """No step can be late sooner than this; the first one's time begins with the relay, its wait for a thread included."""
+        """No step can be late sooner than this."""
         with self._lock:
-            later = [step.budget_ms / 1_000 for step in self._steps[self.at + 1 :] if step.budget_ms]
-            return max(0.0, min([self._left_s(), *later]))
+            later_s = [budget_s for at, budget_s in self._budgets_s.items() if at > self.at and budget_s]
+            return max(0.0, min([self._left_s(), *later_s]))
 
     def leave_behind(self) -> bool:
         """Whether the step that runs now is late; then what the thread still finds does not count, and `at` is that step."""
@@ -159,15 +174,16 @@ class _Relay(Generic[StateT]):
     def _left_s(self) -> float:
         if self.at == len(self._steps):
             return 1.0  # all done; the loop hears of it any moment
-        return self._start_s + self._steps[self.at].budget_ms / 1_000 - time.perf_counter()
+        return self._since_s + self._budgets_s[self.at] - time.perf_counter()
 
-    def _pass(self, step: Step[StateT], state: StateT) -> bool:
+    def _pass(self, state: StateT) -> bool:
         with self._lock:
             if self.is_left_behind:
                 return False
             now_s = time.perf_counter()
-            self.took_ms[step.name] = (now_s - self._start_s) * 1_000
-            self.at, self.state, self._start_s = self.at + 1, state, now_s
+            if self.at != _WAITING:
+                self.took_ms[self._steps[self.at].name] = (now_s - self._since_s) * 1_000
+            self.at, self.state, self._since_s = self.at + 1, state, now_s
         return True
 
 

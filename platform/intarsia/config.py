@@ -1,7 +1,7 @@
-"""Frozen dataclasses from YAML and `key=value`: the one way settings come in. What a setting means is its owner's matter.
+"""Frozen dataclasses from plain values: the one way settings come in. What a setting means is its owner's matter.
 
-A config field is declared with `setting(help, default)`; `load` refuses unknown keys and proposes the nearest, checks types, and
-leaves ranges to the dataclass's own `__post_init__`.
+A config field is declared with `setting(help, default)`; `build` refuses unknown keys and proposes the nearest, checks types, and
+leaves ranges to the dataclass's own `__post_init__`. The values come from `config_file.py`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import dataclasses
 import difflib
 import math
 import os
-import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
+from intarsia.config_file import FromCommandLine
 from intarsia.errors import ConfigError
 from intarsia.ids import sha256_json
 
@@ -27,56 +25,12 @@ T = TypeVar("T")
 _HERE = Path()
 
 
-class _FromCommandLine(str):
-    """A text of an override: a relative path in it starts from the working directory."""
-
-
 def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
     """A config field with its meaning and unit; no default means the file must give it."""
     metadata = {"help": help}
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top is a mapping.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
-    """
-    try:
-        content = _from_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"config file {path} does not exist; give an existing file with --config") from None
-    except OSError as error:
-        raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"config file {path} holds {type(content).__name__}; allowed: a mapping of settings")
-    return content
-
-
-def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`values` with every `a.b=c` of `overrides` put in its place; c is read as YAML (so 3, true, [1, 2] are what they look like)."""
-    merged = _deep_copy(values)
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"override {override!r} is not key=value; write for example batch_size=64")
-        *parents, last = path.split(".")
-        place = merged
-        for name in parents:
-            place[name] = {} if place.get(name) is None else place[name]  # a group may stand empty in the file
-            place = place[name]
-            if not isinstance(place, dict):
-                raise ConfigError(f"override {override!r}: {name} is not a group of settings")
-        try:
-            place[last] = _marked(_from_yaml(text))
-        except yaml.YAMLError:
-            raise ConfigError(f"override {override!r}: {text!r} is not YAML; quote it, or close its brackets") from None
-    return merged
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Path = _HERE) -> T:
@@ -98,9 +52,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(fields)}"
-            raise ConfigError(f"unknown setting {_dotted(where, key)}{hint}")
+            raise ConfigError(f"unknown setting {_dotted(where, key)}{nearest_of(key, fields)}")
     ready: dict[str, Any] = {}
     for name, field in fields.items():
         if name in values:
@@ -111,6 +63,13 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
         return cls(**ready)
     except ValueError as error:
         raise ConfigError(f"{where or cls.__name__}: {error}") from error
+
+
+def nearest_of(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known one it resembles, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}"
 
 
 def check_range(config: object, *names: str, low: float, high: float | None = None) -> None:
@@ -156,32 +115,6 @@ def describe(cls: type[Any], *, indent: str = "  ") -> str:
     return "\n".join(lines)
 
 
-def _marked(value: Any) -> Any:
-    if isinstance(value, str):
-        return _FromCommandLine(value)
-    return [_marked(item) for item in value] if isinstance(value, list) else value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2, and a setting that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, its keys checked."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _from_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
-
-
 def _convert(hint: Any, value: Any, where: str, base: Path) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -222,7 +155,7 @@ def _convert(hint: Any, value: Any, where: str, base: Path) -> Any:
         if not isinstance(value, str | Path):
             raise ConfigError(f"{where} is {value!r}; allowed: a path")
         path = Path(value).expanduser()
-        return Path(os.path.abspath(path if isinstance(value, _FromCommandLine) else base / path))
+        return Path(os.path.abspath(path if isinstance(value, FromCommandLine) else base / path))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, str, bool):
@@ -254,7 +187,3 @@ def _default_text(field: dataclasses.Field[Any]) -> str:
 
 def _dotted(where: str, key: object) -> str:
     return f"{where}.{key}" if where else str(key)
-
-
-def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}

@@ -7,21 +7,26 @@ it, then replaces the small pointer file, so a reader sees the old version or th
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree, short
 
 _POINTER = "current.json"
 _STAGING = ".staging-"
+_LOCK, _FILLED = "writer.lock", "filled"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux only; elsewhere the day decides
+_DAY_S = 86_400
 _KEPT_VERSIONS = 2  # the current one and the one a running reader may still hold
 
 
@@ -74,21 +79,16 @@ class Lake:
             notes: JSON-able facts kept beside the pointer; may be filled until the block ends.
         """
         home = self.root / name
-        home.mkdir(parents=True, exist_ok=True)
-        staging = home / f"{_STAGING}{uuid.uuid4().hex}"
-        staging.mkdir()
-        try:
-            yield staging
-            digest = sha256_tree(staging)
+        with folder_aside(home) as filled:
+            yield filled
+            digest = sha256_tree(filled)
             version = home / short(digest)
             if version.exists() and sha256_tree(version) != digest:
                 shutil.rmtree(version)  # torn by a crash of an earlier time
             if not version.exists():
-                staging.rename(version)
+                filled.rename(version)
             os.utime(version)  # its age is when it last became current: see _drop_old_versions
             write_json(home / _POINTER, {"version": version.name, "digest": digest, "notes": notes or {}})
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         self._drop_old_versions(home, version)
 
     def _drop_old_versions(self, home: Path, current: Path) -> None:
@@ -96,6 +96,75 @@ class Lake:
         others = sorted((p for p in versions if p != current), key=lambda p: p.stat().st_mtime, reverse=True)
         for old in others[_KEPT_VERSIONS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def folder_aside(home: Path) -> Iterator[Path]:
+    """An empty folder below `home` to fill and rename into place; what was not renamed is gone when the block ends.
+
+    Beside it lies a lock that its writer holds; the system takes it back however the writer dies. What dead writers left in `home` is
+    removed first.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    _drop_left_aside(home)
+    staging = home / f"{_STAGING}{uuid.uuid4().hex}"
+    (staging / _FILLED).mkdir(parents=True)
+    try:
+        with (staging / _LOCK).open("wb", buffering=0) as lock:
+            if _took(lock, fcntl.LOCK_EX):
+                lock.write(_writer().encode())  # once it is held: an open lock under a name means a death
+            yield staging / _FILLED
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _drop_left_aside(home: Path) -> None:
+    for staging in home.glob(f"{_STAGING}*"):
+        try:
+            with (staging / _LOCK).open("r+", errors="replace") as lock:  # NFS locks only what is open for writing
+                is_dead = _is_dead(lock.read(), staging) and _took(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:  # being made just now, or left by a version of this code that held no lock
+            is_dead = _is_old(staging)
+        except OSError:  # another user's
+            continue
+        if is_dead:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _is_dead(writer: str, staging: Path) -> bool:
+    """Whether a writer whose lock is open is dead: of this boot for certain, from elsewhere (its lock may not reach us) after a day."""
+    if writer == _writer():  # some file systems give a process its own lock twice
+        return False
+    boot, _, _ = writer.partition(" ")
+    return boot == _boot() or _is_old(staging)
+
+
+def _is_old(staging: Path) -> bool:
+    try:
+        newest_s = max(path.stat().st_mtime for path in (staging, *staging.rglob("*")))
+    except FileNotFoundError:  # somebody is at work in it
+        return False
+    return time.time() - newest_s > _DAY_S
+
+
+def _took(lock: IO[Any], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how)
+    except OSError:  # another one holds it, or this file system has no locks
+        return False
+    return True
+
+
+def _writer() -> str:
+    return f"{_boot()} {os.getpid()}"
+
+
+def _boot() -> str:
+    """The running system since its start, the same in all its containers; where it has no name, one that no other writer has."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"unnamed-{uuid.uuid4().hex}"
 
 
 def write_json(path: Path, value: object) -> None:

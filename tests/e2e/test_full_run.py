@@ -1,4 +1,6 @@
-"""Raw market -> live release by the commands of the README: stopped half-way, gone on with, up to date, a second release, rolled back."""
+"""Raw market -> live release by the commands of the README: stopped half-way, gone on with on a cluster by `ray job submit`, up to date,
+a second release, rolled back.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,18 @@ from pathlib import Path
 import pytest
 
 from intarsia.lake import Lake
+from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
 from pipelines.jobs import JOB_NAMES
-from tests.e2e.line import CONFIG, command, environment, run
+from tests.e2e.head import RAY, running_head
+from tests.e2e.line import CONFIG, ROOT, command, environment, run
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A lake whose run was killed in the middle of embed_products, and the run that went on from another folder."""
+    """A lake whose run was killed in the middle of embed_products, and what the run said that was submitted to go on with it."""
     folder = tmp_path_factory.mktemp("line")
     lake = folder / "lake"
     with subprocess.Popen(
@@ -38,16 +42,22 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             if line.startswith("embed_products") and "running" in line:
                 break
         os.killpg(started.pid, signal.SIGKILL)
-    return lake, run(command(lake), cwd=folder, timeout_s=400)
+    entry = command(lake, config=CONFIG.relative_to(ROOT))  # read from the copy that is sent to the cluster
+    with running_head() as head:
+        submit = [RAY, "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--", *entry]
+        return lake, run(submit, cwd=folder, timeout_s=400, env=head.environment)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(stopped: tuple[Path, str]) -> None:
+def test_a_killed_run_goes_on_where_it_stopped_when_it_is_submitted_to_a_cluster(stopped: tuple[Path, str]) -> None:
     lake, printed = stopped
+    assert "succeeded" in printed
     for name in ("generate_market", "ingest_catalog", "ingest_events", "ingest_judgments"):
         assert f"{name:<24} up to date" in printed
     for name in JOB_NAMES[4:]:
         assert f"{name:<24} done in" in printed
-    assert Pointer(lake / "releases").live() is not None
+    live = Pointer(lake / "releases").live()
+    assert live is not None
+    assert verify(lake / "releases" / live).num_products > 0
 
 
 def test_every_job_left_its_record(stopped: tuple[Path, str]) -> None:

@@ -22,6 +22,7 @@ from serve_apps.settings import Budgets, Replicas, ServingConfig, Topology
 from tests.shop import small_shop
 
 PATIENT = Budgets(
+    thread_ms=30_000,
     text_encoder_ms=30_000,
     image_encoder_ms=30_000,
     retriever_ms=30_000,
@@ -56,15 +57,22 @@ def open_front(folder: Path, manifest: Manifest) -> Front:
 
 
 @pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all served applications log what they answer."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
 def front(shop: Lake) -> Held[Front]:
     """The live release of the shop, open."""
     return Held(ServingConfig(lake=shop.root, follow_s=0.0), open_front)
 
 
 @pytest.fixture(scope="session")
-def api(shop: Lake, journal: Path, front: Held[Front]) -> FastAPI:
+def api(shop: Lake, journal: Path, served: Path, front: Held[Front]) -> FastAPI:
     """The fused application of the shop, in this process."""
-    return open_api(ServingConfig(lake=shop.root, journal=journal, budgets=PATIENT, follow_s=0.0), held=front)
+    config = ServingConfig(lake=shop.root, journal=journal, served=served, budgets=PATIENT, follow_s=0.0)
+    return open_api(config, held=front)
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ class Graph:
 
 
 @pytest.fixture(scope="session")
-def graph(cluster: None, shop: Lake, journal: Path) -> Iterator[Graph]:
+def graph(cluster: None, shop: Lake, journal: Path, served: Path) -> Iterator[Graph]:
     """Both topologies on the shared cluster."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -100,6 +108,7 @@ def graph(cluster: None, shop: Lake, journal: Path) -> Iterator[Graph]:
                 lake=shop.root,
                 topology=topology,
                 journal=journal,
+                served=served,
                 budgets=PATIENT,
                 follow_s=0.0,
                 replicas=Replicas(num_cpus=0.1),

@@ -74,6 +74,7 @@ def test_a_release_whose_ranker_cannot_be_read_is_told_in_one_line(shop: Lake, t
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "serve_apps.run", "--lake", str(lake.root), "--port", str(port)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+    environment["RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT"] = "1"  # Serve starts a failing replica three times, 10 s each
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from serve_apps.refusals import Refusal
-from serve_apps.steps import Step, StepLost, run_steps
+from serve_apps.steps import Step, StepLost, Threads, run_steps
 
 Said = tuple[str, ...]
 PATIENT_MS = 60_000
@@ -34,8 +34,8 @@ def step(name: str, call: Callable[[], object], *, budget_ms: int = PATIENT_MS, 
 
 
 def run(*steps: Step[Said], took_ms: dict[str, float] | None = None) -> Said:
-    with ThreadPoolExecutor(2) as threads:
-        return asyncio.run(run_steps(steps, (), threads, {} if took_ms is None else took_ms))
+    with ThreadPoolExecutor(2) as pool:
+        return asyncio.run(run_steps(steps, (), Threads(pool, PATIENT_MS), {} if took_ms is None else took_ms))
 
 
 def fails() -> str:
@@ -133,9 +133,31 @@ def test_what_a_step_says_of_the_request_reaches_the_caller() -> None:
         run(step("s", refuses))
 
 
+def test_waiting_for_a_thread_is_bounded_and_counts_for_no_step() -> None:
+    async def both(wait_ms: int) -> Said:
+        with ThreadPoolExecutor(1) as pool:
+            held = asyncio.get_running_loop().run_in_executor(pool, goes_on.wait, 60)
+            try:
+                steps = run_steps((step("s", lambda: "done", budget_ms=20),), (), Threads(pool, wait_ms), {})
+                waiting = asyncio.ensure_future(steps)
+                await asyncio.wait((waiting,), timeout=0.1)  # far longer than the step may take
+                goes_on.set()
+                return await waiting
+            finally:
+                goes_on.set()
+                await held
+
+    goes_on = threading.Event()
+    assert asyncio.run(both(PATIENT_MS)) == ("done",)
+    goes_on = threading.Event()
+    with pytest.raises(StepLost, match=r"^busy: no free thread in 5 ms$"):
+        asyncio.run(both(5))
+
+
 def test_many_requests_at_once_keep_their_own_results() -> None:
     async def all_of_them() -> list[Said]:
-        with ThreadPoolExecutor(3) as threads:
+        with ThreadPoolExecutor(3) as pool:
+            threads = Threads(pool, PATIENT_MS)
             several = (
                 run_steps((step("a", partial(add, n, 0)), step("b", partial(add, n, 1))), (), threads, {})
                 for n in range(200)

@@ -25,6 +25,7 @@ from serve_apps.front import Front
 from serve_apps.held import Held
 from serve_apps.process import open_api
 from serve_apps.refusals import Refusal
+from serve_apps.served_log import ServedLog
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import FusedStages
 from tests.serve.conftest import PATIENT, open_front
@@ -138,7 +139,13 @@ def answered_by(config: ServingConfig, held: Held[Front], stages: Held[Front]) -
     def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
         return stages.of(release_id).engine
 
-    answerer = Answerer(held=held, stages=FusedStages(engine_of), budgets=config.budgets, num_threads=2)
+    answerer = Answerer(
+        held=held,
+        stages=FusedStages(engine_of),
+        budgets=config.budgets,
+        num_threads=2,
+        served=ServedLog(config.served_folder, 0.0),
+    )
     query = Query(request_id=RequestId("r1"), text="red mug", asked_at=NOW)
     return asyncio.run(answerer.answer(query)).page.release_id
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from intarsia.config import build, check_range, describe, fingerprint, plain, read_yaml, setting, with_overrides
+from intarsia.config import build, check_range, describe, fingerprint, plain, setting
+from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ConfigError
 
 

@@ -15,8 +15,13 @@ from pipelines.jobs import JOB_NAMES
 def test_a_whole_run_refuses_a_group_that_is_no_job(tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
     file.write_text("lake: lake/shop\ncopy_texts: {times: 2}\n")
-    with pytest.raises(ConfigError, match=r"shop\.yaml has a group 'copy_texts'; allowed: generate_market, .*session"):
+    with pytest.raises(
+        ConfigError, match=r"unknown group copy_texts in .*shop\.yaml .*; known: generate_market, .*session"
+    ):
         run_all(file, [])
+    file.write_text("lake: lake/shop\n")
+    with pytest.raises(ConfigError, match=r"unknown group embed_product in .*; did you mean embed_products\?"):
+        run_all(file, ["embed_product.num_workers=4"])
 
 
 def test_a_whole_run_until_a_job_that_the_file_does_not_have_is_refused(tmp_path: Path) -> None:

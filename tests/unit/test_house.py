@@ -14,12 +14,13 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from pipelines.job import Job, main
-from pipelines.jobs import JOB_NAMES, open_job
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES, open_job
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
 NOT_JOBS = {"__init__", "__main__", "job", "jobs", "full_run"}
 MAX_LINES = 300
+ALL_NAMES = (*JOB_NAMES, *CHECK_NAMES)
 
 
 def sources() -> list[Path]:
@@ -86,11 +87,11 @@ def test_a_package_file_re_exports_nothing(path: Path) -> None:
 
 def test_every_file_of_a_job_is_listed_and_every_listed_job_has_a_file() -> None:
     found = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - NOT_JOBS
-    assert found == set(JOB_NAMES)
-    assert len(set(JOB_NAMES)) == len(JOB_NAMES)
+    assert found == set(ALL_NAMES)
+    assert len(set(ALL_NAMES)) == len(ALL_NAMES)
 
 
-@pytest.mark.parametrize("name", JOB_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_a_job_is_called_as_its_file_and_says_what_it_does(name: str) -> None:
     job = open_job(name)
     assert isinstance(job, Job)
@@ -101,7 +102,7 @@ def test_a_job_is_called_as_its_file_and_says_what_it_does(name: str) -> None:
 
 def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
     written: dict[str, str] = {}
-    for name in JOB_NAMES:
+    for name in ALL_NAMES:
         job = open_job(name)
         for entry in job.reads:
             assert entry in written, f"{name} reads {entry}, which no earlier job writes"
@@ -117,7 +118,7 @@ def test_what_a_job_uses_when_it_is_there_is_written_by_some_job() -> None:
         assert set(job.reads_if_there) <= written, f"{job.name} may read what nobody writes"
 
 
-@pytest.mark.parametrize("name", JOB_NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_help_of_each_job_explains_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     job = open_job(name)
     with pytest.raises(SystemExit) as caught:
@@ -135,5 +136,6 @@ def test_the_list_of_jobs_names_each_with_its_line() -> None:
     found = run(sys.executable, "-W", "ignore", "-m", "pipelines", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
     assert found.returncode == 0, found.stderr
     lines = [line.split(maxsplit=1) for line in found.stdout.splitlines() if line.startswith("  ")]
-    assert lines[:-1] == [[name, open_job(name).about] for name in JOB_NAMES]
-    assert lines[-1][0] == "full_run"
+    flow, beside = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
+    assert flow + beside == [[name, open_job(name).about] for name in ALL_NAMES]
+    assert lines[len(JOB_NAMES)][0] == "full_run"

@@ -16,6 +16,7 @@ from intarsia.ids import sha256_tree
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig
 from pipelines.job import Counts, Job, Progress, RunConfig, execute, guarded, load_values, main, run_config
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,9 @@ COPY = Job(
     writes=("copies",),
     run=copy,
 )
+
+
+WITHOUT_RAY = replace(COPY, on_ray=False)
 
 
 def put(lake: Lake, name: str, text: str) -> None:
@@ -141,6 +145,29 @@ def test_a_job_that_learned_to_write_more_runs_again(ready: Lake) -> None:
     assert execute(replace(COPY, writes=("extra", "copies")), CopyConfig(), ready)
 
 
+def test_ray_is_started_for_a_job_that_needs_it_when_it_runs(lake: Lake) -> None:
+    put(lake, "texts", "abc")
+    starts: list[str] = []
+    execute(WITHOUT_RAY, CopyConfig(), lake, start_ray=lambda: starts.append("in vain"))
+    execute(COPY, CopyConfig(), lake, start_ray=lambda: starts.append("in vain, too"))  # it is up to date
+    execute(COPY, CopyConfig(times=2), lake, start_ray=lambda: starts.append("rightly"))
+    assert starts == ["rightly"]
+
+
+def test_a_job_whose_work_outside_its_entries_is_gone_runs_again(ready: Lake) -> None:
+    outside = ready.root / "outside"
+
+    def run(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
+        outside.touch()
+        return copy(config, lake, progress)
+
+    job = replace(COPY, run=run, still_there=lambda lake: outside.exists())
+    assert execute(job, CopyConfig(), ready)
+    assert not execute(job, CopyConfig(), ready)
+    outside.unlink()
+    assert execute(job, CopyConfig(), ready)
+
+
 def test_a_job_that_acts_on_the_world_runs_every_time(ready: Lake) -> None:
     assert execute(replace(COPY, always=True), CopyConfig(), ready)
 
@@ -193,7 +220,7 @@ def test_a_job_that_does_not_write_what_it_promised_leaves_no_record(lake: Lake)
 def file(tmp_path: Path) -> Path:
     """A config file with the group of the job."""
     path = tmp_path / "shop.yaml"
-    path.write_text("lake: lake/shop\nsession: {num_cpus: 2}\ncopy_texts: {times: 2}\nother: {x: 1}\n")
+    path.write_text("lake: lake/shop\nsession: {num_cpus: 2}\ncopy_texts: {times: 2}\nembed_products: {x: 1}\n")
     return path
 
 
@@ -250,6 +277,7 @@ def test_the_help_of_a_job_explains_every_setting(capsys: pytest.CaptureFixture[
         (["times=0"], "ConfigError: copy_texts: times is 0; allowed: 1 or more"),
         (["times"], "ConfigError: override 'copy_texts.times' is not key=value"),
         (["/lake=3"], "ConfigError: lake is 3; allowed: a path"),
+        (["/sesion.num_cpus=4"], "ConfigError: unknown group sesion in "),
         (["/session.num_cpus=0"], "ConfigError: session: num_cpus is 0; allowed: 1 or more"),
     ],
 )
@@ -260,6 +288,24 @@ def test_a_wrong_setting_is_one_line_and_exit_status_1(
     shown = capsys.readouterr().err
     assert shown.startswith(words)
     assert shown.count("\n") == 1
+
+
+def test_a_group_that_no_job_has_is_refused_with_the_nearest_one(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said, meant in (("copy_text", "copy_texts"), ("embed_product", "embed_products"), ("sesion", "session")):
+        file.write_text(f"lake: lake/shop\ncopy_texts:\n{said}: {{}}\n")
+        assert main(COPY, ["--config", str(file)]) == 1
+        shown = capsys.readouterr().err
+        assert shown == f"ConfigError: unknown group {said} in {file} or its overrides; did you mean {meant}?\n"
+
+
+def test_the_groups_of_other_jobs_and_of_the_checks_are_left_to_them(file: Path) -> None:
+    groups = "".join(f"{name}: {{not: looked at}}\n" for name in (*JOB_NAMES, *CHECK_NAMES))
+    file.write_text(f"lake: lake/shop\n{groups}")
+    put(Lake(file.parent / "lake" / "shop"), "texts", "abc")
+    assert main(WITHOUT_RAY, ["--config", str(file), "times=2"]) == 0
+    assert record_of(Lake(file.parent / "lake" / "shop"))["counts"]["characters"] == 6
 
 
 def test_a_group_that_is_no_group_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,17 @@ with Lake(Path(sys.argv[1])).publish("products") as folder:
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
+LIVING_WRITER = """
+import sys
+from pathlib import Path
+from intarsia.lake import Lake
+with Lake(Path(sys.argv[1])).publish("products") as folder:
+    (folder / "part-00000").write_text("of the slow one")
+    print(folder, flush=True)
+    sys.stdin.readline()
+"""
+A_DAY_AGO_S = time.time() - 86_500
+
 
 def put(lake: Lake, name: str, content: str) -> Entry:
     with lake.publish(name) as folder:
@@ -31,6 +45,22 @@ def put(lake: Lake, name: str, content: str) -> Entry:
 
 def content_of(entry: Entry) -> str:
     return (entry.path / "part-00000").read_text()
+
+
+def left_aside(lake: Lake, name: str) -> list[Path]:
+    return sorted((lake.root / name).glob(".staging-*"))
+
+
+def leave_aside(lake: Lake, *, writer: str | None, at_s: float) -> Path:
+    """What a writer of `products` left, with its lock unless `writer` is nothing."""
+    folder = lake.root / "products" / f".staging-{writer}"
+    (folder / "filled").mkdir(parents=True)
+    (folder / "filled" / "part-00000").write_text("half")
+    if writer is not None:
+        (folder / "writer.lock").write_text(writer)
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (at_s, at_s))
+    return folder
 
 
 def folders_of(lake: Lake, name: str) -> list[Path]:
@@ -94,6 +124,77 @@ def test_a_writer_killed_between_its_folder_and_the_pointer_is_finished_by_the_n
     assert new.path.is_dir()  # the folder lies there whole, and the pointer names the old one: as such a kill leaves it
     assert lake.current("products") == old
     assert put(lake, "products", "new") == new
+
+
+def test_what_a_killed_writer_left_aside_goes_with_the_next_one(lake: Lake) -> None:
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(left_aside(lake, "products")) == 1  # the second writer took away what the first had left
+    put(lake, "products", "new")
+    assert left_aside(lake, "products") == []
+
+
+def test_what_a_living_writer_fills_is_left_to_it(lake: Lake) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LIVING_WRITER, str(lake.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as living:
+        assert living.stdout is not None
+        folder = Path(living.stdout.readline().strip())
+        for path in (*folder.rglob("*"), folder, *folder.parent.iterdir(), folder.parent):
+            os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))  # however slow it is
+        put(lake, "products", "of the quick one")
+        assert (folder / "part-00000").read_text() == "of the slow one"
+        living.communicate("\n", timeout=60)
+    assert living.returncode == 0
+    assert content_of(lake.current("products")) == "of the slow one"
+    assert left_aside(lake, "products") == []
+
+
+def test_two_writers_of_one_process_do_not_take_each_other_for_dead(lake: Lake) -> None:
+    with lake.publish("products") as outer:
+        (outer / "part-00000").write_text("outer")
+        put(lake, "products", "inner")
+    assert content_of(lake.current("products")) == "outer"
+
+
+@pytest.mark.parametrize("writer", [None, "", "another-boot 7"], ids=["no lock", "no name", "of another machine"])
+def test_what_a_writer_left_of_whom_nothing_is_known_goes_after_a_day_without_a_write(
+    lake: Lake, writer: str | None
+) -> None:
+    young = leave_aside(lake, writer=writer, at_s=time.time())
+    put(lake, "products", "a")
+    assert young.exists()
+    for path in (*young.rglob("*"), young):
+        os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))
+    (young / "filled" / "part-00001").write_text("still at work")
+    put(lake, "products", "b")
+    assert young.exists()
+    shutil.rmtree(young)
+    old = leave_aside(lake, writer=writer, at_s=A_DAY_AGO_S)
+    put(lake, "products", "c")
+    assert not old.exists()
+
+
+def test_a_lock_that_is_held_is_believed_however_old_it_is(lake: Lake) -> None:
+    old = leave_aside(lake, writer="another-boot 7", at_s=A_DAY_AGO_S)
+    with (old / "writer.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        put(lake, "products", "a")
+        assert old.exists()
+    put(lake, "products", "b")
+    assert not old.exists()
+
+
+def test_where_the_system_has_no_boot_id_the_day_decides(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
+    monkeypatch.setattr("intarsia.lake._BOOT_ID", lake.root / "none")
+    put(lake, "products", "a")
+    (left,) = left_aside(lake, "products")
+    for path in (*left.rglob("*"), left):
+        os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))
+    put(lake, "products", "b")
+    assert left_aside(lake, "products") == []
 
 
 def test_the_same_content_is_the_same_version(lake: Lake) -> None:

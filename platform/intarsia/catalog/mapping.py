@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.catalog.money import MINOR_DIGITS
-from intarsia.config import build, read_yaml, setting
+from intarsia.config import build, setting
+from intarsia.config_file import read_yaml
 
 Format = Literal["csv", "jsonl", "parquet"]
 Columns = str | tuple[str, ...]

@@ -6,7 +6,7 @@ Letters: C candidates of one query, n rows of a batch, F features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from intarsia.features.definition import FeatureSet
 from intarsia.ids import ReleaseId
 from intarsia.ranking.protocol import Ranker
 from intarsia.records.candidates import Candidates, best_first
-from intarsia.records.feature_matrix import FeatureMatrix
+from intarsia.records.feature_matrix import FeatureMatrix, matrix_digest
 from intarsia.records.query import EncodedQuery
 
 
@@ -26,7 +26,8 @@ class Ranked:
     """The candidates of one query in their final order, and why.
 
     `order_C` are positions into `candidates`; `scores_C` are in that order. `contributions` maps a place in the order, from 0, to
-    feature -> share of the score, the bias under `""`.
+    feature -> share of the score, the bias under `""`. `digest` is `matrix_digest` of what the ranker was given; empty when the fused
+    order stood in for it.
     """
 
     candidates: Candidates
@@ -34,6 +35,7 @@ class Ranked:
     scores_C: NDArray[np.float32]
     contributions: Mapping[int, Mapping[str, float]]
     degraded: tuple[str, ...] = ()
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,8 @@ class RankStage:
         """
         kept = [self._kept(each) for each in candidates]
         if not any(len(each.rows_C) for each in kept):
-            return [in_fused_order(each, self.rank_depth) for each in kept]
+            of_nothing = self._digest(np.empty(0, np.int64), np.empty((0, len(self.features.names)), np.float32))
+            return [replace(in_fused_order(each, self.rank_depth), digest=of_nothing) for each in kept]
         matrix = self.features.compute(self.assembler.assemble(queries, kept))
         scores_n = self.ranker.score(matrix)
         offsets = np.concatenate([[0], np.cumsum([len(each.rows_C) for each in kept])])
@@ -96,7 +99,16 @@ class RankStage:
             contributions = {
                 query.offset + i: dict(zip(names, row.tolist(), strict=True)) for i, row in enumerate(shares_nF)
             }
-        return Ranked(candidates=candidates, order_C=order_C, scores_C=scores_C[order_C], contributions=contributions)
+        return Ranked(
+            candidates=candidates,
+            order_C=order_C,
+            scores_C=scores_C[order_C],
+            contributions=contributions,
+            digest=self._digest(candidates.rows_C, values_CF),
+        )
+
+    def _digest(self, rows_C: NDArray[np.int64], values_CF: NDArray[np.float32]) -> bytes:
+        return matrix_digest(self.features.fingerprint, rows_C, values_CF)
 
 
 def best_fused(candidates: Candidates, depth: int) -> Candidates:

@@ -22,9 +22,16 @@ class Slice:
 
 
 def standard_slices(
-    queries: Sequence[JudgedQuery], qrels: Sequence[Qrels], has_image_N: NDArray[np.bool_]
+    queries: Sequence[JudgedQuery], qrels: Sequence[Qrels], has_image_N: NDArray[np.bool_], clicks_N: Floats
 ) -> list[Slice]:
-    """Language, kind of query, with and without pictures, and head and tail by the number of relevant products."""
+    """Language, kind of query, with and without pictures, head and tail: by the number of relevant products, and by the clicks on them.
+
+    Args:
+        queries: Q judged queries.
+        qrels: what is relevant to each.
+        has_image_N: whether a product has a picture.
+        clicks_N: how often it was clicked; NaN in a shop that was not watched, which then has no slices by clicks.
+    """
     num_relevant_Q = np.array([np.count_nonzero(one.grades_J > 0) for one in qrels], np.float64)
     pictured_Q = relevant_mean(qrels, has_image_N.astype(np.float64))
     return [
@@ -32,6 +39,7 @@ def standard_slices(
         *slices_by_value("query", [query.kind for query in queries]),
         *slices_by_share("pictures", pictured_Q, all_have="every relevant product", some_lack="not every"),
         *slices_at_median("relevant products", num_relevant_Q, low="few (tail)", high="many (head)"),
+        *slices_at_median("clicks on them", relevant_mean(qrels, clicks_N), low="few (tail)", high="many (head)"),
     ]
 
 
@@ -61,7 +69,7 @@ def slices_at_median(group: str, values_Q: Floats, *, low: str, high: str) -> li
 
 
 def relevant_mean(qrels: Sequence[Qrels], values_N: Floats) -> Floats:
-    """Mean value (popularity, or the share that has a picture) of each query's relevant products in the catalog: [Q]; NaN without any."""
+    """Mean value (clicks, or the share that has a picture) of each query's relevant products in the catalog: [Q]; NaN without any."""
     means = np.full(len(qrels), np.nan)
     for at, one in enumerate(qrels):
         rows = one.rows_J[(one.grades_J > 0) & (one.rows_J >= 0)]

@@ -5,6 +5,7 @@ Letters: n rows of all queries of a batch, G queries, F features.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,3 +75,25 @@ class FeatureMatrix:
         assert self.values_nF.dtype == np.float32
         assert self.values_nF.shape[1] == len(self.names)
         self.values_nF.setflags(write=False)
+
+
+DIGEST_BYTES = 8
+
+
+def matrix_digest(fingerprint: str, rows_C: NDArray[np.int64], values_CF: NDArray[np.float32]) -> bytes:
+    """What a ranker was given for one query, in 8 bytes: two digests are equal when fingerprint, rows and every cell are, to the bit.
+
+    Args:
+        fingerprint: of the feature set, so of the names and order of the columns.
+        rows_C: row numbers of the candidates, ascending as in `Candidates`.
+        values_CF: their features; every NaN counts as the same one, since which bits a "missing" has is the processor's choice.
+
+    Returns:
+        blake2b over fingerprint, shape, rows (little-endian int64) and cells (little-endian float32, row by row).
+    """
+    assert values_CF.dtype == np.float32 and values_CF.shape[0] == len(rows_C)
+    cells = np.where(np.isnan(values_CF), np.float32(np.nan), values_CF)
+    digest = hashlib.blake2b(f"{fingerprint}\0{values_CF.shape}\0".encode(), digest_size=DIGEST_BYTES)
+    digest.update(np.ascontiguousarray(rows_C, "<i8").data)
+    digest.update(np.ascontiguousarray(cells, "<f4").data)
+    return digest.digest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from intarsia import __version__
 from intarsia.engine.search import PARTS, SearchEngine
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId, sha256_file, sha256_json, sha256_tree, short
-from intarsia.lake import Entry
+from intarsia.lake import Entry, folder_aside
 from intarsia.release.manifest import FILE, SCHEMA_VERSION, SEAL, FileDigest, Manifest
 
 
@@ -54,9 +53,7 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
             return verify(home)
         except ArtifactError:
             shutil.rmtree(home)
-    staging = releases / f".staging-{uuid.uuid4().hex}"
-    staging.mkdir(parents=True)
-    try:
+    with folder_aside(releases) as staging:
         for name, entry in entries.items():
             shutil.copytree(entry.path, staging / name, copy_function=_link_or_copy)
             if sha256_tree(staging / name) != entry.digest:
@@ -79,8 +76,6 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
         )
         manifest.save(staging)
         staging.rename(home)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return manifest
 
 
@@ -88,9 +83,15 @@ def verify(folder: Path) -> Manifest:
     """The manifest of a bundle whose every file is there, has its digest, and has no stranger beside it.
 
     Raises:
-        ArtifactError: names the first file that is missing, changed or not in the manifest.
+        ArtifactError: the folder bears another name than its release, or a file, the first one named, is missing, changed or not in the
+            manifest.
     """
     manifest = Manifest.open(folder)
+    if folder.absolute().name != manifest.release_id:
+        raise ArtifactError(
+            f"{folder} holds release {manifest.release_id}, and a release lies in a folder of its own name; "
+            f"rename the folder to {manifest.release_id}, or stage the release again"
+        )
     found = _digests(folder)
     for path, expected in manifest.files.items():
         if path not in found:

@@ -17,7 +17,8 @@ class Evidence:
     """The evaluation of a staged release, as the gate reads it.
 
     `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
-    nothing was live, the figures alone when this code cannot open the live release (it was built with other features).
+    nothing was live. `why_not_opened` says why this code could not open the live release, if it could not: the difference is then to what
+    its own evaluation found by the same judgments, or None when that is not known.
     """
 
     release_id: str
@@ -25,16 +26,23 @@ class Evidence:
     num_queries: int
     live: str | None
     against_live: tuple[float, float, float] | None
+    why_not_opened: str = ""
 
 
 def check(
-    evidence: Evidence, *, release_id: str, live: str | None, feature_fingerprint: str, manifest_fingerprint: str
+    evidence: Evidence,
+    *,
+    release_id: str,
+    live: str | None,
+    feature_fingerprint: str,
+    manifest_fingerprint: str,
+    allow_uncompared: bool = False,
 ) -> Mapping[str, str]:
     """Each check that held, with its figures.
 
     Raises:
-        ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; or the
-            release is worse than the live one beyond the interval.
+        ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; the
+            release was not compared with the live one, unless `allow_uncompared`; or it is worse than that beyond the interval.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
@@ -53,12 +61,19 @@ def check(
             "stage it again with this code"
         )
     held = {"features": feature_fingerprint[:12], "queries": str(evidence.num_queries)}
+    if live is None:
+        return held | {"against live": "nothing is live"}
     if evidence.against_live is None:
-        return held | {
-            "against live": "nothing is live" if live is None else f"this code cannot open {live}: not compared"
-        }
+        why = f"it cannot be opened ({evidence.why_not_opened}), and no figures of it by these judgments are kept"
+        if not allow_uncompared:
+            raise ReleaseRefused(
+                f"release {release_id} was not compared with the live {live}: {why}; the live release stays. Read the report of the "
+                "evaluation; when it is good enough, run pipelines.promote_release with allow_uncompared=true"
+            )
+        return held | {"against live": f"not compared with {live}, as allow_uncompared=true allows: {why}"}
     mean, lower, upper = evidence.against_live
     text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+    text += f", to the figures of {live} at its own evaluation" if evidence.why_not_opened else ""
     if not upper >= 0:  # nan too: an interval that could not be computed proves nothing
         raise ReleaseRefused(
             f"release {release_id} is worse than the live one beyond the interval: {text}; the live release stays"

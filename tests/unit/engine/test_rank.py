@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from intarsia.errors import ReleaseMismatch
 from intarsia.features.definition import FeatureSet
 from intarsia.ids import ProductId, ReleaseId
 from intarsia.records.candidates import Candidates
+from intarsia.records.feature_matrix import matrix_digest
 from intarsia.records.query import EncodedQuery, Query
 from tests.oracles import best_order
 from tests.unit.engine.corner_shop import FLOORS, ask, picture, rows_of, shop
@@ -109,6 +111,28 @@ def test_a_query_without_candidates_disturbs_no_other() -> None:
     assert batch == [ENGINE.search([query])[0] for query in (lonely, QUERY, lonely)]
     assert (batch[0].hits, batch[0].reachable) == ((), 0)
     assert ENGINE.search([]) == []
+
+
+def test_the_digest_is_that_of_the_matrix_which_was_scored() -> None:
+    encoded, candidates = fused()
+    window = best_fused(candidates, 5)
+    matrix = ENGINE.rank.features.compute(ENGINE.rank.assembler.assemble([encoded], [window]))
+    expected = matrix_digest(matrix.fingerprint, window.rows_C, matrix.values_nF)
+    assert ranked(rank_depth=5).digest == expected != ranked().digest
+
+
+def test_the_digest_knows_neither_neighbours_nor_page_nor_process() -> None:
+    lonely = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,))
+    asked = [QUERY, lonely, ask("blue"), replace(QUERY, offset=3, limit=2, explain=True)]
+    batch = ENGINE.rank_queries(asked)
+    assert [each.digest for each in batch] == [ENGINE.rank_queries([query])[0].digest for query in asked]
+    assert batch[0].digest == batch[3].digest == pickle.loads(pickle.dumps(batch[0])).digest
+    assert len({each.digest for each in batch}) == 3
+    assert {len(each.digest) for each in batch} == {8}
+
+
+def test_the_fused_order_that_stands_in_has_no_digest() -> None:
+    assert in_fused_order(fused()[1], 5).digest == b""
 
 
 def test_candidates_of_another_release_are_refused() -> None:

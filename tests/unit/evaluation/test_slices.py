@@ -49,7 +49,8 @@ def test_the_standard_slices_cover_language_kind_pictures_and_head() -> None:
         JudgedQuery(query_id=QueryId("q1"), text="鞋", image=None, locale="zh", split="test"),
         JudgedQuery(query_id=QueryId("q2"), text="shoe", image=b"png", locale="en", split="test"),
     ]
-    found = standard_slices(queries, [qrels([0], [1.0]), qrels([0, 1], [1.0, 1.0])], np.array([True, False]))
+    relevant = [qrels([0], [1.0]), qrels([0, 1], [1.0, 1.0])]
+    found = standard_slices(queries, relevant, np.array([True, False]), np.array([3.0, 8.0]))
     masks = {(one.group, one.name): one.mask_Q.tolist() for one in found}
     assert masks == {
         ("locale", "en"): [False, True],
@@ -60,4 +61,8 @@ def test_the_standard_slices_cover_language_kind_pictures_and_head() -> None:
         ("pictures", "not every"): [False, True],
         ("relevant products", "few (tail)"): [True, False],
         ("relevant products", "many (head)"): [False, True],
+        ("clicks on them", "few (tail)"): [True, False],
+        ("clicks on them", "many (head)"): [False, True],
     }
+    unwatched = standard_slices(queries, relevant, np.array([True, False]), np.full(2, NAN))
+    assert not any(one.mask_Q.any() for one in unwatched if one.group == "clicks on them")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from intarsia.events.journal import Journal, read_events, read_segment, segments
+from intarsia.events.journal import Journal, read_events
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.records.event import Event
+from intarsia.tables.segments import read_segment, segments
 from tests.full_disk import run_on_a_full_disk
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.records.feature_matrix import CandidateFrame, FeatureMatrix, Ragged
+from intarsia.records.feature_matrix import CandidateFrame, FeatureMatrix, Ragged, matrix_digest
 from tests.catalogs import ragged
 from tests.strategies import frames
 
@@ -52,3 +54,58 @@ def test_a_matrix_is_float32_named_and_read_only() -> None:
         FeatureMatrix(values_nF=np.zeros((2, 1)), names=("a",), fingerprint="f")  # type: ignore[arg-type]
     with pytest.raises(AssertionError):
         FeatureMatrix(values_nF=np.zeros((2, 1), np.float32), names=("a", "b"), fingerprint="f")
+
+
+ROWS = np.array([3, 5, 8], np.int64)
+CELLS = np.array([[1.0, np.nan], [-0.5, 0.0], [1e-45, 7.0]], np.float32)
+DIGEST = matrix_digest("f", ROWS, CELLS)
+
+
+def flipped(array: np.ndarray, at: int, bit: int) -> np.ndarray:
+    """The array with one bit of one element turned over."""
+    changed = array.copy()
+    bits = changed.view(np.uint32 if changed.itemsize == 4 else np.uint64).reshape(-1)
+    bits[at] ^= bits.dtype.type(1) << bits.dtype.type(bit)
+    return changed
+
+
+def test_a_digest_is_blake2b_over_fingerprint_shape_rows_and_cells() -> None:
+    said = b"f\0(3, 2)\0" + ROWS.astype("<i8").tobytes() + CELLS.astype("<f4").tobytes()
+    assert hashlib.blake2b(said, digest_size=8).digest() == DIGEST
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 4, 5])
+@pytest.mark.parametrize("bit", [0, 1, 12, 30, 31])
+def test_every_bit_of_every_cell_counts(at: int, bit: int) -> None:
+    assert matrix_digest("f", ROWS, flipped(CELLS, at, bit)) != DIGEST
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("bit", [0, 40, 62])
+def test_every_bit_of_every_row_number_counts(at: int, bit: int) -> None:
+    assert matrix_digest("f", flipped(ROWS, at, bit), CELLS) != DIGEST
+
+
+def test_the_fingerprint_the_order_and_the_shape_count() -> None:
+    others = [
+        matrix_digest("g", ROWS, CELLS),
+        matrix_digest("f", ROWS, CELLS[::-1]),
+        matrix_digest("f", ROWS[:2], CELLS[:2]),
+        matrix_digest("f", ROWS, CELLS[:, :1]),
+        matrix_digest("f", np.empty(0, np.int64), np.empty((0, 2), np.float32)),
+        matrix_digest("f", np.empty(0, np.int64), np.empty((0, 3), np.float32)),
+    ]
+    assert len({DIGEST, *others}) == len(others) + 1
+
+
+def test_a_missing_value_is_one_value_whatever_its_bits_and_zero_has_a_sign() -> None:
+    missing = flipped(CELLS, 1, 31)
+    assert np.isnan(missing[0, 1]) and missing.tobytes() != CELLS.tobytes()
+    assert matrix_digest("f", ROWS, missing) == DIGEST
+    assert matrix_digest("f", ROWS, flipped(CELLS, 3, 31)) != DIGEST
+
+
+def test_how_a_matrix_lies_in_memory_does_not_count() -> None:
+    wide = np.zeros((6, 4), np.float32)
+    wide[::2, 1:3] = CELLS
+    assert matrix_digest("f", ROWS, wide[::2, 1:3]) == matrix_digest("f", ROWS, np.asfortranarray(CELLS)) == DIGEST

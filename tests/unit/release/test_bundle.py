@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,15 @@ from intarsia.release.manifest import SCHEMA_VERSION, Manifest
 from tests.unit.release.bundles import PROVENANCE, put_bundle, put_parts
 
 KEEPS_ITS_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from intarsia.lake import folder_aside
+with folder_aside(Path(sys.argv[1])) as folder:
+    (folder / "ranker").mkdir()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -176,6 +187,30 @@ def test_a_file_that_is_not_in_the_manifest_is_refused_by_its_name(lake: Lake, s
     (folder / stranger).write_text("x")
     with pytest.raises(ArtifactError, match=rf"{stranger} is not in the manifest; remove it"):
         verify(folder)
+
+
+def test_a_folder_of_another_name_than_its_release_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, manifest = put_bundle(lake)
+    other = folder.rename(folder.with_name("r-other"))
+    words = (
+        rf"r-other holds release {manifest.release_id}, .* of its own name; rename the folder to {manifest.release_id}"
+    )
+    for open_it in (verify, open_bundle):
+        with pytest.raises(ArtifactError, match=words):
+            open_it(other)
+    other.rename(folder)
+    monkeypatch.chdir(folder)
+    assert verify(Path()) == manifest  # a path that does not show the name
+
+
+def test_what_a_killed_writer_of_a_release_left_aside_goes_with_the_next_one(lake: Lake) -> None:
+    releases = lake.root / "releases"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(releases)], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(releases.glob(".staging-*"))) == 1
+    folder, manifest = put_bundle(lake)
+    assert list(releases.iterdir()) == [folder]
+    assert verify(folder) == manifest
 
 
 def test_a_folder_without_manifest_is_not_a_release(tmp_path: Path) -> None:

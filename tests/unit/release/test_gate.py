@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from intarsia.release.gate import Evidence, ReleaseRefused, check
@@ -20,7 +22,13 @@ def evidence(
     )
 
 
-def judge(found: Evidence, *, manifest_fingerprint: str = FEATURES, live: str | None = _AS_EVALUATED) -> dict[str, str]:
+def judge(
+    found: Evidence,
+    *,
+    manifest_fingerprint: str = FEATURES,
+    live: str | None = _AS_EVALUATED,
+    allow_uncompared: bool = False,
+) -> dict[str, str]:
     return dict(
         check(
             found,
@@ -28,6 +36,7 @@ def judge(found: Evidence, *, manifest_fingerprint: str = FEATURES, live: str | 
             live=found.live if live is _AS_EVALUATED else live,
             feature_fingerprint=FEATURES,
             manifest_fingerprint=manifest_fingerprint,
+            allow_uncompared=allow_uncompared,
         )
     )
 
@@ -36,9 +45,40 @@ def test_the_first_release_has_nothing_to_beat() -> None:
     assert judge(evidence()) == {"features": "f" * 12, "queries": "100", "against live": "nothing is live"}
 
 
-def test_a_live_release_that_this_code_cannot_open_does_not_stop_the_next_one() -> None:
-    found = Evidence(release_id="r-new", metric="ndcg@10", num_queries=100, live="r-live", against_live=None)
-    assert judge(found)["against live"] == "this code cannot open r-live: not compared"
+NOT_OPENED = Evidence(
+    release_id="r-new",
+    metric="ndcg@10",
+    num_queries=100,
+    live="r-live",
+    against_live=None,
+    why_not_opened="other trees",
+)
+
+
+def test_a_release_that_could_not_be_compared_with_the_live_one_is_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        ReleaseRefused,
+        match=r"r-new was not compared with the live r-live: it cannot be opened \(other trees\), and no figures of it "
+        r".* are kept; the live release stays\. Read the report .*promote_release with allow_uncompared=true",
+    ):
+        judge(NOT_OPENED)
+
+
+def test_who_allows_it_promotes_without_a_comparison_and_the_check_says_so() -> None:
+    held = judge(NOT_OPENED, allow_uncompared=True)["against live"]
+    assert held.startswith(
+        "not compared with r-live, as allow_uncompared=true allows: it cannot be opened (other trees)"
+    )
+
+
+def test_figures_of_the_live_release_at_its_own_evaluation_stand_in_for_it() -> None:
+    then = replace(NOT_OPENED, against_live=(0.02, -0.01, 0.05))
+    assert (
+        judge(then)["against live"]
+        == "ndcg@10 +0.0200 [-0.0100, +0.0500], to the figures of r-live at its own evaluation"
+    )
+    with pytest.raises(ReleaseRefused, match=r"-0\.0200 .*, to the figures of r-live at its own evaluation; the live"):
+        judge(replace(then, against_live=(-0.02, -0.03, -0.01)), allow_uncompared=True)
 
 
 @pytest.mark.parametrize(

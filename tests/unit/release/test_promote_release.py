@@ -34,21 +34,25 @@ def stage(lake: Lake, ranker: str) -> ReleaseId:
     return manifest.id
 
 
-def evaluate(lake: Lake, release_id: str, against_live: tuple[float, float, float] | None) -> None:
+def evaluate(
+    lake: Lake, release_id: str, against_live: tuple[float, float, float] | None, *, why_not_opened: str = ""
+) -> None:
     """The evidence of an evaluation with this outcome."""
     found = Evidence(
         release_id=release_id,
         metric="ndcg@10",
         num_queries=9,
-        live=live(lake) if against_live else None,
+        live=live(lake) if against_live or why_not_opened else None,
         against_live=against_live,
+        why_not_opened=why_not_opened,
     )
     with lake.publish("evaluation") as folder:
         write_json(folder / "evidence.json", plain(found))
 
 
-def promote(lake: Lake, to: str = "staged") -> dict[str, Any]:
-    return dict(JOB.run(PromoteReleaseConfig(to=to), lake, Progress("promote_release")))
+def promote(lake: Lake, to: str = "staged", *, allow_uncompared: bool = False) -> dict[str, Any]:
+    config = PromoteReleaseConfig(to=to, allow_uncompared=allow_uncompared)
+    return dict(JOB.run(config, lake, Progress("promote_release")))
 
 
 def live(lake: Lake) -> str | None:
@@ -93,6 +97,23 @@ def test_a_worse_release_is_refused_and_the_live_one_stays(lake: Lake, two: tupl
     with pytest.raises(ReleaseRefused, match="is worse than the live one beyond the interval"):
         promote(lake)
     assert live(lake) == two[1]
+
+
+def test_a_release_that_was_not_compared_goes_live_only_when_it_is_allowed_and_the_record_says_so(
+    lake: Lake, two: tuple[ReleaseId, ReleaseId]
+) -> None:
+    third = stage(lake, "third")
+    evaluate(lake, third, None, why_not_opened="trained on other features")
+    with pytest.raises(
+        ReleaseRefused, match=rf"{third} was not compared with the live {two[1]}: .*allow_uncompared=true"
+    ):
+        promote(lake)
+    assert live(lake) == two[1]
+    promote(lake, allow_uncompared=True)
+    assert live(lake) == third
+    noted = json.loads((lake.current("promotion").path / "promotion.json").read_text())
+    assert noted["held"]["against live"].startswith(f"not compared with {two[1]}, as allow_uncompared=true allows: ")
+    assert "trained on other features" in noted["held"]["against live"]
 
 
 def test_a_release_whose_evaluation_is_of_another_one_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:

@@ -26,6 +26,11 @@ def test_the_journal_lies_in_the_lake_unless_it_is_told_where() -> None:
     assert ServingConfig(lake=Path("/lake")).journal_folder == Path("/lake/journal")
 
 
+def test_the_log_of_served_requests_lies_in_the_lake_unless_it_is_told_where() -> None:
+    assert ServingConfig(lake=Path("/lake")).served_folder == Path("/lake/served")
+    assert serving_config({"lake": "/lake", "served": "7"}).served_folder.name == "7"
+
+
 def test_without_a_live_release_there_is_nothing_to_serve(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no release is live"):
         ServingConfig(lake=tmp_path).release_folder()
@@ -43,6 +48,8 @@ def test_without_a_live_release_there_is_nothing_to_serve(tmp_path: Path) -> Non
         ({"lake": "/l", "limits.max_hits": "0"}, "max_hits is 0; allowed: 1 or more"),
         ({"lake": "/l", "replicas.ingress": "0"}, "allowed: counts of 1 or more"),
         ({"lake": "/l", "follow_s": "-1.0"}, "follow_s is -1.0; allowed: 0 or more"),
+        ({"lake": "/l", "served_share": "1.1"}, "served_share is 1.1; allowed: 0 to 1"),
+        ({"lake": "/l", "served_share": ".nan"}, "served_share is nan; allowed: 0 to 1"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(args: dict[str, str], words: str) -> None:

@@ -1,0 +1,85 @@
+"""What is served is logged, in both topologies, and computed again from the log to the bit."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from intarsia.engine.replay import replay
+from intarsia.lake import Lake
+from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
+from intarsia.release.bundle import open_bundle
+from intarsia.release.pointer import Pointer
+from intarsia.tables.served import read_served
+from serve_apps.process import open_api
+from serve_apps.settings import Budgets, ServingConfig
+from tests.serve.conftest import TOPOLOGIES, Graph
+from tests.shop import picture, small_shop
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def ask_everything(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Ask by words, picture, both and product; the pages by request id."""
+    files = {"image": ("q.png", picture("mug", "red", 1))}
+    named = {"explain": True, "filters": {"brands": ["Luma", "Acorn"]}, "facets": ["brand"]}
+    asked = [
+        client.post("/v1/search", json={"request_id": f"{name}-words", "text": "red mug", "offset": 2}),
+        client.post("/v1/search", json={"request_id": f"{name}-filters", "text": "红色 包", **named}),
+        client.post("/v1/search", files=files, data={"request": json.dumps({"request_id": f"{name}-picture"})}),
+        client.post(
+            "/v1/search", files=files, data={"request": json.dumps({"request_id": f"{name}-both", "text": "bag"})}
+        ),
+        client.get("/v1/similar/p012", params={"request_id": f"{name}-similar"}),
+    ]
+    pages = [reply.json() for reply in asked]
+    return {page["request_id"]: page for page in pages}
+
+
+def in_log(served: Path, request_ids: set[str]) -> dict[str, Served]:
+    """The logged requests of these ids."""
+    return {each.request_id: each for each in read_served(served) if each.request_id in request_ids}
+
+
+def assert_logged_and_computed_again(pages: dict[str, Any], log: dict[str, Served]) -> None:
+    engine = open_bundle(Pointer(small_shop().root / "releases").live_folder())
+    assert set(log) == set(pages)
+    for request_id, page in pages.items():
+        served = log[request_id]
+        assert (served.release_id, list(served.degraded)) == (page["release_id"], page["degraded"])
+        assert served.shown == tuple((hit["position"], hit["product_id"]) for hit in page["hits"])
+        assert replay(served, engine) == served.digest != b""
+
+
+def test_every_page_is_logged_and_computed_again(api: Any, served: Path) -> None:
+    with TestClient(api) as http:
+        pages = ask_everything(http, "here")
+    log = in_log(served, set(pages))  # the application's end writes what waits
+    assert_logged_and_computed_again(pages, log)
+    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, PICTURE_LEFT_BEHIND]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_both_topologies_log_what_is_computed_again(graph: Graph, served: Path, topology: str) -> None:
+    pages = ask_everything(getattr(graph, topology), topology)
+    log: dict[str, Served] = {}
+    while len(log) < len(pages):  # another process writes it, within a second; the test's timeout ends a wait in vain
+        time.sleep(0.05)
+        log = in_log(served, set(pages))
+    assert_logged_and_computed_again(pages, log)
+
+
+def test_a_page_without_the_ranker_is_logged_as_degraded_and_has_no_digest(shop: Lake, tmp_path: Path) -> None:
+    config = ServingConfig(lake=shop.root, journal=tmp_path, served=tmp_path / "served", budgets=Budgets(ranker_ms=0))
+    with TestClient(open_api(config)) as http:
+        http.post("/v1/search", json={"request_id": "r", "text": "red mug", "limit": 3})
+    [served] = read_served(tmp_path / "served")
+    assert (served.digest, served.is_comparable) == (b"", False)
+    assert "ranker: deadline 0 ms" in served.degraded
+    assert len(served.shown) == 3

@@ -1,0 +1,162 @@
+"""The jobs `stage_release`, `evaluate_release` and `promote_release` on the small shop's parts, in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intarsia.engine.search import PARTS
+from intarsia.evaluation.evaluate import EvaluationConfig
+from intarsia.features.default_set import FEATURES
+from intarsia.ids import QueryId, ReleaseId, sha256_bytes
+from intarsia.lake import Lake, write_json
+from intarsia.ranking.lightgbm_ranker import HEADER
+from intarsia.records.judgment import JudgedQuery, Judgment
+from intarsia.release.bundle import verify, write_bundle
+from intarsia.release.gate import ReleaseRefused
+from intarsia.release.manifest import FileDigest, Manifest
+from intarsia.release.pointer import Pointer
+from intarsia.release.staged import ENTRY, read_staged, write_staged
+from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
+from pipelines.evaluate_release import JOB as EVALUATE
+from pipelines.evaluate_release import EvaluateReleaseConfig
+from pipelines.job import execute
+from pipelines.promote_release import JOB as PROMOTE
+from pipelines.promote_release import PromoteReleaseConfig
+from pipelines.stage_release import JOB as STAGE
+from pipelines.stage_release import StageReleaseConfig, is_staged
+from tests.shop import products, small_shop
+from tests.unit.release.bundles import PROVENANCE
+
+WORDS = ("red mug", "blue dress", "蓝色 连衣裙")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Lake:
+    """The shop's parts with judged queries; nothing is staged."""
+    lake = Lake(tmp_path / "lake")
+    shutil.copytree(small_shop().root, lake.root, ignore=shutil.ignore_patterns("releases"))
+    notes = {"num_products": len(products())}
+    with lake.publish("indexes", notes) as folder:
+        shutil.copytree(small_shop().current("indexes").path, folder, dirs_exist_ok=True)
+    with lake.publish("fusion_spec") as folder:
+        shutil.copytree(small_shop().current("fusion_spec").path, folder, dirs_exist_ok=True)
+        write_json(folder / "trials.json", {"trials": []})
+    queries = [
+        JudgedQuery(query_id=QueryId(f"q{number}"), text=text, image=None, locale="en", split="test")
+        for number, text in enumerate(WORDS)
+    ]
+    with lake.publish("queries") as folder:
+        QUERIES.write_part(QUERIES.from_rows([query_to_row(query) for query in queries]), folder, 0)
+    judge(lake, grade=3)
+    return lake
+
+
+def judge(lake: Lake, *, grade: float) -> None:
+    """A product is as good as this for a query whose first word is in its title."""
+    found = [
+        Judgment(query_id=QueryId(f"q{number}"), product_id=product.product_id, grade=grade)
+        for number, text in enumerate(WORDS)
+        for product, _ in products()
+        if text.split()[0] in product.title
+    ]
+    with lake.publish("judgments") as folder:
+        JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(one) for one in found]), folder, 0)
+
+
+def change_ranker(lake: Lake, note: str) -> None:
+    """The same trees with another note: the next release, equal in all it shows."""
+    before = lake.current("ranker").path
+    with lake.publish("ranker") as folder:
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+        write_json(folder / HEADER, {**json.loads((before / HEADER).read_text()), "note": note})
+
+
+def staged(lake: Lake) -> ReleaseId:
+    """By its job."""
+    execute(STAGE, StageReleaseConfig(), lake)
+    return read_staged(lake)
+
+
+def bundled(lake: Lake) -> ReleaseId:
+    """Staged, too, but not opened for a look: that takes a second."""
+    releases = lake.root / "releases"
+    entries = {name: lake.current(name) for name in PARTS}
+    provenance = replace(PROVENANCE, feature_fingerprint=FEATURES.fingerprint, parent=Pointer(releases).live())
+    manifest = write_bundle(releases, entries, provenance)
+    with lake.publish(ENTRY) as folder:
+        write_staged(folder, manifest.id)
+    return manifest.id
+
+
+def evaluated(lake: Lake) -> dict[str, Any]:
+    """The evidence of the staged release."""
+    execute(EVALUATE, EvaluateReleaseConfig(evaluation=EvaluationConfig(metrics=("ndcg@10",), num_resamples=100)), lake)
+    evidence: dict[str, Any] = json.loads((lake.current("evaluation").path / "evidence.json").read_text())
+    return evidence
+
+
+def promoted(lake: Lake, *, allow_uncompared: bool = False) -> str:
+    """What the gate said of the live release."""
+    execute(PROMOTE, PromoteReleaseConfig(allow_uncompared=allow_uncompared), lake)
+    held: dict[str, str] = json.loads((lake.current("promotion").path / "promotion.json").read_text())["held"]
+    return held["against live"]
+
+
+def trained_on_other_features(folder: Path) -> None:
+    """A release as code with other features would have made it."""
+    header = folder / "ranker" / HEADER
+    values = {**json.loads(header.read_text()), "feature_fingerprint": "e" * 64}
+    header.unlink()  # not the lake's file, to which it may be a link
+    write_json(header, values)
+    content = header.read_bytes()
+    manifest = Manifest.open(folder)
+    digest = FileDigest(bytes=len(content), sha256=sha256_bytes(content))
+    replace(manifest, files={**manifest.files, f"ranker/{HEADER}": digest}).save(folder)
+
+
+def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: Lake) -> None:
+    release_id = staged(parts)
+    folder = parts.root / "releases" / release_id
+    assert not execute(STAGE, StageReleaseConfig(), parts)
+    shutil.rmtree(folder)
+    assert execute(STAGE, StageReleaseConfig(), parts)
+    assert verify(folder).id == release_id
+    model = folder / "ranker" / "model.txt"
+    model.unlink()
+    model.write_bytes(b"torn")
+    assert not is_staged(parts)
+
+
+def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of_its_own_evaluation(
+    parts: Lake,
+) -> None:
+    releases = parts.root / "releases"
+    first = bundled(parts)
+    evaluated(parts)
+    assert promoted(parts) == "nothing is live"
+    trained_on_other_features(releases / first)
+
+    change_ranker(parts, "second")
+    second = bundled(parts)
+    evidence = evaluated(parts)
+    assert (evidence["live"], evidence["against_live"]) == (first, [0.0, 0.0, 0.0])
+    assert "the ranker was trained on features eeeeeeeeeeee" in evidence["why_not_opened"]
+    report = (parts.current("evaluation").path / "report.md").read_text()
+    assert "| ranked | live release at its own evaluation | +0.000 [+0.000, +0.000] | no difference |" in report
+
+    judge(parts, grade=1)  # by other judgments its figures say nothing
+    shutil.rmtree(releases / first)
+    evidence = evaluated(parts)
+    assert (evidence["live"], evidence["against_live"]) == (first, None)
+    assert "is not a release" in evidence["why_not_opened"]
+    with pytest.raises(ReleaseRefused, match=f"was not compared with the live {first}: .*allow_uncompared=true"):
+        promoted(parts)
+    assert Pointer(releases).live() == first
+    assert promoted(parts, allow_uncompared=True).startswith(f"not compared with {first}, as allow_uncompared=true")
+    assert Pointer(releases).live() == second

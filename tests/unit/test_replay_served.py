@@ -1,0 +1,259 @@
+"""Served requests of the small shop, logged and replayed: the same bits again, and whatever is not the same is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intarsia.engine.rank import in_fused_order
+from intarsia.engine.replay import replay
+from intarsia.engine.search import SearchEngine, page_of
+from intarsia.errors import ReleaseMismatch
+from intarsia.features.assemble import Assembler
+from intarsia.features.stats import StatsLedger
+from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
+from intarsia.lake import Lake
+from intarsia.records.event import Event
+from intarsia.records.query import Filters, Query
+from intarsia.records.served import Served, is_in_share
+from intarsia.release.bundle import open_bundle
+from intarsia.release.pointer import Pointer
+from intarsia.tables.segments import SegmentWriter, line_of, segments
+from intarsia.tables.served import read_served, served_to_row
+from pipelines.job import Progress
+from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
+from serve_apps.served_log import ServedLog
+from tests.shop import NOON, picture, small_shop
+
+NOTHING = {
+    "requests": 0,
+    "same": 0,
+    "different": 0,
+    "degraded": 0,
+    "release_gone": 0,
+    "release_refused": 0,
+    "releases": 0,
+}
+
+
+def queries() -> Iterator[Query]:
+    """Every way to ask: words of two languages, pictures, seeds, filters, pages; and one that finds nothing."""
+    asked: dict[str, dict[str, Any]] = {
+        "words": {"text": "red bag", "limit": 5},
+        "chinese": {"text": "红色 马克杯", "locale": "zh"},
+        "picture": {"image": picture("mug", "red")},
+        "both": {"text": "blue lamp", "image": picture("lamp", "blue")},
+        "seed": {"seed_product_ids": (ProductId("p010"),)},
+        "seeds": {"seed_product_ids": (ProductId("p001"), ProductId("p002")), "text": "dress"},
+        "filtered": {
+            "text": "green dress",
+            "filters": Filters(
+                brands=("Acorn", "Luma"),
+                price_max=40_000,
+                attributes={"material": ("cotton", "linen")},
+                exclude=(ProductId("p003"),),
+            ),
+        },
+        "explained": {"text": "lamp", "explain": True, "facets": ("brand", "price")},
+        "later page": {"text": "black mug", "offset": 10, "limit": 7},
+        "nothing": {"text": "red bag", "filters": Filters(brands=("nobody",))},
+    }
+    for name, parts in asked.items():
+        yield Query(request_id=RequestId(name), asked_at=NOON, **parts)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """The live release of the small shop."""
+    return Pointer(small_shop().root / "releases").live_folder()
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> SearchEngine:
+    return open_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def log(engine: SearchEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log after all queries were served together, which gives the features of one alone no other bits."""
+    place = tmp_path_factory.mktemp("served")
+    log = ServedLog(place, 1.0)
+    asked = list(queries())
+    for query, ranked in zip(asked, engine.rank_queries(asked), strict=True):
+        log.note(query=query, ranked=ranked, page=page_of(query, ranked), product_ids=engine.columns.product_ids)
+    log.close()
+    assert log.num_dropped == 0
+    return place
+
+
+@pytest.fixture
+def found(log: Path) -> dict[str, Served]:
+    return {served.request_id: served for served in read_served(log)}
+
+
+@pytest.fixture
+def replayed(folder: Path, lake: Lake) -> Callable[..., dict[str, Any]]:
+    """Runs the job on a lake that holds the small shop's release, with a log."""
+    releases = lake.root / "releases"
+    releases.mkdir(parents=True)
+    (releases / folder.name).symlink_to(folder)
+
+    def run(**settings: Any) -> dict[str, Any]:
+        return dict(JOB.run(ReplayServedConfig(**settings), lake, Progress("replay_served")))
+
+    return run
+
+
+def write(place: Path, *log: Served) -> Path:
+    writer = SegmentWriter(place)
+    writer.append(b"".join(line_of(served_to_row(served)) for served in log))
+    writer.close()
+    return place
+
+
+def report(lake: Lake) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((lake.current("served_replay").path / "report.json").read_text())
+    return content
+
+
+def test_every_way_to_ask_is_computed_again_to_the_bit(folder: Path, found: dict[str, Served]) -> None:
+    opened_again = open_bundle(folder)
+    assert {name: replay(served, opened_again) for name, served in found.items()} == {
+        name: served.digest for name, served in found.items()
+    }
+    digests = {served.digest for served in found.values()}
+    assert len(digests) == len(found)
+    assert all(served.is_comparable and served.release_id == folder.name for served in found.values())
+
+
+def test_the_log_holds_the_vectors_that_were_used_and_the_page_that_was_shown(
+    engine: SearchEngine, found: dict[str, Served]
+) -> None:
+    given = {name: set(served.vectors) for name, served in found.items()}
+    assert (given["words"], given["picture"], given["both"]) == ({"text"}, {"image"}, {"text", "image"})
+    assert given["seeds"] == {"text", "image"}
+    words = engine.encoders.encode(next(queries())).vectors["text"]
+    assert found["words"].vectors["text"].values_D.tobytes() == words.values_D.tobytes()
+    asked = {query.request_id: query for query in queries()}
+    for name, served in found.items():
+        page = engine.search([asked[RequestId(name)]])[0]
+        ids = [engine.columns.product_ids[hit.row] for hit in page.hits]
+        assert served.shown == tuple((hit.position, product_id) for hit, product_id in zip(page.hits, ids, strict=True))
+    assert found["later page"].shown[0][0] == 11
+    assert found["nothing"].shown == ()
+
+
+def test_other_stats_are_found(engine: SearchEngine, found: dict[str, Served]) -> None:
+    shown = found["words"].shown[0][1]
+    click = Event(
+        event_id=EventId("e"),
+        request_id=RequestId("words"),
+        release_id=engine.release_id,
+        kind="click",
+        product_id=shown,
+        occurred_at=NOON,
+        received_at=NOON,
+    )
+    stats = StatsLedger.empty().fold_all([click]).as_of(None)
+    assembler = Assembler(engine.columns, stats, engine.retrieve.vectors)
+    fresher = replace(engine, rank=replace(engine.rank, assembler=assembler))
+    assert replay(found["words"], fresher) != found["words"].digest
+
+
+@pytest.mark.parametrize("name", ["words", "picture", "seed"])
+def test_a_vector_of_other_last_bits_is_found(engine: SearchEngine, found: dict[str, Served], name: str) -> None:
+    served = found[name]
+    space, vector = next(iter(served.vectors.items()))
+    changed_D = (vector.values_D.view(np.uint32) ^ np.uint32(1)).view(np.float32)
+    assert np.allclose(changed_D, vector.values_D, rtol=1e-6)
+    changed = replace(served, vectors={**served.vectors, space: replace(vector, values_D=changed_D)})
+    assert replay(changed, engine) != served.digest
+
+
+def test_the_stages_of_another_release_are_refused(engine: SearchEngine, found: dict[str, Served]) -> None:
+    message = f"request words was served by release r-other, this is {engine.release_id}; open the release that served"
+    with pytest.raises(ReleaseMismatch, match=message):
+        replay(replace(found["words"], release_id=ReleaseId("r-other")), engine)
+
+
+def test_the_job_counts_what_is_the_same_and_reads_no_torn_end(
+    replayed: Callable[..., dict[str, Any]], log: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    num_requests = len(list(queries()))
+    whole = {**NOTHING, "requests": num_requests, "same": num_requests, "releases": 1}
+    assert replayed(served=log) == whole
+    assert f"replay_served  requests {num_requests}/{num_requests}" in capsys.readouterr().err
+    assert report(lake) == {**whole, "first_different": []}
+    torn = lake.root / "served"
+    shutil.copytree(log, torn)
+    [segment] = segments(torn)
+    segment.write_bytes(segment.read_bytes()[:-1])
+    assert replayed() == {**whole, "requests": num_requests - 1, "same": num_requests - 1}
+
+
+def test_the_job_replays_a_share_of_the_requests(replayed: Callable[..., dict[str, Any]], log: Path) -> None:
+    chosen = [query for query in queries() if is_in_share(query.request_id, 0.5)]
+    assert 0 < len(chosen) < 10
+    assert replayed(served=log, share=0.5) == {**NOTHING, "requests": len(chosen), "same": len(chosen), "releases": 1}
+    with pytest.raises(ValueError, match=r"share is 2; allowed: 0 to 1"):
+        ReplayServedConfig(share=2)
+
+
+def test_without_a_log_there_is_nothing_to_replay(replayed: Callable[..., dict[str, Any]]) -> None:
+    assert replayed() == NOTHING
+
+
+def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
+    replayed: Callable[..., dict[str, Any]], found: dict[str, Served], lake: Lake
+) -> None:
+    other = [replace(found[name], digest=b"\0" * 8) for name in ("seed", "both")]
+    place = write(lake.root / "served", found["words"], *other)
+    message = "2 of 3 served requests have other features when they are computed again, first seed, both; "
+    with pytest.raises(ReplayDiffers, match=message):
+        replayed(served=place)
+    assert report(lake) == {
+        **NOTHING,
+        "requests": 3,
+        "same": 1,
+        "different": 2,
+        "releases": 1,
+        "first_different": ["seed", "both"],
+    }
+
+
+def test_what_cannot_be_compared_is_counted_and_not_called_different(
+    replayed: Callable[..., dict[str, Any]],
+    engine: SearchEngine,
+    found: dict[str, Served],
+    lake: Lake,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    query = next(queries())
+    late = in_fused_order(engine.fuser.fuse(engine.retrieve.retrieve([engine.encoders.encode(query)])[0]), 5)
+    broken = lake.root / "releases" / "r-broken"
+    broken.mkdir()
+    place = write(
+        lake.root / "served",
+        replace(found["words"], digest=late.digest, degraded=("ranker: deadline 0 ms",)),
+        replace(found["seed"], release_id=ReleaseId("r-gone")),
+        replace(found["both"], release_id=ReleaseId("r-gone")),
+        replace(found["both"], release_id=ReleaseId("r-broken")),
+        found["picture"],
+    )
+    assert replayed(served=place) == {
+        "requests": 5,
+        "same": 1,
+        "different": 0,
+        "degraded": 1,
+        "release_gone": 2,
+        "release_refused": 1,
+        "releases": 3,
+    }
+    assert "release_refused release_id=r-broken" in caplog.text
