@@ -18,7 +18,7 @@ from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import Place, Vectors, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
-from intarsia.onray.encoding import PicturePlace, encode_pictures, encode_texts
+from intarsia.onray.encoding import Actors, PicturePlace, encode_pictures, encode_texts
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
@@ -35,12 +35,22 @@ class EmbedConfig:
         "what a product's text is made of, in this order: title, brand, category, attributes, description", ("title",)
     )
     num_workers: int = setting("actors that encode side by side, one CPU each; results do not depend on it", 2)
+    gpus_per_worker: float = setting(
+        "GPUs that each of them asks Ray for, 0.5 lets two share one; 0 encodes on CPUs; vectors differ by rounding",
+        0.0,
+    )
     unit_size: int = setting("texts or pictures per unit of work; changes the last bits of vectors, no more", 128)
 
     def __post_init__(self) -> None:
         if not self.text_fields:
             raise ValueError("text_fields is empty; allowed: at least one field")
         check_range(self, "num_workers", "unit_size", low=1)
+        check_range(self, "gpus_per_worker", low=0)
+
+    @property
+    def actors(self) -> Actors:
+        """Who encodes."""
+        return Actors(num=self.num_workers, gpus_each=self.gpus_per_worker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +85,7 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
     notes = {"encoder": plain(config.text), "text_fields": list(config.text_fields)}
-    encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, num_actors=config.num_workers)
+    encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, actors=config.actors)
     tell = functools.partial(progress, "texts")
     return _embed(TEXT_EMBEDDINGS, encoder, *_find_texts(config.text_fields, lake), encode, tell, lake, notes)
 
@@ -83,7 +93,7 @@ def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedde
 def _embed_pictures(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_image_encoder(config.image)
     notes = {"encoder": plain(config.image)}
-    encode = functools.partial(encode_pictures, config.image, unit_size=config.unit_size, num_actors=config.num_workers)
+    encode = functools.partial(encode_pictures, config.image, unit_size=config.unit_size, actors=config.actors)
     tell = functools.partial(progress, "pictures")
     return _embed(IMAGE_EMBEDDINGS, encoder, *_find_pictures(lake), encode, tell, lake, notes)
 

@@ -12,7 +12,7 @@ import pytest
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_query_encoder
-from intarsia.errors import ReleaseMismatch
+from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake, write_json
 from intarsia.records.product import ImageRef, Product
@@ -210,3 +210,10 @@ def test_a_setting_out_of_range_is_refused(values: dict[str, object], words: str
 def test_an_export_setting_out_of_range_is_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         export_query_encoders.ExportConfig(**values)
+
+
+def test_gpus_are_not_waited_for_where_there_are_none(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    write_products(lake, shop())
+    with pytest.raises(ConfigError, match=r"gpus_per_worker is 1.0, and this machine has no GPU that Ray knows"):
+        execute(embed_products.JOB, dataclasses.replace(CONFIG, gpus_per_worker=1.0), lake)

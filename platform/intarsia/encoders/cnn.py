@@ -82,6 +82,13 @@ class CnnImageEncoder:
         with torch.inference_mode():
             black_1SS3 = torch.zeros((1, config.image_px, config.image_px, 3), dtype=torch.uint8)
             self.dim = int(self.tower(black_1SS3).shape[1])
+        self._device = "cpu"
+
+    def to(self, device: str) -> None:
+        """Compute there from now on, such as `cuda`; vectors differ by rounding, the space stays."""
+        torch.backends.cudnn.allow_tf32 = False  # its 10 bits would show against the query encoder, which runs on a CPU
+        self.tower.to(device)
+        self._device = device
 
     def encode(self, items: Sequence[bytes]) -> NDArray[np.float32]:
         """Raises ImageError when a picture cannot be decoded."""
@@ -89,7 +96,8 @@ class CnnImageEncoder:
         for start in range(0, len(items), self.config.batch_size):
             pixels_NSS3 = read_pixels(items[start : start + self.config.batch_size], self.config.image_px)
             with torch.inference_mode():
-                vectors_ND[start : start + len(pixels_NSS3)] = self.tower(torch.from_numpy(pixels_NSS3)).numpy()
+                pixels = torch.from_numpy(pixels_NSS3).to(self._device)
+                vectors_ND[start : start + len(pixels_NSS3)] = self.tower(pixels).cpu().numpy()
         return vectors_ND
 
 

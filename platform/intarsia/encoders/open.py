@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.encoders.config import (
     EFFICIENTNET_LITE0,
@@ -51,6 +51,25 @@ def open_image_encoder(config: ImageEncoderConfig) -> CnnImageEncoder:
     from intarsia.encoders.cnn import open_cnn
 
     return open_cnn(config)
+
+
+def move_to_gpu(encoder: Encoder[Any]) -> None:
+    """Let an encoder that embeds a catalog compute on the GPU this process was given.
+
+    Raises:
+        ConfigError: it runs on CPUs alone.
+        ArtifactError: torch sees no GPU here.
+    """
+    if not hasattr(encoder, "to"):
+        raise ConfigError(f"{type(encoder).__name__} runs on CPUs alone; set gpus_per_worker to 0")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ArtifactError(
+            "torch sees no GPU where Ray says there is one; install the NVIDIA driver and a torch with CUDA, or set "
+            "gpus_per_worker to 0"
+        )
+    encoder.to("cuda")
 
 
 def open_query_encoder(folder: Path, precision: Precision = "int8") -> Encoder[str] | Encoder[bytes]:

@@ -53,19 +53,26 @@ class TransformerTextEncoder:
         self.tower = tower.eval()
         self.tokenizer = tokenizer
         self._pad_id = pad_id
+        self._device = "cpu"
         self.dim = int(tower.width)
         self.space_id = _space_of(config, tower, tokenizer)
+
+    def to(self, device: str) -> None:
+        """Compute there from now on, such as `cuda`; vectors differ by rounding, the space stays."""
+        self.tower.to(device)
+        self._device = device
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors in the order of `items`."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
-        ids = self.tokenizer.ids(items)
-        order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
+        tokens = self.tokenizer.ids(items)
+        order = sorted(range(len(tokens)), key=lambda n: len(tokens[n]))
         for start in range(0, len(order), self.config.batch_size):
             chosen = order[start : start + self.config.batch_size]
-            ids_NT, mask_NT = pad([ids[n] for n in chosen], self._pad_id)
+            ids_NT, mask_NT = pad([tokens[n] for n in chosen], self._pad_id)
             with torch.inference_mode():
-                vectors_ND[chosen] = self.tower(torch.from_numpy(ids_NT), torch.from_numpy(mask_NT)).numpy()
+                ids, mask = (torch.from_numpy(given_NT).to(self._device) for given_NT in (ids_NT, mask_NT))
+                vectors_ND[chosen] = self.tower(ids, mask).cpu().numpy()
         return vectors_ND
 
 

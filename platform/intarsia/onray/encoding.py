@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.open import move_to_gpu, open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import Vectors
 from intarsia.image import ImageError
@@ -51,19 +51,31 @@ class TextUnit:
     digests: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    """How many encode side by side, and what each is given: a CPU, and so many GPUs."""
+
+    num: int
+    gpus_each: float = 0.0
+
+    def workers(self) -> RayWorkers:
+        """The pool; never this process, however little there is to do: an encoder is large, and sets its threads."""
+        return RayWorkers(num_workers=self.num, min_pieces=1, gpus_per_worker=self.gpus_each)
+
+
 def encode_texts(
-    config: TextEncoderConfig, texts: Mapping[str, str], *, unit_size: int, num_actors: int, tell: Tell
+    config: TextEncoderConfig, texts: Mapping[str, str], *, unit_size: int, actors: Actors, tell: Tell
 ) -> Vectors:
     """The vector of every text, by its digest. Units are cut in the order of the digests, so their number of actors changes nothing."""
     units = [
         TextUnit(tuple(texts[digest] for digest in digests), tuple(digests))
         for digests in _chunks(sorted(texts), unit_size)
     ]
-    return _gathered(_actors(num_actors)(functools.partial(_TextWork, config), units), tell)
+    return _gathered(actors.workers()(functools.partial(_TextWork, config, actors.gpus_each > 0), units), tell)
 
 
 def encode_pictures(
-    config: ImageEncoderConfig, places: Mapping[str, PicturePlace], *, unit_size: int, num_actors: int, tell: Tell
+    config: ImageEncoderConfig, places: Mapping[str, PicturePlace], *, unit_size: int, actors: Actors, tell: Tell
 ) -> Vectors:
     """The vector of every picture that can be decoded, by its digest; actors read the bytes from the table themselves."""
     groups: dict[tuple[Path, int], list[str]] = {}
@@ -74,13 +86,7 @@ def encode_pictures(
         for (part, group), members in groups.items()
         for digests in _chunks(members, unit_size)
     ]
-    return _gathered(_actors(num_actors)(functools.partial(_PictureWork, config), units), tell)
-
-
-def _actors(num_actors: int) -> RayWorkers:
-    return RayWorkers(
-        num_workers=num_actors, min_pieces=1
-    )  # never in this process: an encoder is large, and sets its threads
+    return _gathered(actors.workers()(functools.partial(_PictureWork, config, actors.gpus_each > 0), units), tell)
 
 
 def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -99,8 +105,10 @@ def _gathered(results: Iterator[Vectors], tell: Tell) -> Vectors:
 class _TextWork:
     """Lives in an actor: a text encoder, opened once."""
 
-    def __init__(self, config: TextEncoderConfig) -> None:
+    def __init__(self, config: TextEncoderConfig, on_gpu: bool) -> None:
         self._encoder: Encoder[str] = open_text_encoder(config)
+        if on_gpu:
+            move_to_gpu(self._encoder)
         _one_thread()
 
     def __call__(self, unit: TextUnit) -> Vectors:
@@ -110,8 +118,10 @@ class _TextWork:
 class _PictureWork:
     """Lives in an actor: an image encoder, opened once, and the pictures of the row group it last read."""
 
-    def __init__(self, config: ImageEncoderConfig) -> None:
+    def __init__(self, config: ImageEncoderConfig, on_gpu: bool) -> None:
         self._encoder: Encoder[bytes] = open_image_encoder(config)
+        if on_gpu:
+            move_to_gpu(self._encoder)
         _one_thread()
         self._held: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []

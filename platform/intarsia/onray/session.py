@@ -37,9 +37,18 @@ class SessionConfig:
             check_range(self, "num_cpus", low=1)
 
 
+_owned = False
+
+
+def owns_ray() -> bool:
+    """Whether this process started the Ray it uses: such a Ray has what the machine has, and never grows."""
+    return _owned
+
+
 @contextmanager
 def ray_session(config: SessionConfig) -> Iterator[None]:
     """Ray for the length of the block; a session that already runs in this process is used and left running."""
+    global _owned
     if ray.is_initialized():
         yield
         return
@@ -57,6 +66,7 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             logging_level=logging.WARNING,
             runtime_env={"env_vars": ONE_THREAD},
         )
+        _owned = True
     else:
         ray.init(
             address=config.address,
@@ -74,3 +84,4 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
         raise
     finally:
         ray.shutdown()
+        _owned = False

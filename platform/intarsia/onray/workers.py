@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import ray.data
 
-from intarsia.errors import IntarsiaError
+from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.onray.session import owns_ray
 
 PieceT = TypeVar("PieceT")
 ResultT = TypeVar("ResultT")
@@ -27,10 +28,12 @@ class RayWorkers:
     Attributes:
         num_workers: actors, one CPU each; 0 means as many as the cluster has CPUs. Never more than there are pieces.
         min_pieces: with fewer the work is done in this process: starting actors (some seconds) would cost more than they save.
+        gpus_per_worker: what each actor is given beside its CPU; a part of one lets several share it.
     """
 
     num_workers: int = 0
     min_pieces: int = 2
+    gpus_per_worker: float = 0.0
 
     def __call__(
         self, open_worker: Callable[[], Callable[[PieceT], ResultT]], pieces: Sequence[PieceT]
@@ -44,12 +47,17 @@ class RayWorkers:
         Raises:
             IntarsiaError: the one that a worker raised, while it opened or at a piece. Other errors come as Ray's own, with their
                 traceback.
+            ConfigError: GPUs are asked of a Ray that has none and was started by this process alone. A cluster may still grow.
         """
         if not pieces:
             return
         if len(pieces) < self.min_pieces:
             yield from map(open_worker(), pieces)
             return
+        if self.gpus_per_worker > ray.cluster_resources().get("GPU", 0.0) and owns_ray():
+            raise ConfigError(
+                f"gpus_per_worker is {self.gpus_per_worker}, and this machine has no GPU that Ray knows; set it to 0"
+            )
         wanted = self.num_workers or int(ray.cluster_resources().get("CPU", 1))
         packed = ray.data.from_arrow([pa.table({"piece": [pickle.dumps(piece)]}) for piece in pieces])
         results = packed.map_batches(
@@ -59,6 +67,7 @@ class RayWorkers:
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=max(1, min(wanted, len(pieces)))),
             num_cpus=1,
+            num_gpus=self.gpus_per_worker or None,
         )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
             for content in batch["result"].to_pylist():

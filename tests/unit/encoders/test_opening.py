@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,10 +16,17 @@ from intarsia.encoders.config import EFFICIENTNET_LITE0, MINILM, USE_MULTILINGUA
 from intarsia.encoders.efficientnet_lite import EfficientNetLite0, load_in_order
 from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.offline_weights import PACKAGES, OfflinePackage, offline_files
-from intarsia.encoders.open import CARD, QUERY_KINDS, open_image_encoder, open_query_encoder, open_text_encoder
+from intarsia.encoders.open import (
+    CARD,
+    QUERY_KINDS,
+    move_to_gpu,
+    open_image_encoder,
+    open_query_encoder,
+    open_text_encoder,
+)
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.image import ImageError
-from tests.unit.encoders.kinds import exported_text, image_encoder, text_config, write_random_bert
+from tests.unit.encoders.kinds import exported_text, image_encoder, picture, text_config, write_random_bert
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -66,6 +74,33 @@ def test_a_model_of_the_other_modality_is_refused() -> None:
         open_text_encoder(TextEncoderConfig(model=EFFICIENTNET_LITE0))
     with pytest.raises(ConfigError, match=r"image model is 'offline:all-MiniLM-L6-v2'; allowed: offline:efficientnet"):
         open_image_encoder(ImageEncoderConfig(model=MINILM))
+
+
+def test_a_catalog_is_embedded_on_a_gpu_where_there_is_one() -> None:
+    encoder = open_text_encoder(text_config("random_bert_mean"))
+    before = encoder.encode(["red shoe", "连衣裙"])
+    if torch.cuda.is_available():
+        move_to_gpu(encoder)
+        np.testing.assert_allclose(encoder.encode(["red shoe", "连衣裙"]), before, atol=1e-4)
+    else:
+        with pytest.raises(ArtifactError, match=r"torch sees no GPU where Ray says there is one; install the NVIDIA"):
+            move_to_gpu(encoder)
+
+
+def test_an_encoder_moves_with_its_vectors_and_its_space() -> None:
+    for encoder, items in (
+        (open_text_encoder(text_config("random_bert_mean")), ["red shoe", "连衣裙"]),
+        (image_encoder("random_mobilenet"), [picture(np.random.default_rng(3), 30, 40)]),
+    ):
+        before, space_id = encoder.encode(items), encoder.space_id
+        encoder.to("cpu")
+        np.testing.assert_array_equal(encoder.encode(items), before)
+        assert encoder.space_id == space_id
+
+
+def test_an_encoder_without_torch_stays_on_cpus() -> None:
+    with pytest.raises(ConfigError, match=r"runs on CPUs alone; set gpus_per_worker to 0"):
+        move_to_gpu(open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL)))
 
 
 def test_a_text_model_that_is_nowhere_says_what_to_set() -> None:
