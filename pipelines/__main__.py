@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.jobs import CHECK_NAMES, JOB_NAMES, open_job
+from pipelines.job import open_job
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 print("python -m pipelines.<job> --config FILE [key=value ...]      --help explains every setting\n")
 for name in JOB_NAMES:

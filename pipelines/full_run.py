@@ -17,8 +17,8 @@ from intarsia.config import build, describe
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.session import ray_session
-from pipelines.job import Job, RunConfig, check_groups, execute, guarded, load_values, run_config
-from pipelines.jobs import JOB_NAMES, open_job
+from pipelines.job import Job, RunConfig, check_groups, execute, guarded, load_values, open_job, run_config
+from pipelines.jobs import JOB_NAMES
 
 
 def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until: str | None = None) -> None:

@@ -8,6 +8,7 @@ mean the job is up to date.
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import logging
@@ -94,6 +95,12 @@ class RunConfig:
 
     lake: Path = setting("folder of the tables and artefacts; on a cluster one that every node mounts")
     session: SessionConfig = setting("where Ray runs", factory=SessionConfig)
+
+
+def open_job(name: str) -> Job[Any]:
+    """The job of a name in `JOB_NAMES` or `CHECK_NAMES`."""
+    job: Job[Any] = importlib.import_module(f"pipelines.{name}").JOB
+    return job
 
 
 def execute(

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # `job.py` itself reads the names below
-    from pipelines.job import Job
-
 JOB_NAMES = (
     "generate_market",
     "ingest_catalog",
@@ -27,9 +21,3 @@ JOB_NAMES = (
 
 CHECK_NAMES = ("replay_served",)
 """Jobs beside the flow, asked for by name: they check what is being served. `full_run` passes them over."""
-
-
-def open_job(name: str) -> Job[Any]:
-    """The job of a name in `JOB_NAMES` or `CHECK_NAMES`."""
-    job: Job[Any] = importlib.import_module(f"pipelines.{name}").JOB
-    return job

@@ -13,8 +13,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pipelines.job import Job, main
-from pipelines.jobs import CHECK_NAMES, JOB_NAMES, open_job
+from pipelines.job import Job, main, open_job
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
