@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from intarsia.config import plain, setting
 from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
@@ -20,7 +18,8 @@ from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_or
 from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
-from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, format_interval, write_report
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
+from intarsia.evaluation.said import json_of, lines_of
 from intarsia.evaluation.slices import standard_slices
 from intarsia.features.stats import ProductStats
 from intarsia.ids import ReleaseId
@@ -105,10 +104,10 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
         write_report(_report(config, lake, engine, evaluation, release_id), folder)
-        write_json(folder / "evaluation.json", _json(evaluation, judged.queries))
+        write_json(folder / "evaluation.json", json_of(evaluation, [query.query_id for query in judged.queries]))
         write_json(folder / "evidence.json", plain(evidence))
         figures.save(folder)
-    print("\n".join(_table(evaluation)))
+    print("\n".join(lines_of(evaluation)))
     print(f"report: {lake.current('evaluation').path / 'report.html'}")
     headline = {row.name: row.metrics[evaluation.headline].mean for row in evaluation.systems}
     return {"release": release_id, "queries": evidence.num_queries, **{n: headline[n] for n in ("bm25", FUSED, RANKED)}}
@@ -216,32 +215,6 @@ def _defects(lake: Lake) -> tuple[str, ...]:
         f"{number} x {reason} in {field}: {'the row is not in the catalog' if lost else 'the product stays without it'}"
         for (reason, field, lost), number in sorted(counts.items(), key=lambda each: -each[1])
     )
-
-
-def _table(evaluation: Evaluation) -> list[str]:
-    lines = [f"{'system':<22} {evaluation.headline} [95 %]"]
-    lines += [f"{row.name:<22} {format_interval(row.metrics[evaluation.headline])}" for row in evaluation.systems]
-    for row in evaluation.comparisons:
-        gain = row.paired.difference
-        lines.append(
-            f"{row.system} minus {row.baseline}: {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] {row.paired.verdict}"
-        )
-    return lines
-
-
-def _json(evaluation: Evaluation, queries: Sequence[JudgedQuery]) -> dict[str, object]:
-    return {
-        "headline": evaluation.headline,
-        "systems": {row.name: plain(row.metrics) | {"coverage": row.coverage} for row in evaluation.systems},
-        "comparisons": [
-            {"system": r.system, "baseline": r.baseline, "verdict": r.paired.verdict, **plain(r.paired.difference)}
-            for r in evaluation.comparisons
-        ],
-        "query_ids": [query.query_id for query in queries],
-        "values": {
-            name: [None if np.isnan(v) else float(v) for v in values] for name, values in evaluation.values.items()
-        },
-    }
 
 
 JOB = Job(

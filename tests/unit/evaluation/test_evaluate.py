@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from intarsia.errors import ConfigError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
+from intarsia.evaluation.said import json_of, lines_of
 from intarsia.evaluation.slices import Slice, slices_by_value
+from intarsia.ids import QueryId
 
 NUM_QUERIES, NUM_PRODUCTS = 40, 50
 CONFIG = EvaluationConfig(metrics=("ndcg@10", "recall@20"), num_resamples=500)
@@ -76,3 +79,14 @@ def test_a_config_without_a_usable_metric_is_refused() -> None:
         EvaluationConfig(metrics=("hits@3",))
     with pytest.raises(ValueError, match="coverage_k is 0, num_resamples 10000; allowed: 1 or more"):
         EvaluationConfig(coverage_k=0)
+
+
+def test_an_evaluation_is_said_in_lines_and_in_values() -> None:
+    found = measured()
+    lines = lines_of(found)
+    assert lines[1].split() == ["good", "1.000", "[1.000,", "1.000]"]
+    assert "good minus poor: +0.5000 [+0.5000, +0.5000] better" in lines
+    said = json.loads(json.dumps(json_of(found, [QueryId(f"q{q}") for q in range(NUM_QUERIES)])))
+    assert (said["query_ids"][-1], said["values"]["poor"][:2]) == ("q39", [None, 0.5])
+    assert said["systems"]["good"]["ndcg@10"]["mean"] == 1.0
+    assert said["comparisons"][0]["verdict"] == "better"
