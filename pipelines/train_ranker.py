@@ -50,6 +50,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
             features["fingerprint"],
             _facts(settings[best], fits[best], train.num_queries, validation.num_queries)
             | {"trials": [_trial(one, fit) for one, fit in zip(settings, fits, strict=True)]},
+            prior_weight=settings[best].prior_weight,
         )
     return {
         "train_queries": train.num_queries,

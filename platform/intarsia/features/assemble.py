@@ -20,6 +20,7 @@ from intarsia.features.page_facts import price_columns, spread_columns
 from intarsia.features.ragged import concatenate
 from intarsia.features.stats import KINDS, ProductStats
 from intarsia.features.vocabulary import CatalogWords
+from intarsia.features.word_vectors import learn_words
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.feature_matrix import CandidateFrame, Column, Ragged
 from intarsia.records.product_columns import ProductColumns
@@ -33,7 +34,7 @@ RETRIEVERS = ("bm25", "text", "image")
 """Retrievers the frame has columns for; one that did not answer is NaN."""
 
 FEEDBACK = ("text", "image")
-"""Vector spaces in which candidates are compared with the best fused ones."""
+"""Vector spaces in which candidates are compared with the best fused ones, and with what the query's words look like."""
 
 _PRODUCT_COLUMNS = ("price_minor", "in_stock", "updated_at_s", "num_images", "description_chars", "is_zh")
 
@@ -53,6 +54,10 @@ class Assembler:
         self._columns = columns
         self._vectors = dict(vectors or {})
         self._words = CatalogWords.of(columns)
+        self._word_vectors = {
+            space: learn_words(columns.words["title"], len(self._words.code_of), self._vectors.get(space))
+            for space in FEEDBACK
+        }
         self._stats = stats.columns(columns.product_ids)
         totals = {kind: float(np.nansum(self._stats[kind])) for kind in KINDS}
         self._shop_click_rate = totals["click"] / totals["impression"] if totals["impression"] else np.nan
@@ -88,11 +93,17 @@ class Assembler:
         for name in _PRODUCT_COLUMNS:
             found[name] = getattr(self._columns, name)[rows_C]
         for space in FEEDBACK:
-            vectors = self._vectors.get(space)
-            found[f"feedback_{space}"] = (
-                np.full(len(rows_C), np.nan) if vectors is None else similarity_to_the_best(candidates, vectors)
-            )
+            found |= self._similarities(space, words.codes_W, candidates)
         return found
+
+    def _similarities(self, space: str, codes_W: NDArray[np.int32], candidates: Candidates) -> dict[str, Column]:
+        vectors, learned = self._vectors.get(space), self._word_vectors[space]
+        feedback_C = likeness_C = np.full(len(candidates.rows_C), np.nan)
+        if vectors is not None:
+            feedback_C = similarity_to_the_best(candidates, vectors)
+        if vectors is not None and learned is not None:
+            likeness_C = learned.likeness(codes_W, candidates.rows_C, vectors)
+        return {f"feedback_{space}": feedback_C, f"words_{space}": likeness_C}
 
     def _retrieval(self, candidates: Candidates) -> dict[str, Column]:
         if unknown := set(candidates.retrievers) - set(RETRIEVERS):

@@ -147,7 +147,7 @@ def _runs(listed: Ragged, codes_S: NDArray[np.int32]) -> tuple[NDArray[np.int64]
     longest_T = np.zeros(len(listed.values), np.int64)
     pairs_C = np.zeros(len(listed), np.int64)
     if not len(listed.values):
-        return longest_T[: len(listed)], pairs_C
+        return np.zeros(len(listed), np.int64), pairs_C
     starts = listed.offsets[:-1][lengths(listed) > 0]
     run_T = longest_T
     for code in codes_S:

@@ -17,6 +17,7 @@ import numpy as np
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.ids import sha256_bytes
+from intarsia.ranking.prior import prior_scores
 from intarsia.ranking.rows import RankingRows
 
 METRIC_AT = 10
@@ -42,6 +43,10 @@ class LambdaMartConfig:
     max_bin: int = setting("bins of a feature", 127)
     truncation_level: int = setting("pairs count when their better row is above this place", 20)
     label_gain: tuple[float, ...] = setting("gain of grade 0, 1, …", (0.0, 1.0, 3.0, 7.0))
+    prior_weight: float = setting(
+        "what a row scores before the first tree, per standard deviation of its fused score; 0 starts from nothing",
+        0.25,
+    )
     seed: int = setting("of every random choice of the fit", 20_260)
 
     def __post_init__(self) -> None:
@@ -53,7 +58,7 @@ class LambdaMartConfig:
         for name in ("learning_rate", "feature_fraction", "bagging_fraction"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: above 0, at most 1")
-        for name in ("early_stopping_rounds", "lambda_l2", "min_sum_hessian_in_leaf"):
+        for name in ("early_stopping_rounds", "lambda_l2", "min_sum_hessian_in_leaf", "prior_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
         if len(self.label_gain) < 2 or any(b <= a for a, b in zip(self.label_gain, self.label_gain[1:], strict=False)):
@@ -88,7 +93,10 @@ class LambdaMartConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A fitted model: LightGBM's text up to the best iteration, the digest of its trees, and validation nDCG@10 after each tree."""
+    """A fitted model: LightGBM's text up to the best iteration, the digest of its trees, and validation nDCG@10 after each tree.
+
+    The text holds the trees alone: what rows score before the first (`prior.py`) is the ranker's to add.
+    """
 
     model_text: str
     trees_sha256: str
@@ -153,12 +161,12 @@ def _fit(
     callbacks = [lightgbm.record_evaluation(curves)]
     if config.early_stopping_rounds:
         callbacks.append(lightgbm.early_stopping(config.early_stopping_rounds, verbose=False))
-    train_set = _dataset(train)
+    train_set = _dataset(train, config.prior_weight)
     booster = lightgbm.train(
         {**config.parameters(), **network},
         train_set,
         num_boost_round=config.num_rounds,
-        valid_sets=[_dataset(validation, train_set)],
+        valid_sets=[_dataset(validation, config.prior_weight, train_set)],
         valid_names=["validation"],
         callbacks=callbacks,
     )
@@ -187,12 +195,13 @@ def variants(config: LambdaMartConfig, count: int) -> list[LambdaMartConfig]:
     return [config, *others]
 
 
-def _dataset(rows: RankingRows, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+def _dataset(rows: RankingRows, prior_weight: float, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
     return lightgbm.Dataset(
         rows.values_nF,
         label=rows.labels_n,
         group=np.diff(rows.offsets_G),
         weight=None if np.all(rows.weights_n == 1) else rows.weights_n,
+        init_score=prior_scores(rows.values_nF, rows.feature_names, prior_weight),
         feature_name=list(rows.feature_names),
         reference=reference,
         free_raw_data=True,

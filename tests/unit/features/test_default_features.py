@@ -235,6 +235,15 @@ def test_no_query_and_no_candidate_are_legal() -> None:
     assert assembler.assemble([], []).num_rows == 0
 
 
+def test_titles_without_a_word_are_legal() -> None:
+    frame = assemble(
+        [asked("red")], [candidates_of([0, 1])], columns_of([Item(title="!"), Item(title="?")]), ProductStats.empty()
+    )
+    shown = dict(zip(FEATURES.names, FEATURES.compute(frame).values_nF.T.tolist(), strict=True))
+    assert same(shown["title_coverage"], [0, 0])
+    assert same(shown["title_run"], [0, 0])
+
+
 def test_a_very_long_query_is_cut_not_refused() -> None:
     shown = values(asked("shoes " + " ".join(f"w{n}" for n in range(500))))
     assert same(shown["title_coverage"], [1 / 32, 1 / 32, 0, 0, 0])

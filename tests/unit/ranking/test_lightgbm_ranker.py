@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,43 @@ def test_it_is_the_same_after_saving(fit: Fit, ranker: LightGbmRanker, tmp_path:
         LightGbmRanker.open(tmp_path, feature_fingerprint="features-2")
 
 
+FUSED_NAMES = ("useful", "noise", "fused_z")
+
+
+def fused_rows(seed: int, num_queries: int = 40) -> RankingRows:
+    return replace(drawn(seed, num_queries), feature_names=FUSED_NAMES)
+
+
+def test_the_trees_begin_at_the_fused_score(tmp_path: Path) -> None:
+    config = replace(SMALL, prior_weight=0.5)
+    found = fit_lambdamart(fused_rows(1), fused_rows(2), [config])[0]
+    trees = LightGbmRanker(found.model_text, FUSED_NAMES, "features-1")
+    save_ranker(tmp_path, found.model_text, FUSED_NAMES, "features-1", {}, prior_weight=config.prior_weight)
+    ranker = LightGbmRanker.open(tmp_path)
+    asked = matrix(fused_rows(3), names=FUSED_NAMES)
+    fused_n = np.nan_to_num(asked.values_nF[:, 2].astype(np.float64))  # one that is not known counts 0
+    assert np.allclose(ranker.score(asked), trees.score(asked) + 0.5 * fused_n, atol=1e-6)
+    assert np.allclose(ranker.contributions(asked).sum(axis=1), ranker.score(asked), atol=1e-5)
+    assert found.model_text != fit_lambdamart(fused_rows(1), fused_rows(2), [SMALL])[0].model_text
+
+
+def test_a_prior_that_is_right_leaves_the_trees_less_to_do() -> None:
+    """The first tree's validation figure is that of the prior and one tree: the fused score tells the grade here."""
+    names = ("fused_z", "noise", "other")
+    train, validation = (replace(drawn(seed), feature_names=names) for seed in (1, 2))
+    with_prior, without = (
+        fit_lambdamart(train, validation, [replace(SMALL, num_rounds=1, prior_weight=weight)])[0]
+        for weight in (10.0, 0.0)
+    )
+    assert with_prior.curve[0] > without.curve[0]
+
+
+def test_features_without_a_fused_score_have_no_prior(fit: Fit) -> None:
+    ranker = LightGbmRanker(fit.model_text, NAMES, "features-1", prior_weight=0.5)
+    asked = matrix(drawn(7))
+    assert ranker.score(asked).tobytes() == LightGbmRanker(fit.model_text, NAMES, "features-1").score(asked).tobytes()
+
+
 def test_a_torn_or_foreign_artefact_is_refused(fit: Fit, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"ranker\.json is missing; run train_ranker"):
         LightGbmRanker.open(tmp_path)
@@ -114,7 +152,7 @@ def test_a_torn_or_foreign_artefact_is_refused(fit: Fit, tmp_path: Path) -> None
         LightGbmRanker.open(tmp_path)
     header = json.loads((tmp_path / HEADER).read_text(encoding="utf-8"))
     (tmp_path / HEADER).write_text(json.dumps(header | {"format": 0}), encoding="utf-8")
-    with pytest.raises(ArtifactError, match="is of format 0, this code reads 1"):
+    with pytest.raises(ArtifactError, match="is of format 0, this code reads 2"):
         LightGbmRanker.open(tmp_path)
 
 

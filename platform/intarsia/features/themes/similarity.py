@@ -1,4 +1,7 @@
-"""Nearness to what the best fused candidates look like and read like. Nearness to the query itself is `retrieval.py`'s matter."""
+"""Nearness to what the best fused candidates look and read like, and to what the query's words do in this catalog.
+
+Nearness to the query itself is `retrieval.py`'s matter.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ Array = NDArray[np.float64]
 
 
 def similarity_features(spaces: tuple[str, ...]) -> Iterator[Feature]:
-    """One per vector space."""
+    """Two per vector space."""
     for space in spaces:
-        yield _feedback(space)
+        yield from (_feedback(space), _words(space))
 
 
 def _feedback(space: str) -> Feature:
@@ -25,3 +28,12 @@ def _feedback(space: str) -> Feature:
         return similarity
 
     return feedback
+
+
+def _words(space: str) -> Feature:
+    @feature(name=f"{space}_words", version=1, reads=(f"words_{space}",))
+    def words(likeness: Array) -> Array:
+        """Cosine to the vector that the query's words foretell, less the mean product's; NaN without a vector or a learned word."""
+        return likeness
+
+    return words
