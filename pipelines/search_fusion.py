@@ -15,9 +15,10 @@ from intarsia.catalog.columns import open_columns
 from intarsia.config import plain, setting
 from intarsia.engine.candidates import judged_candidates, read_judged
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fusion_task import FusionTask, mean_known, weigh_by_kind
+from intarsia.engine.fusion_task import FusionTask, lean_to_equal, mean_known, weigh_by_kind
 from intarsia.errors import DataError
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
+from intarsia.evaluation.known_items import is_made
 from intarsia.evaluation.qrels import Floats, qrels_by_query
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake, write_json
@@ -41,14 +42,20 @@ class SearchFusionConfig:
     num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2)
     simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / this", 10)
     min_queries_by_kind: int = setting("train queries of a kind from which it gets weights of its own", 30)
+    made_may_lose: float = setting(
+        "where nobody judged any query: by what share of what it lacks to 1 the nDCG@10 of made queries may be worse for weights nearer to "
+        "equal; made of title words, they flatter bm25",
+        0.1,
+    )
     seed: int = setting("of the search and of the intervals", 13)
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "num_at_once", "num_finalists", "simplex_steps", "min_queries_by_kind"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
-        if self.num_by_kind < 0:
-            raise ValueError(f"num_by_kind is {self.num_by_kind}; allowed: 0 or more")
+        for name in ("num_by_kind", "made_may_lose"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,8 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     """Judged queries and their candidates -> fusion_spec, with the table of everything tried."""
     train = read_task(lake, config.engine, "train", progress)
     validation = read_task(lake, config.engine, "validation", progress)
-    found = search_fusion(train, validation, config, folder=lake.root, progress=progress)
+    only_made = all(is_made(query.query_id) for query in read_judged(lake, ["train", "validation"])[0])
+    found = search_fusion(train, validation, config, folder=lake.root, progress=progress, only_made=only_made)
     assert found.chosen.spec is not None
     assert found.chosen.validation is not None
     with lake.publish("fusion_spec", {"kind": found.chosen.spec.kind}) as folder:
@@ -104,11 +112,18 @@ def read_task(lake: Lake, engine: EngineConfig, split: Split, progress: Progress
 
 
 def search_fusion(
-    train: FusionTask, validation: FusionTask, config: SearchFusionConfig, *, folder: Path, progress: Progress
+    train: FusionTask,
+    validation: FusionTask,
+    config: SearchFusionConfig,
+    *,
+    folder: Path,
+    progress: Progress,
+    only_made: bool = False,
 ) -> FusionSearch:
     """Tune on train, give the best also weights by kind of query, choose on validation; equal inputs give equal results.
 
     The choice is made on the validation queries, so their intervals flatter it a little: the honest ones are those of the test split.
+    Queries that are `only_made` have no say by kind, and of what they choose the weights lean towards equal.
 
     Raises:
         DataError: no product is relevant to any query of one of the splits.
@@ -118,7 +133,8 @@ def search_fusion(
     _check_judged(validation, "validation")
     trials = tune_fusion(train, config, folder=folder, progress=progress)
     best = _best_different(trials, config.num_finalists)
-    refined = [better for one in best[: config.num_by_kind] if (better := _by_kind(one, train, config))]
+    num_by_kind = 0 if only_made else config.num_by_kind
+    refined = [better for one in best[:num_by_kind] if (better := _by_kind(one, train, config))]
     plain_fusions = [
         Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
         for name, spec in _plain(config).items()
@@ -127,10 +143,14 @@ def search_fusion(
     chosen, chosen_Q = max(
         finalists, key=lambda each: mean_known(each[1])
     )  # of equals the first, which is the simplest
+    if only_made:
+        leaning = _leaning(chosen, train, validation, config)
+        finalists.append((leaning, validation.ndcg(_spec(leaning), _CUTOFF)))
+        chosen, chosen_Q = finalists[-1]
     judged = [
         _judged(one, values_Q, chosen_Q, config.seed) for one, values_Q in (*_alone(train, validation), *finalists)
     ]
-    num_baselines = len(judged) - len(best) - len(refined)
+    num_baselines = len(judged) - len(finalists) + len(plain_fusions)
     return FusionSearch(
         chosen=next(one for one in judged if one.name == chosen.name),
         baselines=tuple(judged[:num_baselines]),
@@ -248,6 +268,11 @@ def _by_kind(one: Tried, train: FusionTask, config: SearchFusionConfig) -> Tried
     if not spec.weights_by_kind:
         return None
     return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
+
+
+def _leaning(one: Tried, train: FusionTask, validation: FusionTask, config: SearchFusionConfig) -> Tried:
+    spec = lean_to_equal(_spec(one), [train, validation], k=_CUTOFF, may_lose=config.made_may_lose)
+    return Tried(name=f"{one.name}, leaning", spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
 
 
 def _spec(one: Tried) -> FusionSpec:

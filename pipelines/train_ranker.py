@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from intarsia.config import plain, setting
+from intarsia.evaluation.known_items import is_made
+from intarsia.ids import QueryId
 from intarsia.lake import Lake
 from intarsia.onray.training import DistributedFit, WorkersConfig, fit_on_workers
 from intarsia.ranking.lambdamart import LambdaMartConfig, variants
@@ -23,11 +26,22 @@ class TrainRankerConfig:
 
     model: LambdaMartConfig = setting("settings of the fit", factory=LambdaMartConfig)
     workers: WorkersConfig = setting("the workers that share the train queries", factory=WorkersConfig)
+    made_prior_weight: float = setting(
+        "model.prior_weight where nobody judged any query, when it is larger: made queries teach little beyond the fused order",
+        2.0,
+    )
     trials: int = setting("other settings around these to try; the best on validation is kept. 0 tries none", 0)
 
     def __post_init__(self) -> None:
-        if self.trials < 0:
-            raise ValueError(f"trials is {self.trials}; allowed: 0 or more")
+        for name in ("trials", "made_prior_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+
+    def model_for(self, query_ids: Iterable[QueryId]) -> LambdaMartConfig:
+        """The settings of the fit to some queries."""
+        if not all(map(is_made, query_ids)):
+            return self.model
+        return replace(self.model, prior_weight=max(self.model.prior_weight, self.made_prior_weight))
 
 
 def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
@@ -37,7 +51,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
     names = tuple(features["names"])
     table = training_rows_spec(names).read(entry)
     train, validation = (read_rows(table, split, names).that_teach() for split in ("train", "validation"))
-    settings = variants(config.model, config.trials)
+    settings = variants(config.model_for(table["query_id"].unique().to_pylist()), config.trials)
     progress("fits", 0, len(settings))
     fits = fit_on_workers(train, validation, settings, config.workers, lake.root)
     progress("fits", len(fits), len(settings))

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.line import environment
+from tests.e2e.line import ROOT, environment
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -27,6 +27,21 @@ class Head:
 
     dashboard: str
     environment: dict[str, str]
+
+
+def submit(head: Head, entry: Sequence[str], *, cwd: Path) -> str:
+    """What `ray job submit` of this repository printed; asked again while the head has no agent yet to take a job."""
+    command = [RAY, "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--", *entry]
+    deadline = time.monotonic() + 90
+    while True:
+        done = subprocess.run(
+            command, cwd=cwd, env=head.environment, capture_output=True, text=True, timeout=400, check=False
+        )
+        if "No available agent to submit job" not in done.stderr or time.monotonic() > deadline:
+            assert done.returncode == 0, (
+                f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+            return done.stdout
 
 
 def free_port() -> int:

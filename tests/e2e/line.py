@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,17 +25,10 @@ def command(lake: Path, *more: str, config: Path = CONFIG) -> list[str]:
     return [sys.executable, "-m", "pipelines.full_run", "--config", str(config), f"lake={lake}", *SMALL, *more]
 
 
-def run(
-    arguments: Sequence[str],
-    *,
-    cwd: Path,
-    timeout_s: float = 220,
-    expect: int = 0,
-    env: Mapping[str, str] | None = None,
-) -> str:
+def run(arguments: Sequence[str], *, cwd: Path, timeout_s: float = 220, expect: int = 0) -> str:
     """What a command printed; fails with it when the exit status is another one."""
     done = subprocess.run(
-        arguments, cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+        arguments, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False
     )
     assert done.returncode == expect, (
         f"{' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"

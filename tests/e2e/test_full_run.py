@@ -17,7 +17,7 @@ from intarsia.lake import Lake
 from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
 from pipelines.jobs import JOB_NAMES
-from tests.e2e.head import RAY, running_head
+from tests.e2e.head import running_head, submit
 from tests.e2e.line import CONFIG, ROOT, command, environment, run
 
 pytestmark = pytest.mark.timeout(600)
@@ -44,8 +44,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         os.killpg(started.pid, signal.SIGKILL)
     entry = command(lake, config=CONFIG.relative_to(ROOT))  # read from the copy that is sent to the cluster
     with running_head() as head:
-        submit = [RAY, "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--", *entry]
-        return lake, run(submit, cwd=folder, timeout_s=400, env=head.environment)
+        return lake, submit(head, entry, cwd=folder)
 
 
 def test_a_killed_run_goes_on_where_it_stopped_when_it_is_submitted_to_a_cluster(stopped: tuple[Path, str]) -> None:

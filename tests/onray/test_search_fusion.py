@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,20 @@ def test_the_chosen_one_is_the_best_of_the_finalists_on_validation(found: Fusion
     means = [one.validation.mean for one in (*found.baselines, *found.finalists) if one.validation]
     assert found.chosen.validation is not None
     assert found.chosen.validation.mean == max(means)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_queries_that_were_made_choose_weights_that_lean_to_equal(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, num_trials=8, made_may_lose=1_000.0)
+    searched = search_fusion(
+        task(1, truth=TRUTH), task(2, truth=TRUTH), config, folder=tmp_path, progress=Progress("t"), only_made=True
+    )
+    assert searched.chosen == searched.finalists[-1]
+    assert searched.chosen.name.endswith(", leaning")
+    assert searched.chosen.spec is not None
+    assert list(searched.chosen.spec.weights.values()) == pytest.approx([1 / 3] * 3)
+    assert not any(one.name.endswith("by kind") for one in searched.finalists)
+    assert [one.name for one in searched.baselines][-1] == "rrf, k 60"
 
 
 def test_the_plain_fusions_are_among_the_trials(found: FusionSearch) -> None:

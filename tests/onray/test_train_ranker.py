@@ -70,6 +70,16 @@ def publish(lake: Lake, table: object) -> None:
         write_json(folder / FEATURES_FILE, {"fingerprint": FINGERPRINT, "names": list(NAMES)})
 
 
+def test_where_nobody_judged_the_fused_order_weighs_more() -> None:
+    asked, made = QueryId("q1"), QueryId("known-00001")
+    config = TrainRankerConfig(model=SMALL, made_prior_weight=3.0)
+    assert config.model_for([asked, made]) == SMALL
+    assert config.model_for([made]).prior_weight == 3.0
+    assert TrainRankerConfig(made_prior_weight=0.0).model_for([made]) == LambdaMartConfig()
+    with pytest.raises(ValueError, match=r"made_prior_weight is -1; allowed: 0 or more"):
+        TrainRankerConfig(made_prior_weight=-1)
+
+
 def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: object) -> None:
     publish(lake, table)
     summary = run(TrainRankerConfig(model=SMALL, trials=1), lake, quiet)  # type: ignore[arg-type]

@@ -18,6 +18,8 @@ from intarsia.fusion.simplex import simplex_grid
 from intarsia.fusion.spec import QUERY_KINDS, FusionSpec, QueryKind
 from intarsia.records.candidates import Candidates
 
+_LEAN_STEPS = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionTask:
@@ -85,6 +87,34 @@ def weigh_by_kind(spec: FusionSpec, task: FusionTask, *, k: int, num_steps: int,
         if best > 0:
             by_kind[kind] = options[best]
     return replace(weighted, weights_by_kind=by_kind) if by_kind else spec
+
+
+def lean_to_equal(spec: FusionSpec, tasks: Sequence[FusionTask], *, k: int, may_lose: float) -> FusionSpec:
+    """The same fusion with weights as near to equal as some queries allow: what to do with queries that flatter one retriever.
+
+    Args:
+        spec: the best fusion by those queries.
+        tasks: the queries.
+        k: of the nDCG.
+        may_lose: share of what their mean nDCG@k lacks to 1 by which it may be worse.
+    """
+    total = sum(spec.weights.values())
+    if spec.kind == "equal" or not total:
+        return spec
+    names = tasks[0].batch.retrievers
+
+    def worth(fusion: FusionSpec) -> float:
+        return mean_known(np.concatenate([task.ndcg(fusion, k) for task in tasks]))
+
+    best = worth(spec)
+    least = best - may_lose * (1.0 - best)
+    for step in range(_LEAN_STEPS, 0, -1):
+        lean = step / _LEAN_STEPS
+        weights = {name: (1 - lean) * spec.weights.get(name, 0.0) / total + lean / len(names) for name in names}
+        leaning = replace(spec, weights=weights, weights_by_kind={})
+        if worth(leaning) >= least:
+            return leaning
+    return spec
 
 
 def mean_known(values_Q: Floats) -> float:

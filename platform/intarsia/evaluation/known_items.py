@@ -21,6 +21,12 @@ from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 
 _TOP_GRADE = 3.0
+_PREFIX = "known-"
+
+
+def is_made(query_id: QueryId) -> bool:
+    """Whether a query was made here, not asked by a person."""
+    return query_id.startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,7 @@ def known_items(
         asked = _with_noise(
             _draw_words(words[product_id], num_with, len(words), config, rng), catalog_words, config, rng
         )
-        query_id = QueryId(f"known-{number:05d}")
+        query_id = QueryId(f"{_PREFIX}{number:05d}")
         joined = "".join(asked) if all(text.has_han(word) for word in asked) else " ".join(asked)
         queries.append(
             JudgedQuery(

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from intarsia.engine.fusion_task import mean_known, weigh_by_kind
+from intarsia.engine.fusion_task import lean_to_equal, mean_known, weigh_by_kind
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders, Qrels, grade_orders
 from intarsia.fusion.fuser import fuse_batch, query_kinds
@@ -67,3 +67,24 @@ def test_a_kind_with_few_queries_keeps_the_common_weights() -> None:
 def test_the_mean_of_nothing_is_unknown() -> None:
     assert np.isnan(mean_known(np.array([np.nan])))
     assert mean_known(np.array([np.nan, 0.5])) == 0.5
+
+
+def test_weights_lean_to_equal_as_far_as_the_queries_allow() -> None:
+    judged = task(3, truth=dict.fromkeys(("text", "image", "both"), (1.0, 0.3, 0.0)))
+    spec = FusionSpec(kind="convex", normaliser="z", weights={"bm25": 4.0, "text": 1.0, "image": 0.0})
+    before = mean_known(judged.ndcg(spec, 10))
+    shares, worths = [], []
+    for may_lose in (0.0, 0.1, 0.5, 1_000.0):
+        leaning = lean_to_equal(spec, [judged, judged], k=10, may_lose=may_lose)
+        assert leaning.normaliser == "z"
+        shares.append(leaning.weights["bm25"] / sum(leaning.weights.values()))
+        worths.append(mean_known(judged.ndcg(leaning, 10)))
+        assert 1 - worths[-1] <= (1 - before) * (1 + may_lose) + 1e-12
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.5
+    assert shares[-1] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("spec", [FusionSpec(kind="equal"), FusionSpec(kind="rrf")])
+def test_equal_weights_lean_nowhere(spec: FusionSpec) -> None:
+    assert lean_to_equal(spec, [task(3)], k=10, may_lose=1.0) == spec

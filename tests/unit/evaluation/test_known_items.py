@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from intarsia import text
-from intarsia.evaluation.known_items import KnownItemsConfig, known_items
-from intarsia.ids import ProductId
+from intarsia.evaluation.known_items import KnownItemsConfig, is_made, known_items
+from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import Split
 
 TITLES = {
@@ -36,6 +36,12 @@ def test_each_query_looks_for_another_product_by_words_of_its_title() -> None:
         assert query.text is not None
         asked = set(text.unstemmed_words(query.text))
         assert asked <= set(text.unstemmed_words(TITLES[sought[query.query_id]]))
+
+
+def test_made_queries_can_be_told_from_asked_ones() -> None:
+    queries, _ = known_items(TITLES, KnownItemsConfig(num_queries=100), splits=SPLITS)
+    assert all(is_made(query.query_id) for query in queries)
+    assert not is_made(QueryId("q-known-1"))
 
 
 def test_products_of_the_same_title_are_all_right_answers_with_the_top_grade() -> None:
