@@ -57,6 +57,8 @@ def running_head() -> Iterator[Head]:
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     arguments = ["start", "--head", "--block", f"--port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=3"]
     arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--object-store-memory=300000000"]
+    # another Ray of this machine, a killed one that still ends too, may hold the agent's usual port; without it no job is taken
+    arguments += [f"--dashboard-agent-listen-port={free_port()}"]
     with subprocess.Popen(
         [RAY, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as started:
