@@ -117,6 +117,7 @@ class Answerer:
         try:
             end = await run_steps(self._steps(front, query), start, self._threads, took_ms)
         except StepLost as lost:
+            log_warning("search_lost", request_id=query.request_id, release_id=release_id, why=str(lost))
             raise Refusal(503, f"the search is not available: {lost}") from None
         except DataError as error:
             raise Refusal(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from intarsia.errors import ArtifactError, DataError
 from intarsia.onray.workers import RayWorkers
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _squares() -> Callable[[int], int]:
@@ -68,3 +73,33 @@ def test_a_defect_of_ours_is_not_dressed_up() -> None:
 def test_few_pieces_are_worked_on_in_this_process_in_order() -> None:
     assert list(RayWorkers(min_pieces=4)(_squares, [3, 1, 2])) == [9, 1, 4]
     assert list(RayWorkers()(_squares, [])) == []
+
+
+ON_ONE_GPU = """
+import os
+import ray
+from intarsia.onray.workers import RayWorkers
+
+def opened():
+    return lambda number: (number, os.environ["CUDA_VISIBLE_DEVICES"])
+
+if __name__ == "__main__":
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)
+    print(sorted(RayWorkers(num_workers=2, min_pieces=1, gpus_per_worker=1.0)(opened, [3, 1, 2])))
+"""
+
+
+def test_workers_are_given_the_gpus_they_ask_for_and_do_with_fewer(tmp_path: Path) -> None:
+    script = tmp_path / "on_one_gpu.py"  # Ray lends a GPU that it is told of, whether the machine has one or not
+    script.write_text(ON_ONE_GPU)
+    path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "[(1, '0'), (2, '0'), (3, '0')]" in done.stdout, done.stderr

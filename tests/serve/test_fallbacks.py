@@ -93,7 +93,7 @@ def test_without_the_image_encoder_the_words_alone_are_searched(http_with: Opene
     ],
 )
 def test_when_nothing_can_answer_it_is_503_and_when_to_come_again(
-    http_with: Opener, budgets: dict[str, int], said: str
+    http_with: Opener, caplog: pytest.LogCaptureFixture, budgets: dict[str, int], said: str
 ) -> None:
     reply = http_with(**budgets).post("/v1/search", files={"image": ("q.png", picture("mug", "red"))})
     assert reply.status_code == 503
@@ -103,6 +103,9 @@ def test_when_nothing_can_answer_it_is_503_and_when_to_come_again(
         "field": None,
         "message": f"the search is not available: {said}",
     }
+    (line,) = [one.getMessage() for one in caplog.records if one.getMessage().startswith("search_lost")]
+    assert "request_id=" in line
+    assert said in line
 
 
 def test_a_degraded_answer_is_logged_without_the_words(http_with: Opener, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,7 +64,7 @@ class RayWorkers:
             _Actor,
             fn_constructor_args=(open_worker,),
             batch_format="pyarrow",
-            batch_size=None,
+            batch_size=1,  # a piece; Ray wants the number where GPUs are asked for
             compute=ray.data.ActorPoolStrategy(size=max(1, min(wanted, len(pieces)))),
             num_cpus=1,
             num_gpus=self.gpus_per_worker or None,
