@@ -14,6 +14,7 @@ from intarsia.release.pointer import Pointer
 
 ALL = {
     "query_encoding": ((), ()),
+    "training": ((), ("--steps", "12", "--batch-size", "8", "--layers", "2")),
     "features_and_ranking": (("15000",), ("3000",)),
     "vector_search": ((), ("--num-vectors", "20000")),
     "ingest_speed": ((), ("--products", "600")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,11 +12,14 @@ import numpy as np
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.catalog.documents import write_documents
 from intarsia.config import check_range, setting
-from intarsia.engine.retrieve import VECTOR_RETRIEVERS
+from intarsia.encoders.aligned import Alignment
+from intarsia.engine.encode import ALIGNED
+from intarsia.engine.retrieve import ENCODED
+from intarsia.errors import ReleaseMismatch
 from intarsia.index.bm25 import Bm25Index
 from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
 from intarsia.index.files import VectorIndexConfig, build_vector_index
-from intarsia.index.from_tables import Tokeniser, pieces_of, read_embedded
+from intarsia.index.from_tables import Embedded, Tokeniser, pieces_of, read_embedded
 from intarsia.lake import Entry, Lake, write_json
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.product_columns import ProductColumns
@@ -44,29 +48,46 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
         save_columns(columns, folder / "columns")
         write_documents(products, folder)
         space_ids, num_vectors = {}, {}
-        for modality in VECTOR_RETRIEVERS:
-            entry = lake.current(f"{modality}_embeddings")
-            every_product = modality == "text"
-            found = read_embedded(embeddings_spec(modality), entry, columns.product_ids, every_product=every_product)
+        for name, found in _vectors(lake, columns):
             build_vector_index(
                 config.vectors,
                 found.space_id,
                 found.vectors_VD,
                 found.rows_V,
                 columns.num_rows,
-                folder / modality,
+                folder / name,
                 found.views_V,
             )
-            space_ids[modality], num_vectors[modality] = found.space_id, len(found.rows_V)
-            progress(f"{modality} vectors", len(found.rows_V), len(found.rows_V))
+            space_ids[name], num_vectors[name] = found.space_id, len(found.rows_V)
+            progress(f"{name} vectors", len(found.rows_V), len(found.rows_V))
         bm25 = build_bm25(config, products, columns, progress)
         bm25.save(folder / "bm25")
         manifest = {"num_rows": columns.num_rows, "products_digest": products.digest, "space_ids": space_ids}
         write_json(folder / "manifest.json", manifest)
         notes["num_products"] = columns.num_rows
     return {"products": columns.num_rows, "tokens": len(bm25.vocabulary), "postings": len(bm25.rows)} | {
-        f"{modality} vectors": count for modality, count in num_vectors.items()
+        f"{name} vectors": count for name, count in num_vectors.items()
     }
+
+
+def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedded]]:
+    """What each vector retriever searches: the tables of the encoders, and pictures in the space where words find them.
+
+    Raises:
+        ReleaseMismatch: the alignment was learned over other encoders.
+    """
+    for name in ENCODED:
+        entry = lake.current(f"{name}_embeddings")
+        found = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
+        yield name, found
+    if not lake.has("alignment"):
+        return
+    alignment = Alignment.open(lake.current("alignment").path)
+    if alignment.image_space != found.space_id:
+        raise ReleaseMismatch(
+            f"the alignment is of image space {alignment.image_space}, the pictures are of {found.space_id}; run align_modalities again"
+        )
+    yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.pictures(found.vectors_VD))
 
 
 def build_bm25(config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: Progress) -> Bm25Index:
@@ -87,6 +108,7 @@ JOB = Job(
     about="clean products and their embeddings -> everything that retrieval, features and pages read, by row number",
     config=BuildIndexesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
+    reads_if_there=("alignment",),
     writes=("indexes",),
     run=run,
 )

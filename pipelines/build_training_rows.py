@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from intarsia.config import check_range, setting
-from intarsia.engine.candidates import UNRELEASED, JudgedCandidates, judged_candidates, read_judged
+from intarsia.engine.candidates import UNRELEASED, JudgedCandidates, judged_by_view, read_judged
 from intarsia.engine.config import EngineConfig
+from intarsia.engine.product_vectors import open_fuse_crossed
 from intarsia.engine.rank import best_fused
-from intarsia.engine.search import open_assembler, open_fuse, open_retrieve
+from intarsia.engine.search import open_assembler, open_retrieve
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.training_rows import Judged, by_pair, training_rows
+from intarsia.fusion.crossed import CrossedFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import Split
@@ -51,44 +53,51 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Coun
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
     retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
-    assembler = open_assembler(retrieve, lake.current("product_stats").path)
-    found = judged_candidates(lake, engine, SPLITS, progress)
+    fuser = open_fuse_crossed(fusion, retrieve.vectors)
+    stats = lake.current("product_stats").path
+    views = judged_by_view(lake, engine, SPLITS, progress)
     _, judgments = read_judged(lake, SPLITS)
     spec = training_rows_spec(FEATURES.names)
-    num_rows = num_positive = 0
+    num_queries = num_rows = num_positive = num_parts = 0
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
-        parts = rows_of(
-            found,
-            by_pair(judgments),
-            fuser=open_fuse(fusion),
-            rank_depth=engine.rank_depth,
-            assembler=assembler,
-            columns=retrieve.columns,
-            config=config,
-        )
-        for number, table in enumerate(parts):
-            spec.write_part(table, folder, number)
-            num_rows += table.num_rows
-            num_positive += sum(label > 0 for label in table["label"].to_pylist())
-            progress("features", min((number + 1) * config.queries_per_part, len(found)), len(found))
+        for view, found in views:
+            parts = rows_of(
+                found,
+                by_pair(judgments),
+                fuser=fuser,
+                rank_depth=engine.rank_depth,
+                assembler=open_assembler(view.retrieve, stats),
+                columns=retrieve.columns,
+                config=config,
+            )
+            for table in parts:
+                spec.write_part(table, folder, num_parts)
+                num_parts += 1
+                num_rows += table.num_rows
+                num_positive += sum(label > 0 for label in table["label"].to_pylist())
+                progress("rows", num_rows, num_rows)
+            num_queries += len(found)
         write_json(folder / FEATURES_FILE, {"fingerprint": FEATURES.fingerprint, "names": list(FEATURES.names)})
-    return {"queries": len(found), "rows": num_rows, "positive": num_positive, "features": len(FEATURES.names)}
+    return {"queries": num_queries, "rows": num_rows, "positive": num_positive, "features": len(FEATURES.names)}
 
 
 def rows_of(
     found: Sequence[JudgedCandidates],
     judged: Judged,
     *,
-    fuser: Fuser,
+    fuser: CrossedFuser,
     rank_depth: int,
     assembler: Assembler,
     columns: ProductColumns,
     config: BuildTrainingRowsConfig,
 ) -> Iterator[pa.Table]:
-    """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving."""
+    """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving.
+
+    A fusion that was fitted on train queries is sure of them as it will be of no other: each is fused by what has not seen it.
+    """
     for start in range(0, len(found), config.queries_per_part):
         some = found[start : start + config.queries_per_part]
-        kept = [best_fused(fuser.fuse(each.candidates), rank_depth) for each in some]
+        kept = [best_fused(_unseeing(fuser, each).fuse(each.candidates), rank_depth) for each in some]
         queries = [
             replace(each.encoded, vectors=candidates.query_vectors) for each, candidates in zip(some, kept, strict=True)
         ]
@@ -103,11 +112,17 @@ def rows_of(
         )
 
 
+def _unseeing(fuser: CrossedFuser, each: JudgedCandidates) -> Fuser:
+    judged = each.judged
+    return fuser.without(str(judged.query_id)) if judged.split == "train" else fuser.full
+
+
 JOB = Job(
     name="build_training_rows",
     about="judged train and validation queries -> the features and labels of their candidates",
     config=BuildTrainingRowsConfig,
     reads=("indexes", "query_encoders", "product_stats", "fusion_spec", "queries", "judgments"),
+    reads_if_there=("fold_indexes",),
     writes=("training_rows",),
     run=run,
 )

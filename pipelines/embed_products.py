@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
 from intarsia.config import check_range, plain, setting
-from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.config import LEARNED, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
@@ -23,6 +23,11 @@ from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
+
+TOWERS = ("text_tower", "small_text_tower", "image_tower")
+"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one."""
+
+EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 
     The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
     """
+    config = replace(config, text=_learned(config.text, lake), image=_learned(config.image, lake))
     text = _embed_texts(config, lake, progress)
     image = _embed_pictures(config, lake, progress)
     return {
@@ -80,6 +86,13 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
         "pictures_unreadable": image.num_unreadable,
         "without_image": len(text.places) - len({place.product_id for place in image.places}),
     }
+
+
+def _learned(encoder: EncoderConfigT, lake: Lake) -> EncoderConfigT:
+    """The settings with the folder of a tower that was trained in this lake, where they name one."""
+    if not encoder.model.startswith(LEARNED):
+        return encoder
+    return replace(encoder, model=str(lake.current(encoder.model.removeprefix(LEARNED)).path))
 
 
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
@@ -150,6 +163,7 @@ JOB = Job(
     about="clean products -> a unit vector of every text and every picture",
     config=EmbedConfig,
     reads=("products",),
+    reads_if_there=TOWERS,
     writes=("text_embeddings", "image_embeddings"),
     run=run,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from intarsia.config import plain, setting
 from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
-from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS
+from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
 from intarsia.errors import DataError
@@ -137,7 +137,9 @@ def _evaluate(
 ) -> Evaluation:
     """All tables; one more comparison with `then_Q`, what the live release's own evaluation found, where that stands in for it."""
     headline = config.evaluation.headline
-    best_single = max(RETRIEVERS, key=lambda name: mean_of(systems[name], qrels, headline, config.evaluation.gain))
+    best_single = max(
+        engine.retrieve.retrievers, key=lambda name: mean_of(systems[name], qrels, headline, config.evaluation.gain)
+    )
     plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS)))
     pairs = [(RANKED, FUSED), *((RANKED, name) for name in plain_ones), *((FUSED, name) for name in plain_ones)]
     pairs += [pair for pair in (("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED), (RANKED, _LIVE)) if pair[1] in systems]
@@ -198,7 +200,7 @@ def _serves_int8(bundle: Path) -> bool:
 
 
 def _query_encoder_notes(bundle: Path) -> Iterator[str]:
-    for name in VECTOR_RETRIEVERS:
+    for name in ENCODED:
         card = read_card(bundle / "query_encoders" / name)
         yield f"Queries are encoded for serving, {name}: {card.get('int8_is', 'as the catalog was')}."
 

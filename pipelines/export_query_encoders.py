@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.config import build, check_range, setting
+from intarsia.encoders.aligned import Alignment
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
+from intarsia.engine.encode import ALIGNED
 from intarsia.errors import ReleaseMismatch
 from intarsia.lake import Entry, Lake
 from intarsia.tables.products import PRODUCTS
@@ -48,6 +50,8 @@ def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
         progress("exported", 1, 2)
         image_card = export_image_encoder(image, folder / "image", probes=pictures)
         progress("exported", 2, 2)
+        if lake.has("alignment"):
+            Alignment.open(lake.current("alignment").path).save(Path(folder) / ALIGNED)
         megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
     return _figures("text", card) | _figures("image", image_card) | {"megabytes": round(megabytes, 1)}
 
@@ -82,6 +86,7 @@ JOB = Job(
     about="the encoders -> their query side: ONNX, int8 where it is good enough, one thread, no torch",
     config=ExportConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
+    reads_if_there=("alignment",),
     writes=("query_encoders",),
     run=run,
 )

@@ -7,9 +7,14 @@ JOB_NAMES = (
     "ingest_catalog",
     "ingest_events",
     "ingest_judgments",
+    "finetune_text",
+    "finetune_image",
+    "compress_text",
     "embed_products",
+    "align_modalities",
     "export_query_encoders",
     "build_indexes",
+    "embed_folds",
     "build_product_stats",
     "search_fusion",
     "build_training_rows",
@@ -19,5 +24,5 @@ JOB_NAMES = (
     "promote_release",
 )
 
-CHECK_NAMES = ("replay_served",)
-"""Jobs beside the flow, asked for by name: they check what is being served. `full_run` passes them over."""
+CHECK_NAMES = ("compare_fusions", "replay_served")
+"""Jobs beside the flow, asked for by name: they compare what could serve, and check what does. `full_run` passes them over."""

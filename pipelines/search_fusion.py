@@ -1,33 +1,54 @@
 """Which fusion is best on this catalog's judged queries: found by Ray Tune on train, chosen on validation, the losers reported.
 
-Candidates are computed once, by the stage that serves. What fusions there are is `tune_spaces/fusion.py`'s matter.
+Candidates are computed once, by the stage that serves. What fusions are tried is `tune_spaces/fusion.py`'s matter, what one is worth
+`engine/fusion_trials.py`'s. A search that was stopped goes on where it stood.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from intarsia.catalog.columns import open_columns
-from intarsia.config import plain, setting
-from intarsia.engine.candidates import judged_candidates, read_judged
+from intarsia.config import fingerprint, plain, setting
+from intarsia.engine.candidates import UNRELEASED, judged_candidates, read_judged, row_numbers
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fusion_task import FusionTask, lean_to_equal, mean_known, weigh_by_kind
+from intarsia.engine.fusion_lessons import Asked
+from intarsia.engine.fusion_search import (
+    CUTOFF,
+    FusionSearch,
+    Tried,
+    alone,
+    beside_chosen,
+    best_different,
+    best_of_kind,
+    by_kind,
+    lean,
+    plain_fusions,
+    spec_of,
+    table,
+)
+from intarsia.engine.fusion_task import FusionTask, mean_known
+from intarsia.engine.fusion_trials import TrialLessons, ndcg_of
+from intarsia.engine.product_vectors import product_vectors
+from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError
-from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.known_items import is_made
 from intarsia.evaluation.qrels import Floats, qrels_by_query
+from intarsia.fusion.crossed import CrossedFuser, fit_crossed
+from intarsia.fusion.fuser import SpecFuser
+from intarsia.fusion.kind import KindConfig
+from intarsia.fusion.protocol import Lessons
+from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
+from intarsia.ids import sha256_json, short
 from intarsia.lake import Lake, write_json
-from intarsia.onray.tuning import Figures, Point, PointSearch, run_search
+from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, Progress, main
-from tune_spaces.fusion import FusionSpaceConfig, first_points, fusion_space, spec_of
-
-_CUTOFF = 10  # nDCG@10 is what is searched for
+from tune_spaces.fusion import FusionSpaceConfig
+from tune_spaces.fusion_search import FusionTuning, tune_fusion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +57,14 @@ class SearchFusionConfig:
 
     engine: EngineConfig = setting("how deep to look; goes into the release with the fusion", factory=EngineConfig)
     space: FusionSpaceConfig = setting("which fusions are tried", factory=FusionSpaceConfig)
-    num_trials: int = setting("points measured on the train queries", 60)
+    num_trials: int = setting("points of kinds without fitted parts that are measured on the train queries", 60)
+    num_fitted_trials: int = setting(
+        "points of fitted kinds, each fitted num_folds times; every kind's defaults are tried however few", 1
+    )
     num_at_once: int = setting("trials beside each other; changes which points are tried", 2)
     num_finalists: int = setting("best points on train that are measured on validation", 5)
+    trials: TrialsConfig = setting("resources of a trial, and when hopeless ones are stopped", factory=TrialsConfig)
+    num_folds: int = setting("folds of the train queries for kinds that are fitted", 3)
     num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2)
     simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / this", 10)
     min_queries_by_kind: int = setting("train queries of a kind from which it gets weights of its own", 30)
@@ -53,62 +79,67 @@ class SearchFusionConfig:
         for name in ("num_trials", "num_at_once", "num_finalists", "simplex_steps", "min_queries_by_kind"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
-        for name in ("num_by_kind", "made_may_lose"):
+        if self.num_folds < 2:
+            raise ValueError(f"num_folds is {self.num_folds}; allowed: 2 or more")
+        for name in ("num_fitted_trials", "num_by_kind", "made_may_lose"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
-    """One fusion and its mean nDCG@10; a baseline that asks one retriever alone has no spec, a failed trial no figures."""
+class _Judged:
+    """The queries of one split, packed and as lessons; lessons only where fitted kinds need them."""
 
-    name: str
-    spec: FusionSpec | None
-    train: float | None
-    validation: Interval | None = None
-    chosen_minus_it: PairedDifference | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FusionSearch:
-    """The fusion that was best on validation, the baselines and finalists beside it, and every trial."""
-
-    chosen: Tried
-    baselines: tuple[Tried, ...]
-    finalists: tuple[Tried, ...]
-    trials: tuple[Tried, ...]
+    task: FusionTask
+    lessons: Lessons | None
 
 
 def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     """Judged queries and their candidates -> fusion_spec, with the table of everything tried."""
-    train = read_task(lake, config.engine, "train", progress)
-    validation = read_task(lake, config.engine, "validation", progress)
-    only_made = all(is_made(query.query_id) for query in read_judged(lake, ["train", "validation"])[0])
-    found = search_fusion(train, validation, config, folder=lake.root, progress=progress, only_made=only_made)
+    splits: tuple[Split, ...] = ("train", "validation")
+    train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
+    only_made = all(is_made(query.query_id) for query in read_judged(lake, splits)[0])
+    inputs = {name: lake.current(name).digest for name in JOB.reads}
+    found = search_fusion(
+        train.task,
+        validation.task,
+        config,
+        folder=lake.root,
+        progress=progress,
+        only_made=only_made,
+        lessons=(train.lessons, validation.lessons),
+        identity=short(sha256_json({"config": fingerprint(config), **inputs})),
+    )
     assert found.chosen.spec is not None
     assert found.chosen.validation is not None
     with lake.publish("fusion_spec", {"kind": found.chosen.spec.kind}) as folder:
-        found.chosen.spec.save(folder)
+        fit_to_serve(found.chosen.spec, train.lessons, validation.lessons, config).save(folder)
         config.engine.save(folder)
         write_json(folder / "trials.json", plain(found))
     print("\n".join(table(found)))
     return {
         "trials": len(found.trials),
         "failed": sum(one.error is not None for one in found.trials),
+        "stopped": sum(one.stopped for one in found.trials),
         "kind": found.chosen.spec.kind,
         "validation_ndcg@10": found.chosen.validation.mean,
     }
 
 
-def read_task(lake: Lake, engine: EngineConfig, split: Split, progress: Progress) -> FusionTask:
+def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, progress: Progress) -> _Judged:
     """The judged queries of one split, with their candidates."""
-    found = judged_candidates(lake, engine, [split], lambda step, done, total: progress(f"{split} {step}", done, total))
+    report = partial(_of_split, progress, split)
+    found = judged_candidates(lake, config.engine, [split], report)
     _, judgments = read_judged(lake, [split])
-    product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
-    rows = {product_id: row for row, product_id in enumerate(product_ids)}
-    qrels = qrels_by_query(judgments, [each.judged.query_id for each in found], rows)
-    return FusionTask.of([each.candidates for each in found], qrels)
+    retrieve = open_retrieve(lake.current("indexes").path, config=config.engine, release_id=UNRELEASED)
+    query_ids = [each.judged.query_id for each in found]
+    qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
+    candidates = [each.candidates for each in found]
+    lessons = None
+    if config.space.fitted:
+        asked = Asked(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
+        lessons = asked.lessons(candidates, product_vectors(retrieve.vectors))
+    return _Judged(task=FusionTask.of(candidates, qrels), lessons=lessons)
 
 
 def search_fusion(
@@ -119,11 +150,23 @@ def search_fusion(
     folder: Path,
     progress: Progress,
     only_made: bool = False,
+    lessons: tuple[Lessons | None, Lessons | None] = (None, None),
+    identity: str = "",
 ) -> FusionSearch:
     """Tune on train, give the best also weights by kind of query, choose on validation; equal inputs give equal results.
 
     The choice is made on the validation queries, so their intervals flatter it a little: the honest ones are those of the test split.
-    Queries that are `only_made` have no say by kind, and of what they choose the weights lean towards equal.
+    Queries that are `only_made` have no say by kind nor in fitted kinds, and of what they choose the weights lean towards equal.
+
+    Args:
+        train: the train queries.
+        validation: the others; the two have no query in common.
+        config: what is tried.
+        folder: where the search keeps its notes while it runs.
+        progress: told of every trial.
+        only_made: nobody judged any query.
+        lessons: the same queries as lessons, train and validation; for kinds that are fitted.
+        identity: names all that decides the result; a search that was stopped goes on under it.
 
     Raises:
         DataError: no product is relevant to any query of one of the splits.
@@ -131,88 +174,51 @@ def search_fusion(
     """
     _check_judged(train, "train")
     _check_judged(validation, "validation")
-    trials = tune_fusion(train, config, folder=folder, progress=progress)
-    best = _best_different(trials, config.num_finalists)
+    measured_on = TrialLessons(task=train, train=lessons[0], validation=lessons[1])
+    space = replace(
+        config.space,
+        kinds=_kinds(config.space, fitted=not only_made),
+        settings={} if only_made else config.space.settings,
+    )
+    tuning = FusionTuning(
+        space=space,
+        max_depth=config.engine.depth,
+        num_trials=config.num_trials,
+        num_fitted_trials=config.num_fitted_trials,
+        num_at_once=config.num_at_once,
+        num_folds=config.num_folds,
+        trials=config.trials,
+        seed=config.seed,
+    )
+    trials = tune_fusion(tuning, measured_on, folder=folder, progress=progress, identity=identity)
+    best = best_different(trials, config.num_finalists)
     num_by_kind = 0 if only_made else config.num_by_kind
-    refined = [better for one in best[:num_by_kind] if (better := _by_kind(one, train, config))]
-    plain_fusions = [
-        Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
-        for name, spec in _plain(config).items()
+    steps, least = config.simplex_steps, config.min_queries_by_kind
+    refined = [
+        found for one in best[:num_by_kind] if (found := by_kind(one, train, num_steps=steps, min_queries=least))
     ]
-    finalists = [(one, validation.ndcg(_spec(one), _CUTOFF)) for one in (*plain_fusions, *best, *refined)]
+    fitted = [one for kind in space.fitted if (one := best_of_kind(trials, kind))]
+    plain_tried = [
+        Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
+        for name, spec in plain_fusions(config.engine.depth).items()
+    ]
+    finalists = [(one, validation.ndcg(spec_of(one), CUTOFF)) for one in (*plain_tried, *best, *refined)]
+    finalists += [(one, _fitted_values(one, measured_on, config)) for one in fitted]
     chosen, chosen_Q = max(
         finalists, key=lambda each: mean_known(each[1])
     )  # of equals the first, which is the simplest
     if only_made:
-        leaning = _leaning(chosen, train, validation, config)
-        finalists.append((leaning, validation.ndcg(_spec(leaning), _CUTOFF)))
+        leaning = lean(chosen, [train, validation], may_lose=config.made_may_lose)
+        finalists.append((leaning, validation.ndcg(spec_of(leaning), CUTOFF)))
         chosen, chosen_Q = finalists[-1]
-    judged = [
-        _judged(one, values_Q, chosen_Q, config.seed) for one, values_Q in (*_alone(train, validation), *finalists)
-    ]
-    num_baselines = len(judged) - len(finalists) + len(plain_fusions)
+    judged = beside_chosen([*alone(train, validation), *finalists], chosen_Q, config.seed)
+    num_baselines = len(judged) - len(finalists) + len(plain_tried)
     return FusionSearch(
         chosen=next(one for one in judged if one.name == chosen.name),
         baselines=tuple(judged[:num_baselines]),
         finalists=tuple(judged[num_baselines:]),
         trials=tuple(trials),
     )
-
-
-def tune_fusion(train: FusionTask, config: SearchFusionConfig, *, folder: Path, progress: Progress) -> list[Tried]:
-    """The trials of Ray Tune and Optuna, in the order they were chosen."""
-    retrievers, max_depth = train.batch.retrievers, config.engine.depth
-    search = PointSearch(
-        measure=measure_point,
-        data=train,
-        space=fusion_space(retrievers, config.space, max_depth=max_depth),
-        maximise="ndcg",
-        worst=0.0,
-        first_points=first_points(retrievers, config.space, max_depth=max_depth),
-        num_trials=config.num_trials,
-        num_at_once=config.num_at_once,
-        seed=config.seed,
-    )
-    trials = run_search(search, folder=folder, on_trial=partial(progress, "trials"))
-    return [
-        Tried(
-            name=f"trial {one.number}",
-            spec=None if one.error else spec_of(one.point, retrievers),
-            train=one.figures["ndcg"] if one.figures else None,
-            error=one.error,
-        )
-        for one in trials
-    ]
-
-
-def measure_point(point: Point, train: FusionTask) -> Figures:
-    """What one trial does."""
-    return {"ndcg": mean_known(train.ndcg(spec_of(point, train.batch.retrievers), _CUTOFF))}
-
-
-def table(found: FusionSearch) -> list[str]:
-    """The lines that the job prints: baselines, finalists, and what the chosen one gains over each."""
-    lines = [f"{'nDCG@10':<26} train  validation [95 %]      the chosen minus it"]
-    for one in (*found.baselines, *found.finalists):
-        assert one.train is not None
-        assert one.validation is not None
-        assert one.chosen_minus_it is not None
-        gain, mean = one.chosen_minus_it.difference, one.validation
-        against = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] {one.chosen_minus_it.verdict}"
-        lines.append(
-            f"{one.name:<26} {one.train:.3f}  {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]  "
-            f"{'chosen' if one.name == found.chosen.name else against}"
-        )
-    lines += [f"{one.name} failed: {one.error}" for one in found.trials if one.error]
-    return [*lines, f"chosen: {_said(_spec(found.chosen))}"]
-
-
-def _said(spec: FusionSpec) -> str:
-    parts = [f"{spec.kind}, {f'k {spec.rrf_k:.1f}' if spec.kind == 'rrf' else spec.normaliser}, depth {spec.depth}"]
-    for kind, weights in [("all", spec.weights), *spec.weights_by_kind.items()]:
-        shares = [f"{name} {weight / sum(weights.values()):.2f}" for name, weight in weights.items() if weight]
-        parts.append(f"{kind}: {', '.join(shares) or 'all equal'}")
-    return "; ".join(parts)
 
 
 def _check_judged(task: FusionTask, split: Split) -> None:
@@ -226,58 +232,28 @@ def _check_judged(task: FusionTask, split: Split) -> None:
         )
 
 
-def _plain(config: SearchFusionConfig) -> dict[str, FusionSpec]:
-    depth = config.engine.depth
-    return {
-        "equal weights": FusionSpec(kind="equal", depth=depth),
-        "rrf, k 60": FusionSpec(kind="rrf", depth=depth),
-    }
+def _fitted_values(one: Tried, lessons: TrialLessons, config: SearchFusionConfig) -> Floats:
+    assert one.spec is not None and lessons.train is not None and lessons.validation is not None
+    fuser = fit_fuser(one.spec, lessons.train, lessons.validation, config.seed)
+    return ndcg_of(fuser, lessons.validation, CUTOFF)
 
 
-def _alone(train: FusionTask, validation: FusionTask) -> Iterator[tuple[Tried, Floats]]:
-    """Each retriever's own order; a query that it cannot answer counts 0."""
-    order = FusionSpec(kind="equal")  # of one retriever: the order of its scores
-    for name in validation.batch.retrievers:
-        on_train = mean_known(train.alone(name).ndcg(order, _CUTOFF))
-        yield Tried(name=f"{name} alone", spec=None, train=on_train), validation.alone(name).ndcg(order, _CUTOFF)
+def fit_to_serve(
+    spec: KindConfig, train: Lessons | None, validation: Lessons | None, config: SearchFusionConfig
+) -> CrossedFuser:
+    """The chosen fusion; of a fitted kind also the ones that did not see each fold, for who learns from the fused train queries."""
+    if isinstance(spec, FusionSpec):
+        return CrossedFuser(full=SpecFuser(spec))
+    assert train is not None and validation is not None
+    return fit_crossed(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
-def _judged(one: Tried, values_Q: Floats, chosen_Q: Floats, seed: int) -> Tried:
-    return replace(
-        one,
-        validation=bootstrap_mean(values_Q, seed=seed),
-        chosen_minus_it=paired_bootstrap(chosen_Q, values_Q, seed=seed),
-    )
+def _kinds(space: FusionSpaceConfig, *, fitted: bool) -> tuple[str, ...]:
+    return space.kinds if fitted else tuple(kind for kind in space.kinds if kind not in space.fitted) or ("equal",)
 
 
-def _best_different(trials: Sequence[Tried], num: int) -> list[Tried]:
-    """The trials that are best on train, of those with equal figures the deepest only: it gives the ranker most to lift."""
-    different: dict[float, Tried] = {}
-    for one in trials:
-        if one.train is not None and (
-            one.train not in different or _spec(one).depth > _spec(different[one.train]).depth
-        ):
-            different[one.train] = one
-    return [different[train] for train in sorted(different, reverse=True)[:num]]
-
-
-def _by_kind(one: Tried, train: FusionTask, config: SearchFusionConfig) -> Tried | None:
-    spec = weigh_by_kind(
-        _spec(one), train, k=_CUTOFF, num_steps=config.simplex_steps, min_queries=config.min_queries_by_kind
-    )
-    if not spec.weights_by_kind:
-        return None
-    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
-
-
-def _leaning(one: Tried, train: FusionTask, validation: FusionTask, config: SearchFusionConfig) -> Tried:
-    spec = lean_to_equal(_spec(one), [train, validation], k=_CUTOFF, may_lose=config.made_may_lose)
-    return Tried(name=f"{one.name}, leaning", spec=spec, train=mean_known(train.ndcg(spec, _CUTOFF)))
-
-
-def _spec(one: Tried) -> FusionSpec:
-    assert one.spec is not None
-    return one.spec
+def _of_split(progress: Progress, split: Split, step: str, done: int, total: int) -> None:
+    progress(f"{split} {step}", done, total)
 
 
 JOB = Job(
@@ -285,6 +261,7 @@ JOB = Job(
     about="find the fusion kind, normaliser and weights on judged queries (Ray Tune + Optuna)",
     config=SearchFusionConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
+    reads_if_there=("fold_indexes",),
     writes=("fusion_spec",),
     run=run,
 )

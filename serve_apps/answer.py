@@ -26,7 +26,7 @@ from functools import partial
 from intarsia.engine.rank import Ranked, in_fused_order
 from intarsia.engine.search import page_of
 from intarsia.errors import DataError, ReleaseMismatch
-from intarsia.fusion.fuser import open_fuser
+from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId
 from intarsia.image import ImageError
@@ -215,7 +215,7 @@ def _lost(so_far: _SoFar, why: str) -> _SoFar:
 
 
 def _reciprocal_ranks(so_far: _SoFar, why: str) -> _SoFar:
-    fused = open_fuser(_RECIPROCAL_RANK).fuse(so_far.candidates)
+    fused = SpecFuser(_RECIPROCAL_RANK).fuse(so_far.candidates)
     return dataclasses.replace(_note(so_far, why), found=fused)
 
 

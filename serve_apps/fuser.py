@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ray import serve
 
-from intarsia.engine.search import open_fuse
+from intarsia.engine.product_vectors import open_encoded_indexes, open_fuse
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ReleaseId
@@ -19,12 +19,12 @@ from serve_apps.stages import Declined
 
 def open_fuser(folder: Path, manifest: Manifest) -> Fuser:
     """The second stage of a release."""
-    return open_fuse(folder / "fusion_spec")
+    return open_fuse(folder / "fusion_spec", open_encoded_indexes(folder / "indexes"))
 
 
 @serve.deployment
 class FuserDeployment:
-    """Holds the fusion spec of the live release."""
+    """Holds the fusion of the live release, and what it reads of the products."""
 
     def __init__(self, config: ServingConfig) -> None:
         self._held = Held(config, open_fuser)

@@ -94,11 +94,19 @@ def candidates_of(
         release_id=RELEASE,
         rows_C=np.array(rows, np.int64),
         retrievers=RETRIEVERS,
-        scores_CR=np.array(scores if scores is not None else [[np.nan] * 3] * count, np.float32).reshape(count, 3),
-        ranks_CR=np.array(ranks if ranks is not None else [[0] * 3] * count, np.int32).reshape(count, 3),
+        scores_CR=_full([] if scores is None else scores, count, np.nan).astype(np.float32),
+        ranks_CR=_full([] if ranks is None else ranks, count, 0).astype(np.int32),
         views_C=np.full(count, -1, np.int32),
     )
     return made if fused is None else made.with_fused(np.array(fused))
+
+
+def _full(values: Sequence[Sequence[float]], count: int, otherwise: float) -> NDArray[np.float64]:
+    """A column per retriever; the later ones, if not given, said nothing."""
+    full = np.full((count, len(RETRIEVERS)), otherwise, np.float64)
+    for row, given in enumerate(values):
+        full[row, : len(given)] = given
+    return full
 
 
 def event(number: int, kind: EventKind, product: str, *, at: datetime = NOON, dwell_ms: int | None = None) -> Event:

@@ -25,14 +25,21 @@ ALL_EQUAL: Mapping[QueryKind, tuple[float, float, float]] = {
 def task(
     seed: int, *, num_queries: int = 90, truth: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
 ) -> FusionTask:
-    """Queries of all kinds in turn; what is relevant is the weighted sum of three independent scores, weights by kind of query.
+    """Queries of all kinds in turn; see `judged`."""
+    return FusionTask.of(*judged(seed, num_queries=num_queries, truth=truth))
+
+
+def judged(
+    seed: int, *, num_queries: int = 90, truth: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
+) -> tuple[list[Candidates], list[Qrels]]:
+    """Candidates and judgments; what is relevant is the weighted sum of three independent scores, weights by kind of query.
 
     The retrievers give these scores on scales of their own, and NaN where the kind of query leaves them nothing to read.
     """
     rng = np.random.default_rng(seed)
     kinds = [QUERY_KINDS[number % len(QUERY_KINDS)] for number in range(num_queries)]
     made = [_judged(rng, kind, np.array(truth[kind])) for kind in kinds]
-    return FusionTask.of([candidates for candidates, _ in made], [qrels for _, qrels in made])
+    return [candidates for candidates, _ in made], [qrels for _, qrels in made]
 
 
 def _judged(rng: np.random.Generator, kind: QueryKind, weights_R: np.ndarray) -> tuple[Candidates, Qrels]:

@@ -137,6 +137,8 @@ def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, f
             )
             for at in kept
         }
+    if spec.kind in ("comb_sum", "comb_mnz"):
+        return _combined(candidates, spec, weights, kept)
     scores = {name: [float(candidates.scores_CR[at, column]) for at in kept] for column, name in enumerate(names)}
     scores = {name: values for name, values in scores.items() if not all(map(math.isnan, values))}
     normal = {name: _normalised(values, spec, name) for name, values in scores.items()}
@@ -150,6 +152,18 @@ def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, f
             sum(weight * (lowest if math.isnan(value) else value) for weight, value, lowest in parts) / total
         )
     return fused
+
+
+def _combined(
+    candidates: Candidates, spec: FusionSpec, weights: Mapping[str, float], kept: Sequence[int]
+) -> dict[int, float]:
+    parts: dict[int, list[float]] = {int(candidates.rows_C[at]): [] for at in kept}
+    for column, name in enumerate(candidates.retrievers):
+        returned = [at for at in kept if 0 < candidates.ranks_CR[at, column] <= spec.depth]
+        values = [float(candidates.scores_CR[at, column]) for at in returned]
+        for at, value in zip(returned, _normalised(values, spec, name) if values else [], strict=True):
+            parts[int(candidates.rows_C[at])].append(weights[name] * value)
+    return {row: sum(of) * (len(of) if spec.kind == "comb_mnz" else 1) for row, of in parts.items()}
 
 
 def _known(values: Sequence[float]) -> list[float]:

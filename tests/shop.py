@@ -25,8 +25,9 @@ from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, Image
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.engine.config import EngineConfig
+from intarsia.engine.product_vectors import open_fuse
 from intarsia.engine.retrieve import spaces
-from intarsia.engine.search import PARTS, open_assembler, open_fuse, open_query_encoders, open_retrieve
+from intarsia.engine.search import PARTS, open_assembler, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.fusion.spec import FusionSpec
@@ -151,7 +152,7 @@ def _train(lake: Lake, folder: Path) -> None:
     retrieve = open_retrieve(indexes, config=EngineConfig.open(spec), release_id=ReleaseId("unreleased"))
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
     encoded = [encoders.encode(query) for query in _training_queries()]
-    fused = [open_fuse(spec).fuse(found) for found in retrieve.retrieve(encoded)]
+    fused = [open_fuse(spec, retrieve.vectors).fuse(found) for found in retrieve.retrieve(encoded)]
     matrix = FEATURES.compute(open_assembler(retrieve, lake.current("product_stats").path).assemble(encoded, fused))
     shop = [product for product, _ in products()]
     wanted = [

@@ -25,7 +25,7 @@ from tests.catalogs import columns_of, ragged
 
 RELEASE = ReleaseId("r-0123456789ab")
 CURRENCIES = ("USD", "EUR", "CNY", "JPY")
-RETRIEVERS = ("bm25", "text", "image")
+RETRIEVERS = ("bm25", "text", "image", "aligned")
 _PHRASES = (
     "red running shoes",
     "Women's cotton T-shirt, size M",

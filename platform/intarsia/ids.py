@@ -50,3 +50,14 @@ def sha256_json(value: object) -> str:
 def short(digest: str) -> str:
     """The first 12 hex digits: enough to tell content apart in a file name or a log line."""
     return digest[:12]
+
+
+def fold_of(query_id: str, num_folds: int) -> int:
+    """The fold of a query, 0..num_folds - 1: a hash of its id, the same in every job, whatever other queries there are.
+
+    Raises:
+        ValueError: fewer than two folds.
+    """
+    if num_folds < 2:
+        raise ValueError(f"num_folds is {num_folds}; allowed: 2 or more")
+    return int.from_bytes(hashlib.blake2b(query_id.encode(), digest_size=8).digest()) % num_folds

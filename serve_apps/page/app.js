@@ -14,7 +14,7 @@ const TEXTS = {
     none: "Nothing matches", none_how: "Try fewer words, another picture, or take a filter away.", take_away: "Clear filters",
     failed: "That did not work", unreachable: "The server does not answer.", again: "Try again",
     degraded: (steps) => `Answered with less than usual: ${steps}`, why: "Why?", similar: "Similar", found_by: "Found by", picture_number: (n) => `picture ${n}`,
-    bm25: "words", text: "meaning", image: "picture", seed: "Similar to", no_picture: "no picture", out: "out of stock", close: "Close",
+    bm25: "words", text: "meaning", image: "picture", aligned: "looks", seed: "Similar to", no_picture: "no picture", out: "out of stock", close: "Close",
     share: "What made the score", sum: (bias, features, score) => `start ${bias} + features ${features} = ${score}`, rest: (n) => `${n} other features`,
     fused_order: "The ranker was not asked: this is the fused order.", brand: "Brand", category: "Category", price: "Price", in_stock: "In stock",
     yes: "Available", no: "Out of stock", from: "from", to: "to", apply: "OK", more: (n) => `Show all ${n}`, too_large: "This picture cannot be read.",
@@ -32,7 +32,7 @@ const TEXTS = {
     none: "没有匹配的商品", none_how: "试试更少的词、另一张图片，或去掉一个筛选条件。", take_away: "清除筛选",
     failed: "没有成功", unreachable: "服务器没有响应。", again: "再试一次",
     degraded: (steps) => `本次回答有所降级：${steps}`, why: "为什么？", similar: "相似商品", found_by: "由谁找到", picture_number: (n) => `第 ${n} 张图`,
-    bm25: "词语", text: "语义", image: "图片", seed: "相似于", no_picture: "暂无图片", out: "缺货", close: "关闭",
+    bm25: "词语", text: "语义", image: "图片", aligned: "外观", seed: "相似于", no_picture: "暂无图片", out: "缺货", close: "关闭",
     share: "得分从何而来", sum: (bias, features, score) => `起点 ${bias} + 特征 ${features} = ${score}`, rest: (n) => `其余 ${n} 个特征`,
     fused_order: "未经排序器：这是融合后的顺序。", brand: "品牌", category: "类目", price: "价格", in_stock: "库存",
     yes: "有货", no: "缺货", from: "最低", to: "最高", apply: "确定", more: (n) => `显示全部 ${n} 项`, too_large: "无法读取这张图片。",
@@ -317,7 +317,7 @@ async function explainPage() {
 function drawWhy(hit, why) {
   const { retrievers, image_number: picture, contributions, bias } = hit.explanation;
   const pills = Object.entries(retrievers).map(([name, rank]) => make("span", { className: `pill ${name}`,
-    textContent: `${t(name) || name} #${rank}${name === "image" && picture !== null ? ` · ${t("picture_number", picture + 1)}` : ""}` }));
+    textContent: `${t(name) || name} #${rank}${["image", "aligned"].includes(name) && picture !== null ? ` · ${t("picture_number", picture + 1)}` : ""}` }));
   why.replaceChildren(make("h4", { textContent: t("found_by") }), make("div", { className: "pills" }, ...pills));
   if (!contributions) {
     if (state.reply.explained) why.append(make("p", { textContent: t("fused_order") }));

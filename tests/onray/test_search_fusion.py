@@ -8,17 +8,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import tune
 
 from intarsia.config import plain
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.fusion_lessons import Asked
+from intarsia.engine.fusion_search import FusionSearch, table
+from intarsia.engine.fusion_task import FusionTask
+from intarsia.engine.fusion_trials import TrialLessons, worth_of
 from intarsia.errors import ConfigError, DataError
+from intarsia.fusion.boosting import BoostingConfig
+from intarsia.fusion.crossed import open_crossed
+from intarsia.fusion.features import FeatureConfig
+from intarsia.fusion.joint.config import JointConfig
 from intarsia.fusion.spec import FusionSpec, QueryKind
+from intarsia.fusion.stacking import StackingConfig
+from intarsia.fusion.weighted import WeightedConfig
+from intarsia.lake import Lake
 from intarsia.onray.tuning import PointSearch, run_search
+from intarsia.records.candidates import Candidates
 from pipelines.job import Progress
-from pipelines.search_fusion import FusionSearch, SearchFusionConfig, search_fusion, table
-from tests.fusion_tasks import RETRIEVERS, task
-from tune_spaces.fusion import FusionSpaceConfig, first_points, fusion_space, spec_of
+from pipelines.search_fusion import JOB, SearchFusionConfig, fit_to_serve, run, search_fusion
+from tests.fusion_tasks import RETRIEVERS, judged, task
+from tests.unit.engine.corner_shop import FLOORS, ask, shop
+from tune_spaces.fusion import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
 
 TRUTH: Mapping[QueryKind, tuple[float, float, float]] = {
     "text": (1.0, 0.3, 0.0),
@@ -104,6 +119,80 @@ def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
         search_fusion(task(1), task(2, num_queries=0), CONFIG, folder=tmp_path, progress=Progress("search_fusion"))
 
 
+@pytest.mark.usefixtures("cluster")
+def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None:
+    found_by = {name: judged(seed, num_queries=40, truth=TRUTH) for name, seed in (("train", 1), ("validation", 2))}
+    tasks = {name: FusionTask.of(candidates, qrels) for name, (candidates, qrels) in found_by.items()}
+    lessons = tuple(
+        Asked(query_ids=tuple(f"{name}-{n}" for n in range(40)), encoded=(), qrels=qrels).lessons(candidates, None)
+        for name, (candidates, qrels) in found_by.items()
+    )
+    space = FusionSpaceConfig(
+        kinds=("convex", "weighted", "boosting"),
+        settings={"boosting": {"num_rounds": 20}, "weighted": {"normalisers": ("z",), "num_steps": 2}},
+    )
+    config = dataclasses.replace(CONFIG, space=space, num_trials=6, num_folds=2, num_by_kind=0)
+    searched = search_fusion(
+        tasks["train"],
+        tasks["validation"],
+        config,
+        folder=tmp_path,
+        progress=Progress("search_fusion"),
+        lessons=(lessons[0], lessons[1]),
+    )
+    kinds = [one.spec.kind for one in searched.trials if one.spec]
+    assert {"weighted", "boosting"} <= set(kinds)
+    finalists = {one.spec.kind: one for one in searched.finalists if one.spec and not isinstance(one.spec, FusionSpec)}
+    assert set(finalists) == {"weighted", "boosting"}
+    weighted = finalists["weighted"]
+    assert weighted.spec == WeightedConfig(normalisers=("z",), num_steps=2)
+    measured_on = TrialLessons(task=tasks["train"], train=lessons[0], validation=lessons[1])
+    out_of_fold = list(
+        worth_of(WeightedConfig(normalisers=("z",), num_steps=2), measured_on, k=10, num_folds=2, seed=13)
+    )
+    assert len(out_of_fold) == 2
+    assert weighted.train == out_of_fold[-1]
+    assert all(0 < (one.p_holm or 0.0) <= 1 for one in (*searched.baselines, *searched.finalists))
+    assert json.loads(json.dumps(plain(searched)))["trials"][0]["spec"]["kind"] == kinds[0]
+
+
+def test_a_fitted_kind_is_saved_with_the_fits_that_did_not_see_each_fold(tmp_path: Path) -> None:
+    candidates, qrels = judged(1, num_queries=30, truth=TRUTH)
+    ids = tuple(f"q{number}" for number in range(30))
+    lessons = Asked(query_ids=ids, encoded=(), qrels=qrels).lessons(candidates, None)
+    config = dataclasses.replace(CONFIG, num_folds=3)
+    fit_to_serve(BoostingConfig(num_rounds=5), lessons, lessons, config).save(tmp_path)
+    opened = open_crossed(tmp_path)
+    assert len(opened.folds) == 3
+    spread = [opened.without(name).fuse(one).fused_C for name, one in zip(ids, candidates, strict=True)]
+    served = [opened.full.fuse(one).fused_C for one in candidates]
+    assert any(not np.array_equal(one, other) for one, other in zip(spread, served, strict=True))  # type: ignore[arg-type]
+    assert fit_to_serve(FusionSpec(kind="rrf"), None, None, config).folds == ()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_job_reads_the_lake_and_publishes_what_it_chose(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    for name in JOB.reads:
+        (tmp_path / "lake" / name).symlink_to(shop().lake.root / name)
+    lake = Lake(tmp_path / "lake")
+    space = FusionSpaceConfig(kinds=("equal", "weighted"), settings={"weighted": {"num_steps": 1}})
+    config = SearchFusionConfig(engine=FLOORS, space=space, num_trials=3, num_finalists=1, num_folds=2)
+    counts = run(config, lake, Progress("search_fusion"))
+    folder = lake.current("fusion_spec").path
+    trials = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    assert counts["trials"] == len(trials["trials"]) == 3
+    assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]
+    assert EngineConfig.open(folder) == FLOORS
+    assert open_crossed(folder).full.fuse(judged_shop_candidates()).fused_C is not None
+    assert not (lake.root / ".tune").exists()
+
+
+def judged_shop_candidates() -> Candidates:
+    engine = shop().engine()
+    return engine.retrieve.retrieve([engine.encoders.encode(ask("red bag"))])[0]
+
+
 def point_search(measure: Any) -> PointSearch[float]:
     return PointSearch(
         measure=measure,
@@ -149,11 +238,32 @@ def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
     specs = [spec_of(point, RETRIEVERS) for point in points]
-    assert [spec.kind for spec in specs] == ["rrf", "equal", "convex", "convex", "convex"]
-    assert [dict(spec.weights) for spec in specs[2:]] == [
+    assert [spec.kind for spec in specs] == ["rrf", "equal", "comb_sum", "comb_mnz", "convex", "convex", "convex"]
+    assert [dict(spec.weights) for spec in specs[4:]] == [
         {name: float(name == alone) for name in RETRIEVERS} for alone in RETRIEVERS
     ]
     assert {spec.depth for spec in specs} == {120}
+
+
+def test_fitted_kinds_start_from_their_defaults_and_keep_what_is_set() -> None:
+    given = {"boosting": {"num_leaves": 5}, "gated": {"num_folds": 0, "joint": {"width": 32}}}
+    config = FusionSpaceConfig(kinds=("equal", *SETTINGS), settings=given)
+    space = fusion_space(RETRIEVERS, config, max_depth=120)
+    points = first_points(RETRIEVERS, config, max_depth=120)
+    assert all(point.keys() == space.keys() for point in points)
+    assert all(space[name].is_valid(value) for point in points for name, value in point.items())
+    found = {one.kind: one for one in (config_of_point(point, RETRIEVERS, config) for point in points)}
+    assert set(found) == {"equal", *SETTINGS}
+    assert found["boosting"] == BoostingConfig(num_leaves=5)
+    assert found["stacking"] == StackingConfig()
+    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=JointConfig(width=32))
+    assert "gated.joint.dropout" in space
+    assert not {"boosting.num_leaves", "gated.joint.width"} & set(space)
+
+
+def test_an_unknown_kind_of_fusion_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"fusion kind 'boostin' is not known; did you mean boosting\?"):
+        FusionSpaceConfig(kinds=("boostin",))
 
 
 def test_draws_of_nothing_are_equal_weights() -> None:
@@ -166,6 +276,7 @@ def test_draws_of_nothing_are_equal_weights() -> None:
     ("values", "words"),
     [
         ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
+        ({"settings": {"gate": {}}}, "settings has gate; allowed: fitted kinds among kinds, none"),
         ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
     ],
 )
@@ -178,6 +289,7 @@ def test_a_space_refuses_what_it_cannot_hold(values: dict[str, Any], words: str)
     ("values", "words"),
     [
         ({"num_trials": 0}, "num_trials is 0; allowed: 1 or more"),
+        ({"num_folds": 1}, "num_folds is 1; allowed: 2 or more"),
         ({"num_by_kind": -1}, "num_by_kind is -1; allowed: 0 or more"),
     ],
 )

@@ -92,6 +92,9 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     assert header["best_iteration"] == summary["trees"]
     assert header["validation_ndcg_at_10"] == max(t["validation_ndcg_at_10"] for t in header["trials"]) > 0.8
     assert len(header["trials"]) == 2
+    assert len(header["searched"]) == 1
+    assert header["searched"][0]["figures"]["ndcg"] > 0.8
+    assert header["trials"][1]["model"]["num_leaves"] == header["searched"][0]["point"]["num_leaves"]
     assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
 
     ranker = LightGbmRanker.open(entry.path)
@@ -137,6 +140,7 @@ def test_more_workers_than_queries_or_cpus_are_refused(table: object, tmp_path: 
     ("wrong", "message"),
     [
         ({"trials": -1}, "trials is -1; allowed: 0 or more"),
+        ({"num_at_once": 0}, "num_at_once is 0; allowed: 1 or more"),
         ({"workers": {"num_workers": 0}}, "num_workers is 0; allowed: 1 or more"),
         ({"workers": {"cpus_per_worker": 0.0}}, r"cpus_per_worker is 0\.0; allowed: above 0"),
     ],

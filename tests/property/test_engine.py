@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.retrieve import RETRIEVERS, RetrieveStage
+from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS, RetrieveStage
 from intarsia.ids import ProductId, RequestId
 from intarsia.records.candidates import Candidates
 from intarsia.records.page import Hit
@@ -30,7 +30,12 @@ TEXTS = st.lists(st.sampled_from((*COLOURS, *THINGS, "Acorn", "cotton", "unheard
 PICTURES = st.builds(picture, st.sampled_from(COLOURS), st.integers(0, 3))
 FLOOR = st.sampled_from([-1.0, 0.0, 0.3, 0.8, 1.0])
 CONFIGS = st.builds(
-    EngineConfig, depth=st.integers(1, 70), rank_depth=st.integers(1, 70), text_floor=FLOOR, image_floor=FLOOR
+    EngineConfig,
+    depth=st.integers(1, 70),
+    rank_depth=st.integers(1, 70),
+    text_floor=FLOOR,
+    image_floor=FLOOR,
+    aligned_floor=FLOOR,
 )
 FILTERS = st.builds(
     lambda prices, **rest: Filters(price_min=prices[0], price_max=prices[1], **rest),
@@ -74,7 +79,7 @@ def test_candidates_and_totals_are_those_of_the_definition(of: CornerShop, query
     filters = replace(query.filters, exclude=(*query.filters.exclude, *query.seed_product_ids))
     allowed = [row for row, product in enumerate(of.products) if passes(product, filters)]
     scores = known_scores(of, engine.retrieve, query, found)
-    floors = {"text": float(np.float32(config.text_floor)), "image": float(np.float32(config.image_floor))}
+    floors = {name: float(np.float32(config.floor_of(name))) for name in VECTOR_RETRIEVERS}
     matches, shortlists = retrieved_by_definition(scores, allowed, depth=config.depth, floors=floors)
     rows = sorted({row for each in shortlists.values() for row in each})
     assert found.rows_C.tolist() == rows

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from intarsia.fusion.batch import pack, top_positions
-from intarsia.fusion.fuser import KINDS, fuse_batch, open_fuser
+from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch
+from intarsia.fusion.groups import Groups
 from intarsia.fusion.normalise import NORMALISERS
 from intarsia.fusion.simplex import simplex_grid
 from intarsia.fusion.spec import FusionKind, FusionSpec, NormaliserName
@@ -21,13 +22,14 @@ from intarsia.records.candidates import Candidates, best_first
 from tests.oracles import fused_by_definition
 from tests.strategies import RETRIEVERS, candidates
 
+UNEQUAL = {name: (at + 2) / 10 for at, name in enumerate(RETRIEVERS)}
 SHIFT_AND_SCALE_FREE: tuple[NormaliserName, ...] = ("min_max", "z", "quantile")
 
 
 @st.composite
 def specs(draw: st.DrawFn) -> FusionSpec:
     """Any spec whose weights are above 0."""
-    kind: FusionKind = draw(st.sampled_from(sorted(KINDS)))
+    kind: FusionKind = draw(st.sampled_from(sorted(SPEC_KINDS)))
     weight = st.floats(0.01, 1.0)
     weights = {} if kind == "equal" else draw(st.just({}) | st.fixed_dictionaries(dict.fromkeys(RETRIEVERS, weight)))
     return FusionSpec(
@@ -41,7 +43,7 @@ def specs(draw: st.DrawFn) -> FusionSpec:
 
 
 def fused(spec: FusionSpec, given_candidates: Candidates) -> dict[int, float]:
-    found = open_fuser(spec).fuse(given_candidates)
+    found = SpecFuser(spec).fuse(given_candidates)
     assert found.fused_C is not None
     return dict(zip(found.rows_C.tolist(), found.fused_C.tolist(), strict=True))
 
@@ -73,7 +75,7 @@ def test_the_best_of_a_batch_are_in_the_one_order_of_the_house(
     together = fuse_batch(spec, pack(several))
     positions_QK = top_positions(together.fused_n, together.batch.groups, num)
     for one, positions_K in zip(several, positions_QK, strict=True):
-        alone = open_fuser(spec).fuse(one)
+        alone = SpecFuser(spec).fuse(one)
         assert alone.fused_C is not None
         expected = alone.rows_C[best_first(alone.fused_C, alone.rows_C)[:num]]
         assert together.batch.rows_n[positions_K[positions_K >= 0]].tolist() == expected.tolist()
@@ -96,7 +98,7 @@ def test_reciprocal_ranks_ignore_scores(one: Candidates, seed: int) -> None:
 def test_shift_and_scale_of_a_retriever_change_nothing(
     name: NormaliserName, one: Candidates, shifts: tuple[int, ...], scales: tuple[float, ...]
 ) -> None:
-    spec = FusionSpec(kind="convex", normaliser=name, weights={"bm25": 0.2, "text": 0.5, "image": 0.3})
+    spec = FusionSpec(kind="convex", normaliser=name, weights=UNEQUAL)
     whole = replace(one, scores_CR=np.round(one.scores_CR))  # whole numbers: shift and scale are exact
     moved_CR: NDArray[np.float32] = (whole.scores_CR * np.array(scales) + np.array(shifts)).astype(np.float32)
     moved = replace(one, scores_CR=moved_CR)
@@ -130,7 +132,7 @@ def test_weight_zero_equals_absence(one: Candidates, spec: FusionSpec, absent: i
 @given(one=candidates())
 def test_a_normaliser_keeps_each_retrievers_order_and_what_is_missing(name: NormaliserName, one: Candidates) -> None:
     batch = pack([one])
-    normal_Rn = NORMALISERS[name](batch.scores_Rn, batch.groups, np.array([0.0, -1.0, -1.0]))
+    normal_Rn = NORMALISERS[name](batch.scores_Rn, batch.groups, np.array([0.0, *[-1.0] * (len(RETRIEVERS) - 1)]))
     assert np.array_equal(np.isnan(normal_Rn), np.isnan(batch.scores_Rn))
     for scores_n, normal_n in zip(batch.scores_Rn, normal_Rn, strict=True):
         known = normal_n[~np.isnan(scores_n)][np.argsort(scores_n[~np.isnan(scores_n)], kind="stable")]
@@ -150,7 +152,7 @@ def test_long_candidate_lists_too_have_the_same_bits_in_a_batch_as_alone(
     name: NormaliserName, rng: np.random.Generator
 ) -> None:
     several = [long_candidates(rng, int(num)) for num in rng.integers(1, 700, 12)]
-    spec = FusionSpec(kind="convex", normaliser=name, weights={"bm25": 0.2, "text": 0.5, "image": 0.3})
+    spec = FusionSpec(kind="convex", normaliser=name, weights=UNEQUAL)
     alone = [fuse_batch(spec, pack([one])).fused_n.tobytes() for one in several]
     assert fuse_batch(spec, pack(several)).fused_n.tobytes() == b"".join(alone)
 
@@ -166,3 +168,18 @@ def long_candidates(rng: np.random.Generator, num: int) -> Candidates:
         ranks_CR=ranks_CR,
         views_C=np.zeros(num, np.int32),
     )
+
+
+@pytest.mark.parametrize("num", [1, 10, 400])
+@pytest.mark.parametrize("longest", [30, 3000])  # one query far longer than all others, and none
+def test_the_best_of_long_lists_full_of_ties_are_those_of_a_whole_sort(
+    num: int, longest: int, rng: np.random.Generator
+) -> None:
+    lengths = [*rng.integers(0, 30, 20).tolist(), longest, *rng.integers(0, 30, 20).tolist()]
+    groups = Groups(np.cumsum([0, *lengths]).astype(np.int64))
+    fused_n = rng.integers(0, 4, groups.offsets[-1]).astype(np.float32)
+    positions_GK = top_positions(fused_n, groups, num)
+    for start, end, positions_K in zip(groups.offsets[:-1], groups.offsets[1:], positions_GK, strict=True):
+        expected = start + best_first(fused_n[start:end], np.arange(end - start))[:num]
+        assert positions_K[positions_K >= 0].tolist() == expected.tolist()
+        assert np.all(np.diff((positions_K >= 0).astype(int)) <= 0)

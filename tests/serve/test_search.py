@@ -48,7 +48,7 @@ def test_base64_and_multipart_pictures_are_answered_alike(http: TestClient) -> N
     as_parts = http.post("/v1/search", files={"image": ("q.png", image)}, data={"request": json.dumps(asked)})
     assert as_json.status_code == 200
     assert as_json.content == as_parts.content
-    assert set(as_json.json()["hits"][0]["explanation"]["retrievers"]) <= {"bm25", "text", "image"}
+    assert set(as_json.json()["hits"][0]["explanation"]["retrievers"]) <= {"bm25", "text", "image", "aligned"}
 
 
 def test_the_same_request_gets_the_same_bytes(http: TestClient) -> None:

@@ -12,7 +12,10 @@ USE_MULTILINGUAL = "offline:use-multilingual-v3"
 EFFICIENTNET_LITE0 = "offline:efficientnet-lite0"
 OFFLINE = "offline:"
 TORCHVISION = "torchvision:"
+SCRATCH = "scratch:"
 RANDOM = "random:"
+LEARNED = "lake:"
+"""Names a tower that a job of this lake has trained, such as lake:text_tower; whoever has the lake puts its folder there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +23,15 @@ class TextEncoderConfig:
     """One text encoder; every setting but `batch_size` changes its space."""
 
     model: str = setting(
-        "transformers encoder by hub name or local folder (BERT family, any language), or offline:all-MiniLM-L6-v2 (English, 384 wide), "
-        "offline:use-multilingual-v3 (Chinese, English and 14 more, 512 wide)",
+        "transformers encoder by hub name or local folder (BERT family, GPT-2 and its kin, CLIP family; any language), a folder that "
+        "finetune_text wrote, or offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more, "
+        "512 wide), scratch:<kind>:<seed> (small, untrained: bert, gpt2, clip, siglip, chinese_clip, bilstm, dnn)",
         MINILM,
     )
-    pooling: Literal["mean", "cls"] = setting(
-        "a text's vector: mean of its tokens, or the first token; does nothing for use-multilingual-v3", "mean"
+    pooling: Literal["mean", "cls", "last"] = setting(
+        "a text's vector: mean of its tokens, the first token, or the last one (causal models such as GPT-2: last or mean); does nothing "
+        "for use-multilingual-v3 and the CLIP family, whose pooling is their own",
+        "mean",
     )
     max_tokens: int = setting(
         "tokens of a text that are read, the model's own marks included; the rest is cut off", 128
@@ -51,26 +57,40 @@ class ImageEncoderConfig:
     """One image encoder; every setting but `batch_size` changes its space."""
 
     model: str = setting(
-        "offline:efficientnet-lite0, or torchvision:<name> of a convolutional network, such as torchvision:mobilenet_v3_small",
+        "offline:efficientnet-lite0, torchvision:<name> of a convolutional network, such as torchvision:mobilenet_v3_small, a folder that "
+        "finetune_image wrote, the picture side of the CLIP family by hub name (owner/name) or folder, or scratch:<kind>:<seed> (small, "
+        "untrained: cnn, clip, siglip, chinese_clip)",
         EFFICIENTNET_LITE0,
     )
     weights: str = setting(
         "of a torchvision model: DEFAULT (torchvision's own download), the path of a state dict, or random:<seed>; does nothing for "
-        "offline:",
+        "other models",
         "DEFAULT",
     )
-    image_px: int = setting("side of the square a picture is fitted into, pixels", 160)
+    image_px: int = setting(
+        "side of the square a picture is fitted into, pixels; does nothing for folders and the CLIP family, which read the side they were "
+        "trained on",
+        160,
+    )
     early_weight: float = setting(
-        "share of the early feature map, which keeps colour and texture, against the last one, which knows things; 0 leaves it out",
+        "share of the early feature map, which keeps colour and texture, against the last one, which knows things; 0 leaves it out; does "
+        "nothing for folders and the CLIP family",
         2.0,
+    )
+    colour_weight: float = setting(
+        "share of the colour histogram against the two feature maps; 0 leaves it out; does nothing for a vision transformer",
+        0.4,
     )
     batch_size: int = setting("pictures per forward pass", 16)
 
     def __post_init__(self) -> None:
-        if not self.model.startswith((OFFLINE, TORCHVISION)):
-            raise ValueError(f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0} or {TORCHVISION}<name>")
+        if not self.model.startswith((OFFLINE, TORCHVISION, SCRATCH, LEARNED)) and "/" not in self.model:
+            raise ValueError(
+                f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {SCRATCH}<kind>:<seed>, a hub name "
+                "(owner/name), or a folder (./name for one beside you)"
+            )
         if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():
             raise ValueError(f"weights is {self.weights!r}; allowed: {RANDOM}<seed> with a whole number")
         check_range(self, "image_px", low=32)
-        check_range(self, "early_weight", low=0)
+        check_range(self, "early_weight", "colour_weight", low=0)
         check_range(self, "batch_size", low=1)

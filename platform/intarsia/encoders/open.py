@@ -15,6 +15,8 @@ from intarsia.encoders.config import (
     EFFICIENTNET_LITE0,
     MINILM,
     OFFLINE,
+    SCRATCH,
+    TORCHVISION,
     USE_MULTILINGUAL,
     ImageEncoderConfig,
     TextEncoderConfig,
@@ -24,11 +26,13 @@ from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from intarsia.encoders.cnn import CnnImageEncoder
+    from intarsia.encoders.torch_image import TorchImageEncoder
 
 Precision = Literal["int8", "fp32"]
 CARD = "encoder.json"
 """What an exported folder says of itself."""
+TOWER_FILE = "tower.json"
+"""What the folder of a trained tower says of its build, where `transformers` does not know it."""
 
 
 def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
@@ -41,16 +45,36 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
     if config.model == EFFICIENTNET_LITE0:
         raise ConfigError(f"{EFFICIENTNET_LITE0} reads pictures; for `text` set {MINILM} or {USE_MULTILINGUAL}")
+    if config.model.startswith(SCRATCH):
+        from intarsia.encoders.scratch import open_scratch_text
+
+        return open_scratch_text(config)
+    if (Path(config.model) / TOWER_FILE).is_file():
+        from intarsia.encoders.recurrent import open_recurrent
+
+        return open_recurrent(config)
     from intarsia.encoders.transformer import open_transformer
 
     return open_transformer(config)
 
 
-def open_image_encoder(config: ImageEncoderConfig) -> CnnImageEncoder:
+def open_image_encoder(config: ImageEncoderConfig) -> TorchImageEncoder:
     """The image encoder that embeds a catalog; raises ConfigError or ArtifactError with what to set or install."""
-    from intarsia.encoders.cnn import open_cnn
+    if config.model.startswith((OFFLINE, TORCHVISION, f"{SCRATCH}cnn:")):
+        from intarsia.encoders.cnn import open_cnn
 
-    return open_cnn(config)
+        return open_cnn(config)
+    if config.model.startswith(SCRATCH):
+        from intarsia.encoders.scratch import open_scratch_clip
+
+        return open_scratch_clip(config)
+    if (Path(config.model) / TOWER_FILE).is_file():
+        from intarsia.encoders.image_folder import open_image_folder
+
+        return open_image_folder(config)
+    from intarsia.encoders.clip import open_clip_image
+
+    return open_clip_image(config)
 
 
 def move_to_gpu(encoder: Encoder[Any]) -> None:

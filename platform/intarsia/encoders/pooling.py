@@ -14,6 +14,12 @@ def mean_of_tokens(states_NTD: torch.Tensor, mask_NT: torch.Tensor) -> torch.Ten
     return (states_NTD * weights_NT1).sum(dim=1) / weights_NT1.sum(dim=1).clamp(min=1.0)
 
 
+def last_token(states_NTD: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+    """The last position where the mask is 1; [N, D]. In a causal model it is the one that has seen the whole text."""
+    last_N = (mask_NT.sum(dim=1) - 1).clamp(min=0)
+    return states_NTD[torch.arange(states_NTD.shape[0], device=states_NTD.device), last_N]
+
+
 def mean_of_positions(map_NCHW: torch.Tensor) -> torch.Tensor:
     """The mean over a feature map's positions; [N, C]."""
     return map_NCHW.mean(dim=(2, 3))

@@ -13,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from intarsia.ids import SpaceId
+from intarsia.encoders.protocol import Encoder
+from intarsia.ids import SpaceId, sha256_bytes
 from intarsia.lake import Lake
+from intarsia.tables.embeddings import TEXT_EMBEDDINGS
 from intarsia.tables.schema import TableSpec
 
 _ROWS_PER_PART = 20_000
@@ -57,6 +59,21 @@ def write_vectors(
         rows = kept[start : start + _ROWS_PER_PART]
         spec.write_part(_rows_table(spec, rows, vectors, space_id), folder, number)
     return kept
+
+
+def frozen_vectors(texts: Sequence[str], encoder: Encoder[str], lake: Lake) -> tuple[NDArray[np.float32], int]:
+    """Unit vectors [N, D] of different texts by a frozen encoder, and how many of them the lake knew.
+
+    Its table is a cache here, not an input: a job that listed it as one would run again whenever the catalog is embedded.
+    """
+    digests = [sha256_bytes(text.encode()) for text in texts]
+    known = known_vectors(TEXT_EMBEDDINGS, lake, encoder.space_id, set(digests))
+    fresh = [text for text, digest in zip(texts, digests, strict=True) if digest not in known]
+    computed = dict(zip(fresh, encoder.encode(fresh), strict=True))
+    vectors = [
+        known[digest] if digest in known else computed[text] for text, digest in zip(texts, digests, strict=True)
+    ]
+    return np.stack(vectors), len(texts) - len(fresh)
 
 
 def _as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
+from intarsia.engine.fold_views import View, by_view, open_fold_views
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
@@ -68,11 +69,34 @@ def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery],
 def judged_candidates(
     lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report
 ) -> list[JudgedCandidates]:
-    """The judged queries of some splits against the lake's current indexes."""
+    """The judged queries of some splits against the lake's current indexes, ordered by id; train queries as `judged_by_view` says."""
+    found = [each for _, some in judged_by_view(lake, config, splits, report) for each in some]
+    return sorted(found, key=lambda each: str(each.judged.query_id))
+
+
+def judged_by_view(
+    lake: Lake, config: EngineConfig, splits: Sequence[Split], report: Report
+) -> list[tuple[View, list[JudgedCandidates]]]:
+    """The same by what answered them, the stage that serves first.
+
+    Where the text tower learned from train queries, each of these is answered by the tower of its fold.
+    """
     indexes = lake.current("indexes").path
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
-    retrieve = open_retrieve(indexes, config=config, release_id=UNRELEASED)
-    return retrieve_judged(encoders, retrieve, *read_judged(lake, splits), report)
+    served = View(encoders=encoders, retrieve=open_retrieve(indexes, config=config, release_id=UNRELEASED))
+    queries, judgments = read_judged(lake, splits)
+    views = by_view(queries, served, _fold_views(lake, served))
+    return [(view, retrieve_judged(view.encoders, view.retrieve, some, judgments, report)) for view, some in views]
+
+
+def _fold_views(lake: Lake, served: View) -> tuple[View, ...]:
+    """Those of the tower that serves; folds of another one, left from an earlier run, are none."""
+    if not lake.has("fold_indexes"):
+        return ()
+    entry = lake.current("fold_indexes")
+    if entry.notes["space_id"] != served.encoders.text.space_id:
+        return ()
+    return open_fold_views(entry.path, served)
 
 
 def retrieve_judged(
@@ -88,7 +112,7 @@ def retrieve_judged(
     rows_of = _judged_rows(retrieve, judgments) if judged_only else {}
     found = []
     for number, judged in enumerate(queries, start=1):
-        encoded = encoders.encode(as_query(judged, asked_at))
+        encoded = encoders.encode(as_query(judged, asked_at), judged_in_train=judged.split == "train")
         only = rows_of.get(judged.query_id, _NO_ROWS) if judged_only else None
         candidates = retrieve.retrieve([encoded], among=[only])[0]
         found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=candidates))

@@ -25,6 +25,10 @@ class EngineConfig:
     image_floor: float = setting(
         "cosine from which a product matches by a picture alone; -1 lets every picture match", 0.3
     )
+    aligned_floor: float = setting(
+        "cosine of words and picture from which a product matches by that alone; 1 lets none match, the others bring the candidates",
+        0.5,
+    )
     judged_only: bool = setting(
         "re-ranking protocol: a judged query's candidates are its judged products alone; nothing changes online", False
     )
@@ -32,9 +36,14 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.depth < 1 or self.rank_depth < 1:
             raise ValueError(f"depth is {self.depth} and rank_depth {self.rank_depth}; allowed: 1 or more")
-        for name, floor in (("text_floor", self.text_floor), ("image_floor", self.image_floor)):
-            if not -1 <= floor <= 1:
+        for name in ("text_floor", "image_floor", "aligned_floor"):
+            if not -1 <= (floor := getattr(self, name)) <= 1:
                 raise ValueError(f"{name} is {floor}; allowed: -1..1")
+
+    def floor_of(self, retriever: str) -> float:
+        """The cosine from which a vector retriever matches."""
+        floor: float = getattr(self, f"{retriever}_floor")
+        return floor
 
     def save(self, folder: Path) -> None:
         """Write it beside the artefact that depends on it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from intarsia.encoders.aligned import CARD, Alignment
 from intarsia.encoders.open import open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
@@ -14,6 +16,9 @@ from intarsia.records.query import EncodedQuery, Query, QueryVector
 
 Precision = Literal["int8", "fp32"]
 
+ALIGNED = "aligned"
+"""The retriever that finds pictures by words, and the folder of what it needs; a shop without pictures has neither."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryEncoders:
@@ -21,35 +26,56 @@ class QueryEncoders:
 
     text: Encoder[str]
     image: Encoder[bytes]
+    aligned: Alignment | None = None
 
     @classmethod
     def open(cls, folder: Path, *, precision: Precision = "int8") -> QueryEncoders:
         """The exported encoders of a release."""
         text, image = (open_query_encoder(folder / name, precision=precision) for name in ("text", "image"))
-        return cls(text=cast("Encoder[str]", text), image=cast("Encoder[bytes]", image))  # by the folder's name
+        return cls(
+            text=cast("Encoder[str]", text),  # by the folder's name
+            image=cast("Encoder[bytes]", image),
+            aligned=Alignment.open(folder / ALIGNED) if (folder / ALIGNED / CARD).is_file() else None,
+        )
 
-    def check_spaces(self, *, text: SpaceId, image: SpaceId) -> None:
+    @property
+    def spaces(self) -> Mapping[str, SpaceId]:
+        """The spaces of the vectors they make, by retriever."""
+        made = {"text": self.text.space_id, "image": self.image.space_id}
+        return made if self.aligned is None else {**made, ALIGNED: self.aligned.space_id}
+
+    def check_spaces(self, stored: Mapping[str, SpaceId]) -> None:
         """Refuse encoders whose vectors cannot be compared with the stored ones.
 
         Raises:
-            ReleaseMismatch: a query encoder's space is not the index's.
+            ReleaseMismatch: a query encoder's space is not the index's, or only one of the two has it.
         """
-        for name, mine, stored in (("text", self.text.space_id, text), ("image", self.image.space_id, image)):
-            if mine != stored:
+        made = self.spaces
+        for name in {**made, **stored}:
+            if made.get(name) != stored.get(name):
                 raise ReleaseMismatch(
-                    f"the {name} query encoder makes vectors of space {mine}, the index holds {stored}; "
-                    "run embed_products, export_query_encoders and build_indexes with one encoder config"
+                    f"the {name} query encoder makes vectors of space {made.get(name)}, the index holds {stored.get(name)}; "
+                    "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
                 )
 
-    def encode(self, query: Query) -> EncodedQuery:
+    def encode(self, query: Query, *, judged_in_train: bool = False) -> EncodedQuery:
         """The query with a vector for each part that was given.
+
+        Args:
+            query: its words, its picture, or both.
+            judged_in_train: its request id is that of a train query: it is encoded by what has not learned from it.
 
         Raises:
             ImageError: the picture's bytes cannot be read.
         """
         vectors: dict[str, QueryVector] = {}
         if query.text:
-            vectors["text"] = QueryVector(space_id=self.text.space_id, values_D=self.text.encode([query.text])[0])
+            text_T = self.text.encode([query.text])[0]
+            vectors["text"] = QueryVector(space_id=self.text.space_id, values_D=text_T)
+            if self.aligned is not None:
+                seen = str(query.request_id) if judged_in_train else None
+                aligned_D = self.aligned.text(query.text, text_T, judged_in_train=seen)
+                vectors[ALIGNED] = QueryVector(space_id=self.aligned.space_id, values_D=aligned_D)
         if query.image:
             vectors["image"] = QueryVector(space_id=self.image.space_id, values_D=self.image.encode([query.image])[0])
         return EncodedQuery(query=query, vectors=vectors)

@@ -1,4 +1,4 @@
-"""The first stage: a query to its candidates, by words, by text vector and by picture; and the match set they are the best of.
+"""The first stage: a query to its candidates, by words, by text vector, by picture, and by words that find pictures; and the match set.
 
 A product matches when the filters allow it and at least one retriever says yes: BM25 above zero, or a cosine at or above that retriever's
 floor. Whether a product matches depends on nothing but itself and the query, so a facet's count is the total one gets by filtering for it.
@@ -31,8 +31,13 @@ from intarsia.records.candidates import Candidates
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, QueryVector
 
-RETRIEVERS = ("bm25", "text", "image")
-VECTOR_RETRIEVERS = ("text", "image")
+RETRIEVERS = ("bm25", "text", "image", "aligned")
+ENCODED = ("text", "image")
+"""Retrievers over what an encoder made of a modality: every catalog has them."""
+VECTOR_RETRIEVERS = (*ENCODED, "aligned")
+"""`aligned` compares a query's words with products' pictures; only a catalog whose modalities were aligned has it."""
+SHOWS = ("image", "aligned")
+"""Retrievers whose best view is a picture: the one a hit is shown with, the query's own picture first."""
 NOTHING_ASKED = "retriever: nothing to search by"
 """Degraded entry of a query without words whose seed products have no vectors: its page is empty, and says why."""
 
@@ -68,8 +73,13 @@ class RetrieveStage:
             columns=columns,
             filters=FilterIndex(columns),
             bm25=Bm25Index.open(indexes / "bm25"),
-            vectors={name: open_vector_index(indexes / name) for name in VECTOR_RETRIEVERS},
+            vectors={name: open_vector_index(indexes / name) for name in spaces(indexes)},
         )
+
+    @property
+    def retrievers(self) -> tuple[str, ...]:
+        """Those of RETRIEVERS that this catalog has."""
+        return tuple(name for name in RETRIEVERS if name == "bm25" or name in self.vectors)
 
     def retrieve(
         self, queries: Sequence[EncodedQuery], *, among: Sequence[NDArray[np.int64] | None] | None = None
@@ -89,23 +99,25 @@ class RetrieveStage:
         opinions, failed = self._opinions(encoded, allowed_N)
         shortlists = [opinion.shortlist_k for opinion in opinions.values()]
         rows_C = np.unique(np.concatenate([*shortlists, np.empty(0, np.int64)]))
-        scores_CR = np.full((len(rows_C), len(RETRIEVERS)), np.nan, np.float32)
-        ranks_CR = np.zeros((len(rows_C), len(RETRIEVERS)), np.int32)
+        retrievers = self.retrievers
+        scores_CR = np.full((len(rows_C), len(retrievers)), np.nan, np.float32)
+        ranks_CR = np.zeros((len(rows_C), len(retrievers)), np.int32)
         views_C = np.full(len(rows_C), -1, np.int32)
         matches_N = np.zeros(self.columns.num_rows, np.bool_)
-        for r, name in enumerate(RETRIEVERS):
+        for r, name in enumerate(retrievers):
             if (opinion := opinions.get(name)) is None:
                 continue
             scores_CR[:, r], views = opinion.score(rows_C)
             ranks_CR[np.searchsorted(rows_C, opinion.shortlist_k), r] = np.arange(1, len(opinion.shortlist_k) + 1)
-            views_C = views if name == "image" and views is not None else views_C
+            if name in SHOWS and views is not None and (name == "image" or "image" not in opinions):
+                views_C = views
             matches_N |= opinion.matches_N
         matches_N = matches_N if allowed_N is None else matches_N & allowed_N
         facets = encoded.query.facets
         return Candidates(
             release_id=self.release_id,
             rows_C=rows_C,
-            retrievers=RETRIEVERS,
+            retrievers=retrievers,
             scores_CR=scores_CR,
             ranks_CR=ranks_CR,
             views_C=views_C,
@@ -150,7 +162,7 @@ class RetrieveStage:
 
     def _by_vector(self, name: str, vector: QueryVector, allowed_N: NDArray[np.bool_] | None) -> _Opinion:
         index = self.vectors[name]
-        floor = self.config.text_floor if name == "text" else self.config.image_floor
+        floor = self.config.floor_of(name)
         found = index.search(vector.values_D[np.newaxis], self.config.depth, allowed_N)
         rows_k, scores_k = found.rows_Qk[0], found.scores_Qk[0]
         return _Opinion(
@@ -185,9 +197,10 @@ class RetrieveStage:
         return dataclasses.replace(encoded, vectors=vectors)
 
     def _check_space(self, name: str, vector: QueryVector) -> None:
-        if vector.space_id != self.vectors[name].space_id:
+        stored = self.vectors[name].space_id if name in self.vectors else None
+        if vector.space_id != stored:
             raise ReleaseMismatch(
-                f"the query's {name} vector is of space {vector.space_id}, the index holds {self.vectors[name].space_id}; ask again"
+                f"the query's {name} vector is of space {vector.space_id}, the index holds {stored}; ask again"
             )
 
 
@@ -200,7 +213,7 @@ def spaces(indexes: Path) -> dict[str, str]:
     path = indexes / "manifest.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["space_ids"]
-        return {name: str(found[name]) for name in VECTOR_RETRIEVERS}
+        return {name: str(found[name]) for name in VECTOR_RETRIEVERS if name in found or name in ENCODED}
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run build_indexes") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:

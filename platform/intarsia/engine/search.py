@@ -10,14 +10,13 @@ from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.product_vectors import open_fuse
 from intarsia.engine.rank import Ranked, RankStage
 from intarsia.engine.retrieve import RetrieveStage, spaces
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
-from intarsia.fusion.fuser import open_fuser
 from intarsia.fusion.protocol import Fuser
-from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.records.page import Hit, Page
@@ -31,19 +30,13 @@ PARTS = ("indexes", "query_encoders", "product_stats", "fusion_spec", "ranker")
 def open_query_encoders(folder: Path, *, indexes: Path, precision: Precision = "int8") -> QueryEncoders:
     """The query encoders, refused when the index holds vectors of another space."""
     encoders = QueryEncoders.open(folder, precision=precision)
-    stored = spaces(indexes)
-    encoders.check_spaces(text=SpaceId(stored["text"]), image=SpaceId(stored["image"]))
+    encoders.check_spaces({name: SpaceId(space) for name, space in spaces(indexes).items()})
     return encoders
 
 
 def open_retrieve(indexes: Path, *, config: EngineConfig, release_id: ReleaseId) -> RetrieveStage:
     """The first stage."""
     return RetrieveStage.open(indexes, open_columns(indexes / "columns"), config=config, release_id=release_id)
-
-
-def open_fuse(fusion_spec: Path) -> Fuser:
-    """The second stage."""
-    return open_fuser(FusionSpec.open(fusion_spec))
 
 
 def open_assembler(retrieve: RetrieveStage, product_stats: Path) -> Assembler:
@@ -83,7 +76,7 @@ class SearchEngine:
             release_id=release_id,
             encoders=open_query_encoders(folder / "query_encoders", indexes=indexes),
             retrieve=retrieve,
-            fuser=open_fuse(folder / "fusion_spec"),
+            fuser=open_fuse(folder / "fusion_spec", retrieve.vectors),
             rank=open_rank(folder, retrieve),
             documents=Documents.open(indexes),
         )

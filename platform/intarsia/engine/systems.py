@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from intarsia.engine.candidates import JudgedCandidates
 from intarsia.engine.rank import RankStage
-from intarsia.engine.retrieve import RETRIEVERS
-from intarsia.fusion.fuser import open_fuser
+from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.records.candidates import Candidates, best_first
@@ -29,9 +28,10 @@ PLAIN_FUSIONS = {"rrf": FusionSpec(kind="rrf"), "equal weights": FusionSpec(kind
 def all_orders(judged: Sequence[JudgedCandidates], fuser: Fuser, rank: RankStage) -> dict[str, Orders]:
     """Every system's orders of the same queries, by its name in the report."""
     candidates = [each.candidates for each in judged]
-    systems: dict[str, Orders] = {name: [_alone(each, name) for each in candidates] for name in RETRIEVERS}
+    retrievers = candidates[0].retrievers if candidates else ()  # one stage made them all
+    systems: dict[str, Orders] = {name: [_alone(each, name) for each in candidates] for name in retrievers}
     for name, spec in PLAIN_FUSIONS.items():
-        systems[name] = fused_orders(candidates, open_fuser(spec))
+        systems[name] = fused_orders(candidates, SpecFuser(spec))
     systems[FUSED] = fused_orders(candidates, fuser)
     systems[RANKED] = ranked_orders(judged, fuser, rank)
     return systems

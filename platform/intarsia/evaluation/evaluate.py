@@ -5,6 +5,7 @@ Letters: Q queries, N products, M metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from intarsia.config import setting
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_means, paired_bootstrap
 from intarsia.evaluation.metrics import Gain, coverage_at_k, metric_values, split_metric
 from intarsia.evaluation.qrels import Floats, Order, Qrels, grade_orders
+from intarsia.evaluation.significance import holm, permutation_p_values
 from intarsia.evaluation.slices import Slice
 
 
@@ -60,12 +62,16 @@ class SystemRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """`system` minus `baseline` on one metric."""
+    """`system` minus `baseline` on one metric.
+
+    `p_holm` is of a permutation test, corrected for all comparisons of the evaluation; NaN where it was not made.
+    """
 
     system: str
     baseline: str
     metric: str
     paired: PairedDifference
+    p_holm: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +140,10 @@ def evaluate_systems(
             for name, by_metric in measured.items()
         ),
         comparisons=tuple(
-            ComparisonRow(system=a, baseline=b, metric=config.headline, paired=_compare(values[a], values[b], config))
-            for a, b in pairs
+            ComparisonRow(
+                system=a, baseline=b, metric=config.headline, paired=_compare(values[a], values[b], config), p_holm=p
+            )
+            for (a, b), p in zip(pairs, _p_holm(values, pairs, config), strict=True)
         ),
         slices=tuple(_slice_row(one, values, pairs, config) for one in slices if one.mask_Q.any()),
         values=values,
@@ -170,6 +178,14 @@ def _intervals(by_metric: Mapping[str, Floats], config: EvaluationConfig) -> dic
 
 def _compare(a_Q: Floats, b_Q: Floats, config: EvaluationConfig) -> PairedDifference:
     return paired_bootstrap(a_Q, b_Q, seed=config.seed, num_resamples=config.num_resamples)
+
+
+def _p_holm(values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], config: EvaluationConfig) -> list[float]:
+    if not pairs:
+        return []
+    differences_QM = np.stack([values[a] - values[b] for a, b in pairs], axis=1)
+    p_M: list[float] = holm(permutation_p_values(differences_QM, seed=config.seed)).tolist()
+    return p_M
 
 
 def _slice_row(

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from intarsia.evaluation.arena import Arena, Family
 from intarsia.evaluation.compare import Verdict
 from intarsia.evaluation.evaluate import ComparisonRow, Evaluation
 from intarsia.evaluation.qrels import Floats
@@ -19,6 +20,14 @@ _INK, _MUTED, _RULE = "#1f2430", "#6b7280", "#e3e5ea"
 _MAIN, _OTHER = "#8a4b2a", "#d8b99b"  # walnut and maple
 _VERDICT: Mapping[Verdict, str] = {"better": "#2f7d4f", "worse": "#b3392f", "no difference": "#8b92a0"}
 _KINDS = ("#8a4b2a", "#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59")
+_FAMILY: Mapping[Family, str] = {
+    "baseline": "#c3c7cf",
+    "score": "#d8b99b",
+    "feature": "#8fb3c4",
+    "column": "#8a4b2a",
+    "witness": "#e3e5ea",
+}
+_LINES = ("#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59", "#c08a2f", "#2f7d4f")
 _WIDTH_IN = 9.4
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be selected, and takes the page's font
@@ -101,6 +110,50 @@ def importances(shares: Mapping[str, float]) -> str:
     axes.barh([name for name, _ in top], [share for _, share in top], color=_OTHER, height=0.66)
     axes.set_xlabel("share of the ranker's gain")
     axes.margins(y=0.01)
+    return _svg(figure)
+
+
+def contenders(arena: Arena) -> str:
+    """Test means of all contenders with their intervals, best on validation on top; coloured by family, the best baseline as a line."""
+    rows = [(row.entrant, row.test) for row in reversed(arena.rows) if row.test is not None]
+    means = np.nan_to_num([test.mean for _, test in rows])
+    low, high = (np.nan_to_num([getattr(test, end) for _, test in rows]) for end in ("low", "high"))
+    figure, axes = _axes(height_in=0.9 + 0.3 * len(rows))
+    names = [f"{one.name}  (chosen)" if one.name == arena.chosen else one.name for one, _ in rows]
+    errors = np.maximum([means - low, high - means], 0.0)
+    axes.barh(
+        names, means, xerr=errors, color=[_FAMILY[one.family] for one, _ in rows], height=0.7, error_kw=_whisker()
+    )
+    best = next(test for one, test in rows if one.name == arena.best_baseline)
+    axes.axvline(best.mean, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    for family in dict.fromkeys(one.family for one, _ in reversed(rows)):
+        axes.barh([names[0]], [0], color=_FAMILY[family], label=family)
+    axes.legend(frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+    axes.set_xlim(0, min(1.0, 1.1 * float(high.max())) or 1.0)
+    axes.set_xlabel(f"mean {arena.metric}; dashed: the best baseline, {arena.best_baseline}")
+    axes.margins(y=0.01)
+    return _svg(figure)
+
+
+def missing_pictures(arena: Arena, lines: Sequence[tuple[str, str]]) -> str:
+    """The curves by share of missing pictures: all in grey, the (contender, imputer) of `lines` in colour, in that order."""
+    figure, axes = _axes(height_in=3.6)
+    pairs = dict.fromkeys((one.contender, one.imputer) for one in arena.curve)
+    for pair in [*(pair for pair in pairs if pair not in lines), *lines]:
+        points = [one for one in arena.curve if (one.contender, one.imputer) == pair]
+        across, values = [100 * one.missing for one in points], [one.value.mean for one in points]
+        if pair not in lines:
+            axes.plot(across, values, color=_RULE, linewidth=1)
+            continue
+        colour, name = _LINES[lines.index(pair) % len(_LINES)], f"{pair[0]}, {pair[1]}" if pair[1] else pair[0]
+        axes.plot(across, values, color=colour, linewidth=2, marker="o", markersize=4, label=name)
+        if pair == lines[0]:
+            low, high = [one.value.low for one in points], [one.value.high for one in points]
+            axes.fill_between(across, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.grid(axis="y", color=_RULE, linewidth=0.8)
+    axes.set_xlabel("pictures missing, %")
+    axes.set_ylabel(arena.metric, color=_MUTED)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return _svg(figure)
 
 

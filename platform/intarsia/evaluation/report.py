@@ -78,6 +78,22 @@ class EvaluationReport:
 
 def write_report(report: EvaluationReport, folder: Path) -> tuple[Path, Path]:
     """Write `report.md` and `report.html`; returns their paths. The same report gives the same bytes."""
+    environment = templates()
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = {
+        "report": report,
+        "setting": report.setting,
+        "evaluation": report.evaluation,
+        "best": _best(report.evaluation),
+    }
+    markdown, page = folder / "report.md", folder / "report.html"
+    markdown.write_text(environment.get_template("report.md").render(shown), encoding="utf-8")
+    page.write_text(environment.get_template("report.html").render(shown, plots=_plots(report)), encoding="utf-8")
+    return markdown, page
+
+
+def templates() -> Environment:
+    """The templates of all reports, with the filters that write figures."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -90,21 +106,12 @@ def write_report(report: EvaluationReport, folder: Path) -> tuple[Path, Path]:
         "number": format_number,
         "interval": format_interval,
         "difference": format_difference,
+        "p": format_p,
         "percent": lambda share: f"{share:.1%}",
         "thousands": lambda number: f"{number:,}",
         "cell": lambda text: str(text).replace("|", r"\|").replace("\n", " "),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = {
-        "report": report,
-        "setting": report.setting,
-        "evaluation": report.evaluation,
-        "best": _best(report.evaluation),
-    }
-    markdown, page = folder / "report.md", folder / "report.html"
-    markdown.write_text(environment.get_template("report.md").render(shown), encoding="utf-8")
-    page.write_text(environment.get_template("report.html").render(shown, plots=_plots(report)), encoding="utf-8")
-    return markdown, page
+    return environment
 
 
 def format_number(value: float) -> str:
@@ -123,6 +130,11 @@ def format_difference(paired: PairedDifference) -> str:
     """A mean difference with its interval, signed."""
     gain = paired.difference
     return "–" if math.isnan(gain.mean) else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def format_p(value: float) -> str:
+    """Three decimals; what is smaller says so, and is not called 0."""
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _best(evaluation: Evaluation) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from intarsia.config import plain
 from intarsia.evaluation.evaluate import Evaluation
-from intarsia.evaluation.report import format_interval
+from intarsia.evaluation.report import format_interval, format_p
 from intarsia.ids import QueryId
 
 
@@ -19,7 +19,8 @@ def lines_of(evaluation: Evaluation) -> list[str]:
     for row in evaluation.comparisons:
         gain = row.paired.difference
         lines.append(
-            f"{row.system} minus {row.baseline}: {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] {row.paired.verdict}"
+            f"{row.system} minus {row.baseline}: {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
+            f"p {format_p(row.p_holm)} {row.paired.verdict}"
         )
     return lines
 
@@ -30,7 +31,13 @@ def json_of(evaluation: Evaluation, query_ids: Sequence[QueryId]) -> dict[str, o
         "headline": evaluation.headline,
         "systems": {row.name: plain(row.metrics) | {"coverage": row.coverage} for row in evaluation.systems},
         "comparisons": [
-            {"system": r.system, "baseline": r.baseline, "verdict": r.paired.verdict, **plain(r.paired.difference)}
+            {
+                "system": r.system,
+                "baseline": r.baseline,
+                "verdict": r.paired.verdict,
+                "p_holm": None if np.isnan(r.p_holm) else r.p_holm,
+                **plain(r.paired.difference),
+            }
             for r in evaluation.comparisons
         ],
         "query_ids": list(query_ids),

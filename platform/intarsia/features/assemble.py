@@ -30,7 +30,7 @@ from intarsia.text import detect_locale
 FRAME_VERSION = 1
 """Grows when a column is computed in another way; it is part of every feature fingerprint."""
 
-RETRIEVERS = ("bm25", "text", "image")
+RETRIEVERS = ("bm25", "text", "image", "aligned")
 """Retrievers the frame has columns for; one that did not answer is NaN."""
 
 FEEDBACK = ("text", "image")

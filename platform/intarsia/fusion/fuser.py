@@ -1,4 +1,6 @@
-"""Opens a spec as a fuser, and fuses whole batches: the depth cut, the weights of each query, then the kind's own arithmetic.
+"""Fusion as a spec says it, of one query or of whole batches: the depth cut, the weights of each query, then the kind's own arithmetic.
+
+Kinds that are fitted have files of their own; `registry.py` knows all.
 
 Letters: n candidates of all queries, G queries, R retrievers.
 """
@@ -7,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import CandidateBatch, pack
+from intarsia.fusion.comb import fuse_comb_mnz, fuse_comb_sum
 from intarsia.fusion.convex import fuse_convex
 from intarsia.fusion.groups import Floats
-from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.reciprocal_rank import fuse_reciprocal_rank
 from intarsia.fusion.spec import IMAGE_RETRIEVERS, FusionKind, FusionSpec
 from intarsia.records.candidates import Candidates
@@ -23,10 +27,12 @@ from intarsia.records.candidates import Candidates
 FuseKind = Callable[[FusionSpec, CandidateBatch, Floats], Floats]
 """(spec, candidates within depth, weights_RG) -> fused float64 [n]."""
 
-KINDS: Mapping[FusionKind, FuseKind] = {
+SPEC_KINDS: Mapping[FusionKind, FuseKind] = {
     "rrf": fuse_reciprocal_rank,
     "convex": fuse_convex,
     "equal": fuse_convex,  # a spec of this kind has no weights, and no weights means all equal
+    "comb_sum": fuse_comb_sum,
+    "comb_mnz": fuse_comb_mnz,
 }
 
 
@@ -45,14 +51,31 @@ class FusedBatch:
     fused_n: NDArray[np.float32]
 
 
-def open_fuser(spec: FusionSpec) -> Fuser:
-    """The fuser that a spec describes."""
-    return SpecFuser(spec)
+class BatchFuser(Protocol):
+    """A `Fuser` of scores and ranks alone, which can therefore fuse many queries at once."""
+
+    def fuse(self, candidates: Candidates) -> Candidates:
+        """One query's candidates, as `Fuser.fuse`."""
+        ...
+
+    def fuse_batch(self, batch: CandidateBatch) -> FusedBatch:
+        """Many queries at once; each result is, bit for bit, that of its query alone."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """As `Fuser.save`."""
+        ...
+
+
+def fuse_one(fuser: BatchFuser, candidates: Candidates) -> Candidates:
+    """One query as a batch of one: what `fuse` of every batch fuser is."""
+    fused = fuser.fuse_batch(pack([candidates]))
+    return candidates.only(fused.kept_n).with_fused(fused.fused_n)
 
 
 @dataclass(frozen=True, slots=True)
 class SpecFuser:
-    """Fuses one query's candidates as its spec says."""
+    """Fuses as its spec says."""
 
     spec: FusionSpec
 
@@ -62,8 +85,15 @@ class SpecFuser:
         Raises:
             ReleaseMismatch: the spec has weights, and none for one of these retrievers.
         """
-        fused = fuse_batch(self.spec, pack([candidates]))
-        return candidates.only(fused.kept_n).with_fused(fused.fused_n)
+        return fuse_one(self, candidates)
+
+    def fuse_batch(self, batch: CandidateBatch) -> FusedBatch:
+        """Many queries at once; see `fuse_batch`."""
+        return fuse_batch(self.spec, batch)
+
+    def save(self, folder: Path) -> None:
+        """Write the spec."""
+        self.spec.save(folder)
 
 
 def fuse_batch(spec: FusionSpec, batch: CandidateBatch) -> FusedBatch:
@@ -73,11 +103,22 @@ def fuse_batch(spec: FusionSpec, batch: CandidateBatch) -> FusedBatch:
         ReleaseMismatch: the spec has weights, and none for one of the batch's retrievers.
     """
     within = batch.cut(spec.depth)
-    weights_RG = query_weights(spec, within)
+    return fuse_weighted(spec, within, query_weights(spec, within))
+
+
+def fuse_weighted(spec: FusionSpec, within: CandidateBatch, weights_RG: Floats) -> FusedBatch:
+    """Fuse by the spec's kind with each query's own weights, float64 [R, G], whatever weights the spec has.
+
+    Args:
+        spec: the kind and its settings.
+        within: candidates already cut to the spec's depth.
+        weights_RG: 0 or more; who weighs 0 keeps no candidate.
+    """
     returned_Rn = (within.ranks_Rn > 0) & (within.groups.spread(weights_RG) > 0)
     kept_n = np.asarray(returned_Rn.any(axis=0))
     kept = within.keep(kept_n)
-    return FusedBatch(kept_n=kept_n, batch=kept, fused_n=KINDS[spec.kind](spec, kept, weights_RG).astype(np.float32))
+    fused_n = SPEC_KINDS[spec.kind](spec, kept, weights_RG)
+    return FusedBatch(kept_n=kept_n, batch=kept, fused_n=fused_n.astype(np.float32))
 
 
 def query_weights(spec: FusionSpec, batch: CandidateBatch) -> Floats:

@@ -13,7 +13,7 @@ from intarsia.config import build, plain, setting
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
 
-FusionKind = Literal["rrf", "convex", "equal"]
+FusionKind = Literal["rrf", "convex", "equal", "comb_sum", "comb_mnz"]
 NormaliserName = Literal["min_max", "theoretical_min_max", "z", "atan", "quantile"]
 QueryKind = Literal["text", "image", "both"]
 QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image", "both")
@@ -39,11 +39,15 @@ class FusionSpec:
     weight 0 can answer (a picture, where pictures weigh nothing) is answered by them, all equal, rather than by an empty page.
     """
 
-    kind: FusionKind = setting("rrf: by ranks; convex: weighted sum of normalised scores; equal: convex, equal weights")
+    kind: FusionKind = setting(
+        "rrf: by ranks; convex: weighted average of normalised scores; equal: convex, equal weights; comb_sum: weighted sum over who "
+        "returned the candidate; comb_mnz: that times how many did"
+    )
     normaliser: NormaliserName = setting("how scores become comparable; does nothing for rrf", "min_max")
     missing: Literal["lowest", "renormalise"] = setting(
         "a candidate that a retriever cannot score gets that query's lowest normalised value there (`lowest`), or is judged by the others "
-        "alone (`renormalise`, which favours products without a picture: an average over fewer opinions is more extreme). Nothing for rrf.",
+        "alone (`renormalise`, which favours products without a picture: an average over fewer opinions is more extreme). "
+        "For convex and equal only.",
         "lowest",
     )
     weights: Mapping[str, float] = setting(
@@ -52,9 +56,7 @@ class FusionSpec:
     weights_by_kind: Mapping[QueryKind, Mapping[str, float]] = setting(
         "instead of `weights` for queries that give words only (text), a picture only (image), or both", factory=dict
     )
-    rrf_k: float = setting(
-        "damping of reciprocal ranks, above 0; larger flattens the top; nothing for convex", _PAPER_K
-    )
+    rrf_k: float = setting("damping of reciprocal ranks, above 0; larger flattens the top; for rrf alone", _PAPER_K)
     depth: int = setting("ranks beyond it count as not returned; a candidate nobody returned is dropped", 1000)
     lowest_scores: Mapping[str, float] = setting(
         "the lowest score a retriever can give, for theoretical_min_max; -1 (cosine) where not named",

@@ -57,6 +57,10 @@ class FlatIndex:
         """float32 [V, D], a row's stored vectors in view order."""
         return self.stored.vectors_of(row)
 
+    def unit_means(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The unit mean of each row's vectors, and which rows have one."""
+        return self.stored.unit_means()
+
     def _scores(self, query_D: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N], not to be changed; `search` and `matches` of one query, asked in a row, read the vectors once."""
         query, (last_query, last_scores_N) = query_D.tobytes(), self._last

@@ -75,6 +75,10 @@ class HnswIndex:
         """float32 [V, D], a row's stored vectors in view order."""
         return self.stored.vectors_of(row)
 
+    def unit_means(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The unit mean of each row's vectors, and which rows have one."""
+        return self.stored.unit_means()
+
     def _best(self, query_D: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The k best rows the graph finds, in exact order; of a small catalog or for a large k the k best rows."""
         rows = self._shortlist(query_D, k)

@@ -46,3 +46,7 @@ class VectorIndex(Protocol):
     def vectors_of(self, row: int) -> NDArray[np.float32]:
         """float32 [V, D], a row's stored vectors in view order; [0, D] without any. Seeds and feedback features read them."""
         ...
+
+    def unit_means(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """float32 [N, D]: the unit mean of each row's vectors, zeros without any; and bool [N], which have one."""
+        ...

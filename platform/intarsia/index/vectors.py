@@ -88,6 +88,22 @@ class StoredVectors:
         """float32 [views of the row, D], in view order."""
         return self.vectors_VD[self._starts[row] : self._starts[row + 1]]
 
+    def unit_means(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """float32 [N, D]: the unit mean of each row's vectors, zeros without any; and bool [N], which have one.
+
+        Where every row has just one vector, that is what is stored, without a copy.
+        """
+        has_N = np.diff(self._starts) > 0
+        if self.num_views == self.num_rows and has_N.all():
+            return self.vectors_VD, has_N
+        means_ND = np.zeros((self.num_rows, self.dim), np.float32)
+        if self.num_views:
+            rows = self._rows_with_views
+            sums = np.add.reduceat(self.vectors_VD, self._starts[rows], axis=0, dtype=np.float64)
+            norms = np.sqrt(np.vecdot(sums, sums))[:, np.newaxis]
+            means_ND[rows] = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
+        return means_ND, has_N
+
     def _check(self, query_D: NDArray[np.float32]) -> None:
         assert query_D.shape == (self.dim,) and query_D.dtype == np.float32, (
             f"query is {query_D.dtype} {query_D.shape}; this index holds float32 [{self.dim}]"

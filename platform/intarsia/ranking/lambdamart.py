@@ -5,7 +5,6 @@ Who starts the ranks is `onray/training.py`'s matter.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,23 +175,6 @@ def _fit(
     trees = text.partition("\nparameters:")[0]
     fit = Fit(model_text=text, trees_sha256=sha256_bytes(trees.encode()), best_iteration=best_iteration, curve=curve)
     return booster, fit
-
-
-def variants(config: LambdaMartConfig, count: int) -> list[LambdaMartConfig]:
-    """The config itself and `count` others around it, drawn with its seed."""
-    rng = np.random.default_rng(config.seed)
-    others = [
-        dataclasses.replace(
-            config,
-            learning_rate=float(rng.choice([0.03, 0.05, 0.1])),
-            num_leaves=int(rng.choice([7, 15, 31])),
-            min_data_in_leaf=int(rng.choice([10, 30, 100])),
-            lambda_l2=float(rng.choice([1.0, 10.0, 50.0])),
-            feature_fraction=float(rng.choice([0.3, 0.5, 0.8])),
-        )
-        for _ in range(count)
-    ]
-    return [config, *others]
 
 
 def _dataset(rows: RankingRows, prior_weight: float, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:

@@ -184,7 +184,10 @@ def test_a_text_setting_out_of_range_is_refused(values: dict[str, object], words
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"model": "resnet18"}, r"model is 'resnet18'; allowed: offline:efficientnet-lite0 or torchvision:<name>"),
+        (
+            {"model": "resnet18"},
+            r"model is 'resnet18'; allowed: offline:efficientnet-lite0, torchvision:<name>, scratch:",
+        ),
         ({"image_px": 31}, r"image_px is 31; allowed: 32 or more"),
         ({"early_weight": -1.0}, r"early_weight is -1.0; allowed: 0 or more"),
         ({"batch_size": 0}, r"batch_size is 0; allowed: 1 or more"),

@@ -34,7 +34,7 @@ def test_an_exported_text_encoder_keeps_the_space_and_nearly_the_vector(
 
 def test_an_exported_image_encoder_keeps_the_space_and_the_vector(rng: np.random.Generator) -> None:
     pictures = [picture(rng, 80, 60), picture(rng, 50, 200)]
-    query, catalog = image_encoder("onnx_lite0"), image_encoder("lite0")
+    query, catalog = image_encoder("onnx_fp32_lite0"), image_encoder("lite0")
     assert query.space_id == catalog.space_id
     assert np.allclose(query.encode(pictures), catalog.encode(pictures), atol=1e-4)
 

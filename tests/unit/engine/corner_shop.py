@@ -25,15 +25,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.catalog.documents import write_documents
+from intarsia.encoders.aligned import Alignment, TextHeads
 from intarsia.encoders.open import CARD, open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.search import PARTS, SearchEngine, open_assembler, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
-from intarsia.fusion.fuser import open_fuser
+from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId, sha256_bytes
+from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId, SpaceId, sha256_bytes
 from intarsia.index.bm25 import Bm25Index
 from intarsia.index.bm25_postings import Bm25Config
 from intarsia.index.files import VectorIndexConfig, build_vector_index
@@ -52,7 +53,7 @@ RELEASE = ReleaseId("r-corner")
 NUM_PRODUCTS = 60
 COLOURS = ("red", "blue", "green", "black", "white")
 THINGS = ("bag", "dress", "mug", "lamp", "连衣裙")
-FLOORS = EngineConfig(depth=12, rank_depth=40, text_floor=0.2, image_floor=0.5)
+FLOORS = EngineConfig(depth=12, rank_depth=40, text_floor=0.2, image_floor=0.5, aligned_floor=0.6)
 _BRANDS = ("", "Acorn", "Luma", "青竹")
 _PATHS = (("Home",), ("Home", "Kitchen"), ("Home", "Kitchen", "Mugs"), ("Apparel", "Dresses"), ())
 _TEXT_DIM, _SIDE = 8, 8
@@ -95,13 +96,14 @@ def shop(seed: int = 0) -> CornerShop:
     with lake.publish("query_encoders") as parts:
         _write_text_encoder(parts / "text", rng)
         _write_image_encoder(parts / "image")
+        _alignment(rng).save(parts / "aligned")
     vectors = _publish_indexes(lake, products)
     _publish_judgments(lake, rng)
     with lake.publish("product_stats") as parts:
         ProductStats.empty().save(parts)
     with lake.publish("fusion_spec") as parts:
         FLOORS.save(parts)
-        FusionSpec(kind="convex", weights={"bm25": 0.5, "text": 0.3, "image": 0.4}).save(parts)
+        FusionSpec(kind="convex", weights={"bm25": 0.5, "text": 0.3, "image": 0.4, "aligned": 0.2}).save(parts)
     _publish_ranker(lake, rng)
     release = folder / "release"
     release.mkdir()
@@ -182,6 +184,10 @@ def _publish_indexes(
             np.array([view for _, view in pictured], np.int32),
         ),
     }
+    alignment = Alignment.open(encoders / "aligned")
+    pictures_VE, owners_V, views_V = vectors["image"]
+    vectors["aligned"] = (alignment.pictures(pictures_VE), owners_V, views_V)
+    spaces = {"text": text.space_id, "image": image.space_id, "aligned": alignment.space_id}
     with lake.publish("products") as folder:
         PRODUCTS.write_part(PRODUCTS.from_rows([product_to_row(p, _pictures(p)) for p in products]), folder, 0)
     with lake.publish("indexes") as folder:
@@ -191,12 +197,10 @@ def _publish_indexes(
         Bm25Index.build(Bm25Config(), {name: [each[name] for each in fields] for name in fields[0]}).save(
             folder / "bm25"
         )
-        for name, encoder in (("text", text), ("image", image)):
+        for name, space in spaces.items():
             vectors_VD, rows_V, views_V = vectors[name]
-            build_vector_index(
-                VectorIndexConfig(), encoder.space_id, vectors_VD, rows_V, len(products), folder / name, views_V
-            )
-        write_json(folder / "manifest.json", {"space_ids": {"text": text.space_id, "image": image.space_id}})
+            build_vector_index(VectorIndexConfig(), space, vectors_VD, rows_V, len(products), folder / name, views_V)
+        write_json(folder / "manifest.json", {"space_ids": spaces})
     return vectors
 
 
@@ -229,7 +233,7 @@ def _publish_ranker(lake: Lake, rng: np.random.Generator) -> None:
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
     texts = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     queries = [encoders.encode(ask(t, image=picture(t.split()[0]) if n % 2 else None)) for n, t in enumerate(texts)]
-    fuser = open_fuser(FusionSpec.open(lake.current("fusion_spec").path))
+    fuser = SpecFuser(FusionSpec.open(lake.current("fusion_spec").path))
     fused = [fuser.fuse(found) for found in retrieve.retrieve(queries)]
     assembler = open_assembler(retrieve, lake.current("product_stats").path)
     matrix = FEATURES.compute(assembler.assemble(queries, fused))
@@ -284,6 +288,24 @@ def _write_image_encoder(folder: Path) -> None:
     folder.mkdir()
     onnx.save(onnx.helper.make_model(graph, **_NET), folder / "model.onnx")
     _write_card(folder, {"kind": "onnx_image", "space_id": "corner-image", "dim": 3, "image_px": _SIDE})
+
+
+def _alignment(rng: np.random.Generator) -> Alignment:
+    """Colour words meet the pictures of that colour; there are two folds of judged queries, whose heads see things a little differently."""
+    tints_nE = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [-1, -1, -1], [1, 1, 1]], np.float32)
+    heads_nHD = np.stack([tints_nE + shift * rng.normal(size=tints_nE.shape) for shift in (0.0, 0.3, 0.3)], axis=1)
+    return Alignment(
+        text_space=SpaceId("corner-text"),
+        image_space=SpaceId("corner-image"),
+        picture_ED=np.eye(3, dtype=np.float32),
+        picture_bias_D=np.zeros(3, np.float32),
+        heads=TextHeads(
+            places={colour: place for place, colour in enumerate(COLOURS)},
+            words_nHD=heads_nHD.astype(np.float32),
+            vector_HTD=rng.normal(0.0, 0.1, (3, _TEXT_DIM, 3)).astype(np.float32),
+            bias_HD=np.zeros((3, 3), np.float32),
+        ),
+    )
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def test_each_judged_query_has_the_candidates_it_would_have_online() -> None:
         query = as_query(judged, NOON - timedelta(days=1))
         assert each.encoded.query == query
         assert (query.text, query.image, query.locale, query.limit) == (judged.text, judged.image, judged.locale, 10)
-        online = ENGINE.retrieve.retrieve([ENGINE.encoders.encode(query)])[0]
+        online = ENGINE.retrieve.retrieve([ENGINE.encoders.encode(query, judged_in_train=judged.split == "train")])[0]
         assert each.candidates.rows_C.tolist() == online.rows_C.tolist()
         assert each.candidates.scores_CR.tobytes() == online.scores_CR.tobytes()
 

@@ -16,9 +16,9 @@ ENCODERS = shop().engine().encoders
 @pytest.mark.parametrize(
     ("text", "image", "expected"),
     [
-        ("red bag", None, {"text"}),
+        ("red bag", None, {"text", "aligned"}),
         (None, picture("red"), {"image"}),
-        ("red bag", picture("red"), {"text", "image"}),
+        ("red bag", picture("red"), {"text", "image", "aligned"}),
         (None, None, set()),
         ("", b"", set()),
     ],
@@ -27,7 +27,7 @@ def test_each_part_that_is_given_becomes_a_vector(text: str | None, image: bytes
     encoded = ENCODERS.encode(ask(text, image=image, seed_product_ids=(ProductId("p000"),)))
     assert set(encoded.vectors) == expected
     for name, vector in encoded.vectors.items():
-        assert vector.space_id == getattr(ENCODERS, name).space_id
+        assert vector.space_id == ENCODERS.spaces[name]
         assert np.linalg.norm(vector.values_D) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -42,16 +42,31 @@ def test_bytes_that_are_no_picture_are_refused() -> None:
         ENCODERS.encode(ask(image=b"words"))
 
 
-@pytest.mark.parametrize("wrong", ["text", "image"])
+@pytest.mark.parametrize("wrong", ["text", "image", "aligned"])
 def test_encoders_of_another_space_are_refused_by_name(wrong: str) -> None:
-    spaces = {"text": SpaceId("corner-text"), "image": SpaceId("corner-image")}
-    ENCODERS.check_spaces(**spaces)
+    spaces = dict(ENCODERS.spaces)
+    ENCODERS.check_spaces(spaces)
     message = (
-        f"the {wrong} query encoder makes vectors of space corner-{wrong}, the index holds other; "
-        "run embed_products, export_query_encoders and build_indexes with one encoder config"
+        f"the {wrong} query encoder makes vectors of space {spaces[wrong]}, the index holds other; "
+        "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
     )
     with pytest.raises(ReleaseMismatch, match=message):
-        ENCODERS.check_spaces(**{**spaces, wrong: SpaceId("other")})
+        ENCODERS.check_spaces({**spaces, wrong: SpaceId("other")})
+
+
+def test_an_index_without_the_aligned_space_is_refused_by_encoders_that_have_one() -> None:
+    spaces = {name: space for name, space in ENCODERS.spaces.items() if name != "aligned"}
+    with pytest.raises(
+        ReleaseMismatch, match=r"aligned query encoder makes vectors of space aligned-.*, the index holds None"
+    ):
+        ENCODERS.check_spaces(spaces)
+
+
+def test_a_judged_train_query_is_encoded_by_the_head_of_its_fold() -> None:
+    asked = ask("red bag")
+    served, judged = (ENCODERS.encode(asked, judged_in_train=seen).vectors["aligned"] for seen in (False, True))
+    assert served.space_id == judged.space_id
+    assert served.values_D.tolist() != judged.values_D.tolist()
 
 
 def test_a_query_keeps_everything_else_it_said() -> None:

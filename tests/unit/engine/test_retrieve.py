@@ -89,8 +89,14 @@ def test_the_view_is_that_of_the_best_readable_picture() -> None:
     assert found.views_C[found.rows_C.tolist().index(2)] == 1  # picture 0 of this product could not be read
 
 
-def test_without_a_picture_in_the_query_no_view_is_named() -> None:
-    assert set(found_by(ask("red bag")).views_C.tolist()) == {-1}
+def test_without_a_picture_in_the_query_the_view_is_that_which_its_words_find() -> None:
+    vectors_VD, rows_V, views_V = SHOP.vectors["aligned"]
+    found = found_by(ask("red bag"))
+    query_D = found.query_vectors["aligned"].values_D
+    for row, view in zip(found.rows_C.tolist(), found.views_C.tolist(), strict=True):
+        scores = {int(views_V[v]): float(vectors_VD[v] @ query_D) for v in np.flatnonzero(rows_V == row)}
+        assert view == -1 if not scores else scores[view] == pytest.approx(max(scores.values()), abs=1e-6)
+    assert len(set(found.views_C.tolist())) > 1
 
 
 def test_a_facet_of_an_unknown_name_is_refused() -> None:
@@ -100,7 +106,7 @@ def test_a_facet_of_an_unknown_name_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "image", "expected"),
-    [(True, True, {"text", "image"}), (True, False, {"text"}), (False, True, {"image"})],
+    [(True, True, {"text", "image", "aligned"}), (True, False, {"text"}), (False, True, {"image", "aligned"})],
 )
 def test_a_seed_asks_the_retrievers_it_has_vectors_for(text: bool, image: bool, expected: set[str]) -> None:
     row = SHOP.row(text=text, image=image)
@@ -147,7 +153,7 @@ def test_several_seeds_ask_by_the_unit_mean_of_all_their_views() -> None:
         vectors_VD, rows_V, _ = SHOP.vectors[name]
         mean_D = np.mean([v for v, row in zip(vectors_VD, rows_V, strict=True) if row in rows], axis=0)
         np.testing.assert_allclose(vector.values_D, mean_D / np.linalg.norm(mean_D), atol=1e-6)
-        assert vector.space_id == f"corner-{name}"
+        assert vector.space_id == ENGINE.retrieve.vectors[name].space_id
 
 
 def test_seeds_that_point_opposite_ways_have_no_mean(tmp_path: Path) -> None:
@@ -196,11 +202,11 @@ def lost_graph(folder: Path) -> VectorIndex:
 def test_a_broken_retriever_is_named_and_the_others_still_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage = replace(ENGINE.retrieve, config=EngineConfig(depth=4, text_floor=0.0, image_floor=0.5))
+    stage = replace(ENGINE.retrieve, config=EngineConfig(depth=4, text_floor=0.0, image_floor=0.5, aligned_floor=0.5))
     broken = replace(stage, vectors={**stage.vectors, "text": lost_graph(tmp_path)})
     query = ask("green mug", image=picture("green"))
     encoded = ENGINE.encoders.encode(query)
-    without = replace(encoded, vectors={"image": encoded.vectors["image"]})
+    without = replace(encoded, vectors={name: encoded.vectors[name] for name in ("image", "aligned")})
     caplog.set_level(logging.WARNING)
     found, expected = broken.retrieve([encoded])[0], stage.retrieve([without])[0]
     assert found.degraded == ("text: failed",)
@@ -222,9 +228,19 @@ def test_when_every_retriever_fails_it_is_an_error_that_names_them(tmp_path: Pat
         bm25=replace(ENGINE.retrieve.bm25, num_rows=2**55),  # a header that lies: no machine holds its scores
         vectors={**ENGINE.retrieve.vectors, "text": lost_graph(tmp_path)},
     )
+    words = ENGINE.encoders.encode(ask("red bag"))
+    without = replace(words, vectors={"text": words.vectors["text"]})
     with pytest.raises(RuntimeError, match="every retriever failed: bm25: failed, text: failed"):
-        found_by(ask("red bag"), broken)
-    assert found_by(ask("red bag", image=picture("red")), broken).degraded == ("bm25: failed", "text: failed")
+        broken.retrieve([without])
+    assert broken.retrieve([words])[0].degraded == ("bm25: failed", "text: failed")
+
+
+def test_a_query_with_a_vector_that_no_index_holds_is_refused() -> None:
+    plain = {name: index for name, index in ENGINE.retrieve.vectors.items() if name != "aligned"}
+    with pytest.raises(
+        ReleaseMismatch, match=r"aligned vector is of space aligned-.*, the index holds None; ask again"
+    ):
+        found_by(ask("red bag"), replace(ENGINE.retrieve, vectors=plain))
 
 
 def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
@@ -240,12 +256,13 @@ def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
         bm25=Bm25Index.build(Bm25Config(), {"title": []}),
         vectors={name: open_vector_index(tmp_path / name) for name in ("text", "image")},
     )
-    found = found_by(ask("red", image=picture("red"), facets=("brand", "price")), stage)
+    encoded = ENGINE.encoders.encode(ask("red", image=picture("red"), facets=("brand", "price")))
+    found = stage.retrieve([replace(encoded, vectors={name: encoded.vectors[name] for name in stage.vectors})])[0]
     assert (len(found.rows_C), found.num_matches, found.facets) == (0, 0, {"brand": (), "price": ()})
 
 
 def test_the_spaces_of_an_index_are_read_from_its_manifest() -> None:
-    assert spaces(SHOP.release / "indexes") == {"text": "corner-text", "image": "corner-image"}
+    assert spaces(SHOP.release / "indexes") == ENGINE.encoders.spaces
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,18 @@ def test_an_evaluation_is_said_in_lines_and_in_values() -> None:
     found = measured()
     lines = lines_of(found)
     assert lines[1].split() == ["good", "1.000", "[1.000,", "1.000]"]
-    assert "good minus poor: +0.5000 [+0.5000, +0.5000] better" in lines
+    assert "good minus poor: +0.5000 [+0.5000, +0.5000] p < 0.001 better" in lines
     said = json.loads(json.dumps(json_of(found, [QueryId(f"q{q}") for q in range(NUM_QUERIES)])))
     assert (said["query_ids"][-1], said["values"]["poor"][:2]) == ("q39", [None, 0.5])
     assert said["systems"]["good"]["ndcg@10"]["mean"] == 1.0
     assert said["comparisons"][0]["verdict"] == "better"
+
+
+def test_p_values_of_comparisons_are_corrected_for_all_of_them() -> None:
+    qrels = [Qrels(rows_J=np.array([0], np.int64), grades_J=np.array([1.0])) for _ in range(30)]
+    right, wrong = [np.array([0, 1], np.int64)] * 30, [np.array([1, 0], np.int64)] * 30
+    systems = {"right": right, "twin": right, "wrong": wrong}
+    pairs = [("right", "wrong"), ("right", "twin"), ("twin", "wrong")]
+    config = EvaluationConfig(metrics=("ndcg@2",), num_resamples=10)
+    found = evaluate_systems(systems, qrels, pairs=pairs, slices=[], num_products=2, config=config)
+    assert [row.p_holm for row in found.comparisons] == [3 / 10_001, 1.0, 3 / 10_001]

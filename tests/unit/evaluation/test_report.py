@@ -69,8 +69,8 @@ def report() -> EvaluationReport:
 def test_the_markdown_holds_every_table_with_intervals_and_verdicts(report: EvaluationReport, tmp_path: Path) -> None:
     text = write_report(report, tmp_path)[0].read_text(encoding="utf-8")
     assert "| fused | **1.000 [1.000, 1.000]** | **1.000 [1.000, 1.000]** | 82.0% |" in text
-    assert r"| fused | bm25 <k1 \| b> | +0.369 [+0.369, +0.369] | better |" in text
-    assert "| fused | twin | +0.000 [+0.000, +0.000] | no difference |" in text
+    assert r"| fused | bm25 <k1 \| b> | +0.369 [+0.369, +0.369] | < 0.001 | better |" in text
+    assert "| fused | twin | +0.000 [+0.000, +0.000] | 1.000 | no difference |" in text
     assert "| locale: none | 4 | – | – | – | – |" in text
     assert "4 queries have no relevant product" in text
     assert "| text_score | 75.0% |" in text

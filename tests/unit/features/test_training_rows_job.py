@@ -13,7 +13,8 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.features.training_rows import by_pair
-from intarsia.fusion.fuser import open_fuser
+from intarsia.fusion.crossed import CrossedFuser
+from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment
@@ -38,14 +39,14 @@ def judged_query(number: int, text: str) -> JudgedCandidates:
 
 def test_rows_have_the_values_that_serving_computes_for_the_best_fused() -> None:
     found = [judged_query(n, text) for n, text in enumerate(("red", "blue shoes", "glass"))]
-    fuser = open_fuser(FusionSpec(kind="rrf"))
+    fuser = SpecFuser(FusionSpec(kind="rrf"))
     assembler = Assembler(SHOP, ProductStats.empty())
     judgments = [Judgment(query_id=QueryId("q1"), product_id=ProductId("p000"), grade=2)]
     tables = list(
         rows_of(
             found,
             by_pair(judgments),
-            fuser=fuser,
+            fuser=CrossedFuser(full=fuser),
             rank_depth=3,
             assembler=assembler,
             columns=SHOP,

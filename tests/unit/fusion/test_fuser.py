@@ -5,7 +5,7 @@ import pytest
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import pack
-from intarsia.fusion.fuser import KINDS, fuse_batch, open_fuser, query_kinds, query_weights
+from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch, query_kinds, query_weights
 from intarsia.fusion.simplex import simplex_grid
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId
@@ -27,7 +27,7 @@ def candidates(scores: dict[str, list[float]], ranks: dict[str, list[int]], *, f
 
 
 def fused(spec: FusionSpec, one: Candidates) -> dict[int, float]:
-    found = open_fuser(spec).fuse(one)
+    found = SpecFuser(spec).fuse(one)
     assert found.fused_C is not None
     return dict(zip(found.rows_C.tolist(), found.fused_C.tolist(), strict=True))
 
@@ -56,7 +56,7 @@ def test_equal_is_convex_with_equal_weights() -> None:
     assert fused(FusionSpec(kind="equal"), one) == fused(convex, one)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(SPEC_KINDS))
 def test_a_lone_hit_is_kept_with_a_score_above_zero(kind: str) -> None:
     one = candidates({"bm25": [3.0], "text": [0.4]}, {"bm25": [1], "text": [0]})
     assert fused(FusionSpec(kind=kind), one)[10] > 0  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def test_a_lone_hit_is_kept_with_a_score_above_zero(kind: str) -> None:
 
 def test_nothing_in_is_nothing_out() -> None:
     empty = candidates({"bm25": [], "text": []}, {"bm25": [], "text": []})
-    assert [fused(FusionSpec(kind=kind), empty) for kind in KINDS] == [{}] * len(KINDS)
+    assert [fused(FusionSpec(kind=kind), empty) for kind in SPEC_KINDS] == [{}] * len(SPEC_KINDS)
 
 
 def test_a_product_without_picture_gets_the_lowest_image_score_of_the_query() -> None:
@@ -123,7 +123,7 @@ def test_a_retriever_that_the_spec_does_not_know_is_refused() -> None:
     one = candidates({"bm25": [4.0], "sound": [0.1]}, {"bm25": [1], "sound": [1]})
     spec = FusionSpec(kind="rrf", weights={"bm25": 1.0, "text": 1.0})
     with pytest.raises(ReleaseMismatch, match=r"no weight for sound, only for bm25, text; run search_fusion"):
-        open_fuser(spec).fuse(one)
+        SpecFuser(spec).fuse(one)
 
 
 def test_a_negative_rank_is_refused_by_name() -> None:

@@ -148,7 +148,7 @@ def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of
     assert (evidence["live"], evidence["against_live"]) == (first, [0.0, 0.0, 0.0])
     assert "the ranker was trained on features eeeeeeeeeeee" in evidence["why_not_opened"]
     report = (parts.current("evaluation").path / "report.md").read_text()
-    assert "| ranked | live release at its own evaluation | +0.000 [+0.000, +0.000] | no difference |" in report
+    assert "| ranked | live release at its own evaluation | +0.000 [+0.000, +0.000] |" in report
 
     judge(parts, grade=1)  # by other judgments its figures say nothing
     shutil.rmtree(releases / first)

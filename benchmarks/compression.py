@@ -1,0 +1,273 @@
+"""A text tower made smaller: size, ms a query on one thread, nDCG@10 of cosines: `python -m benchmarks.compression --lake LAKE`.
+
+The lake holds products, queries and judgments. Rounded towers encode queries and leave the catalog as torch embedded it; pruned and
+distilled ones are other spaces and embed the catalog anew. They learn from the products' titles alone: every judged query may be asked.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are loaded
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime.quantization
+import torch
+from numpy.typing import NDArray
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.export import export_text_encoder
+from intarsia.encoders.learning.distil import Distilling, encoder_over, fewer_layers, with_spans
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.loop import fit_here
+from intarsia.encoders.learning.prune import without_least_heads, without_least_units, zero_smallest
+from intarsia.encoders.onnx_query import OnnxTextEncoder
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.protocol import Encoder
+from intarsia.encoders.transformer import TransformerTextEncoder
+from intarsia.evaluation.compare import paired_bootstrap
+from intarsia.evaluation.metrics import GAINS, Gain
+from intarsia.lake import Lake
+from intarsia.tables.judgments import JUDGMENTS, QUERIES
+from intarsia.tables.products import PRODUCTS
+
+Vectors = NDArray[np.float32]
+_DEPTH, _NUM_RESAMPLES, _NUM_PROBES, _NUM_TIMED = 10, 2000, 64, 20
+_FIT = FitConfig(epochs=1, batch_size=32, learning_rate=3e-4, checkpoint_every=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is asked, and what is right: texts of the queries, titles of the products, gains [Q, N], judged [Q, N]."""
+
+    queries: tuple[str, ...]
+    titles: tuple[str, ...]
+    gains_QN: NDArray[np.float64]
+    judged_QN: NDArray[np.bool_]
+    judged_only: bool
+
+    def ndcg_Q(self, queries_QD: Vectors, titles_ND: Vectors) -> NDArray[np.float64]:
+        """nDCG@10 by cosine, NaN for a query without a positive."""
+        scores_QN = queries_QD @ titles_ND.T
+        if self.judged_only:
+            scores_QN = np.where(self.judged_QN, scores_QN, -np.inf)
+        best_QK = np.argsort(-scores_QN, axis=1, kind="stable")[:, :_DEPTH]
+        discount_K = 1.0 / np.log2(np.arange(2, _DEPTH + 2))
+        found_Q = np.take_along_axis(self.gains_QN, best_QK, 1) @ discount_K
+        ideal_Q = -np.sort(-self.gains_QN, axis=1)[:, :_DEPTH] @ discount_K
+        ndcg_Q: NDArray[np.float64] = np.divide(found_Q, ideal_Q, out=np.full(len(found_Q), np.nan), where=ideal_Q > 0)
+        return ndcg_Q
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One form of a tower: how it encodes a query, the titles' vectors it is compared with, and the file that holds it."""
+
+    name: str
+    queries: Encoder[str]
+    titles_ND: Vectors
+    file: Path
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compression", description=__doc__)
+    parser.add_argument("--lake", required=True, type=Path, help="a lake with products, queries and judgments")
+    parser.add_argument(
+        "--judged-only",
+        action="store_true",
+        help="order each query's judged products alone: the others were never judged",
+    )
+    parser.add_argument("--gain", choices=tuple(GAINS), default="exponential", help="what a grade is worth")
+    parser.add_argument("--quick", action="store_true", help="200 products and 40 queries, to see that everything runs")
+    parser.add_argument("--products", type=int, help="the first so many; all of them without")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    num_products, num_queries = (200, 40) if options.quick else (options.products, None)
+    task = read_task(
+        Lake(options.lake),
+        options.gain,
+        judged_only=options.judged_only,
+        num_products=num_products,
+        num_queries=num_queries,
+    )
+    teacher = open_text_encoder(TextEncoderConfig())
+    assert isinstance(teacher, TransformerTextEncoder)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one query at a time")
+    print(f"{len(task.titles)} products, {len(task.queries)} queries, MiniLM-L6, {teacher.dim} wide")
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = list(make_contenders(teacher, task, Path(folder)))
+        report(contenders, task)
+    return 0
+
+
+def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[Contender]:
+    """The table's rows, the original first."""
+    titles_ND = embedded(teacher, task.titles)
+    texts = with_spans(task.titles, seed=1)
+    taught_ND = embedded(teacher, texts)
+    probes = texts[:_NUM_PROBES]
+    yield from exported("6 layers", teacher, titles_ND, probes, folder / "whole", with_torch=True)
+    calibrated = folder / "whole" / "model.calibrated.onnx"
+    quantise_calibrated(folder / "whole" / "model.fp32.onnx", calibrated, teacher, probes)
+    yield _opened("6 layers, ONNX int8 calibrated", folder / "whole", calibrated.name, titles_ND)
+    pruned = zero_smallest(teacher, 0.4)
+    yield from exported("6 layers, 40 % of weights 0", pruned, embedded(pruned, task.titles), probes, folder / "zeros")
+    narrow, _ = without_least_heads(teacher, 24, probes)
+    narrow = without_least_units(narrow, 1024, probes)
+    yield from exported(
+        "48 of 72 heads, 2/3 of units", narrow, embedded(narrow, task.titles), probes, folder / "narrow"
+    )
+    for name, student in {
+        "48 of 72 heads, 2/3 of units, taught": narrow,
+        "3 layers, taught": fewer_layers(teacher, [0, 2, 5]),
+    }.items():
+        taught = teach(student, texts, taught_ND)
+        yield from exported(name, taught, embedded(taught, task.titles), probes, folder / name[:1])
+
+
+def teach(student: TransformerTextEncoder, texts: Sequence[str], taught_ND: Vectors) -> TransformerTextEncoder:
+    """The student after its lessons, with a space of its own."""
+    start_s = time.perf_counter()
+    learner = Distilling(student, texts, taught_ND)
+    before = learner.measure()["cosine_to_teacher"]
+    fitted = fit_here(learner, _FIT)
+    print(
+        f"  taught {fitted.num_steps} steps on {len(texts)} texts in {time.perf_counter() - start_s:.0f} s: cosine to the teacher "
+        f"{before:.3f} -> {fitted.figures['cosine_to_teacher']:.3f}",
+        flush=True,
+    )
+    return encoder_over(student, student.tower.transformer)
+
+
+def exported(
+    name: str,
+    encoder: TransformerTextEncoder,
+    titles_ND: Vectors,
+    probes: Sequence[str],
+    folder: Path,
+    *,
+    with_torch: bool = False,
+) -> Iterator[Contender]:
+    """One tower's forms: torch where asked for, ONNX in fp32, and in int8 as it is served."""
+    export_text_encoder(encoder, folder, probes=probes[:8], min_cosine=0.0)
+    if with_torch:
+        yield Contender(
+            name=f"{name}, torch fp32", queries=encoder, titles_ND=titles_ND, file=folder / "model.fp32.onnx"
+        )
+    for precision, told in (("fp32", "ONNX fp32"), ("int8", "ONNX int8 dynamic")):
+        yield _opened(f"{name}, {told}", folder, f"model.{precision}.onnx", titles_ND)
+
+
+def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> Contender:
+    card: Mapping[str, object] = {
+        "space_id": "", "dim": titles_ND.shape[1], "max_tokens": 128, "reading": "clean", "prefix": "", "files": {"it": file},
+    }  # fmt: skip
+    return Contender(name=name, queries=OnnxTextEncoder(folder, card, "it"), titles_ND=titles_ND, file=folder / file)
+
+
+def quantise_calibrated(exact: Path, rounded: Path, encoder: TransformerTextEncoder, texts: Sequence[str]) -> None:
+    """int8 with scales of activations fixed on some texts; weights per channel in 7 bits; the words' vectors, half of the file, stay."""
+
+    class Feeds(onnxruntime.quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._ids = iter(encoder.tokenizer.ids(texts))
+
+        def get_next(self) -> dict[str, NDArray[np.int64]] | None:
+            ids = next(self._ids, None)
+            if ids is None:
+                return None
+            ids_1T = np.array([ids], np.int64)
+            return {"ids": ids_1T, "mask": np.ones_like(ids_1T)}
+
+    with tempfile.TemporaryDirectory() as aside:
+        prepared = Path(aside) / "prepared.onnx"
+        onnxruntime.quantization.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
+        onnxruntime.quantization.quantize_static(
+            str(prepared),
+            str(rounded),
+            Feeds(),
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=onnxruntime.quantization.QuantType.QInt8,
+        )
+
+
+def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
+    """Vectors of texts, each different one encoded once."""
+    different = list(dict.fromkeys(texts))
+    vectors = dict(zip(different, encoder.encode(different), strict=True))
+    return np.stack([vectors[text] for text in texts])
+
+
+def report(contenders: Sequence[Contender], task: Task) -> None:
+    """One line a contender; times of all are taken query by query in turn, so that what else the machine does falls on all alike."""
+    times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in contenders})
+    first_ms, first_Q = 0.0, np.empty(0)
+    print(f"\n{'':<54}{'MB':>6}{'zip MB':>8}{'p50 ms':>8}{'faster':>8}{'nDCG@10':>9}  against the first, 95 %")
+    for one in contenders:
+        queries_QD = np.concatenate([one.queries.encode([text]) for text in task.queries])
+        ndcg_Q = task.ndcg_Q(queries_QD, one.titles_ND)
+        ndcg_Q = ndcg_Q[~np.isnan(ndcg_Q)]
+        p50_ms = float(np.median(times_ms[one.name]))
+        if not first_ms:
+            first_ms, first_Q = p50_ms, ndcg_Q
+        content = one.file.read_bytes()
+        against = paired_bootstrap(ndcg_Q, first_Q, seed=1, num_resamples=_NUM_RESAMPLES)
+        off = against.difference
+        print(
+            f"{one.name:<54}{len(content) / 1e6:6.1f}{len(zlib.compress(content, 1)) / 1e6:8.1f}{p50_ms:8.2f}"
+            f"{first_ms / p50_ms:7.1f}x{ndcg_Q.mean():9.4f}  {off.mean:+.4f} ({off.low:+.4f} to {off.high:+.4f})",
+            flush=True,
+        )
+
+
+def interleaved_ms(items: Sequence[str], encode: Mapping[str, Callable[[list[str]], object]]) -> dict[str, list[float]]:
+    """Milliseconds per item of each; the first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in encode}
+    for round_number in range(4):
+        for item in items:
+            for name, call in encode.items():
+                start_s = time.perf_counter()
+                call([item])
+                if round_number:
+                    times[name].append((time.perf_counter() - start_s) * 1000)
+    return times
+
+
+def read_task(lake: Lake, gain: Gain, *, judged_only: bool, num_products: int | None, num_queries: int | None) -> Task:
+    """Queries, titles and judgments of a lake."""
+    titles: dict[str, str] = {}
+    for batch in PRODUCTS.batches(lake.current("products"), ["product_id", "title"]):
+        titles |= dict(zip(batch["product_id"].to_pylist(), batch["title"].to_pylist(), strict=True))
+    rows = {product: row for row, product in enumerate(list(titles)[:num_products])}
+    asked = [one for one in QUERIES.read(lake.current("queries")).to_pylist() if one["text"]][:num_queries]
+    numbers = {one["query_id"]: number for number, one in enumerate(asked)}
+    gains_QN = np.zeros((len(asked), len(rows)))
+    judged_QN = np.zeros(gains_QN.shape, np.bool_)
+    for one in JUDGMENTS.read(lake.current("judgments")).to_pylist():
+        if one["query_id"] in numbers and one["product_id"] in rows:
+            at = numbers[one["query_id"]], rows[one["product_id"]]
+            gains_QN[at], judged_QN[at] = GAINS[gain](one["grade"]), True
+    return Task(
+        queries=tuple(one["text"] for one in asked),
+        titles=tuple(titles[product] for product in rows),
+        gains_QN=gains_QN,
+        judged_QN=judged_QN,
+        judged_only=judged_only,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

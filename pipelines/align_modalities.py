@@ -1,0 +1,203 @@
+"""products, text_embeddings, image_embeddings (+ queries, judgments) -> `alignment`: one space in which words and pictures meet.
+
+The encoders stay as they are, their vectors are read from the tables: what is trained are projections, so minutes do. Only train queries
+teach; for what is fitted on those same queries afterwards there is a head per fold that has not seen them (`encoders/aligned.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import ray
+from scipy.sparse import csr_matrix
+
+from intarsia.config import build, check_range, plain, setting
+from intarsia.encoders.aligned import frequent_words
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.alignment import AlignConfig, AlignLearner, AlignLessons, Texts
+from intarsia.encoders.learning.checkpoint import load_trained
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.open import open_text_encoder
+from intarsia.errors import DataError
+from intarsia.ids import SpaceId, fold_of
+from intarsia.index.from_tables import Embedded, read_embedded
+from intarsia.lake import Lake, write_json
+from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
+from intarsia.tables.judgments import JUDGMENTS, QUERIES
+from intarsia.tables.products import PRODUCTS
+from pipelines.job import Counts, Job, Progress, main
+
+_HOLDOUT_PARTS = 1000  # products fall into so many parts by a hash of their id; the first ones are held out
+_default_fit = functools.partial(
+    FitConfig, epochs=10, batch_size=512, learning_rate=2e-3, schedule="cosine", checkpoint_every=100
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignModalitiesConfig:
+    """What the heads are, what they are shown, and how they are fitted."""
+
+    heads: AlignConfig = setting("their shape and what they are shown", factory=AlignConfig)
+    fit: FitConfig = setting("how they are fitted", factory=_default_fit)
+    min_steps: int = setting("a small catalog is shown more often than fit.epochs, until so many steps are made", 300)
+    workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, "min_steps", low=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Catalog:
+    """The products that have a picture, by number."""
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    groups: Sequence[str]
+
+
+def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts:
+    """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
+    texts, pictures = lake.current("text_embeddings"), lake.current("image_embeddings")
+    lessons = read_lessons(config.heads, lake)
+    words = [*lessons.titles.words, *lessons.queries.words]
+    places = frequent_words(words, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
+    progress("words", len(places), len(places))
+    make = functools.partial(_open_learner, ray.put(lessons), config.heads, places, config.fit.seed)
+    learner = AlignLearner(lessons, config.heads, places, seed=config.fit.seed)
+    untrained = learner.measure()
+
+    def tell(done: int, total: int, left_s: float) -> None:
+        progress(f"{left_s:.0f} s to go, step", done, total)
+
+    logs = lake.root / "logs" / "align_modalities"
+    fit = _long_enough(config, learner.num_examples)
+    fitted = train_on_workers(make, fit, config.workers, lake.root, on_step=tell, logs=logs)
+    load_trained(learner.module, fitted.state)
+    measured = learner.measure()
+    alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(pictures.notes["space_id"]))
+    with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
+        alignment.save(folder)
+        curve = [plain(point) for point in fitted.curve]
+        write_json(folder / "curve.json", {"curve": curve, "held_out": measured, "untrained": untrained})
+    return {
+        "pictures": len(lessons.owners_V),
+        "words": len(places),
+        "judged_queries": len(lessons.query_ids),
+        "held_out": int(lessons.held_out_N.sum()),
+        "steps": fitted.num_steps,
+        **{name: round(value, 4) for name, value in measured.items()},
+    }
+
+
+def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
+    """Everything the heads learn from, by numbers of the products that have a picture.
+
+    Raises:
+        DataError: no product has a picture.
+    """
+    product_ids = _product_ids(lake)
+    texts = read_embedded(TEXT_EMBEDDINGS, lake.current("text_embeddings"), product_ids, every_product=True)
+    pictures = read_embedded(IMAGE_EMBEDDINGS, lake.current("image_embeddings"), product_ids)
+    rows = np.unique(pictures.rows_V)
+    if not len(rows):
+        raise DataError(
+            table="image_embeddings",
+            field="vector",
+            found="none",
+            allowed="products with pictures",
+            fix="leave align_modalities out of the config, or give products pictures",
+        )
+    catalog = _read_catalog(lake, [product_ids[row] for row in rows])
+    ids_Q, words_Q, gains_QN = _read_judged(lake, catalog)
+    held = config.holdout_share * _HOLDOUT_PARTS
+    return AlignLessons(
+        titles=Texts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
+        pictures_VE=pictures.vectors_VD,
+        owners_V=np.searchsorted(rows, pictures.rows_V),
+        groups_N=np.unique(np.array(catalog.groups, np.str_), return_inverse=True)[1],
+        held_out_N=np.array([fold_of(product_id, _HOLDOUT_PARTS) < held for product_id in catalog.ids], np.bool_),
+        queries=Texts(words=words_Q, vectors_NT=_encode(lake, words_Q, texts.vectors_VD.shape[1])),
+        query_ids=ids_Q,
+        gains_QN=gains_QN,
+    )
+
+
+def _open_learner(lessons: ray.ObjectRef, config: AlignConfig, places: dict[str, int], seed: int) -> AlignLearner:
+    return AlignLearner(cast(AlignLessons, ray.get(lessons)), config, places, seed=seed)
+
+
+def _long_enough(config: AlignModalitiesConfig, num_examples: int) -> FitConfig:
+    steps = math.ceil(math.ceil(num_examples / config.fit.batch_size) / config.fit.accumulate)
+    return replace(config.fit, epochs=max(config.fit.epochs, math.ceil(config.min_steps / steps)))
+
+
+def _product_ids(lake: Lake) -> list[str]:
+    found: list[str] = PRODUCTS.read(lake.current("products"), ["product_id"])["product_id"].to_pylist()
+    return sorted(found)
+
+
+def _read_catalog(lake: Lake, ids: Sequence[str]) -> _Catalog:
+    """Titles and groups; products that say the same or are near-duplicates make one group."""
+    table = PRODUCTS.read(lake.current("products"), ["product_id", "title", "duplicate_group"])
+    found = {row["product_id"]: row for row in table.to_pylist()}
+    rows = [found[product_id] for product_id in ids]
+    return _Catalog(
+        ids=ids,
+        titles=[row["title"] for row in rows],
+        groups=[row["duplicate_group"] or f"\0{row['title']}" for row in rows],
+    )
+
+
+def _read_judged(lake: Lake, catalog: _Catalog) -> tuple[list[str], list[str], csr_matrix]:
+    """The train queries with words: ids, words, and the gain of each product."""
+    num_products = len(catalog.ids)
+    if not (lake.has("queries") and lake.has("judgments")):
+        return [], [], csr_matrix((0, num_products))
+    rows = QUERIES.read(lake.current("queries"), ["query_id", "text", "split"]).to_pylist()
+    words = {row["query_id"]: row["text"] for row in rows if row["split"] == "train" and row["text"]}
+    ids = sorted(words)
+    query_at = {query_id: at for at, query_id in enumerate(ids)}
+    product_at = {product_id: at for at, product_id in enumerate(catalog.ids)}
+    judged = JUDGMENTS.read(lake.current("judgments"), ["query_id", "product_id", "grade"]).to_pylist()
+    known = [
+        (query_at[one["query_id"]], product_at[one["product_id"]], 2.0 ** one["grade"] - 1.0)
+        for one in judged
+        if one["query_id"] in query_at and one["product_id"] in product_at and one["grade"] > 0
+    ]
+    queries, products, gains = zip(*known, strict=True) if known else ((), (), ())
+    return ids, [words[i] for i in ids], csr_matrix((gains, (queries, products)), shape=(len(ids), num_products))
+
+
+def _encode(lake: Lake, words: Sequence[str], width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    if not words:
+        return np.empty((0, width), np.float32)
+    notes = lake.current("text_embeddings").notes
+    encoder = open_text_encoder(build(TextEncoderConfig, notes["encoder"], where="text_embeddings.encoder"))
+    return encoder.encode(words)
+
+
+def _vectors_of(
+    texts: Embedded, rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return texts.vectors_VD[np.searchsorted(texts.rows_V, rows)]
+
+
+JOB = Job(
+    name="align_modalities",
+    about="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
+    config=AlignModalitiesConfig,
+    reads=("products", "text_embeddings", "image_embeddings"),
+    reads_if_there=("queries", "judgments"),
+    writes=("alignment",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

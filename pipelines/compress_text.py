@@ -1,0 +1,145 @@
+"""products -> `small_text_tower`: a text encoder with fewer layers, heads or units that learned the vectors of its teacher.
+
+It learns from the catalog's texts and spans of them; no query and no judgment is read. Its space is its own: a catalog that is searched
+with it is embedded with it (`embed_products.text.model` names its folder).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.config import check_range, plain, setting
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.checkpoint import load_trained
+from intarsia.encoders.learning.distil import Distilling, encoder_over, fewer_layers, with_spans
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.prune import without_least_heads, without_least_units
+from intarsia.encoders.learning.text_folder import save_text_tower
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.product_text import TextField, product_text
+from intarsia.encoders.store import frozen_vectors
+from intarsia.encoders.transformer import TransformerTextEncoder
+from intarsia.errors import ConfigError
+from intarsia.lake import Lake, folder_aside
+from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from pipelines.job import Counts, Job, Progress, main
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressTextConfig:
+    """Who teaches, what is cut, and how the rest learns."""
+
+    teacher: TextEncoderConfig = setting("the large encoder, a transformer", factory=TextEncoderConfig)
+    text_fields: tuple[TextField, ...] = setting(
+        "what a product's text is made of; the same as embed_products' setting", ("title",)
+    )
+    kept_layers: tuple[int, ...] = setting("numbers of the layers that stay, from 0; empty keeps all", (0, 2, 5))
+    cut_heads: int = setting("attention heads that go, over all layers, the least missed first; 0 cuts none", 0)
+    kept_units: int = setting("inner units that each layer keeps; 0 keeps all", 0)
+    num_probes: int = setting("texts on which heads and units are weighed; does nothing when none is cut", 64)
+    fit: FitConfig = setting(
+        "how it learns", factory=functools.partial(FitConfig, epochs=2, batch_size=32, learning_rate=3e-4)
+    )
+    workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
+
+    def __post_init__(self) -> None:
+        if not self.text_fields:
+            raise ValueError("text_fields is empty; allowed: at least one field")
+        check_range(self, "cut_heads", "kept_units", low=0)
+        check_range(self, "num_probes", low=1)
+        if not (self.kept_layers or self.cut_heads or self.kept_units):
+            raise ValueError("nothing is cut; set kept_layers, cut_heads or kept_units")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistilTask:
+    """Makes the learner of the fit; small, so that it can be sent to workers."""
+
+    student: TextEncoderConfig
+    lessons: Path
+
+    def __call__(self) -> Distilling:
+        """The learner, its student as it was cut."""
+        return self.learner()[1]
+
+    def learner(self) -> tuple[TransformerTextEncoder, Distilling]:
+        """The student and its learner."""
+        student = open_text_encoder(self.student)
+        assert isinstance(student, TransformerTextEncoder)
+        with np.load(self.lessons) as told:
+            return student, Distilling(student, told["texts"].tolist(), told["vectors"])
+
+
+def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
+    """Cut, teach, publish."""
+    teacher = open_text_encoder(config.teacher)
+    if not isinstance(teacher, TransformerTextEncoder):
+        raise ConfigError(f"teacher is {config.teacher.model!r}, which has no layers to cut; name a transformer")
+    texts = with_spans(_texts_of(lake, config.text_fields), config.fit.seed)
+    vectors_ND, num_known = frozen_vectors(texts, teacher, lake)
+    with folder_aside(lake.root / "compress_text") as aside:
+        np.savez(aside / "lessons.npz", texts=np.array(texts), vectors=vectors_ND)
+        save_text_tower(_cut(teacher, config, texts), aside / "student")
+        task = DistilTask(student=replace(config.teacher, model=str(aside / "student")), lessons=aside / "lessons.npz")
+        student, learner = task.learner()
+        before = learner.measure()["cosine_to_teacher"]
+
+        def tell(done: int, total: int, left_s: float) -> None:
+            progress(f"{left_s:.0f} s to go,", done, total)
+
+        logs = lake.root / "logs" / "compress_text"
+        fitted = train_on_workers(task, config.fit, config.workers, lake.root, on_step=tell, logs=logs)
+    load_trained(learner.module, fitted.state)
+    after = learner.measure()["cosine_to_teacher"]
+    small = encoder_over(student, student.tower.transformer)
+    notes: dict[str, object] = {"encoder": plain(config.teacher), "space_id": small.space_id}
+    with lake.publish("small_text_tower", notes) as folder:
+        save_text_tower(small, folder)
+    return {
+        "texts": len(texts),
+        "texts_from_cache": num_known,
+        "steps": fitted.num_steps,
+        "parameters": _num_parameters(small),
+        "parameters_of_teacher": _num_parameters(teacher),
+        "cosine_to_teacher_before": round(before, 4),
+        "cosine_to_teacher": round(after, 4),
+    }
+
+
+def _cut(teacher: TransformerTextEncoder, config: CompressTextConfig, texts: Sequence[str]) -> TransformerTextEncoder:
+    student = fewer_layers(teacher, config.kept_layers) if config.kept_layers else teacher
+    probes = texts[: config.num_probes]
+    if config.cut_heads:
+        student, _ = without_least_heads(student, config.cut_heads, probes)
+    return without_least_units(student, config.kept_units, probes) if config.kept_units else student
+
+
+def _texts_of(lake: Lake, fields: Sequence[TextField]) -> list[str]:
+    texts = []
+    for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
+        texts += [product_text(row_to_product(row)[0], fields) for row in batch.to_pylist()]
+    return [text for text in texts if text]
+
+
+def _num_parameters(encoder: TransformerTextEncoder) -> int:
+    return sum(parameter.numel() for parameter in encoder.tower.parameters())
+
+
+JOB = Job(
+    name="compress_text",
+    about="clean products -> a smaller text encoder that learned the vectors of a larger one",
+    config=CompressTextConfig,
+    reads=("products",),
+    writes=("small_text_tower",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

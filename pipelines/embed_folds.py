@@ -1,0 +1,100 @@
+"""products, text_tower, indexes -> `fold_indexes`: the catalog and the query side by each tower that did not see its fold of train queries.
+
+Whatever is fitted on train queries after the tower (fusion, ranker) reads their cosines here, by `engine/fold_views.py`; served are those
+of the one tower that saw all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.catalog.columns import open_columns
+from intarsia.config import check_range, setting
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.product_text import product_text
+from intarsia.engine.fold_views import MANIFEST, QUERY_SIDE, TEXT_INDEX
+from intarsia.errors import ConfigError
+from intarsia.ids import ProductId, SpaceId, sha256_bytes
+from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.lake import Lake, write_json
+from intarsia.onray.encoding import Actors, encode_texts
+from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from pipelines.finetune_text import tower_of
+from pipelines.job import Counts, Job, Progress, main
+
+_PROBES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedFoldsConfig:
+    """How the folds' towers are run; the same settings as those of the tower that serves."""
+
+    vectors: VectorIndexConfig = setting("vector search, as in build_indexes", factory=VectorIndexConfig)
+    min_int8_cosine: float = setting("as in export_query_encoders", 0.98)
+    num_workers: int = setting("actors that encode side by side, one CPU each; results do not depend on it", 2)
+    unit_size: int = setting("texts per unit of work", 128)
+
+    def __post_init__(self) -> None:
+        check_range(self, "num_workers", "unit_size", low=1)
+        check_range(self, "min_int8_cosine", low=0, high=1)
+
+
+def run(config: EmbedFoldsConfig, lake: Lake, progress: Progress) -> Counts:
+    """Embed the catalog once per fold, and export each fold's query side."""
+    from intarsia.encoders.export import export_text_encoder  # torch: seconds that --help does not need
+
+    num_folds = int(lake.current("text_tower").notes["folds"])
+    if not num_folds:
+        raise ConfigError("text_tower has no folds; set finetune_text.folds to 2 or more, or leave embed_folds out")
+    digest_of, texts = _texts(lake)
+    product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
+    actors = Actors(num=config.num_workers)
+    served = lake.current("text_embeddings").notes["space_id"]
+    with lake.publish("fold_indexes", {"folds": num_folds, "space_id": served}) as folder:
+        write_json(folder / MANIFEST, {"num_rows": len(product_ids)})
+        for fold in range(num_folds):
+            settings = tower_of(lake, fold)
+            tell = functools.partial(progress, f"fold {fold}, texts", total=len(texts))
+            found = encode_texts(settings, texts, unit_size=config.unit_size, actors=actors, tell=tell)
+            vectors_ND = np.stack([found[digest_of[ProductId(product_id)]] for product_id in product_ids])
+            encoder = open_text_encoder(settings)
+            place: Path = folder / str(fold)
+            space_id: SpaceId = encoder.space_id
+            build_vector_index(
+                config.vectors, space_id, vectors_ND, np.arange(len(vectors_ND)), len(vectors_ND), place / TEXT_INDEX
+            )
+            export_text_encoder(
+                encoder, place / QUERY_SIDE, probes=list(texts.values())[:_PROBES], min_cosine=config.min_int8_cosine
+            )
+    return {"folds": num_folds, "products": len(product_ids), "texts": len(texts)}
+
+
+def _texts(lake: Lake) -> tuple[dict[ProductId, str], dict[str, str]]:
+    """Digest by product, text by digest; of the fields that the served tower read."""
+    fields = lake.current("text_embeddings").notes["text_fields"]
+    digest_of: dict[ProductId, str] = {}
+    texts: dict[str, str] = {}
+    for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
+        for row in batch.to_pylist():
+            text = product_text(row_to_product(row)[0], fields)
+            digest_of[row["product_id"]] = digest = sha256_bytes(text.encode())
+            texts[digest] = text
+    return digest_of, texts
+
+
+JOB = Job(
+    name="embed_folds",
+    about="the towers that did not see their fold of the train queries -> the catalog and the query side by each of them",
+    config=EmbedFoldsConfig,
+    reads=("products", "text_embeddings", "text_tower", "indexes"),
+    writes=("fold_indexes",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

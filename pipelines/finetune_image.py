@@ -1,0 +1,212 @@
+"""products -> `image_tower`: an image encoder that learned from the texts beside the pictures, as a folder `embed_products` can name.
+
+The text encoder is frozen: its vectors of the products' texts are taken from the lake where they are, computed once where not. No judgment
+and no event is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from intarsia.config import check_range, plain, setting
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.image_folder import TrainableImage, open_trainable_image, save_trained
+from intarsia.encoders.learning.checkpoint import load_trained
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
+from intarsia.encoders.learning.loop import Fitted
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.product_text import TextField, product_text
+from intarsia.encoders.store import frozen_vectors
+from intarsia.errors import ConfigError
+from intarsia.ids import fold_of
+from intarsia.image import ImageError, decode
+from intarsia.lake import Entry, Lake, folder_aside, write_json
+from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from pipelines.job import Counts, Job, Progress, main
+
+SETTINGS, CURVE = "training.json", "curve.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneImageConfig:
+    """Where the tower starts, what it learns from, and how."""
+
+    tower: ImageEncoderConfig = setting("where it starts", factory=ImageEncoderConfig)
+    text: TextEncoderConfig = setting("the frozen text encoder", factory=TextEncoderConfig)
+    text_fields: tuple[TextField, ...] = setting("what a picture's text is made of", ("title", "category"))
+    pairs: ImagePairsConfig = setting("what of it is trained, against what", factory=ImagePairsConfig)
+    keep_head: bool = setting(
+        "the vectors of pictures then lie in the space of the texts, as wide as those; without, the head that took them there is left out; "
+        "the CLIP family keeps none",
+        False,
+    )
+    held_out_one_in: int = setting("one product in so many teaches nothing and is measured on; 0 holds none out", 10)
+    fit: FitConfig = setting("how it is fitted", factory=functools.partial(FitConfig, epochs=2, learning_rate=3e-4))
+    workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
+
+    def __post_init__(self) -> None:
+        if not self.text_fields:
+            raise ValueError("text_fields is empty; allowed: at least one field")
+        check_range(self, "held_out_one_in", low=0)
+        if self.held_out_one_in == 1:
+            raise ValueError("held_out_one_in is 1: nothing would be left to learn from; allowed: 0, or 2 and more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLessonsTask:
+    """Makes the learner of one fit; small, so that it can be sent to workers, which read the pictures themselves."""
+
+    tower: ImageEncoderConfig
+    pairs: ImagePairsConfig
+    seed: int
+    products: Entry
+    texts: Path
+
+    def __call__(self) -> ImagePairsLearner:
+        """The learner, its tower fresh from where it starts."""
+        return self.learner()[1]
+
+    def learner(self) -> tuple[TrainableImage, ImagePairsLearner]:
+        """The tower that learns, and its learner."""
+        trainable = open_trainable_image(self.tower)
+        with np.load(self.texts) as told:
+            wanted, lessons = (
+                told["product_ids"].tolist(),
+                {name: told[name] for name in ("texts", "groups", "held_out")},
+            )
+        found = dict(_pictures(self.products, set(wanted)))
+        pictures = ImageLessons(
+            pictures=[found[product_id] for product_id in wanted],
+            texts_NT=lessons["texts"],
+            groups_N=lessons["groups"],
+            held_out_N=lessons["held_out"],
+        )
+        return trainable, ImagePairsLearner(trainable, pictures, self.pairs, seed=self.seed)
+
+
+def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
+    """Read what stands beside the pictures, fit, publish."""
+    products = lake.current("products")
+    texts = _texts_of_pictured(products, config)
+    with folder_aside(lake.root / "finetune_image") as aside:
+        path = aside / "texts.npz"
+        counts = _write_lessons(texts, config, lake, path)
+        task = ImageLessonsTask(
+            tower=config.tower, pairs=config.pairs, seed=config.fit.seed, products=products, texts=path
+        )
+        trainable, learner = task.learner()
+        if config.keep_head and trainable.shape is None:
+            raise ConfigError("keep_head is true, but the CLIP family has a projection of its own; set it to false")
+        learner.module.eval()
+        before = learner.measure()
+
+        def tell(done: int, total: int, left_s: float) -> None:
+            progress(f"{left_s:.0f} s to go,", done, total)
+
+        logs = lake.root / "logs" / "finetune_image"
+        fitted = train_on_workers(task, config.fit, config.workers, lake.root, on_step=tell, logs=logs)
+    load_trained(learner.module, fitted.state)
+    learner.module.eval()
+    after = learner.measure()
+    head = learner.head if config.keep_head else None
+    notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": plain(config.text)}
+    with lake.publish("image_tower", notes) as folder:
+        save_trained(trainable, head, folder)
+        _describe(config, fitted, before, after, folder)
+        notes["space_id"] = open_image_encoder(ImageEncoderConfig(model=str(folder))).space_id
+    return {
+        **counts,
+        "steps": fitted.num_steps,
+        **{f"held_out_{name}_before": round(value, 4) for name, value in before.items()},
+        **{f"held_out_{name}": round(value, 4) for name, value in after.items()},
+    }
+
+
+def _texts_of_pictured(products: Entry, config: FinetuneImageConfig) -> dict[str, str]:
+    """The text of every product whose first picture can be read."""
+    readable = {product_id for product_id, content in _pictures(products, None) if _can_be_read(content)}
+    texts: dict[str, str] = {}
+    for batch in PRODUCTS.batches(products, COLUMNS_WITHOUT_IMAGE_BYTES):
+        for row in batch.to_pylist():
+            if row["product_id"] in readable and (text := product_text(row_to_product(row)[0], config.text_fields)):
+                texts[row["product_id"]] = text
+    if not texts:
+        raise ConfigError(
+            "no product has a picture that can be read and a text; look at ingest_catalog's images, or at text_fields"
+        )
+    return texts
+
+
+def _write_lessons(texts: Mapping[str, str], config: FinetuneImageConfig, lake: Lake, path: Path) -> dict[str, object]:
+    """Vectors of the texts, groups of equal ones and who is held out, in the order of the product ids."""
+    product_ids = sorted(texts)
+    numbers = {text: number for number, text in enumerate(sorted(set(texts.values())))}
+    vectors_UT, num_known = frozen_vectors(list(numbers), open_text_encoder(config.text), lake)
+    groups_N = np.array([numbers[texts[product_id]] for product_id in product_ids], np.int64)
+    one_in = config.held_out_one_in
+    held_out_N = np.array([one_in > 0 and fold_of(product_id, one_in) == 0 for product_id in product_ids])
+    np.savez(path, product_ids=np.array(product_ids), texts=vectors_UT[groups_N], groups=groups_N, held_out=held_out_N)
+    return {
+        "pictures": len(product_ids),
+        "held_out": int(held_out_N.sum()),
+        "texts": len(numbers),
+        "texts_from_cache": num_known,
+    }
+
+
+def _pictures(products: Entry, wanted: set[str] | None) -> list[tuple[str, bytes]]:
+    """Id and first picture of the wanted products, or of all that have one."""
+    found: list[tuple[str, bytes]] = []
+    for batch in PRODUCTS.batches(products, ["product_id", "images"], num_rows=64):
+        for row in batch.to_pylist():
+            if row["images"] and (wanted is None or row["product_id"] in wanted):
+                found.append((row["product_id"], row["images"][0]["bytes"]))
+    return found
+
+
+def _can_be_read(content: bytes) -> bool:
+    try:
+        decode(content)
+    except ImageError:
+        return False
+    return True
+
+
+def _describe(
+    config: FinetuneImageConfig, fitted: Fitted, before: Mapping[str, float], after: Mapping[str, float], folder: Path
+) -> None:
+    curve = [
+        {"step": p.step, "loss": p.loss, "learning_rate": p.learning_rate, "figures": dict(p.figures)}
+        for p in fitted.curve
+    ]
+    write_json(folder / CURVE, curve)
+    write_json(
+        folder / SETTINGS,
+        {
+            "config": plain(config),
+            "steps": fitted.num_steps,
+            "kept_step": fitted.kept_step,
+            "held_out": {"before": before, "after": after},
+        },
+    )
+
+
+JOB = Job(
+    name="finetune_image",
+    about="clean products -> an image encoder that learned from what stands beside their pictures",
+    config=FinetuneImageConfig,
+    reads=("products",),
+    writes=("image_tower",),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

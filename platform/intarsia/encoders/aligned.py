@@ -1,0 +1,181 @@
+"""One space in which words and pictures meet: projections of frozen encoders' vectors, and of the words themselves.
+
+A picture's vector is projected by one matrix. A text's is the sum of what its words add, each by itself, and of its encoder's vector
+projected: words carry over to new combinations ("navy" + "sandals"), the vector to words that were never seen. How the numbers are learned
+is `learning/alignment.py`'s matter; here they are used, by NumPy alone.
+
+The head that serves has learned from all judged train queries. Those very queries are answered by the head of their fold, which has not
+seen them: what a ranker learns of its scores is then true of new queries as well.
+
+Letters: V pictures, E their width, T the text encoder's width, D the aligned width, W words of a text, H heads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.errors import ArtifactError
+from intarsia.ids import SpaceId, fold_of
+from intarsia.lake import write_json
+from intarsia.text import tokens
+
+CARD, HEADS = "alignment.json", "heads.safetensors"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextHeads:
+    """H heads side by side: the one that serves first, then one per fold.
+
+    `words_nHD` has a row per word of `places`, `vector_HTD` projects the encoder's vector, `bias_HD` is added.
+    """
+
+    places: Mapping[str, int]
+    words_nHD: Floats
+    vector_HTD: Floats
+    bias_HD: Floats
+
+    @property
+    def num_folds(self) -> int:
+        """Heads that have not seen some of the judged train queries."""
+        return len(self.bias_HD) - 1
+
+    def project(self, text: str, text_T: Floats, head: int) -> Floats:
+        """A text and its encoder's vector in the aligned space: unit float32 [D]."""
+        places_W, weight = words_of(text, self.places)
+        sum_D = self.words_nHD[places_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
+        return _unit(sum_D + text_T @ self.vector_HTD[head] + self.bias_HD[head])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """The aligned space over one text space and one image space.
+
+    Raises:
+        ArtifactError: the parts do not fit each other.
+    """
+
+    text_space: SpaceId
+    image_space: SpaceId
+    picture_ED: Floats
+    picture_bias_D: Floats
+    heads: TextHeads
+
+    def __post_init__(self) -> None:
+        widths = {self.picture_ED.shape[1], *self.picture_bias_D.shape, self.heads.bias_HD.shape[1]}
+        widths |= {self.heads.words_nHD.shape[2], self.heads.vector_HTD.shape[2]}
+        if len(widths) > 1 or len(self.heads.words_nHD) != len(self.heads.places):
+            raise ArtifactError(
+                f"the parts of the alignment have widths {sorted(widths)} and {len(self.heads.words_nHD)} vectors for "
+                f"{len(self.heads.places)} words; run align_modalities again"
+            )
+
+    @property
+    def space_id(self) -> SpaceId:
+        """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
+        arrays = {"picture": self.picture_ED, "bias": self.picture_bias_D}
+        return name_space(
+            "aligned", digest_arrays(arrays.items()), {"text": self.text_space, "image": self.image_space}
+        )
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.picture_bias_D)
+
+    def serving(self) -> Alignment:
+        """The same space with the serving head alone: what a release carries."""
+        heads = self.heads
+        first = TextHeads(
+            places=heads.places,
+            words_nHD=heads.words_nHD[:, :1],
+            vector_HTD=heads.vector_HTD[:1],
+            bias_HD=heads.bias_HD[:1],
+        )
+        return replace(self, heads=first)
+
+    def pictures(self, vectors_VE: Floats) -> Floats:
+        """Pictures' vectors in the aligned space: unit float32 [V, D]."""
+        return _unit(vectors_VE @ self.picture_ED + self.picture_bias_D)
+
+    def text(self, text: str, text_T: Floats, *, judged_in_train: str | None = None) -> Floats:
+        """A text in the aligned space: unit float32 [D]; `judged_in_train` is the id of a query that the serving head has learned from."""
+        head = 0
+        if judged_in_train is not None and self.heads.num_folds:
+            head = 1 + fold_of(judged_in_train, self.heads.num_folds)
+        return self.heads.project(text, text_T, head)
+
+    def save(self, folder: Path) -> None:
+        """Write all of it; equal alignments give equal bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {
+            "picture": self.picture_ED,
+            "picture_bias": self.picture_bias_D,
+            "words": self.heads.words_nHD,
+            "vector": self.heads.vector_HTD,
+            "bias": self.heads.bias_HD,
+        }
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / HEADS)
+        card = {"text_space": self.text_space, "image_space": self.image_space, "space_id": self.space_id}
+        write_json(folder / CARD, {**card, "words": list(self.heads.places)})
+
+    @classmethod
+    def open(cls, folder: Path) -> Alignment:
+        """What was saved.
+
+        Raises:
+            ArtifactError: a file is gone or torn, or the parts do not fit each other.
+        """
+        try:
+            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            arrays = load_file(folder / HEADS)
+            return cls(
+                text_space=SpaceId(card["text_space"]),
+                image_space=SpaceId(card["image_space"]),
+                picture_ED=arrays["picture"],
+                picture_bias_D=arrays["picture_bias"],
+                heads=TextHeads(
+                    places={word: place for place, word in enumerate(card["words"])},
+                    words_nHD=arrays["words"],
+                    vector_HTD=arrays["vector"],
+                    bias_HD=arrays["bias"],
+                ),
+            )
+        except ArtifactError:
+            raise
+        except Exception as error:  # safetensors raises its own class for torn files
+            raise ArtifactError(
+                f"{folder} is not an alignment ({type(error).__name__}: {error}); run align_modalities again"
+            ) from None
+
+
+def words_of(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
+    """The places of a text's different known words, ascending, and the weight of each: 1 / sqrt(W), so that long texts do not shout."""
+    found = sorted({places[token] for token in tokens(text) if token in places})
+    return np.array(found, np.int64), len(found) ** -0.5 if found else 0.0
+
+
+def frequent_words(texts: Sequence[str], *, min_texts: int, max_words: int) -> dict[str, int]:
+    """Word -> place for the words that stand in at least `min_texts` texts, the most frequent first; of equals in their own order."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for token in set(tokens(text)):
+            counts[token] = counts.get(token, 0) + 1
+    often = sorted((-count, word) for word, count in counts.items() if count >= min_texts)
+    return {word: place for place, (_, word) in enumerate(often[:max_words])}
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Along the last axis; zeros become the direction of all ones, as encoders do it."""
+    norms = np.sqrt(np.vecdot(vectors, vectors))[..., np.newaxis]
+    flat = np.full_like(vectors, vectors.shape[-1] ** -0.5)
+    return np.where(norms > 0, vectors / np.where(norms > 0, norms, 1.0), flat).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Both sides of models that were trained to bring a text and its picture together: CLIP, SigLIP, Chinese-CLIP and their kin.
+
+Their vectors are the model's own: what it pools, projected into the space of both sides; so a text can be compared with a picture.
+
+Letters: N items, T tokens, P tokens that the model reads, S side, C channels, H height, W width, D width of the vector.
+Source: Radford et al., ICML 2021, arXiv:2103.00020 (CLIP); Zhai et al., ICCV 2023, arXiv:2303.15343 (SigLIP); Yang et al.,
+arXiv:2211.01335 (Chinese-CLIP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from intarsia.encoders.config import ImageEncoderConfig
+from intarsia.encoders.pooling import unit
+from intarsia.encoders.pretrained import load_pretrained, quiet_transformers, refuse_missing
+from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.encoders.torch_image import TorchImageEncoder
+from intarsia.errors import ArtifactError
+from intarsia.lake import write_json
+
+OWN_POOLING = "own"
+_BYTE = 255.0
+_READ_BY_VISION = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps", "patch_size")
+_TEXT_SIDE, _IMAGE_SIDE = ("text_model", "text_projection"), ("vision_model", "visual_projection")
+_LOSS_ONLY = ("logit_scale", "logit_bias")
+NOT_OF_THE_TEXT_SIDE = (*_IMAGE_SIDE, *_LOSS_ONLY)
+"""How the names of a model's tensors start that a text does not need; a folder may hold one side alone."""
+
+
+def is_clip(model: Any) -> bool:
+    """Whether a `transformers` model has a text and a picture side that meet."""
+    return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
+
+
+class ClipTextTower(nn.Module):
+    """The text side and the norm: token ids and mask in, unit vectors out."""
+
+    def __init__(self, model: Any, pad_id: int) -> None:
+        super().__init__()
+        _drop_side(model, _IMAGE_SIDE)
+        self.transformer = model
+        self._pads_to = int(model.config.text_config.max_position_embeddings) if _reads_padding(model) else 0
+        self._pad_id = pad_id
+
+    def forward(self, ids_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [N, D] of int64 ids and mask."""
+        if self._pads_to:
+            ids_NT = torch.where(mask_NT == 1, ids_NT, self._pad_id)
+            padding_NP = torch.full((1, self._pads_to), self._pad_id).to(ids_NT).expand(ids_NT.shape[0], -1)
+            ids_NP = torch.cat([ids_NT, padding_NP[:, ids_NT.shape[1] :]], dim=1)
+            return unit(self.transformer.get_text_features(input_ids=ids_NP).pooler_output)
+        return unit(self.transformer.get_text_features(input_ids=ids_NT, attention_mask=mask_NT).pooler_output)
+
+
+class ClipImageTower(nn.Module):
+    """Pixel scaling, the picture side and the norm: uint8 pixels in, unit vectors out."""
+
+    def __init__(self, model: Any, mean: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        _drop_side(model, _TEXT_SIDE)
+        self.transformer = model
+        self._mean: torch.Tensor
+        self._scale: torch.Tensor
+        self.register_buffer("_mean", _BYTE * torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_scale", _BYTE * torch.tensor(scale).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels_NSS3: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [N, D] of uint8 pixels."""
+        scaled_NCHW = (pixels_NSS3.permute(0, 3, 1, 2).float() - self._mean) / self._scale
+        return unit(self.transformer.get_image_features(pixel_values=scaled_NCHW).pooler_output)
+
+    def save(self, folder: Path) -> None:
+        """The picture side alone, with its scaling, as a folder that `open_clip_image` reads."""
+        with quiet_transformers():
+            self.transformer.save_pretrained(folder)
+        scaling = {"image_mean": self._mean, "image_std": self._scale}
+        channels = {name: [float(value) / _BYTE for value in tensor.flatten()] for name, tensor in scaling.items()}
+        write_json(folder / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"} | channels)
+
+
+def open_clip_image(config: ImageEncoderConfig) -> TorchImageEncoder:
+    """The picture side of a model of the family, from hub name or folder.
+
+    Pictures are read whole, on white ground, at the model's own side: product pictures lose sleeves and soles to the crop that these
+    models were trained with.
+
+    Raises:
+        ArtifactError: weights or preprocessor_config.json are not there, not all there, or of another kind of model.
+    """
+    told = f"image model {config.model!r}"
+    model, reading, missing = load_pretrained(
+        config.model,
+        transformers.AutoImageProcessor,
+        told=told,
+        mend="a folder with config.json, weights and preprocessor_config.json, to a hub name that this machine can reach, or to "
+        "offline:efficientnet-lite0",
+    )
+    if not is_clip(model):
+        raise ArtifactError(f"{told} is a {model.config.model_type}; allowed: clip, siglip, chinese_clip and their kin")
+    refuse_missing([name for name in missing if name.startswith(_IMAGE_SIDE)], told)
+    return clip_image_over(config, model, reading.image_mean, reading.image_std)
+
+
+def clip_image_over(
+    config: ImageEncoderConfig, model: Any, mean: Sequence[float], scale: Sequence[float]
+) -> TorchImageEncoder:
+    """The encoder of a model's picture side; `mean` and `scale` are of channels between 0 and 1."""
+    own = model.config.vision_config
+    image_px = int(own.image_size)
+    tower = ClipImageTower(model, mean, scale)
+    weights = digest_arrays((name, tensor.numpy()) for name, tensor in tower.transformer.state_dict().items())
+    settings = {
+        "image_px": image_px,
+        "mean": [round(float(value), 6) for value in mean],
+        "scale": [round(float(value), 6) for value in scale],
+        "architecture": {name: getattr(own, name, None) for name in _READ_BY_VISION},
+    }
+    return TorchImageEncoder(config, tower, image_px, name_space("image", weights, settings))
+
+
+def _drop_side(model: Any, names: Sequence[str]) -> None:
+    for name in (*names, *_LOSS_ONLY):
+        if hasattr(model, name):
+            delattr(model, name)
+
+
+def _reads_padding(model: Any) -> bool:
+    """SigLIP was trained on texts padded to their full length, without a mask, and pools the last position."""
+    return str(model.config.model_type).startswith("siglip")

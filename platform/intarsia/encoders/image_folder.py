@@ -1,0 +1,144 @@
+"""Image towers that were trained here, as folders: `finetune_image` saves them, `open_image_encoder` opens them.
+
+Letters: N pictures, S side, D width of the vector.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from intarsia.encoders.clip import ClipImageTower
+from intarsia.encoders.cnn import ImageTower, build_image_tower, fold_norms
+from intarsia.encoders.config import OFFLINE, SCRATCH, TORCHVISION, ImageEncoderConfig
+from intarsia.encoders.open import TOWER_FILE, open_image_encoder
+from intarsia.encoders.pooling import unit
+from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.encoders.torch_image import TorchImageEncoder
+from intarsia.errors import ArtifactError
+from intarsia.lake import write_json
+
+_WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTowerShape:
+    """What a convolutional tower was before it was trained; `projection` is the width of a head on top of it, 0 without."""
+
+    model: str
+    image_px: int
+    early_weight: float
+    colour_weight: float = 0.0
+    projection: int = 0
+
+    @classmethod
+    def of(cls, config: ImageEncoderConfig) -> ImageTowerShape:
+        """The shape that an encoder's settings give, without a head."""
+        return cls(
+            model=config.model,
+            image_px=config.image_px,
+            early_weight=config.early_weight,
+            colour_weight=config.colour_weight,
+        )
+
+    @property
+    def config(self) -> ImageEncoderConfig:
+        """The settings it was made of."""
+        return ImageEncoderConfig(
+            model=self.model,
+            image_px=self.image_px,
+            early_weight=self.early_weight,
+            colour_weight=self.colour_weight,
+        )
+
+
+class TrainedImageTower(nn.Module):
+    """A tower and perhaps a linear head on its vector: uint8 pixels in, unit vectors out."""
+
+    def __init__(self, tower: nn.Module, head: nn.Linear | None) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = head
+
+    def forward(self, pixels_NSS3: torch.Tensor) -> torch.Tensor:
+        """Unit vectors [N, D] of uint8 pixels."""
+        vectors_ND: torch.Tensor = self.tower(pixels_NSS3)
+        return vectors_ND if self.head is None else unit(self.head(vectors_ND))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainableImage:
+    """A tower before training, and what its folder will say: a shape for convolutional ones, None for the CLIP family."""
+
+    tower: ImageTower | ClipImageTower
+    image_px: int
+    dim: int
+    shape: ImageTowerShape | None
+
+
+def open_trainable_image(config: ImageEncoderConfig) -> TrainableImage:
+    """The tower of an image encoder as training needs it, its norms not yet folded away; raises like `open_image_encoder`.
+
+    A folder of an earlier training is gone on with: its head, if it has one, is left behind.
+    """
+    encoder = open_image_encoder(config)  # knows what is allowed, and how wide it is
+    if isinstance(encoder.tower, ClipImageTower):
+        return TrainableImage(tower=encoder.tower, image_px=encoder.image_px, dim=encoder.dim, shape=None)
+    if config.model.startswith((OFFLINE, TORCHVISION, SCRATCH)):
+        tower, shape = build_image_tower(config), ImageTowerShape.of(config)
+        return TrainableImage(tower=tower, image_px=config.image_px, dim=encoder.dim, shape=shape)
+    folder = Path(config.model)
+    shape, trained = _read(folder)
+    assert isinstance(trained.tower, ImageTower)
+    dim = trained.head.in_features if trained.head is not None else encoder.dim
+    return TrainableImage(tower=trained.tower, image_px=shape.image_px, dim=dim, shape=replace(shape, projection=0))
+
+
+def save_trained(trainable: TrainableImage, head: nn.Linear | None, folder: Path) -> None:
+    """Write a trained tower, with its head where there is one, so that `open_image_encoder` opens it; `folder` is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tower = trainable.tower
+    if isinstance(tower, ClipImageTower):
+        assert head is None, "the CLIP family has a projection of its own"
+        tower.save(folder)
+        return
+    assert trainable.shape is not None
+    shape = asdict(trainable.shape) | {"projection": 0 if head is None else head.out_features}
+    write_json(folder / TOWER_FILE, shape)
+    state = TrainedImageTower(tower, head).state_dict()
+    safetensors.torch.save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / _WEIGHTS_FILE
+    )
+
+
+def open_image_folder(config: ImageEncoderConfig) -> TorchImageEncoder:
+    """From a folder that `save_trained` wrote.
+
+    Raises:
+        ArtifactError: its weights are gone, or do not fit its shape.
+    """
+    shape, trained = _read(Path(config.model))
+    weights = digest_arrays((name, tensor.numpy()) for name, tensor in trained.state_dict().items())
+    fold_norms(trained.eval())
+    return TorchImageEncoder(config, trained, shape.image_px, name_space("image", weights, asdict(shape)))
+
+
+def _read(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]:
+    shape = ImageTowerShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
+    weights = folder / _WEIGHTS_FILE
+    if not weights.is_file():
+        raise ArtifactError(f"{weights} is gone; run python -m pipelines.finetune_image again")
+    state = safetensors.torch.load_file(weights)
+    tower = build_image_tower(shape.config, with_weights=False)
+    head = nn.Linear(state["head.weight"].shape[1], shape.projection) if shape.projection else None
+    trained = TrainedImageTower(tower, head)
+    try:
+        trained.load_state_dict(state)
+    except RuntimeError as error:
+        raise ArtifactError(f"{weights} does not fit {TOWER_FILE}: {error}") from None
+    return shape, trained

@@ -1,0 +1,128 @@
+"""The processes that share a fit, as the loop sees them: alone, or several that compute one batch together.
+
+Only `torch.distributed` is spoken here; who starts the processes is not this room's matter.
+
+Letters: B examples of a global batch, b of them on one worker, W workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Crew(Protocol):
+    """What a loop asks of the processes it runs in."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """The module whose gradients, after a backward, are the mean over the crew."""
+        ...
+
+    def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
+        """While open, gradients of a shared module add up here alone."""
+        ...
+
+    def gather(self, own_b: torch.Tensor, sizes_W: Sequence[int]) -> torch.Tensor:
+        """The rows of all workers in the order of their ranks."""
+        ...
+
+    def told_by_first(self, value: Any) -> Any:
+        """What the worker of rank 0 gave, on every worker."""
+        ...
+
+
+class Alone:
+    """One process: nothing to share."""
+
+    rank = 0
+    size = 1
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """The module itself."""
+        return module
+
+    def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Nothing to hold back."""
+        return nullcontext()
+
+    def gather(self, own_b: torch.Tensor, sizes_W: Sequence[int]) -> torch.Tensor:
+        """The rows themselves."""
+        return own_b
+
+    def told_by_first(self, value: Any) -> Any:
+        """The value itself."""
+        return value
+
+
+class Together:
+    """The workers of an initialised process group, as `DistributedDataParallel` knows them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank, self.size, self.device = dist.get_rank(), dist.get_world_size(), device
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """`DistributedDataParallel` around a module whose forward gives the loss of the whole batch.
+
+        Parameters that the loss does not reach (a pooler that nobody reads) are found at each step. Buffers are not exchanged: those of
+        rank 0 are kept in the end, as they would be if it sent them around.
+        """
+        return DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
+
+    def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
+        """`no_sync` of the shared module."""
+        assert isinstance(module, DistributedDataParallel)
+        return module.no_sync()
+
+    def gather(self, own_b: torch.Tensor, sizes_W: Sequence[int]) -> torch.Tensor:
+        """The rows of all workers, with a gradient for the own ones; workers may hold different numbers of rows.
+
+        Args:
+            own_b: [b, …]; the other axes and the type are the same on every worker.
+            sizes_W: rows of each worker.
+        """
+        gathered: torch.Tensor = _Gather.apply(own_b, tuple(sizes_W), self.rank)
+        return gathered
+
+    def told_by_first(self, value: Any) -> Any:
+        """What rank 0 gave; the others wait for it."""
+        told = [value]
+        dist.broadcast_object_list(told, src=0, device=self.device)
+        return told[0]
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather along the first axis.
+
+    Every worker computes the same loss L of the same gathered rows, so each already holds all of dL/d(rows). Its own parameters see L only
+    through its own rows: W times their gradient, averaged over the W workers by the data-parallel wrapper, is the sum of all
+    contributions, which is what one worker would have computed. (Summing the W equal gradients, as a differentiable all-gather does, gives
+    the same at the price of another exchange.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own_b: torch.Tensor, sizes_W: tuple[int, ...], rank: int) -> torch.Tensor:
+        start = sum(sizes_W[:rank])
+        ctx.own, ctx.size = slice(start, start + sizes_W[rank]), len(sizes_W)
+        most = max(sizes_W)
+        padded = own_b.new_zeros((most, *own_b.shape[1:]))
+        padded[: len(own_b)] = own_b
+        parts = [torch.empty_like(padded) for _ in sizes_W]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes_W, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradients[0][ctx.own] * ctx.size, None, None

@@ -1,0 +1,79 @@
+"""A text tower as a folder that `open_text_encoder` opens: weights and config as `transformers` writes them, the tokenizer beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+from intarsia.encoders.pretrained import quiet_transformers
+from intarsia.encoders.recurrent import RecurrentTextEncoder
+from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.transformer import TransformerTextEncoder
+from intarsia.errors import ConfigError
+
+_MARKS = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""What tokenizers call their marks; which of them a tokenizer has is read from its vocabulary."""
+
+
+def save_text_tower(encoder: TorchTextEncoder, folder: Path) -> None:
+    """Write what `encoder` is made of into `folder`; opened with the same pooling, reading, prefix and max_tokens it is the same encoder.
+
+    Raises:
+        ConfigError: not a torch encoder that `open_text_encoder` gave.
+    """
+    if isinstance(encoder, RecurrentTextEncoder):
+        encoder.save(folder)
+        return
+    if not isinstance(encoder, TransformerTextEncoder):
+        raise ConfigError(f"{type(encoder).__name__} cannot be written as a folder; give a tower that torch runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    model: Any = encoder.tower.transformer
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    words = Tokenizer.from_str(encoder.tokenizer.content())
+    marks = {
+        mark: found
+        for mark, names in _MARKS.items()
+        if (found := next((name for name in names if words.token_to_id(name) is not None), None))
+    }
+    if (pad := words.id_to_token(encoder.pad_id)) is not None:
+        marks["pad_token"] = pad
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, **marks).save_pretrained(folder)
+
+
+def mask_id_of(encoder: TorchTextEncoder) -> int:
+    """The token that stands for a hidden word.
+
+    Raises:
+        ConfigError: the tokenizer has none.
+    """
+    words = Tokenizer.from_str(encoder.tokenizer.content())
+    for name in _MARKS["mask_token"]:
+        if (number := words.token_to_id(name)) is not None:
+            return int(number)
+    raise ConfigError(
+        f"the tokenizer of {encoder.config.model!r} has no {' or '.join(_MARKS['mask_token'])}: no word can be hidden; "
+        "set masked_epochs to 0"
+    )
+
+
+def average_towers(encoders: Sequence[TorchTextEncoder]) -> None:
+    """Give the first encoder's tower the mean of all towers' weights; they must have come from one starting point.
+
+    Source: uniform soup, Wortsman et al., ICML 2022, section 2, arXiv:2203.05482
+    """
+    states = [encoder.tower.state_dict() for encoder in encoders]
+    with torch.no_grad():
+        for name, own in states[0].items():
+            if own.is_floating_point():
+                own.copy_(torch.stack([state[name] for state in states]).mean(dim=0))

@@ -1,0 +1,59 @@
+"""Text encoders run by torch, whatever their tower is built of. Which towers there are is the other files' matter.
+
+Letters: N texts, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.tokenizer import TextTokenizer, pad
+from intarsia.ids import SpaceId
+
+
+class TorchTextEncoder:
+    """`Encoder[str]` over a tower: a module that makes unit vectors [N, D] of token ids and mask, both int64 [N, T].
+
+    Texts are sorted by length, so that a batch holds little padding, and given back in their order. A text's vector depends on its batch
+    by less than 1e-6 per component (sums in another order), never by its neighbours' words.
+    """
+
+    def __init__(
+        self, config: TextEncoderConfig, tower: nn.Module, tokenizer: TextTokenizer, pad_id: int, space_id: SpaceId
+    ) -> None:
+        self.config = config
+        self.tower = tower.eval()
+        self.tokenizer = tokenizer
+        self.pad_id = pad_id
+        self.space_id = space_id
+        self._device = "cpu"
+        with torch.inference_mode():
+            ids_NT, mask_NT = self._padded(tokenizer.ids([""]))
+            self.dim = int(self.tower(ids_NT, mask_NT).shape[1])
+
+    def to(self, device: str) -> None:
+        """Compute there from now on, such as `cuda`; vectors differ by rounding, the space stays."""
+        self.tower.to(device)
+        self._device = device
+
+    def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors in the order of `items`."""
+        vectors_ND = np.empty((len(items), self.dim), np.float32)
+        tokens = self.tokenizer.ids(items)
+        order = sorted(range(len(tokens)), key=lambda n: len(tokens[n]))
+        for start in range(0, len(order), self.config.batch_size):
+            chosen = order[start : start + self.config.batch_size]
+            with torch.inference_mode():
+                ids_NT, mask_NT = self._padded([tokens[n] for n in chosen])
+                vectors_ND[chosen] = self.tower(ids_NT, mask_NT).cpu().numpy()
+        return vectors_ND
+
+    def _padded(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids_NT, mask_NT = pad(tokens, self.pad_id)
+        return torch.from_numpy(ids_NT).to(self._device), torch.from_numpy(mask_NT).to(self._device)

@@ -1,0 +1,228 @@
+"""One arena from start to end: contenders are fitted, measured, judged, and measured again while more and more pictures are missing.
+
+Who enters is `contenders.py`'s matter, what is said of it `evaluation/`'s. Letters: Q queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from intarsia.engine.contender_fits import FitMany, fit_in_turn
+from intarsia.engine.contenders import EQUAL, RRF, Contender, Fitted, enter, fit, scorer_alone
+from intarsia.engine.fusion_lessons import Asked, measure, vectors_without_pictures, without_pictures
+from intarsia.engine.missing_pictures import lacks_pictures, take_pictures
+from intarsia.engine.retrieve import RetrieveStage
+from intarsia.evaluation.arena import Arena, ArenaConfig, CurvePoint, Entrant, curve_point, judge
+from intarsia.evaluation.compare import paired_bootstrap
+from intarsia.evaluation.qrels import Floats
+from intarsia.fusion.features import FeatureFuser
+from intarsia.fusion.impute import Generated, Imputer, Vectors
+from intarsia.fusion.protocol import Lessons, ProductVectors
+from intarsia.fusion.registry import config_of
+from intarsia.logs import log_warning
+from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import Split
+
+METRIC = "ndcg@10"
+TEXT_ONLY = Contender(name="text only", family="witness", config=config_of({"kind": "weighted"}))
+"""One who never reads a picture: the best weights over the retrievers that read words."""
+
+Report = Callable[[str, int, int], None]
+Imputers = Mapping[str, Imputer | None]
+"""What fills the gaps, by name; None leaves them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """All that contenders are fitted and measured on.
+
+    Attributes:
+        retrieve: the stage over the whole catalog.
+        products: its vectors.
+        asked: the queries of each split.
+        candidates: theirs, over the whole catalog.
+        into: by picture index that holds other vectors than the image encoder's: how these are made of them.
+    """
+
+    retrieve: RetrieveStage
+    products: ProductVectors
+    asked: Mapping[Split, Asked]
+    candidates: Mapping[Split, Sequence[Candidates]]
+    into: Mapping[str, Callable[[Vectors], Vectors]] = field(default_factory=dict)
+
+    def lessons(self, split: Split) -> Lessons:
+        """The queries of a split with their candidates."""
+        return self.asked[split].lessons(self.candidates[split], self.products)
+
+    def without_pictures(self) -> Ring:
+        """The same queries in a shop that knows no picture; its stage is that of the whole catalog."""
+        return replace(
+            self,
+            products=vectors_without_pictures(self.products),
+            candidates={split: [without_pictures(one) for one in found] for split, found in self.candidates.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Which curves are drawn.
+
+    Attributes:
+        shares: of the pictures that are taken away.
+        imputers: what fills the gaps.
+        seed: of who loses them.
+        generated: whether the generator of the adversarial contender, where one was fitted, fills them too.
+        contenders: by name, beside the chosen one; none named: all.
+    """
+
+    shares: Sequence[float] = ()
+    imputers: Imputers
+    seed: int
+    generated: bool = False
+    contenders: Sequence[str] = ()
+
+
+def hold(
+    entering: Sequence[Contender],
+    ring: Ring,
+    *,
+    missing: Missing,
+    config: ArenaConfig,
+    seed: int,
+    report: Report,
+    fit_many: FitMany = fit_in_turn,
+) -> Arena:
+    """Fit all on train, choose on validation, measure on test, take pictures away.
+
+    Args:
+        entering: the contenders; the retrievers alone, RRF and equal weights among them.
+        ring: what they are fitted and measured on.
+        missing: the curves.
+        config: intervals and tests.
+        seed: of the fits.
+        report: told of each step, how much of how much is done.
+        fit_many: fits them, perhaps beside each other.
+    """
+    fits = _fit_all(entering, ring, seed, fit_many, report)
+    entrants = [_enter(one, ring) for one in fits]
+    blind_ring = ring.without_pictures()
+    text_only = _fit(TEXT_ONLY, blind_ring, seed)
+    entrants.append(_enter(text_only, blind_ring))
+    singles = [one for one in entrants if one.family == "baseline" and one.name not in (RRF, EQUAL)]
+    references = ("bm25", max(singles, key=lambda one: _mean(one.validation_Q)).name, RRF, EQUAL)
+    chosen_name = judge(entrants, metric=METRIC, references=references, config=config).chosen
+    chosen = next(one for one in fits if one.contender.name == chosen_name)
+    blind_fit = _fit_witness(chosen.contender, blind_ring, seed)
+    blind = _enter(blind_fit, blind_ring)
+    if blind.test_Q is not None:
+        entrants.append(blind)
+    if blind.test_Q is not None and _mean(blind.validation_Q) > _mean(entrants[len(fits)].validation_Q):
+        text_only = blind_fit
+    arena = judge(entrants, metric=METRIC, references=references, config=config)
+    seeing_Q = next(one.test_Q for one in entrants if one.name == chosen_name)
+    if blind.test_Q is not None and seeing_Q is not None:
+        share = paired_bootstrap(seeing_Q, blind.test_Q, seed=config.seed, num_resamples=config.num_resamples)
+        arena = replace(arena, image_share=share)
+    drawn = {chosen_name, *(missing.contenders or [one.name for one in entering])}
+    able = [one for one in fits if one.contender.name in drawn and arena.row(one.contender.name).test is not None]
+    return (
+        _with_curves(arena, ring, able, fits, chosen, text_only, missing, config, report) if missing.shares else arena
+    )
+
+
+def _fit_all(entering: Sequence[Contender], ring: Ring, seed: int, fit_many: FitMany, report: Report) -> list[Fitted]:
+    """All of them, in their order; what is the scorer of another contender is taken from that one's fit."""
+    own = [one for one in entering if not one.scorer_of]
+    fits: dict[str, Fitted] = {}
+    for fitted in fit_many(own, ring.lessons("train"), ring.lessons("validation"), seed):
+        fits[fitted.contender.name] = fitted
+        report(f"fits, {fitted.contender.name}", len(fits), len(own))
+    for contender in entering:
+        if contender.scorer_of:
+            fits[contender.name] = scorer_alone(contender, fits[contender.scorer_of])
+    return [fits[one.name] for one in entering]
+
+
+def _with_curves(
+    arena: Arena,
+    ring: Ring,
+    fits: Sequence[Fitted],
+    everyone: Sequence[Fitted],
+    chosen: Fitted,
+    text_only: Fitted,
+    missing: Missing,
+    config: ArenaConfig,
+    report: Report,
+) -> Arena:
+    """Every contender at every share with every imputer; the imputer of the chosen one is the best for it on validation."""
+    imputers = dict(missing.imputers) | (_generators(everyone) if missing.generated else {})
+    blind_ring = ring.without_pictures()
+    text_only_Q = _values(text_only, blind_ring.products, blind_ring.candidates["test"], ring.asked["test"])
+    curve: list[CurvePoint] = []
+    on_validation: dict[str, list[float]] = {name: [] for name in imputers}
+    steps = [(name, share) for name in imputers for share in sorted(missing.shares)]
+    for number, (name, share) in enumerate(steps, start=1):
+        stage, products = _stage(ring, share, imputers[name], missing.seed)
+        candidates = ring.asked["test"].of(stage)
+        for one in fits:
+            values_Q = _values(one, products, candidates, ring.asked["test"])
+            curve.append(curve_point(one.contender.name, name, share, values_Q, text_only_Q, config))
+        asked = ring.asked["validation"]
+        on_validation[name].append(_mean(_values(chosen, products, asked.of(stage), asked)))
+        report("missing pictures", number, len(steps))
+    name = text_only.contender.name
+    flat = [curve_point(name, "", share, text_only_Q, text_only_Q, config) for share in sorted(missing.shares)]
+    best = max(on_validation, key=lambda name: float(np.mean(on_validation[name])))
+    return replace(arena, curve=(*curve, *flat), imputer=best, text_only=name)
+
+
+def _stage(ring: Ring, share: float, imputer: Imputer | None, seed: int) -> tuple[RetrieveStage, ProductVectors]:
+    lacks_N = lacks_pictures(ring.retrieve.columns, share, seed)
+    if imputer is None:
+        return take_pictures(ring.retrieve, lacks_N, {})
+    imputers = dict.fromkeys(ring.retrieve.vectors, imputer)
+    if isinstance(
+        imputer, Generated
+    ):  # it makes vectors of the image encoder, and other indexes hold what is made of these
+        imputers |= {name: Generated(generate=_then(imputer.generate, into)) for name, into in ring.into.items()}
+    return take_pictures(ring.retrieve, lacks_N, imputers)
+
+
+def _then(generate: Callable[[Vectors], Vectors], into: Callable[[Vectors], Vectors]) -> Callable[[Vectors], Vectors]:
+    return lambda text_nD: into(generate(text_nD))
+
+
+def _generators(fits: Sequence[Fitted]) -> dict[str, Imputer]:
+    """The generator of the first contender that has one."""
+    for one in fits:
+        if isinstance(one.fuser, FeatureFuser) and one.fuser.scorer.kind == "adversarial":
+            return {"generated": Generated(generate=one.fuser.scorer.generate_images)}
+    log_warning("no_generator", fix="enter the kind adversarial, or leave the imputer `generated` out")
+    return {}
+
+
+def _values(fitted: Fitted, products: ProductVectors, candidates: Sequence[Candidates], asked: Asked) -> Floats:
+    return measure(fitted.reading(products), candidates, asked.qrels, METRIC)[0]
+
+
+def _fit(contender: Contender, ring: Ring, seed: int) -> Fitted:
+    return fit(contender, ring.lessons("train"), ring.lessons("validation"), seed)
+
+
+def _enter(fitted: Fitted, ring: Ring) -> Entrant:
+    validation, test = ((ring.asked[split], ring.candidates[split]) for split in ("validation", "test"))
+    return enter(fitted, validation, test, metric=METRIC)
+
+
+def _fit_witness(contender: Contender, ring: Ring, seed: int) -> Fitted:
+    witness = replace(contender, name=f"{contender.name}, no pictures", family="witness")
+    fitted = _fit(witness, ring, seed)
+    return scorer_alone(witness, fitted) if contender.scorer_of else fitted
+
+
+def _mean(values_Q: Floats | None) -> float:
+    """Over the queries with a positive; 0 without any."""
+    return 0.0 if values_Q is None or not np.isfinite(values_Q).any() else float(np.nanmean(values_Q))

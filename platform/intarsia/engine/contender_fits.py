@@ -1,0 +1,79 @@
+"""Contenders fitted one after the other, or beside each other by whoever runs pieces of work; only the time they take differs."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from intarsia.engine.contenders import Contender, Fitted, fit
+from intarsia.fusion.protocol import Lessons
+from intarsia.fusion.registry import open_fuser
+from intarsia.lake import folder_aside
+
+_LESSONS = "lessons.pickle"
+
+
+class FitMany(Protocol):
+    """Fits contenders."""
+
+    def __call__(
+        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int
+    ) -> Iterator[Fitted]:
+        """Every contender, fitted, in any order."""
+        ...
+
+
+Piece = tuple[int, Contender]
+Done = tuple[int, float, str]
+"""The number of a contender, the seconds its fit took, and why it failed; its fuser is then in the folder."""
+Work = Callable[[Callable[[], Callable[[Piece], Done]], Sequence[Piece]], Iterator[Done]]
+"""(open_worker, pieces) -> their results in any order; see `onray/workers.py`."""
+
+
+def fit_in_turn(contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int) -> Iterator[Fitted]:
+    """In this process."""
+    for contender in contenders:
+        yield fit(contender, train, validation, seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitBeside:
+    """Fits in workers, which read the lessons from a folder and leave the fusers there.
+
+    Attributes:
+        work: runs pieces.
+        folder: one that every worker can reach; nothing stays in it.
+    """
+
+    work: Work
+    folder: Path
+
+    def __call__(
+        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int
+    ) -> Iterator[Fitted]:
+        """See `FitMany`; what is not fitted stays in this process."""
+        away = [one for one in contenders if one.is_fitted]
+        yield from fit_in_turn([one for one in contenders if not one.is_fitted], train, validation, seed)
+        with folder_aside(self.folder) as aside:
+            (aside / _LESSONS).write_bytes(pickle.dumps((train, validation)))
+            for number, fit_s, error in self.work(partial(_open_fitter, aside, seed), list(enumerate(away))):
+                fuser = None if error else open_fuser(aside / str(number), train.products)
+                yield Fitted(contender=away[number], fuser=fuser, fit_s=fit_s, error=error)
+
+
+def _open_fitter(aside: Path, seed: int) -> Callable[[Piece], Done]:
+    train, validation = pickle.loads((aside / _LESSONS).read_bytes())
+    return partial(_fit_piece, aside, train, validation, seed)
+
+
+def _fit_piece(aside: Path, train: Lessons, validation: Lessons, seed: int, piece: Piece) -> Done:
+    number, contender = piece
+    fitted = fit(contender, train, validation, seed)
+    if fitted.fuser is not None:
+        (aside / str(number)).mkdir()
+        fitted.fuser.save(aside / str(number))
+    return number, fitted.fit_s, fitted.error

@@ -1,0 +1,212 @@
+"""Who enters the fusion arena: each retriever alone, the plain fusions, every kind of the registry; all are fitted and measured alike."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from intarsia.engine.fusion_lessons import Asked, measure
+from intarsia.engine.retrieve import RETRIEVERS
+from intarsia.evaluation.arena import Entrant, Family
+from intarsia.fusion.features import FeatureConfig, FeatureFuser
+from intarsia.fusion.fuser import SpecFuser
+from intarsia.fusion.joint.column import JOINT
+from intarsia.fusion.kind import KindConfig
+from intarsia.fusion.protocol import Fuser, Lessons, ProductVectors
+from intarsia.fusion.registry import KINDS, config_of, fit_fuser, kind_of, open_fuser
+from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.logs import log_warning
+from intarsia.records.candidates import Candidates
+
+RRF, EQUAL = "rrf", "equal weights"
+_PLAIN = ("rrf", "equal")
+_GIVEN = ("convex",)  # its weights are given, not found: without any it is `equal`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """Something that orders candidates: one retriever alone (no config), or a kind of fusion with its settings.
+
+    `scorer_of` names the contender whose scorer of vectors this one is, alone: it is fitted with that one.
+    """
+
+    name: str
+    family: Family
+    config: KindConfig | None = None
+    scorer_of: str = ""
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether it reads the products' vectors, so that it changes with them."""
+        return self.config is not None and kind_of(self.config.kind).reads_vectors
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it learns anything."""
+        return self.config is not None and kind_of(self.config.kind).is_fitted
+
+    def fit(self, train: Lessons, validation: Lessons, seed: int) -> Fuser:
+        """The fuser, fitted on train."""
+        return Alone(self.name) if self.config is None else fit_fuser(self.config, train, validation, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The order of one retriever alone; what it did not return is dropped."""
+
+    retriever: str
+
+    def fuse(self, candidates: Candidates) -> Candidates:
+        """The candidates that it returned, by its own scores."""
+        at = candidates.retrievers.index(self.retriever)
+        mine = candidates.only(candidates.ranks_CR[:, at] > 0)
+        return mine.with_fused(mine.scores_CR[:, at])
+
+    def save(self, folder: Path) -> None:
+        """Write it as what it nearly is: a fusion that gives all weight to one retriever."""
+        FusionSpec(kind="convex", weights={name: float(name == self.retriever) for name in RETRIEVERS}).save(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A contender with its fuser; none when the fit failed, and why."""
+
+    contender: Contender
+    fuser: Fuser | None
+    fit_s: float = 0.0
+    error: str = ""
+
+    def reading(self, products: ProductVectors) -> Fuser:
+        """The fuser over other product vectors, opened anew from what it saves."""
+        assert self.fuser is not None
+        if not self.contender.reads_vectors:
+            return self.fuser
+        with tempfile.TemporaryDirectory() as folder:
+            self.fuser.save(Path(folder))
+            return open_fuser(Path(folder), products)
+
+    def said(self) -> str:
+        """What was fitted, in words: the weights of a spec, or the settings."""
+        if self.fuser is None or isinstance(self.fuser, Alone):
+            return ""
+        with tempfile.TemporaryDirectory() as folder:
+            self.fuser.save(Path(folder))
+            return _brief(json.loads((Path(folder) / FILE).read_text(encoding="utf-8")))
+
+
+def contenders(
+    retrievers: Sequence[str], kinds: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
+) -> list[Contender]:
+    """Every retriever alone, RRF and equal weights, then the kinds in the order of the registry.
+
+    Args:
+        retrievers: of the candidates.
+        kinds: names of the registry; none means all of them.
+        settings: of a kind, by its name, where the defaults are not meant.
+
+    Raises:
+        ConfigError: a kind that is not known, or settings that it refuses.
+    """
+    for name in (*kinds, *settings):
+        kind_of(name)
+    plain = [Contender(name=name, family="baseline") for name in retrievers]
+    plain += [
+        Contender(name=shown, family="baseline", config=config_of({"kind": kind, **settings.get(kind, {})}))
+        for kind, shown in zip(_PLAIN, (RRF, EQUAL), strict=True)
+    ]
+    asked = [name for name in KINDS if name not in (*_PLAIN, *_GIVEN) and (not kinds or name in kinds)]
+    others = [config_of({"kind": name, **settings.get(name, {})}) for name in asked]
+    return plain + [contender for config in others for contender in _of_kind(config)]
+
+
+def fit(contender: Contender, train: Lessons, validation: Lessons, seed: int) -> Fitted:
+    """Fit one contender and take the time; one that raises is reported, and the others go on."""
+    started_s = time.perf_counter()
+    try:
+        fuser = contender.fit(train, validation, seed)
+    except Exception as error:  # whatever it is, the other contenders are worth having
+        log_warning("contender_failed", contender=contender.name, error=type(error).__name__)
+        return Fitted(contender=contender, fuser=None, error=f"{type(error).__name__}: {error}")
+    return Fitted(
+        contender=contender, fuser=fuser, fit_s=time.perf_counter() - started_s if contender.is_fitted else 0.0
+    )
+
+
+def scorer_alone(contender: Contender, fitted: Fitted) -> Fitted:
+    """The scorer of vectors of a fitted contender, ordering candidates by itself."""
+    if fitted.fuser is None:
+        return Fitted(contender=contender, fuser=None, error=fitted.error)
+    fuser = fitted.fuser
+    assert isinstance(fuser, FeatureFuser)
+    assert isinstance(fuser.config, FeatureConfig)
+    weights = {**dict.fromkeys(RETRIEVERS, 0.0), JOINT: 1.0}
+    alone = replace(
+        fuser, config=replace(fuser.config, use="alone"), beside=SpecFuser(FusionSpec(kind="convex", weights=weights))
+    )
+    return Fitted(contender=contender, fuser=alone, fit_s=float(fuser.scorer.card.get("fit_s", fitted.fit_s)))
+
+
+def enter(
+    fitted: Fitted,
+    validation: tuple[Asked, Sequence[Candidates]],
+    test: tuple[Asked, Sequence[Candidates]],
+    *,
+    metric: str,
+    name: str = "",
+    family: Family | None = None,
+) -> Entrant:
+    """Measure a fitted contender on both splits.
+
+    Args:
+        fitted: it.
+        validation: the queries, and their candidates.
+        test: the same of the split that is touched once.
+        metric: such as ndcg@10.
+        name: another name than its own.
+        family: another family than its own.
+    """
+    shown, group = name or fitted.contender.name, family or fitted.contender.family
+    if fitted.fuser is None:
+        return Entrant(name=shown, family=group, error=fitted.error)
+    try:
+        (validation_Q, _), (test_Q, ms_per_query) = (
+            measure(fitted.fuser, candidates, asked.qrels, metric) for asked, candidates in (validation, test)
+        )
+    except Exception as error:  # as in `fit`
+        log_warning("contender_failed", contender=shown, error=type(error).__name__)
+        return Entrant(name=shown, family=group, fit_s=fitted.fit_s, error=f"{type(error).__name__}: {error}")
+    return Entrant(
+        name=shown,
+        family=group,
+        said=fitted.said(),
+        validation_Q=validation_Q,
+        test_Q=test_Q,
+        fit_s=fitted.fit_s,
+        ms_per_query=ms_per_query,
+    )
+
+
+def _of_kind(config: KindConfig) -> Iterator[Contender]:
+    """A kind as it is; of one that reads vectors its scorer, too."""
+    if not KINDS[config.kind].reads_vectors:
+        yield Contender(name=config.kind, family="score", config=config)
+        return
+    yield Contender(name=f"{config.kind} beside", family="column", config=config)
+    yield Contender(name=config.kind, family="feature", config=config, scorer_of=f"{config.kind} beside")
+
+
+def _brief(header: Mapping[str, Any]) -> str:
+    return ", ".join(_facts(header))
+
+
+def _facts(header: Mapping[str, Any]) -> Iterator[str]:
+    if "normaliser" in header and header["kind"] != "rrf":
+        yield str(header["normaliser"])
+    weights = header.get("weights")
+    if isinstance(weights, Mapping) and (total := sum(weights.values())):
+        yield " ".join(f"{name} {weight / total:.2f}" for name, weight in weights.items() if weight)

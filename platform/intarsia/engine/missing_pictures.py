@@ -1,0 +1,114 @@
+"""The same catalog with pictures taken away, filled in or mixed up: the retrieve stage as it would then be.
+
+Letters: N products, V views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.engine.fusion_lessons import WORD_RETRIEVERS
+from intarsia.engine.product_vectors import product_vectors
+from intarsia.engine.retrieve import RetrieveStage
+from intarsia.fusion.impute import Imputer
+from intarsia.fusion.protocol import ProductVectors
+from intarsia.index.flat import FlatIndex
+from intarsia.index.hnsw import HnswIndex
+from intarsia.index.protocol import VectorIndex
+from intarsia.index.vectors import StoredVectors
+from intarsia.records.product_columns import ProductColumns
+
+_BITS = 64
+
+
+def lacks_pictures(columns: ProductColumns, share: float, seed: int) -> NDArray[np.bool_]:
+    """Whose pictures are taken away: bool [N], by a hash of seed and product id; a larger share takes those of a smaller, and more.
+
+    Raises:
+        ValueError: a share outside 0..1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of missing pictures is {share}; allowed: 0 to 1")
+    hashed = [_hash(f"{seed}:{product_id}") for product_id in columns.product_ids]
+    return np.array(hashed, np.float64) < share * 2.0**_BITS
+
+
+def take_pictures(
+    retrieve: RetrieveStage, lacks_N: NDArray[np.bool_], imputers: Mapping[str, Imputer]
+) -> tuple[RetrieveStage, ProductVectors]:
+    """The stage over the catalog without those pictures, their vectors gone from every picture index, and the products' vectors then.
+
+    Args:
+        retrieve: the stage over the whole catalog.
+        lacks_N: whose pictures are taken away.
+        imputers: by picture index, what fills the gaps, also those that were there before; an index that is not named keeps them. A
+            filled vector counts as the product's only view.
+    """
+    text_ND, _ = retrieve.vectors["text"].unit_means()
+    vectors: dict[str, VectorIndex] = dict(retrieve.vectors)
+    for name, index in retrieve.vectors.items():
+        if name not in WORD_RETRIEVERS:
+            left = FlatIndex(_without(_stored(index), lacks_N))
+            vectors[name] = left
+            if (imputer := imputers.get(name)) is not None:
+                means_NE, has_N = left.unit_means()
+                vectors[name] = FlatIndex(_filled(left.stored, imputer(text_ND, means_NE, has_N), has_N))
+    changed = replace(retrieve, vectors=vectors)
+    return changed, product_vectors(changed.vectors)
+
+
+def mix_pictures(retrieve: RetrieveStage, seed: int) -> RetrieveStage:
+    """The stage over a catalog whose pictures say nothing: each pictured product has those of another one, drawn with the seed."""
+    vectors: dict[str, VectorIndex] = dict(retrieve.vectors)
+    for name, index in retrieve.vectors.items():
+        if name not in WORD_RETRIEVERS:
+            stored = _stored(index)
+            pictured = np.unique(stored.rows_V)
+            given_N = np.arange(stored.num_rows)
+            given_N[pictured] = np.random.default_rng(seed).permutation(pictured)
+            vectors[name] = FlatIndex(_sorted(stored, stored.vectors_VD, given_N[stored.rows_V], stored.views_V))
+    return replace(retrieve, vectors=vectors)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=_BITS // 8).digest())
+
+
+def _stored(index: VectorIndex) -> StoredVectors:
+    assert isinstance(index, FlatIndex | HnswIndex)
+    return index.stored
+
+
+def _without(stored: StoredVectors, lacks_N: NDArray[np.bool_]) -> StoredVectors:
+    left = np.flatnonzero(~lacks_N[stored.rows_V])
+    return _sorted(stored, stored.vectors_VD[left], stored.rows_V[left], stored.views_V[left])
+
+
+def _filled(stored: StoredVectors, filled_NE: NDArray[np.float32], has_N: NDArray[np.bool_]) -> StoredVectors:
+    """The stored vectors and, for each product without one, its filled vector as view 0."""
+    new = np.flatnonzero(~has_N & (filled_NE != 0).any(axis=1))
+    return _sorted(
+        stored,
+        np.concatenate([stored.vectors_VD, filled_NE[new]]),
+        np.concatenate([stored.rows_V, new]),
+        np.concatenate([stored.views_V, np.zeros(len(new), np.int32)]),
+    )
+
+
+def _sorted(
+    like: StoredVectors, vectors_VD: NDArray[np.float32], rows_V: NDArray[np.int64], views_V: NDArray[np.int32]
+) -> StoredVectors:
+    """Vectors of the same space and catalog, by product and view."""
+    order = np.lexsort((views_V, rows_V))
+    return StoredVectors(
+        space_id=like.space_id,
+        vectors_VD=np.ascontiguousarray(vectors_VD[order]),
+        rows_V=rows_V[order],
+        views_V=views_V[order],
+        num_rows=like.num_rows,
+    )

@@ -1,0 +1,56 @@
+"""Gated fusion: each number of the fused vector decides for itself how much of which modality it takes.
+
+h_m = tanh(W_m x_m); z = softmax over the present m of V_m [x_1; x_2]; h = sum_m z_m * h_m, number by number. The two gates of the paper,
+z and 1 - z, are a softmax over two; with it a missing modality leaves the sum, and the gate of one left alone is 1.
+
+Source: Arevalo, Solorio, Montes-y-Gómez and González, Gated Multimodal Units, ICLR workshop 2017, section 3.1. arXiv:1702.01992
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from intarsia.fusion.joint.config import MODALITIES, JointConfig
+from intarsia.fusion.joint.module import (
+    Dims,
+    Tokens,
+    TwoTowers,
+    begin_at_identity,
+    begin_at_zero,
+    masked_softmax,
+)
+
+
+class Gated(TwoTowers):
+    """One gated unit per side."""
+
+    def __init__(self, dims: Dims, config: JointConfig) -> None:
+        super().__init__(dims, config)
+        self.query_unit = _GatedUnit(config.width)
+        self.product_unit = _GatedUnit(config.width)
+
+    def fuse_product(self, tokens: Tokens) -> torch.Tensor:
+        """The gated vector, [..., H]."""
+        fused: torch.Tensor = self.product_unit(tokens)
+        return fused
+
+    def fuse_query(self, tokens: Tokens) -> torch.Tensor:
+        """The gated vector, [..., H]."""
+        fused: torch.Tensor = self.query_unit(tokens)
+        return fused
+
+
+class _GatedUnit(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        num = len(MODALITIES)
+        self.read = nn.ModuleList(begin_at_identity(nn.Linear(width, width)) for _ in range(num))
+        self.gates = begin_at_zero(nn.Linear(num * width, num * width))
+
+    def forward(self, tokens: Tokens) -> torch.Tensor:
+        """[..., M, H] -> [..., H]."""
+        heard = torch.stack([torch.tanh(read(tokens.values[..., m, :])) for m, read in enumerate(self.read)], dim=-2)
+        logits = self.gates(tokens.values.flatten(-2)).unflatten(-1, (len(MODALITIES), -1))
+        gates = masked_softmax(logits, tokens.there.unsqueeze(-1), dim=-2)
+        return (gates * heard).sum(dim=-2)

@@ -1,0 +1,45 @@
+"""Workers of a torch fit that are really killed: the fit goes on from its last checkpoint and ends where it would have ended."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from ray.train import TrainingFailedError
+
+from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from tests.word_matching import DiesOnce, WordMatching
+
+CONFIG = FitConfig(epochs=3, batch_size=5, accumulate=2, learning_rate=0.05, checkpoint_every=3)
+NUM_STEPS = 3 * 4  # 37 examples are 8 batches of at most 5, two to a step
+
+
+def test_a_killed_worker_costs_no_step_and_changes_no_loss(cluster: None, tmp_path: Path) -> None:
+    marker = tmp_path / "was killed"
+    workers = TorchWorkersConfig(num_workers=2, max_failures=1)
+    fitted = train_on_workers(
+        partial(DiesOnce, 7, marker), CONFIG, workers, tmp_path / "storage", logs=tmp_path / "logs"
+    )
+    undisturbed = fit_here(WordMatching(), CONFIG)
+    assert marker.exists()
+    assert fitted.num_resumed == 1
+    assert fitted.num_steps == NUM_STEPS
+    assert [point.step for point in fitted.curve] == list(range(1, NUM_STEPS + 1))
+    assert [p.loss for p in fitted.curve] == pytest.approx([p.loss for p in undisturbed.curve], rel=1e-4)
+    for name, tensor in undisturbed.state.items():
+        torch.testing.assert_close(fitted.state[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_fit_that_was_given_up_goes_on_under_its_name(cluster: None, tmp_path: Path) -> None:
+    marker, storage = tmp_path / "was killed", tmp_path / "storage"
+    workers = TorchWorkersConfig(num_workers=1, max_failures=0)
+    make = partial(DiesOnce, 7, marker)
+    with pytest.raises(TrainingFailedError):
+        train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
+    assert [path.name for path in storage.iterdir()] == [".fit-pairs"]
+    fitted = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
+    assert (fitted.num_steps, fitted.num_resumed) == (NUM_STEPS, 1)
+    assert not list(storage.iterdir())

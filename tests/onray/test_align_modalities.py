@@ -1,0 +1,143 @@
+"""align_modalities on a small lake: words meet pictures, the line goes on with the aligned space, and a second run changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.encoders.aligned import Alignment
+from intarsia.encoders.config import ImageEncoderConfig
+from intarsia.encoders.learning.alignment import AlignConfig
+from intarsia.encoders.learning.loop import FitConfig
+from intarsia.engine.encode import QueryEncoders
+from intarsia.engine.retrieve import spaces
+from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.ids import ProductId, QueryId, sha256_bytes
+from intarsia.index.files import open_vector_index
+from intarsia.lake import Lake
+from intarsia.records.judgment import JudgedQuery, Judgment
+from intarsia.records.product import ImageRef, Product
+from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
+from intarsia.tables.products import PRODUCTS, product_to_row
+from pipelines import align_modalities, build_indexes, embed_products, export_query_encoders
+from pipelines.job import Progress, execute
+from tests.unit.encoders.kinds import text_config
+from tests.unit.engine.corner_shop import COLOURS, picture
+
+pytestmark = pytest.mark.usefixtures("cluster")
+NUM_PRODUCTS = 90
+EMBED = embed_products.EmbedConfig(
+    text=text_config("random_bert_mean"),
+    image=ImageEncoderConfig(model="torchvision:mobilenet_v3_small", weights="random:7", image_px=32),
+)
+ALIGN = align_modalities.AlignModalitiesConfig(
+    heads=AlignConfig(dim=16, num_folds=2, min_texts=2),
+    fit=FitConfig(epochs=2, batch_size=32, learning_rate=0.02, checkpoint_every=0),
+    min_steps=60,
+)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A lake that was aligned."""
+
+    lake: Lake
+    alignment: Alignment
+
+
+@pytest.fixture(scope="module")
+def aligned(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
+    lake = Lake(tmp_path_factory.mktemp("aligned") / "lake")
+    publish_shop(lake, [product_row(number) for number in range(NUM_PRODUCTS)])
+    execute(align_modalities.JOB, ALIGN, lake)
+    execute(export_query_encoders.JOB, export_query_encoders.ExportConfig(num_probes=2, min_int8_cosine=0.0), lake)
+    execute(build_indexes.JOB, build_indexes.BuildIndexesConfig(), lake)
+    return Aligned(lake, Alignment.open(lake.current("alignment").path))
+
+
+def product_row(number: int, *, pictured: bool = True) -> dict[str, object]:
+    """Every third title says nothing of its colour, every tenth product has no picture."""
+    colour = COLOURS[number % len(COLOURS)]
+    contents = [picture(colour, number % 3)] if pictured and number % 10 else []
+    images = tuple(
+        ImageRef(source="a.png", sha256=sha256_bytes(b), width=12, height=9, phash="0" * 16) for b in contents
+    )
+    title = f"{colour} bag {number}" if number % 3 else f"bag {number}"
+    return product_to_row(Product(product_id=ProductId(f"p{number:03}"), title=title, images=images), contents)
+
+
+def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
+    with lake.publish("products") as folder:
+        PRODUCTS.write_part(PRODUCTS.from_rows(rows), folder, 0)
+    queries = [
+        JudgedQuery(query_id=QueryId(f"q{n}"), text=f"{colour} thing", image=None, locale="en", split="train")
+        for n, colour in enumerate(COLOURS)
+    ]
+    judgments = [
+        Judgment(query_id=QueryId(f"q{number % len(COLOURS)}"), product_id=ProductId(f"p{number:03}"), grade=3.0)
+        for number in range(NUM_PRODUCTS)
+    ]
+    with lake.publish("queries") as folder:
+        QUERIES.write_part(QUERIES.from_rows([query_to_row(q) for q in queries]), folder, 0)
+    with lake.publish("judgments") as folder:
+        JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(j) for j in judgments]), folder, 0)
+    execute(embed_products.JOB, EMBED, lake)
+
+
+def test_a_colour_word_finds_pictures_of_products_whose_titles_do_not_say_it(aligned: Aligned) -> None:
+    encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
+    index = open_vector_index(aligned.lake.current("indexes").path / "aligned")
+    assert encoders.aligned is not None
+    for place, colour in enumerate(COLOURS):
+        asked_D = encoders.aligned.text(colour, encoders.text.encode([colour])[0])
+        rows = index.search(asked_D[np.newaxis], 10, None).rows_Qk[0]
+        assert sum(int(row) % len(COLOURS) == place for row in rows) >= 8
+        assert any(int(row) % 3 == 0 for row in rows)
+
+
+def test_index_and_query_encoders_are_of_the_aligned_space_and_no_fold_is_served(aligned: Aligned) -> None:
+    encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
+    encoders.check_spaces(dict(spaces(aligned.lake.current("indexes").path)))  # type: ignore[arg-type]
+    assert encoders.aligned is not None
+    assert (
+        encoders.aligned.space_id == aligned.alignment.space_id == aligned.lake.current("alignment").notes["space_id"]
+    )
+    assert aligned.alignment.heads.num_folds == 2
+
+
+def test_the_curve_and_what_was_measured_stand_beside_the_heads(aligned: Aligned) -> None:
+    told = json.loads((aligned.lake.current("alignment").path / "curve.json").read_text(encoding="utf-8"))
+    assert len(told["curve"]) >= ALIGN.min_steps
+    assert told["curve"][-1]["loss"] < told["curve"][0]["loss"]
+    assert told["held_out"].keys() == told["untrained"].keys() >= {"text_to_image_mrr", "image_to_text_r@1"}
+    assert list((aligned.lake.root / "logs" / "align_modalities").rglob("events.*"))
+
+
+def test_it_is_up_to_date_until_its_inputs_change(aligned: Aligned) -> None:
+    assert not execute(align_modalities.JOB, ALIGN, aligned.lake)
+
+
+def test_an_alignment_over_another_image_encoder_is_refused(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    publish_shop(lake, [product_row(number) for number in range(12)])
+    with lake.publish("alignment", {}) as folder:
+        one = align_modalities.AlignLearner(
+            align_modalities.read_lessons(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
+        )
+        one.alignment(lake.current("text_embeddings").notes["space_id"], "image-of-old").save(folder)  # type: ignore[arg-type]
+    with pytest.raises(
+        ReleaseMismatch, match=r"the alignment is of image space image-of-old.*run align_modalities again"
+    ):
+        build_indexes.run(build_indexes.BuildIndexesConfig(), lake, Progress("test"))
+
+
+def test_a_catalog_without_pictures_is_refused(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    publish_shop(lake, [product_row(number, pictured=False) for number in range(4)])
+    with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with pictures"):
+        align_modalities.run(ALIGN, lake, Progress("test"))

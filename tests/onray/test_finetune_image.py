@@ -1,0 +1,100 @@
+"""finetune_image on a small lake: what it learns from, and that what it writes opens as an encoder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.store import Place, write_vectors
+from intarsia.errors import ConfigError
+from intarsia.ids import ProductId, sha256_bytes
+from intarsia.lake import Lake
+from intarsia.records.product import ImageRef, Product
+from intarsia.tables.embeddings import TEXT_EMBEDDINGS
+from intarsia.tables.products import PRODUCTS, product_to_row
+from pipelines import finetune_image
+from pipelines.job import Progress, execute
+from tests.unit.encoders.kinds import picture
+
+PROGRESS = Progress("test")
+TEXT = TextEncoderConfig(model="scratch:dnn:1", max_tokens=48)
+CONFIG = finetune_image.FinetuneImageConfig(
+    tower=ImageEncoderConfig(model="scratch:cnn:1", image_px=32),
+    text=TEXT,
+    text_fields=("title",),
+    held_out_one_in=4,
+    fit=FitConfig(epochs=2, batch_size=8, learning_rate=1e-3),
+)
+PICTURES = [picture(np.random.default_rng(number), 40, 30) for number in range(24)]
+
+
+def write_products(lake: Lake, contents: list[list[bytes]]) -> None:
+    rows = []
+    for number, views in enumerate(contents):
+        images = tuple(
+            ImageRef(source=f"{n}.png", sha256=sha256_bytes(content), width=30, height=40, phash="0" * 16)
+            for n, content in enumerate(views)
+        )
+        product = Product(product_id=ProductId(f"p{number}"), title=f"thing {number % 6}", images=images)
+        rows.append(product_to_row(product, views))
+    with lake.publish("products") as folder:
+        PRODUCTS.write_part(PRODUCTS.from_rows(rows), folder, 0)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
+    write_products(lake, [[content] for content in PICTURES] + [[], [b"torn"]])
+    titles = [f"thing {number}" for number in range(3)]
+    encoder = open_text_encoder(TEXT)
+    vectors = dict(zip([sha256_bytes(title.encode()) for title in titles], encoder.encode(titles), strict=True))
+    with lake.publish("text_embeddings") as folder:
+        places = [Place(f"p{number}", 0, digest) for number, digest in enumerate(vectors)]
+        write_vectors(TEXT_EMBEDDINGS, folder, places, vectors, encoder.space_id)
+    execute(finetune_image.JOB, CONFIG, lake)
+    tower = lake.current("image_tower")
+    record = json.loads((lake.root / "runs" / "finetune_image.json").read_text())["counts"]
+    assert record["pictures"] == 24  # neither the product without a picture nor the one with a torn one
+    assert (record["texts"], record["texts_from_cache"]) == (6, 3)
+    learned = record["pictures"] - record["held_out"]
+    assert 0 < record["held_out"] < 12
+    assert record["steps"] == 2 * -(-learned // 8)
+    curve = json.loads((tower.path / finetune_image.CURVE).read_text())
+    assert [point["step"] for point in curve] == list(range(1, record["steps"] + 1))
+    opened = open_image_encoder(ImageEncoderConfig(model=str(tower.path)))
+    before = open_image_encoder(CONFIG.tower)
+    assert opened.space_id == tower.notes["space_id"] != before.space_id
+    assert opened.dim == before.dim
+    assert not np.allclose(opened.encode(PICTURES[:2]), before.encode(PICTURES[:2]), atol=1e-3)
+
+
+def test_a_catalog_without_pictures_teaches_nothing(lake: Lake) -> None:
+    write_products(lake, [[], [b"torn"]])
+    with pytest.raises(ConfigError, match=r"no product has a picture that can be read and a text"):
+        finetune_image.run(CONFIG, lake, PROGRESS)
+
+
+def test_the_clip_family_keeps_no_head(lake: Lake) -> None:
+    write_products(lake, [[content] for content in PICTURES[:4]])
+    config = finetune_image.FinetuneImageConfig(
+        tower=ImageEncoderConfig(model="scratch:clip:1"), text=TEXT, keep_head=True, held_out_one_in=0
+    )
+    with pytest.raises(ConfigError, match=r"keep_head is true, but the CLIP family has a projection of its own"):
+        finetune_image.run(config, lake, PROGRESS)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"text_fields": ()}, r"text_fields is empty; allowed: at least one field"),
+        ({"held_out_one_in": 1}, r"held_out_one_in is 1: nothing would be left to learn from"),
+        ({"held_out_one_in": -1}, r"held_out_one_in is -1; allowed: 0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        finetune_image.FinetuneImageConfig(**values)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""The whole job on a small shop: a tower that learned, and folds that did not see their queries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from intarsia.catalog.columns import build_columns, save_columns
+from intarsia.config import plain
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.adapters import AdapterConfig
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.masked_words import MaskedWordsConfig
+from intarsia.encoders.learning.text_folder import save_text_tower
+from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.open import open_query_encoder, open_text_encoder
+from intarsia.engine.fold_views import QUERY_SIDE, TEXT_INDEX
+from intarsia.engine.text_lessons import open_trainable
+from intarsia.errors import ConfigError
+from intarsia.index.files import open_vector_index
+from intarsia.lake import Lake
+from intarsia.onray.torch_training import TorchWorkersConfig
+from pipelines import embed_folds
+from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run, tower_of
+from pipelines.job import Progress
+from tests.judged_shop import TITLES, fill_with_judged_shop
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+CONFIG = FinetuneTextConfig(
+    tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+    pairs=TextPairsConfig(texts_per_anchor=6),
+    fit=FitConfig(epochs=6, batch_size=4, learning_rate=3e-3, watch="ndcg@10"),
+    workers=TorchWorkersConfig(max_failures=0),
+)
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    pass
+
+
+def test_a_tower_that_guessed_hidden_words_first_opens_orders_better_and_is_the_best_of_validation(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    config = replace(CONFIG, masked_epochs=1, masked=MaskedWordsConfig(held_out=4), fit=replace(CONFIG.fit, epochs=20))
+    counts = run(config, lake, quiet)
+    assert counts["judged_examples"] == 9
+    assert counts["validation_ndcg@10"] > counts["validation_ndcg@10_before"]
+    encoder = open_text_encoder(tower_of(lake))
+    assert encoder.encode(TITLES).shape == (len(TITLES), 64)
+    curves = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))
+    assert curves["masked_words"][-1]["figures"]["minus_loss"] < 0
+    figures = [point["figures"]["ndcg@10"] for point in curves["tower"] if point["figures"]]
+    settings = json.loads((lake.current("text_tower").path / SETTINGS).read_text(encoding="utf-8"))
+    assert settings["validation"]["after"]["ndcg@10"] == pytest.approx(max(figures), abs=1e-6)
+    with pytest.raises(ConfigError, match="has 0 folds, fold 0 was asked for"):
+        tower_of(lake, 0)
+    assert not list((lake.root / "finetune_text").iterdir())
+
+
+def test_two_workers_fit_folds_with_adapters_and_their_mean_serves(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    config = replace(
+        CONFIG,
+        folds=2,
+        served="soup",
+        adapter=AdapterConfig(kind="lora", rank=4),
+        workers=replace(CONFIG.workers, num_workers=2),
+        fit=replace(CONFIG.fit, epochs=1, watch=""),
+    )
+    counts = run(config, lake, quiet)
+    assert counts["folds"] == 2
+    curves = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))
+    assert list(curves) == ["folds/0", "folds/1"]
+    towers = [open_text_encoder(tower_of(lake, fold)) for fold in (None, 0, 1)]
+    assert len({tower.space_id for tower in towers}) == 3
+    mean, *folds = (tower.tower.state_dict() for tower in towers)  # type: ignore[attr-defined]
+    name = "transformer.encoder.layer.0.attention.self.query.weight"
+    np.testing.assert_allclose(mean[name], (folds[0][name] + folds[1][name]) / 2, atol=1e-6)
+
+
+def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    towers = [open_trainable(TextEncoderConfig(model=f"scratch:bert:{seed}", max_tokens=24)) for seed in range(2)]
+    with lake.publish("text_tower", {"encoder": plain(CONFIG.tower), "folds": 2, "text_fields": ["title"]}) as folder:
+        for fold, encoder in enumerate(towers):
+            save_text_tower(encoder, folder / "folds" / str(fold))
+    with lake.publish("text_embeddings", {"text_fields": ["title"]}):
+        pass
+    with lake.publish("indexes") as folder:
+        save_columns(build_columns(lake.current("products")), folder / "columns")
+    assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds")) == {
+        "folds": 2,
+        "products": len(TITLES),
+        "texts": len(TITLES),
+    }
+    for fold, encoder in enumerate(towers):
+        place = lake.current("fold_indexes").path / str(fold)
+        index, query_side = open_vector_index(place / TEXT_INDEX), open_query_encoder(place / QUERY_SIDE, "fp32")
+        assert index.space_id == query_side.space_id
+        wanted_ND = encoder.encode(TITLES)
+        for row in (0, 7, 15):  # the products are numbered as their titles are listed
+            np.testing.assert_allclose(index.vectors_of(row)[0], wanted_ND[row], atol=1e-5)
+        np.testing.assert_allclose(query_side.encode(["a red bag"]), encoder.encode(["a red bag"]), atol=1e-5)  # type: ignore[list-item]
+
+
+def test_a_tower_without_folds_embeds_none(lake: Lake) -> None:
+    with lake.publish("text_tower", {"encoder": plain(CONFIG.tower), "folds": 0, "text_fields": ["title"]}):
+        pass
+    with pytest.raises(ConfigError, match="text_tower has no folds"):
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))

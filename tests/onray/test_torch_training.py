@@ -1,0 +1,84 @@
+"""Torch fits on Ray Train: the number of workers changes how long a fit takes, not what it gives."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from intarsia.encoders.learning.checkpoint import load_trained
+from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.errors import ConfigError, DataError
+from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from tests.word_matching import RefusesItsRow, WordMatching
+
+TWO = TorchWorkersConfig(num_workers=2, cpus_per_worker=1.0, max_failures=0)
+CONFIG = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05, fgm_epsilon=0.2, checkpoint_every=4)
+
+
+def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp_path: Path) -> None:
+    told: list[tuple[int, int, float]] = []
+    alone = fit_here(WordMatching(), CONFIG)
+    shared = train_on_workers(
+        WordMatching, CONFIG, TWO, tmp_path, on_step=lambda *progress: told.append(progress), logs=tmp_path / "logs"
+    )
+    assert [point.step for point in shared.curve] == list(range(1, 10)) == [point.step for point in alone.curve]
+    for ours, theirs in zip(shared.curve, alone.curve, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours.learning_rate == theirs.learning_rate
+        assert ours.figures == theirs.figures
+    assert shared.curve[-1].loss < 0.6 * shared.curve[0].loss
+    assert shared.state.keys() == alone.state.keys()
+    for name, tensor in alone.state.items():
+        torch.testing.assert_close(shared.state[name], tensor, rtol=1e-3, atol=1e-4)
+    load_trained(WordMatching().module, shared.state)
+    assert told[-1] == (9, 9, 0.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+    written = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert [event.step for event in written.Scalars("fit/loss")] == list(range(1, 10))
+    assert [event.step for event in written.Scalars("measured/found")] == [3, 6, 9]
+
+
+def test_an_error_for_the_user_comes_as_it_was_out_of_a_fit_that_started_with_the_workers_there_was_room_for(
+    cluster: None, tmp_path: Path
+) -> None:
+    workers = TorchWorkersConfig(
+        num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=1
+    )  # this Ray has 4 CPUs
+    with pytest.raises(DataError, match=r"pairs row 5: left is ''; allowed: a word. To mend: give it one"):
+        train_on_workers(RefusesItsRow, FitConfig(epochs=1, batch_size=8), workers, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"num_workers": 9}, r"9 workers of 1 CPU need 9, this Ray has 4; lower num_workers or cpus_per_worker"),
+        (
+            {"gpus_per_worker": 0.5},
+            r"1 workers of 0.5 GPU need 0.5, this Ray has 0; lower num_workers or gpus_per_worker",
+        ),
+    ],
+)
+def test_more_than_this_ray_has_is_refused_before_it_waits(
+    cluster: None, tmp_path: Path, setting: dict[str, float], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train_on_workers(partial(WordMatching, 8), FitConfig(), TorchWorkersConfig(**setting), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"num_workers": 0}, "num_workers is 0; allowed: 1 or more"),
+        ({"num_workers": 2, "min_workers": 3}, "min_workers is 3; allowed: 0 to 2"),
+        ({"cpus_per_worker": 0.0}, "cpus_per_worker is 0.0; allowed: above 0"),
+        ({"max_failures": -1}, "max_failures is -1; allowed: 0 or more"),
+    ],
+)
+def test_workers_out_of_range_are_refused_by_name(setting: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TorchWorkersConfig(**setting)

@@ -1,0 +1,316 @@
+"""The arena and what it stands on, on the corner shop: real stages, indexes and encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intarsia.engine.arena import Missing, Ring, hold
+from intarsia.engine.contender_fits import FitBeside, fit_in_turn
+from intarsia.engine.contenders import Alone, contenders, fit, scorer_alone
+from intarsia.engine.fusion_lessons import measure
+from intarsia.engine.missing_pictures import lacks_pictures, mix_pictures, take_pictures
+from intarsia.engine.product_vectors import product_vectors
+from intarsia.engine.systems import fused_orders
+from intarsia.errors import ConfigError, DataError
+from intarsia.evaluation.arena import ArenaConfig
+from intarsia.evaluation.metrics import ndcg_at_k
+from intarsia.evaluation.qrels import grade_orders
+from intarsia.fusion.features import FeatureFuser
+from intarsia.fusion.fuser import SpecFuser
+from intarsia.fusion.impute import Neighbours, mean
+from intarsia.fusion.registry import open_fuser
+from intarsia.fusion.spec import FusionSpec
+from intarsia.lake import Lake
+from intarsia.tables.judgments import QUERIES
+from pipelines.compare_fusions import JOB, CompareFusionsConfig, named_imputers, open_ring, run
+from pipelines.job import Progress
+from tests.unit.engine.corner_shop import FLOORS, NUM_PRODUCTS, shop
+
+QUIET = Progress("compare_fusions")
+CHEAP = CompareFusionsConfig(
+    data_set="corner shop",
+    engine=FLOORS,
+    kinds=("comb_sum", "weighted"),
+    missing=(0.0, 0.5),
+    imputers=("nothing", "mean", "neighbours"),
+    num_workers=1,
+    arena=ArenaConfig(num_resamples=50, num_permutations=99),
+)
+
+
+@pytest.fixture(scope="module")
+def ring() -> Ring:
+    return open_ring(shop().lake, FLOORS, QUIET)
+
+
+def shop_retrievers() -> tuple[str, ...]:
+    return shop().engine().retrieve.retrievers
+
+
+def copy_of(lake: Lake, root: Path) -> Lake:
+    root.mkdir()
+    for name in ("indexes", "query_encoders", "queries", "judgments"):
+        (root / name).symlink_to(lake.root / name)
+    return Lake(root)
+
+
+def test_product_vectors_are_unit_means_of_what_is_stored(ring: Ring) -> None:
+    stored_VD, rows_V, _ = shop().vectors["image"]
+    several = next(row for row in range(NUM_PRODUCTS) if (rows_V == row).sum() == 2)
+    mean_D = stored_VD[rows_V == several].mean(axis=0)
+    assert ring.products.image_NE[several] == pytest.approx(mean_D / np.linalg.norm(mean_D), abs=1e-6)
+    for column, (vectors_ND, name) in enumerate(((ring.products.text_ND, "text"), (ring.products.image_NE, "image"))):
+        there_N = np.isin(np.arange(NUM_PRODUCTS), shop().vectors[name][1])
+        assert np.array_equal(ring.products.has_N2[:, column], there_N)
+        assert np.array_equal((vectors_ND != 0).any(axis=1), there_N)
+
+
+def test_the_candidates_of_a_split_are_those_of_the_stage(ring: Ring) -> None:
+    lessons = ring.lessons("train")
+    assert len(lessons.query_ids) == len(lessons.candidates) == len(lessons.grades) == 3
+    for each, one, grades in zip(ring.asked["train"].encoded, lessons.candidates, lessons.grades, strict=True):
+        assert np.array_equal(ring.retrieve.retrieve([each])[0].rows_C, one.rows_C)
+        assert len(grades) == len(one.rows_C)
+
+
+def test_only_judged_products_compete_where_the_protocol_says_so(ring: Ring) -> None:
+    judged_only = dataclasses.replace(ring.retrieve, config=dataclasses.replace(FLOORS, judged_only=True))
+    for found, qrels in zip(ring.asked["train"].of(judged_only), ring.asked["train"].qrels, strict=True):
+        assert np.isin(found.rows_C, qrels.rows_J).all()
+
+
+def test_without_pictures_nothing_of_a_picture_is_left(ring: Ring) -> None:
+    blind = ring.without_pictures()
+    assert not blind.products.image_NE.any() and not blind.products.has_N2[:, 1].any()
+    for found, whole in zip(blind.candidates["test"], ring.candidates["test"], strict=True):
+        assert found.retrievers == ("bm25", "text")
+        assert set(found.query_vectors) <= {"text"}
+        assert ((found.ranks_CR > 0).any(axis=1)).all()
+        assert set(found.rows_C) <= set(whole.rows_C)
+
+
+def test_measuring_a_fuser_is_ndcg_of_its_orders(ring: Ring) -> None:
+    fuser = SpecFuser(FusionSpec(kind="rrf"))
+    values_Q, ms_per_query = measure(fuser, ring.candidates["train"], ring.asked["train"].qrels, "ndcg@10")
+    orders = fused_orders(ring.candidates["train"], fuser)
+    expected_Q = ndcg_at_k(grade_orders(orders, ring.asked["train"].qrels, 10), 10)
+    assert np.array_equal(values_Q, expected_Q, equal_nan=True)
+    assert ms_per_query > 0
+
+
+def test_more_missing_pictures_are_others_and_the_same_again(ring: Ring) -> None:
+    lacks = {share: lacks_pictures(ring.retrieve.columns, share, 1) for share in (0.0, 0.2, 0.6, 1.0)}
+    assert not lacks[0.0].any() and lacks[1.0].all()
+    assert (lacks[0.6] >= lacks[0.2]).all()
+    assert lacks[0.6].mean() == pytest.approx(0.6, abs=0.2)
+    assert not np.array_equal(lacks[0.6], lacks_pictures(ring.retrieve.columns, 0.6, 2))
+    with pytest.raises(ValueError, match=r"share of missing pictures is 1.5; allowed: 0 to 1"):
+        lacks_pictures(ring.retrieve.columns, 1.5, 1)
+
+
+def test_taking_nothing_away_changes_nothing(ring: Ring) -> None:
+    same, products = take_pictures(ring.retrieve, np.zeros(NUM_PRODUCTS, np.bool_), {})
+    assert np.array_equal(products.image_NE, ring.products.image_NE)
+    for found, before in zip(ring.asked["test"].of(same), ring.candidates["test"], strict=True):
+        assert np.array_equal(found.rows_C, before.rows_C)
+        assert np.array_equal(found.scores_CR, before.scores_CR, equal_nan=True)
+
+
+def test_a_product_whose_picture_is_gone_is_not_found_by_pictures(ring: Ring) -> None:
+    lacks_N = lacks_pictures(ring.retrieve.columns, 0.5, 1)
+    stage, products = take_pictures(ring.retrieve, lacks_N, {})
+    assert not products.has_N2[lacks_N, 1].any()
+    at = shop_retrievers().index("image")
+    for found in ring.asked["test"].of(stage):
+        gone_C = lacks_N[found.rows_C]
+        assert np.isnan(found.scores_CR[gone_C, at]).all()
+        assert not found.ranks_CR[gone_C, at].any()
+    assert stage.vectors["text"] is ring.retrieve.vectors["text"]
+
+
+def test_an_imputed_picture_is_found_and_real_ones_keep_their_scores(ring: Ring) -> None:
+    lacks_N = lacks_pictures(ring.retrieve.columns, 0.5, 1)
+    stage, products = take_pictures(ring.retrieve, lacks_N, {"image": Neighbours(num_neighbours=2)})
+    readable_N = ring.products.has_N2[:, 0]
+    assert products.has_N2[readable_N, 1].all()
+    rows = np.arange(NUM_PRODUCTS)
+    query_D = next(one.vectors["image"].values_D for one in ring.asked["test"].encoded if "image" in one.vectors)
+    (now_N, _), (before_N, _) = (one.vectors["image"].score_rows(query_D, rows) for one in (stage, ring.retrieve))
+    kept_N = ring.products.has_N2[:, 1] & ~lacks_N
+    assert np.array_equal(now_N[kept_N], before_N[kept_N])
+    assert np.isfinite(now_N[readable_N]).all()
+    flat, _ = take_pictures(ring.retrieve, lacks_N, {"image": mean})
+    filled_N = lacks_N | ~ring.products.has_N2[:, 1]
+    assert len(np.unique(flat.vectors["image"].score_rows(query_D, rows)[0][filled_N])) == 1
+
+
+def test_mixed_up_pictures_are_the_same_pictures_of_others(ring: Ring) -> None:
+    mixed = product_vectors(mix_pictures(ring.retrieve, 1).vectors)
+    assert np.array_equal(mixed.has_N2, ring.products.has_N2)
+    assert np.array_equal(mixed.text_ND, ring.products.text_ND)
+    assert not np.array_equal(mixed.image_NE, ring.products.image_NE)
+    assert np.array_equal(*(np.sort(one.image_NE, axis=0) for one in (mixed, ring.products)))
+    assert np.array_equal(product_vectors(mix_pictures(ring.retrieve, 1).vectors).image_NE, mixed.image_NE)
+
+
+def test_feature_fusion_enters_beside_the_retrievers_and_alone_from_one_fit(ring: Ring) -> None:
+    settings = {"average": {"num_folds": 0, "joint": {"num_steps": 4, "width": 8, "measure_every": 2}}}
+    beside, alone = contenders(shop_retrievers(), ("average",), settings)[-2:]
+    assert (beside.name, beside.family, alone.name, alone.family) == ("average beside", "column", "average", "feature")
+    fitted = fit(beside, ring.lessons("train"), ring.lessons("validation"), 1)
+    assert fitted.error == ""
+    by_itself = scorer_alone(alone, fitted)
+    assert isinstance(fitted.fuser, FeatureFuser) and isinstance(by_itself.fuser, FeatureFuser)
+    assert by_itself.fuser.scorer is fitted.fuser.scorer
+    lacks_N = lacks_pictures(ring.retrieve.columns, 0.7, 1)
+    stage, products = take_pictures(ring.retrieve, lacks_N, {})
+    for one in (fitted, by_itself):
+        assert one.fuser is not None
+        whole = fused_orders(ring.asked["test"].of(ring.retrieve), one.reading(ring.products))
+        assert all(map(np.array_equal, whole, fused_orders(ring.candidates["test"], one.fuser)))
+        blind_Q, _ = measure(one.reading(products), ring.asked["test"].of(stage), ring.asked["test"].qrels, "ndcg@10")
+        assert np.isfinite(blind_Q).any()
+    failed = dataclasses.replace(fitted, fuser=None, error="no chalk")
+    assert scorer_alone(alone, failed).error == "no chalk"
+
+
+def test_the_baselines_stand_first_and_each_kind_once() -> None:
+    everyone = contenders(shop_retrievers(), (), {})
+    names = [one.name for one in everyone]
+    assert names[: len(shop_retrievers()) + 2] == [*shop_retrievers(), "rrf", "equal weights"]
+    assert {one.family for one in everyone[: len(shop_retrievers()) + 2]} == {"baseline"}
+    assert len(set(names)) == len(names)
+    assert "weighted" in names and "convex" not in names
+    some = contenders(shop_retrievers(), ("comb_mnz",), {"comb_mnz": {"normaliser": "z"}})
+    assert [one.name for one in some][-1] == "comb_mnz"
+    assert isinstance(some[-1].config, FusionSpec) and some[-1].config.normaliser == "z"
+
+
+def test_an_unknown_kind_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+        contenders(shop_retrievers(), ("wieghted",), {})
+
+
+def test_a_retriever_alone_keeps_its_order_and_saves_as_its_weight(ring: Ring, tmp_path: Path) -> None:
+    alone = Alone("text")
+    for each in ring.candidates["test"]:
+        fused = alone.fuse(each)
+        ranks_C = fused.ranks_CR[:, shop_retrievers().index("text")]
+        assert (ranks_C > 0).all()
+        assert fused.fused_C is not None
+        assert np.array_equal(np.argsort(ranks_C), np.argsort(-fused.fused_C, kind="stable"))
+    alone.save(tmp_path)
+    texts = [each for each in ring.candidates["test"] if (each.ranks_CR[:, shop_retrievers().index("text")] > 0).any()]
+    assert texts
+    for each, order in zip(texts, fused_orders(texts, open_fuser(tmp_path)), strict=True):
+        assert np.array_equal(order, fused_orders([each], alone)[0])
+
+
+def test_a_contender_that_cannot_be_fitted_says_why(ring: Ring) -> None:
+    nothing = dataclasses.replace(
+        ring.lessons("train"), grades=[np.zeros(len(g)) for g in ring.lessons("train").grades]
+    )
+    weighted = contenders(shop_retrievers(), ("weighted",), {})[-1]
+    fitted = fit(weighted, nothing, nothing, 1)
+    assert fitted.fuser is None
+    assert fitted.error.startswith("DataError: judgments: grade is 'none above 0")
+
+
+def test_fits_of_workers_are_those_of_this_process(ring: Ring, tmp_path: Path) -> None:
+    def in_this_process(open_worker: Any, pieces: Any) -> Any:
+        work = open_worker()
+        return (pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(piece))))) for piece in reversed(pieces))
+
+    light = {"num_folds": 0, "joint": {"num_steps": 2, "width": 8, "measure_every": 2}}
+    kinds = ("comb_sum", "weighted", "average")
+    entering = [one for one in contenders(shop_retrievers(), kinds, {"average": light}) if not one.scorer_of]
+    train, validation = ring.lessons("train"), ring.lessons("validation")
+    here = {one.contender.name: one for one in fit_in_turn(entering, train, validation, 1)}
+    away = {
+        one.contender.name: one
+        for one in FitBeside(work=in_this_process, folder=tmp_path)(entering, train, validation, 1)
+    }
+    assert set(here) == set(away) == {one.name for one in entering}
+    for name, fitted in away.items():
+        assert fitted.fuser is not None and here[name].fuser is not None
+        one, other = (fused_orders(ring.candidates["test"], each.fuser) for each in (fitted, here[name]))  # type: ignore[arg-type]
+        assert all(map(np.array_equal, one, other))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_job_writes_its_report(tmp_path: Path) -> None:
+    lake = copy_of(shop().lake, tmp_path / "lake")
+    counts = run(CHEAP, lake, QUIET)
+    folder = lake.current("fusion_arena").path
+    values = json.loads((folder / "arena.json").read_text(encoding="utf-8"))
+    names = {one["name"] for one in values["contenders"]}
+    assert {*shop_retrievers(), "rrf", "equal weights", "comb_sum", "weighted", "text only"} <= names
+    assert values["chosen"] == counts["chosen"] and counts["failed"] == 0
+    assert f"{values['chosen']}, no pictures" in names
+    pairs = {(one["contender"], one["imputer"]) for one in values["curve"]}
+    assert ("weighted", "neighbours") in pairs and (values["text_only"], "") in pairs
+    whole = {(one["contender"], one["imputer"]): one["mean"] for one in values["curve"] if one["missing"] == 0.0}
+    means = {one["name"]: one["test"]["mean"] for one in values["contenders"]}
+    assert all(whole[name, "nothing"] == pytest.approx(means[name]) for name in ("weighted", "rrf", "image"))
+    assert (folder / "arena.html").is_file() and (folder / "arena.md").is_file()
+
+
+def test_the_generator_of_the_adversarial_contender_fills_gaps(ring: Ring) -> None:
+    light = {"num_folds": 0, "joint": {"num_steps": 2, "width": 8, "measure_every": 2}}
+    missing = Missing(
+        shares=(0.6,), imputers={"nothing": None}, seed=1, generated=True, contenders=("adversarial beside",)
+    )
+    entering = contenders(shop_retrievers(), ("adversarial",), {"adversarial": light})
+    found = hold(entering, ring, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    drawn = {(one.contender, one.imputer) for one in found.curve}
+    beside = {(name, imputer) for name in {"adversarial beside", found.chosen} for imputer in ("nothing", "generated")}
+    assert drawn == {*beside, (found.text_only, "")}
+    witnesses = {row.entrant.name: row.validation for row in found.rows if row.entrant.family == "witness"}
+    assert set(witnesses) == {"text only", f"{found.chosen}, no pictures"}
+    assert witnesses[found.text_only] == max(witnesses.values())
+    assert found.imputer in ("nothing", "generated")
+    plain_ones = contenders(shop_retrievers(), ("comb_sum",), {})
+    without = hold(plain_ones, ring, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    assert {one.imputer for one in without.curve} == {"nothing", ""}
+
+
+def test_companions_need_events(ring: Ring, tmp_path: Path) -> None:
+    lake = copy_of(shop().lake, tmp_path / "lake")
+    config = dataclasses.replace(CHEAP, imputers=("bought together",))
+    with pytest.raises(DataError, match=r"events: kind is 'no such table'"):
+        dict(named_imputers(config, lake, ring.retrieve))
+
+
+def test_a_split_without_queries_is_refused(tmp_path: Path) -> None:
+    lake = copy_of(shop().lake, tmp_path / "lake")
+    rows = [row for row in QUERIES.read(lake.current("queries")).to_pylist() if row["split"] != "validation"]
+    (lake.root / "queries").unlink()
+    with lake.publish("queries") as folder:
+        QUERIES.write_part(QUERIES.from_rows(rows), folder, 0)
+    with pytest.raises(DataError, match=r"queries: split is 'no query of split validation'"):
+        open_ring(lake, FLOORS, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"missing": (0.0, 1.2)}, r"missing has 1.2; allowed: 0 to 1"),
+        ({"imputers": ()}, r"imputers is empty; allowed: at least one"),
+        ({"num_workers": -1}, r"num_workers is -1; allowed: 0 or more"),
+        ({"neighbours": 0}, r"neighbours is 0; allowed: 1 or more"),
+    ],
+)
+def test_a_config_refuses_what_cannot_be(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CompareFusionsConfig(**values)
+
+
+def test_the_job_is_named_after_its_module() -> None:
+    assert JOB.name == "compare_fusions"

@@ -1,0 +1,185 @@
+"""What finetune_text learns from, without workers: sources, held-out figures, folds, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
+from intarsia.encoders.learning.adapters import AdapterConfig
+from intarsia.encoders.learning.augment import AugmentConfig
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.losses import LossConfig
+from intarsia.encoders.learning.negatives import NegativesConfig
+from intarsia.encoders.learning.pairs import TextExample
+from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.protocol import Encoder
+from intarsia.engine.text_lessons import HeldOutOrders, Lessons, TextLessonsTask, open_trainable
+from intarsia.engine.text_sources import SourcesConfig, judged_of, read_catalog, read_lessons
+from intarsia.errors import ArtifactError, ConfigError
+from intarsia.ids import fold_of
+from intarsia.lake import Lake
+from pipelines.finetune_text import FinetuneTextConfig, _Shop, _without, tower_of
+from pipelines.job import Progress
+from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
+from tests.oracles import ndcg_by_definition
+
+TOWER = TextEncoderConfig(model="scratch:bert:3", max_tokens=24)
+
+
+def lessons_of(lake: Lake, augment: AugmentConfig | None = None, **settings: object) -> Lessons:
+    def open_tower() -> Encoder[str]:
+        return open_text_encoder(TOWER)
+
+    config = SourcesConfig(**settings)  # type: ignore[arg-type]
+    return read_lessons(config, augment or AugmentConfig(), lake, read_catalog(lake, ("title",)), open_tower, 1)
+
+
+def test_train_queries_teach_validation_is_held_out_and_test_is_not_read(lake: Lake) -> None:
+    lessons = lessons_of(fill_with_judged_shop(lake))
+    asked = {
+        split: {f"a {title}" for n, title in enumerate(TITLES) if split_of(n) == split}
+        for split in ("train", "validation")
+    }
+    assert {one.anchor for one in lessons.examples} == asked["train"]
+    assert {one.anchor for one in lessons.held_out} == asked["validation"]
+    assert all(len(one.texts) == len(TITLES) for one in lessons.examples)
+
+
+def test_a_fold_leaves_out_its_queries_and_keeps_what_no_query_asked(lake: Lake) -> None:
+    lessons = lessons_of(fill_with_judged_shop(lake), use=("judgments", "fields"))
+    for fold in range(3):
+        kept = _without(lessons, fold, 3)
+        assert all(fold_of(one.query_id, 3) != fold for one in kept.examples if one.query_id)
+        assert sum(one.source == "fields" for one in kept.examples) == sum(
+            one.source == "fields" for one in lessons.examples
+        )
+        assert not kept.held_out
+    seen = [
+        one.query_id for fold in range(3) for one in lessons.examples if one not in _without(lessons, fold, 3).examples
+    ]
+    assert sorted(seen) == sorted(one.query_id for one in lessons.examples if one.query_id)
+
+
+def test_fields_ask_for_each_product_evenly_drawn_and_negatives_come_with_them(lake: Lake) -> None:
+    lessons = lessons_of(
+        fill_with_judged_shop(lake),
+        use=("fields",),
+        most_fields=5,
+        negatives=NegativesConfig(bm25=1, model=2, most_of_positive=1.0),
+    )
+    assert len(lessons.examples) == 5
+    assert all(one.anchor.startswith("Our ") and one.grades[0] == 3.0 for one in lessons.examples)
+    assert all(set(one.grades[1:]) <= {0.0} and len(set(one.texts)) == len(one.texts) for one in lessons.examples)
+    assert max(len(one.texts) for one in lessons.examples) >= 2
+
+
+def test_pseudo_labels_need_validation_pairs_of_both_sides(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    found = lessons_of(lake, use=("judgments", "pseudo"), pseudo_confidence=0.0)
+    assert {one.source for one in found.examples} == {"judged"}  # every product was judged for every query
+    judgments = lake.root / "judgments"
+    (judgments / "current.json").unlink()
+    with pytest.raises(ConfigError, match="pseudo needs judged validation pairs"):
+        lessons_of(lake, use=("pseudo",))
+
+
+def test_augmentation_gets_its_words_and_brands(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    lessons = lessons_of(lake, AugmentConfig(replace_words=0.1, drop_named=0.1))
+    assert "dress" in lessons.vocabulary and lessons.brands == ["Acorn"]
+    assert not lessons_of(lake).vocabulary
+
+
+def test_nothing_to_learn_from_is_refused(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    with pytest.raises(ConfigError, match="no example to learn from in fields"):
+        lessons_of(lake, use=("fields",), anchor_fields=("description",))
+    (lake.root / "queries" / "current.json").unlink()
+    assert judged_of(lake, read_catalog(lake, ("title",)), "train") == []
+
+
+def test_lessons_come_back_from_their_file(lake: Lake, tmp_path: Path) -> None:
+    lessons = lessons_of(fill_with_judged_shop(lake), AugmentConfig(replace_words=0.1))
+    lessons.write(tmp_path / "lessons.json")
+    again = Lessons.read(tmp_path / "lessons.json")
+    assert again.examples == lessons.examples and again.held_out == lessons.held_out
+    assert list(again.vocabulary) == list(lessons.vocabulary)
+
+
+def test_two_workers_make_the_same_learner_of_one_task(lake: Lake, tmp_path: Path) -> None:
+    lessons_of(fill_with_judged_shop(lake)).write(tmp_path / "lessons.json")
+    task = TextLessonsTask(
+        tower=TOWER,
+        pairs=TextPairsConfig(loss=LossConfig(r_drop=0.1)),
+        adapter=AdapterConfig(kind="lora"),
+        augment=AugmentConfig(delete_words=0.2),
+        fit=FitConfig(seed=5),
+        lessons=tmp_path / "lessons.json",
+    )
+    first, second = task(), task()
+    rows_b = np.arange(3)
+    for name, tensor in first.module.state_dict().items():
+        assert tensor.equal(second.module.state_dict()[name]), name
+    for name, tensor in first.inputs(rows_b, 2).items():
+        assert tensor.equal(second.inputs(rows_b, 2)[name])
+    assert first.num_examples == 9
+    assert dict(first.module.eval() and first.measure()) == dict(second.module.eval() and second.measure())
+
+
+def test_held_out_figures_are_the_mean_ndcg_of_the_cosines_orders() -> None:
+    examples = [
+        TextExample(anchor="x", texts=("a", "b", "c"), grades=(0.0, 3.0, 1.0), groups=("",) * 3),
+        TextExample(anchor="y", texts=("a", "c"), grades=(2.0, 0.0), groups=("",) * 2),
+        TextExample(anchor="y", texts=("a",), grades=(0.0,), groups=("",)),  # nothing good: tells no two towers apart
+    ]
+    places = {"a": 0.0, "b": 0.5, "c": 1.0, "x": 0.0, "y": 1.0}
+
+    def encode(texts: object) -> np.ndarray:
+        angles = np.array([places[text] for text in texts])  # type: ignore[attr-defined]
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    found = HeldOutOrders(examples)(encode)
+    # cosines fall with the angle between: x is nearest to a, then b, c; y to c, then a
+    wanted = [
+        ndcg_by_definition([0, 1, 2], {0: 0.0, 1: 3.0, 2: 1.0}, 10),
+        ndcg_by_definition([1, 0], {0: 2.0, 1: 0.0}, 10),
+    ]
+    assert found == {"ndcg@10": pytest.approx(np.mean(wanted))}
+    assert HeldOutOrders(examples[2:])(encode) == {}
+
+
+def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_path: Path) -> None:
+    shop = _Shop(
+        config=FinetuneTextConfig(), start=TOWER, aside=tmp_path, lake=lake, progress=Progress("finetune_text")
+    )
+    with pytest.raises(ConfigError, match=r"folds/0 has nothing to learn from; cut fewer folds"):
+        shop.fit("folds/0", Lessons(examples=()))
+
+
+def test_what_torch_does_not_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be trained: torch does not run it"):
+        open_trainable(replace(TOWER, model=USE_MULTILINGUAL))
+
+
+def test_a_lake_without_a_tower_says_so(lake: Lake) -> None:
+    with pytest.raises(ArtifactError, match="text_tower is not in the lake"):
+        tower_of(lake)
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (lambda: FinetuneTextConfig(folds=1), "folds is 1"),
+        (lambda: FinetuneTextConfig(text_fields=()), "text_fields is empty"),
+        (lambda: SourcesConfig(use=()), "use is empty"),
+        (lambda: SourcesConfig(use=("fields",), anchor_fields=()), "anchor_fields is empty"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(build: object, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        build()  # type: ignore[operator]
