@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import build, check_range, plain, setting
 from intarsia.encoders.config import LEARNED, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
@@ -25,7 +25,7 @@ from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
 
 TOWERS = ("text_tower", "small_text_tower", "image_tower")
-"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one."""
+"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one, with the settings that it learned with but for batch_size."""
 
 EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
@@ -89,10 +89,13 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 
 
 def _learned(encoder: EncoderConfigT, lake: Lake) -> EncoderConfigT:
-    """The settings with the folder of a tower that was trained in this lake, where they name one."""
+    """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned."""
     if not encoder.model.startswith(LEARNED):
         return encoder
-    return replace(encoder, model=str(lake.current(encoder.model.removeprefix(LEARNED)).path))
+    entry = lake.current(encoder.model.removeprefix(LEARNED))
+    told = entry.notes.get("encoder")  # an image tower's folder says all itself
+    own = encoder if told is None else build(type(encoder), told, where=f"{entry.name}.encoder")
+    return replace(own, model=str(entry.path), batch_size=encoder.batch_size)
 
 
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:

@@ -12,10 +12,12 @@ from pathlib import Path
 from intarsia.config import plain, setting
 from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
+from intarsia.engine.missing_pictures import release_without_pictures
 from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
 from intarsia.errors import DataError
+from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
@@ -33,6 +35,7 @@ from intarsia.tables.products import REJECTED_PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
+_MISSING = "ranked, {share:.0%} of pictures missing"
 _LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
 
@@ -43,6 +46,11 @@ class EvaluateReleaseConfig:
     data_set: str = setting("name that stands over the report", "catalog")
     split: Split = setting("queries to measure on; `test` is touched once per release", "test")
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
+    missing_pictures: tuple[float, ...] = setting(
+        "shares of the products whose pictures are taken away, to see what is left; the gate wants no share to do worse than no pictures. "
+        "Empty asks nothing; does nothing for a catalog without pictures",
+        (0.1, 0.25, 0.5, 0.75, 0.9),
+    )
     notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())
 
 
@@ -78,6 +86,8 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         exact = judged.candidates(engine, folder=releases / release_id)
         systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
         systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
+    poorer = _with_fewer_pictures(config, engine, releases / release_id, judged)
+    systems |= poorer
     live, why_not_opened = rival(lake), ""
     if live is not None:
         orders, why_not_opened = rival_orders(releases / live, engine, judged.candidates)
@@ -101,6 +111,7 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         live=live,
         against_live=(against.mean, against.low, against.high) if against else None,
         why_not_opened=why_not_opened,
+        missing_pictures=_against_no_pictures(evaluation, list(poorer), config.evaluation),
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
         write_report(_report(config, lake, engine, evaluation, release_id), folder)
@@ -111,6 +122,34 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     print(f"report: {lake.current('evaluation').path / 'report.html'}")
     headline = {row.name: row.metrics[evaluation.headline].mean for row in evaluation.systems}
     return {"release": release_id, "queries": evidence.num_queries, **{n: headline[n] for n in ("bm25", FUSED, RANKED)}}
+
+
+def _with_fewer_pictures(
+    config: EvaluateReleaseConfig, engine: SearchEngine, folder: Path, judged: _Judged
+) -> dict[str, Orders]:
+    """The ranked orders of the release with pictures missing, the last with none at all."""
+    if not config.missing_pictures or not engine.retrieve.vectors["image"].unit_means()[1].any():
+        return {}
+    found = {}
+    for share in (*sorted(config.missing_pictures), 1.0):
+        poorer = release_without_pictures(engine, folder, share, config.evaluation.seed)
+        found[_MISSING.format(share=share)] = ranked_orders(judged.candidates(poorer), poorer.fuser, poorer.rank)
+    return found
+
+
+def _against_no_pictures(
+    evaluation: Evaluation, names: Sequence[str], config: EvaluationConfig
+) -> dict[str, tuple[float, float, float]]:
+    """What the release, with all and with fewer pictures, has over itself without any: mean, lower, upper."""
+    if not names:
+        return {}
+    *some, none = names
+    values = evaluation.values
+    gains = {
+        name: paired_bootstrap(values[name], values[none], seed=config.seed, num_resamples=config.num_resamples)
+        for name in (RANKED, *some)
+    }
+    return {name: (gain.difference.mean, gain.difference.low, gain.difference.high) for name, gain in gains.items()}
 
 
 def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:

@@ -54,7 +54,7 @@ class FusionSpaceConfig:
 
     kinds: tuple[str, ...] = setting(
         "fusion kinds; fitted ones (weighted, gate, stacking, boosting, bagging …) are fitted once per fold in every trial of theirs",
-        ("convex", "rrf", "equal", "comb_sum", "comb_mnz"),
+        ("convex", "rrf", "equal", "comb_sum", "comb_mnz", "gated"),
     )
     normalisers: tuple[NormaliserName, ...] = setting(
         "of convex, equal, comb_sum and comb_mnz", ("min_max", "theoretical_min_max", "z", "atan", "quantile")

@@ -8,13 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from pipelines.jobs import JOB_NAMES
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "pipelines" / "configs" / "small.yaml"
+JOBS = [name for name in JOB_NAMES if name in yaml.safe_load(CONFIG.read_text(encoding="utf-8"))]
 SMALL = (
     "generate_market.num_products=240",
     "generate_market.num_queries=120",
     "generate_market.num_sessions=150",
+    "align_modalities.min_steps=60",
     "search_fusion.num_trials=12",
+    "search_fusion.space.settings={gated: {joint: {num_steps: 60, measure_every: 20}}}",
     "train_ranker.model.num_rounds=40",
     "session.num_cpus=3",
 )

@@ -14,9 +14,9 @@ from pipelines.jobs import JOB_NAMES
 
 def test_a_whole_run_refuses_a_group_that_is_no_job(tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
-    file.write_text("lake: lake/shop\ncopy_texts: {times: 2}\n")
+    file.write_text("lake: lake/shop\nweave_cloth: {times: 2}\n")
     with pytest.raises(
-        ConfigError, match=r"unknown group copy_texts in .*shop\.yaml .*; known: generate_market, .*session"
+        ConfigError, match=r"unknown group weave_cloth in .*shop\.yaml .*; known: generate_market, .*session"
     ):
         run_all(file, [])
     file.write_text("lake: lake/shop\n")

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.engine.fusion_lessons import WORD_RETRIEVERS
-from intarsia.engine.product_vectors import product_vectors
+from intarsia.engine.product_vectors import open_fuse, product_vectors
 from intarsia.engine.retrieve import RetrieveStage
+from intarsia.engine.search import SearchEngine, open_rank
 from intarsia.fusion.impute import Imputer
 from intarsia.fusion.protocol import ProductVectors
 from intarsia.index.flat import FlatIndex
@@ -60,6 +62,23 @@ def take_pictures(
                 vectors[name] = FlatIndex(_filled(left.stored, imputer(text_ND, means_NE, has_N), has_N))
     changed = replace(retrieve, vectors=vectors)
     return changed, product_vectors(changed.vectors)
+
+
+def release_without_pictures(engine: SearchEngine, folder: Path, share: float, seed: int) -> SearchEngine:
+    """A release as if a share of its products had no picture: the same fusion and ranker, that know nothing of those pictures.
+
+    Args:
+        engine: the release, opened.
+        folder: the same release's parts.
+        share: of the products, 0..1; at 1 it reads words alone.
+        seed: draws whose.
+    """
+    lacks_N = lacks_pictures(engine.columns, share, seed)
+    num_images = np.where(lacks_N, 0.0, engine.columns.num_images)
+    stage = replace(engine.retrieve, columns=replace(engine.columns, num_images=num_images))
+    retrieve, _ = take_pictures(stage, lacks_N, {})
+    fuser = open_fuse(folder / "fusion_spec", retrieve.vectors)
+    return replace(engine, retrieve=retrieve, fuser=fuser, rank=open_rank(folder, retrieve))
 
 
 def mix_pictures(retrieve: RetrieveStage, seed: int) -> RetrieveStage:

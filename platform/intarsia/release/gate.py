@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from intarsia.errors import IntarsiaError
 
@@ -18,7 +18,8 @@ class Evidence:
 
     `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
     nothing was live. `why_not_opened` says why this code could not open the live release, if it could not: the difference is then to what
-    its own evaluation found by the same judgments, or None when that is not known.
+    its own evaluation found by the same judgments, or None when that is not known. `missing_pictures` is what the release has over itself
+    without any picture, with all of them and with some missing; empty where there are none.
     """
 
     release_id: str
@@ -27,6 +28,7 @@ class Evidence:
     live: str | None
     against_live: tuple[float, float, float] | None
     why_not_opened: str = ""
+    missing_pictures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def check(
@@ -42,7 +44,8 @@ def check(
 
     Raises:
         ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; the
-            release was not compared with the live one, unless `allow_uncompared`; or it is worse than that beyond the interval.
+            release was not compared with the live one, unless `allow_uncompared`; it is worse than that beyond the interval; or it is
+            worse with pictures than without.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
@@ -60,6 +63,13 @@ def check(
             f"release {release_id} was built with features {manifest_fingerprint[:12]}, this code computes {feature_fingerprint[:12]}; "
             "stage it again with this code"
         )
+    for name, (mean, lower, upper) in evidence.missing_pictures.items():
+        if not upper >= 0:
+            raise ReleaseRefused(
+                f"release {release_id} does worse with pictures than without any, beyond the interval: {name}: {evidence.metric} "
+                f"{mean:+.4f} [{lower:+.4f}, {upper:+.4f}]; look at the pictures, or set search_fusion.space.kinds to kinds that do not "
+                "read them"
+            )
     held = {"features": feature_fingerprint[:12], "queries": str(evidence.num_queries)}
     if live is None:
         return held | {"against live": "nothing is live"}

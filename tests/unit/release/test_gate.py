@@ -132,3 +132,14 @@ def test_features_that_this_code_does_not_compute_are_refused() -> None:
         ReleaseRefused, match="built with features eeeeeeeeeeee, this code computes ffffffffffff; stage it again"
     ):
         judge(evidence(), manifest_fingerprint="e" * 64)
+
+
+def test_a_release_that_pictures_hurt_is_refused_by_the_share_that_is_missing() -> None:
+    fine = {"ranked": (0.1, 0.05, 0.15), "ranked, 50% of pictures missing": (-0.01, -0.03, 0.0)}
+    assert judge(replace(evidence(), missing_pictures=fine))["queries"] == "100"
+    hurt = {**fine, "ranked, 90% of pictures missing": (-0.02, -0.04, -0.001)}
+    with pytest.raises(
+        ReleaseRefused,
+        match=r"worse with pictures than without any, beyond the interval: ranked, 90% of pictures missing: ndcg@10 -0\.0200",
+    ):
+        judge(replace(evidence(), missing_pictures=hurt))

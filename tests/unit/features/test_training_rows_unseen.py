@@ -1,0 +1,53 @@
+"""build_training_rows over a fusion that was fitted on the train queries: each of them is fused by what has not seen it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from intarsia.engine.candidates import judged_candidates
+from intarsia.features.default_set import FEATURES
+from intarsia.fusion.crossed import CrossedFuser
+from intarsia.fusion.protocol import Fuser
+from intarsia.ids import fold_of
+from intarsia.records.candidates import Candidates
+from intarsia.tables.training_rows import training_rows_spec
+from pipelines.build_training_rows import SPLITS, BuildTrainingRowsConfig, run
+from pipelines.job import Progress
+from tests.unit.engine.corner_fusion import NUM_FOLDS, gated, save_gated, shop_with
+from tests.unit.engine.corner_shop import FLOORS, shop
+
+PROGRESS = Progress("build_training_rows")
+
+
+def fused_scores(fuser: Fuser, candidates: Candidates) -> dict[str, float]:
+    """By product."""
+    fused = fuser.fuse(candidates)
+    assert fused.fused_C is not None
+    ids = [str(shop().products[row].product_id) for row in fused.rows_C]
+    return dict(zip(ids, fused.fused_C.tolist(), strict=True))
+
+
+def unseeing(crossed: CrossedFuser, query_id: str, split: str) -> Fuser:
+    return crossed.folds[fold_of(query_id, NUM_FOLDS)] if split == "train" else crossed.full
+
+
+def test_a_train_query_is_fused_by_its_fold_and_a_validation_query_by_what_serves(tmp_path: Path) -> None:
+    lake = shop_with(tmp_path / "lake", "fusion_spec")
+    with lake.publish("fusion_spec") as folder:
+        save_gated(folder)
+    counts = run(BuildTrainingRowsConfig(queries_per_part=2), lake, PROGRESS)
+    rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
+    found = judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS)
+    assert counts["queries"] == len(found) == 6
+    assert counts["rows"] == rows.num_rows
+    written: dict[str, dict[str, float]] = {}
+    for query_id, product_id, score in zip(
+        *(rows[name].to_pylist() for name in ("query_id", "product_id", "fused_score")), strict=True
+    ):
+        written.setdefault(query_id, {})[product_id] = score
+    for each in found:
+        query_id, split = str(each.judged.query_id), each.judged.split
+        expected = fused_scores(unseeing(gated(), query_id, split), each.candidates)
+        assert written[query_id] == expected
+        others = [fuser for fuser in (gated().full, *gated().folds) if fuser is not unseeing(gated(), query_id, split)]
+        assert all(expected != fused_scores(other, each.candidates) for other in others)
