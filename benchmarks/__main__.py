@@ -22,18 +22,31 @@ ALL = {
 }
 
 
+ON_A_LAKE = {
+    "alignment": ((), ("--epochs", "1")),
+    "compression": ((), ("--quick",)),
+    "http_serving": ((), ()),
+}
+"""Those that need a lake with a live release."""
+
+
 def main() -> int:
     """Run them all; the exit status is 1 when one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--lake", required=True, type=Path, help="a lake with a live release, for http_serving")
+    parser.add_argument(
+        "--lake", required=True, type=Path, help=f"a lake with a live release, for {', '.join(ON_A_LAKE)}"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     options = parser.parse_args()
     commands = {name: list(quick if options.quick else full) for name, (full, quick) in ALL.items()}
     failed = []
     if Pointer(options.lake / "releases").live() is None:
-        print(f"left out: http_serving, since no release is live in {options.lake}; name another lake with --lake")
+        print(
+            f"left out: {', '.join(ON_A_LAKE)}, since no release is live in {options.lake}; name another lake with --lake"
+        )
     else:
-        commands["http_serving"] = ["--lake", str(options.lake)]
+        for name, (full, quick) in ON_A_LAKE.items():
+            commands[name] = ["--lake", str(options.lake), *(quick if options.quick else full)]
     for name, arguments in commands.items():
         print(f"\n== python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False).returncode != 0:

@@ -34,7 +34,7 @@ from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
-_HOLDOUT_PARTS = 1000  # products fall into so many parts by a hash of their id; the first ones are held out
+_HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
 _default_fit = functools.partial(
     FitConfig, epochs=10, batch_size=512, learning_rate=2e-3, schedule="cosine", checkpoint_every=100
 )
@@ -117,12 +117,15 @@ def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
     catalog = _read_catalog(lake, [product_ids[row] for row in rows])
     ids_Q, words_Q, gains_QN = _read_judged(lake, catalog)
     held = config.holdout_share * _HOLDOUT_PARTS
+    held_out_N = np.array([fold_of(group, _HOLDOUT_PARTS) < held for group in catalog.groups], np.bool_)
+    if held_out_N.all():  # a handful of products: better unmeasured than untaught
+        held_out_N[:] = False
     return AlignLessons(
         titles=Texts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
         pictures_VE=pictures.vectors_VD,
         owners_V=np.searchsorted(rows, pictures.rows_V),
         groups_N=np.unique(np.array(catalog.groups, np.str_), return_inverse=True)[1],
-        held_out_N=np.array([fold_of(product_id, _HOLDOUT_PARTS) < held for product_id in catalog.ids], np.bool_),
+        held_out_N=held_out_N,
         queries=Texts(words=words_Q, vectors_NT=_encode(lake, words_Q, texts.vectors_VD.shape[1])),
         query_ids=ids_Q,
         gains_QN=gains_QN,

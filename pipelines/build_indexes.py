@@ -76,17 +76,21 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedde
     Raises:
         ReleaseMismatch: the alignment was learned over other encoders.
     """
+    encoded = {}
     for name in ENCODED:
         entry = lake.current(f"{name}_embeddings")
         found = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
+        encoded[name] = found.space_id
         yield name, found
     if not lake.has("alignment"):
         return
-    alignment = Alignment.open(lake.current("alignment").path)
-    if alignment.image_space != found.space_id:
-        raise ReleaseMismatch(
-            f"the alignment is of image space {alignment.image_space}, the pictures are of {found.space_id}; run align_modalities again"
-        )
+    entry = lake.current("alignment")
+    alignment = Alignment.open(entry.path)
+    for name, learned_from in (("text", alignment.text_space), ("image", alignment.image_space)):
+        if learned_from != encoded[name]:
+            raise ReleaseMismatch(
+                f"the alignment is of {name} space {learned_from}, {name}_embeddings are of {encoded[name]}; run align_modalities again"
+            )
     yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.pictures(found.vectors_VD))
 
 

@@ -14,7 +14,14 @@ from typing import Any, Literal
 
 from intarsia.config import check_range, setting
 from intarsia.engine.arena import METRIC, Missing, Ring, hold
-from intarsia.engine.candidates import UNRELEASED, as_query, catalog_time, read_judged, row_numbers
+from intarsia.engine.candidates import (
+    UNRELEASED,
+    as_query,
+    catalog_time,
+    open_judged_encoders,
+    read_judged,
+    row_numbers,
+)
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.contender_fits import FitBeside, fit_in_turn
 from intarsia.engine.contenders import contenders
@@ -23,7 +30,7 @@ from intarsia.engine.fusion_lessons import Asked
 from intarsia.engine.missing_pictures import mix_pictures
 from intarsia.engine.product_vectors import product_vectors
 from intarsia.engine.retrieve import RetrieveStage
-from intarsia.engine.search import open_query_encoders, open_retrieve
+from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError
 from intarsia.evaluation.arena import ArenaConfig
 from intarsia.evaluation.arena_report import ArenaSetting, lines_of, write_arena
@@ -135,9 +142,8 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
     Raises:
         DataError: a split without a query.
     """
-    indexes = lake.current("indexes").path
-    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
-    retrieve = open_retrieve(indexes, config=engine, release_id=UNRELEASED)
+    encoders = open_judged_encoders(lake)
+    retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
     if mixed_up is not None:
         retrieve = mix_pictures(retrieve, mixed_up)
     rows, asked_at = row_numbers(retrieve), catalog_time(retrieve)

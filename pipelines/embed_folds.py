@@ -18,7 +18,7 @@ from intarsia.config import check_range, setting
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import product_text
 from intarsia.engine.fold_views import MANIFEST, QUERY_SIDE, TEXT_INDEX
-from intarsia.errors import ConfigError
+from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
@@ -55,7 +55,15 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: Progress) -> Counts:
     product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
     actors = Actors(num=config.num_workers)
     served = lake.current("text_embeddings").notes["space_id"]
-    with lake.publish("fold_indexes", {"folds": num_folds, "space_id": served}) as folder:
+    learned = open_text_encoder(tower_of(lake)).space_id
+    if learned != served:
+        raise ReleaseMismatch(
+            f"the catalog is embedded in space {served}, the tower of these folds makes {learned}; run embed_products with "
+            "text.model lake:text_tower, and what follows, first"
+        )
+    with lake.publish(
+        "fold_indexes", {"folds": num_folds, "space_id": served, "products": lake.current("products").digest}
+    ) as folder:
         write_json(folder / MANIFEST, {"num_rows": len(product_ids)})
         for fold in range(num_folds):
             settings = tower_of(lake, fold)

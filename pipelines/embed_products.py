@@ -16,6 +16,7 @@ from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import Place, Vectors, known_vectors, write_vectors
+from intarsia.errors import ConfigError
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
 from intarsia.onray.encoding import Actors, PicturePlace, encode_pictures, encode_texts
@@ -24,8 +25,8 @@ from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_
 from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
 
-TOWERS = ("text_tower", "small_text_tower", "image_tower")
-"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one, with the settings that it learned with but for batch_size."""
+TEXT_TOWERS, IMAGE_TOWERS = ("text_tower", "small_text_tower"), ("image_tower",)
+"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one, and its own settings but for batch_size."""
 
 EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
@@ -73,7 +74,9 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 
     The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
     """
-    config = replace(config, text=_learned(config.text, lake), image=_learned(config.image, lake))
+    config = replace(
+        config, text=_learned(config.text, TEXT_TOWERS, lake), image=_learned(config.image, IMAGE_TOWERS, lake)
+    )
     text = _embed_texts(config, lake, progress)
     image = _embed_pictures(config, lake, progress)
     return {
@@ -88,11 +91,19 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def _learned(encoder: EncoderConfigT, lake: Lake) -> EncoderConfigT:
-    """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned."""
+def _learned(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> EncoderConfigT:
+    """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned.
+
+    Raises:
+        ConfigError: no tower of this modality has that name.
+        ArtifactError: it was not trained yet.
+    """
     if not encoder.model.startswith(LEARNED):
         return encoder
-    entry = lake.current(encoder.model.removeprefix(LEARNED))
+    name = encoder.model.removeprefix(LEARNED)
+    if name not in towers:
+        raise ConfigError(f"model is {encoder.model!r}; allowed here: {', '.join(LEARNED + one for one in towers)}")
+    entry = lake.current(name)
     told = entry.notes.get("encoder")  # an image tower's folder says all itself
     own = encoder if told is None else build(type(encoder), told, where=f"{entry.name}.encoder")
     return replace(own, model=str(entry.path), batch_size=encoder.batch_size)
@@ -166,7 +177,7 @@ JOB = Job(
     about="clean products -> a unit vector of every text and every picture",
     config=EmbedConfig,
     reads=("products",),
-    reads_if_there=TOWERS,
+    reads_if_there=(*TEXT_TOWERS, *IMAGE_TOWERS),
     writes=("text_embeddings", "image_embeddings"),
     run=run,
 )

@@ -128,7 +128,7 @@ def _with_fewer_pictures(
     config: EvaluateReleaseConfig, engine: SearchEngine, folder: Path, judged: _Judged
 ) -> dict[str, Orders]:
     """The ranked orders of the release with pictures missing, the last with none at all."""
-    if not config.missing_pictures or not engine.retrieve.vectors["image"].unit_means()[1].any():
+    if not config.missing_pictures or not engine.columns.num_images.any():
         return {}
     found = {}
     for share in (*sorted(config.missing_pictures), 1.0):

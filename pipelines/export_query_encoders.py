@@ -51,7 +51,7 @@ def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
         image_card = export_image_encoder(image, folder / "image", probes=pictures)
         progress("exported", 2, 2)
         if lake.has("alignment"):
-            Alignment.open(lake.current("alignment").path).save(Path(folder) / ALIGNED)
+            Alignment.open(lake.current("alignment").path).serving().save(Path(folder) / ALIGNED)
         megabytes = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
     return _figures("text", card) | _figures("image", image_card) | {"megabytes": round(megabytes, 1)}
 

@@ -146,6 +146,7 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
             figures = HeldOutOrders(lessons.held_out)(encoder.encode)
             before = HeldOutOrders(lessons.held_out)(open_text_encoder(shop.start).encode)
             _describe(config, fits, figures, before, folder)
+            notes["space_id"] = encoder.space_id
             notes |= {"encoder": plain(config.tower), "folds": config.folds, "text_fields": list(config.text_fields)}
     by_source = Counter(one.source for one in lessons.examples)
     return {

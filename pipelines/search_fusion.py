@@ -99,7 +99,7 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
     only_made = all(is_made(query.query_id) for query in read_judged(lake, splits)[0])
-    inputs = {name: lake.current(name).digest for name in JOB.reads}
+    inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.reads_if_there) if lake.has(name)}
     found = search_fusion(
         train.task,
         validation.task,
@@ -155,7 +155,9 @@ def search_fusion(
 ) -> FusionSearch:
     """Tune on train, give the best also weights by kind of query, choose on validation; equal inputs give equal results.
 
-    The choice is made on the validation queries, so their intervals flatter it a little: the honest ones are those of the test split.
+    Among fusions without fitted parts the choice is made on the validation queries, so their intervals flatter it a little: the honest ones
+    are those of the test split. A fitted kind has seen the validation queries (they stop its fit, and weigh its column); it takes over when
+    it is better on the train queries, each measured by a fit that did not see it, than the best of the others is there.
     Queries that are `only_made` have no say by kind nor in fitted kinds, and of what they choose the weights lean towards equal.
 
     Args:
@@ -203,10 +205,13 @@ def search_fusion(
         for name, spec in plain_fusions(config.engine.depth).items()
     ]
     finalists = [(one, validation.ndcg(spec_of(one), CUTOFF)) for one in (*plain_tried, *best, *refined)]
-    finalists += [(one, _fitted_values(one, measured_on, config)) for one in fitted]
     chosen, chosen_Q = max(
         finalists, key=lambda each: mean_known(each[1])
     )  # of equals the first, which is the simplest
+    for one in fitted:
+        finalists.append((one, _fitted_values(one, measured_on, config)))
+        if (one.train or 0.0) > (chosen.train or 0.0):
+            chosen, chosen_Q = finalists[-1]
     if only_made:
         leaning = lean(chosen, [train, validation], may_lose=config.made_may_lose)
         finalists.append((leaning, validation.ndcg(spec_of(leaning), CUTOFF)))

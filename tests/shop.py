@@ -30,6 +30,8 @@ from intarsia.engine.retrieve import spaces
 from intarsia.engine.search import PARTS, open_assembler, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
+from intarsia.fusion.fuser import SpecFuser
+from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, ReleaseId, RequestId, sha256_bytes
 from intarsia.index.bm25 import Bm25Index
@@ -138,8 +140,14 @@ def make_release(lake: Lake, *, weight_of_words: float = 0.6) -> ReleaseId:
 
 def make_next_release(lake: Lake, *, weight_of_words: float) -> ReleaseId:
     """Fuse and rank anew over the indexes that are there, stage that and make it live."""
+    weights = {"bm25": weight_of_words, "text": 0.4, "image": 0.5}
+    return make_release_fused_by(lake, SpecFuser(FusionSpec(kind="convex", weights=weights)))
+
+
+def make_release_fused_by(lake: Lake, fuser: Fuser) -> ReleaseId:
+    """The same with any fusion."""
     with lake.publish("fusion_spec") as folder:
-        FusionSpec(kind="convex", weights={"bm25": weight_of_words, "text": 0.4, "image": 0.5}).save(folder)
+        fuser.save(folder)
         EngineConfig(depth=50, rank_depth=60).save(folder)
     with lake.publish("ranker") as folder:
         _train(lake, folder)

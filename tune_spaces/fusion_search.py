@@ -9,6 +9,7 @@ from pathlib import Path
 
 from intarsia.engine.fusion_search import CUTOFF, Tried
 from intarsia.engine.fusion_trials import TrialLessons, worth_of
+from intarsia.errors import ConfigError
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
 from tune_spaces.fusion import FusionSpaceConfig, config_of_point, first_points, fusion_space
@@ -58,6 +59,9 @@ def tune_fusion(
         folder: where Tune keeps its notes while it runs.
         progress: told of every trial.
         identity: names all that decides the result; a search that was stopped goes on under it.
+
+    Raises:
+        ConfigError: every trial failed; where only those of fitted kinds did, that is told as a failed trial.
     """
     space = tuning.space
     plain = tuple(kind for kind in space.kinds if kind not in space.fitted)
@@ -69,7 +73,12 @@ def tune_fusion(
         part = replace(tuning, space=replace(space, kinds=space.fitted))
         num_trials = max(tuning.num_fitted_trials, len(space.fitted))
         on_trial = partial(progress, "fitted trials")
-        tried += _searched(part, lessons, num_trials, folder, on_trial, identity and f"{identity}-fitted")
+        try:
+            tried += _searched(part, lessons, num_trials, folder, on_trial, identity and f"{identity}-fitted")
+        except ConfigError as error:  # all of them failed, as with too few queries: the plain kinds stand
+            if not plain:
+                raise
+            tried.append(Tried(name="", spec=None, train=None, error=str(error)))
     return [replace(one, name=f"trial {number}") for number, one in enumerate(tried)]
 
 

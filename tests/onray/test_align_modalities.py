@@ -122,16 +122,19 @@ def test_it_is_up_to_date_until_its_inputs_change(aligned: Aligned) -> None:
     assert not execute(align_modalities.JOB, ALIGN, aligned.lake)
 
 
-def test_an_alignment_over_another_image_encoder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["text", "image"])
+def test_an_alignment_over_another_encoder_is_refused(tmp_path: Path, changed: str) -> None:
     lake = Lake(tmp_path / "lake")
     publish_shop(lake, [product_row(number) for number in range(12)])
+    spaces = {name: lake.current(f"{name}_embeddings").notes["space_id"] for name in ("text", "image")}
+    spaces[changed] = f"{changed}-of-old"
     with lake.publish("alignment", {}) as folder:
         one = align_modalities.AlignLearner(
             align_modalities.read_lessons(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
         )
-        one.alignment(lake.current("text_embeddings").notes["space_id"], "image-of-old").save(folder)  # type: ignore[arg-type]
+        one.alignment(spaces["text"], spaces["image"]).save(folder)
     with pytest.raises(
-        ReleaseMismatch, match=r"the alignment is of image space image-of-old.*run align_modalities again"
+        ReleaseMismatch, match=rf"the alignment is of {changed} space {changed}-of-old.*run align_modalities again"
     ):
         build_indexes.run(build_indexes.BuildIndexesConfig(), lake, Progress("test"))
 

@@ -14,7 +14,7 @@ from intarsia.encoders.image_folder import open_trainable_image, save_trained
 from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
 from intarsia.engine.text_lessons import open_trainable
-from intarsia.errors import ArtifactError
+from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Product
@@ -86,3 +86,18 @@ def test_a_tower_that_nobody_trained_is_named(shop: Lake, name: str) -> None:
     with pytest.raises(ArtifactError, match=f"^{name} is not in the lake .*; run the job that makes it"):
         embed_products.run(config, shop, PROGRESS)
     assert not shop.has("text_embeddings")
+
+
+@pytest.mark.parametrize(
+    ("modality", "words"),
+    [
+        ("text", "model is 'lake:image_tower'; allowed here: lake:text_tower, lake:small_text_tower"),
+        ("image", "model is 'lake:text_tower'; allowed here: lake:image_tower"),
+    ],
+)
+def test_a_tower_that_reads_something_else_is_refused(shop: Lake, modality: str, words: str) -> None:
+    publish_towers(shop)
+    other = getattr(LEARNED, "image" if modality == "text" else "text").model
+    swapped = dataclasses.replace(getattr(UNTRAINED, modality), model=other)
+    with pytest.raises(ConfigError, match=words):
+        embed_products.run(dataclasses.replace(UNTRAINED, **{modality: swapped}), shop, PROGRESS)

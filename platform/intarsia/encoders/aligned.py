@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,8 @@ class Alignment:
     picture_ED: Floats
     picture_bias_D: Floats
     heads: TextHeads
+    space_id: SpaceId = field(init=False)
+    """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
 
     def __post_init__(self) -> None:
         widths = {self.picture_ED.shape[1], *self.picture_bias_D.shape, self.heads.bias_HD.shape[1]}
@@ -78,14 +80,9 @@ class Alignment:
                 f"the parts of the alignment have widths {sorted(widths)} and {len(self.heads.words_nHD)} vectors for "
                 f"{len(self.heads.places)} words; run align_modalities again"
             )
-
-    @property
-    def space_id(self) -> SpaceId:
-        """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
         arrays = {"picture": self.picture_ED, "bias": self.picture_bias_D}
-        return name_space(
-            "aligned", digest_arrays(arrays.items()), {"text": self.text_space, "image": self.image_space}
-        )
+        spaces = {"text": self.text_space, "image": self.image_space}
+        object.__setattr__(self, "space_id", name_space("aligned", digest_arrays(arrays.items()), spaces))
 
     @property
     def dim(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.encoders.config import (
     EFFICIENTNET_LITE0,
+    LEARNED,
     MINILM,
     OFFLINE,
     SCRATCH,
@@ -41,6 +42,10 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         from intarsia.encoders.use_multilingual import open_use_multilingual
 
         return open_use_multilingual(config)
+    if config.model.startswith(LEARNED):
+        raise ConfigError(
+            f"text model is {config.model!r}, which embed_products alone can find; elsewhere name the folder of the lake's entry"
+        )
     if config.model.startswith(OFFLINE) and config.model not in PACKAGES:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
     if config.model == EFFICIENTNET_LITE0:

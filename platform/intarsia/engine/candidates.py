@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.encoders.aligned import Alignment
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.fold_views import View, by_view, open_fold_views
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
+from intarsia.errors import ReleaseMismatch
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
 from intarsia.lake import Lake
+from intarsia.logs import log_warning
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.records.query import EncodedQuery, Query
@@ -82,21 +85,44 @@ def judged_by_view(
     Where the text tower learned from train queries, each of these is answered by the tower of its fold.
     """
     indexes = lake.current("indexes").path
-    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
-    served = View(encoders=encoders, retrieve=open_retrieve(indexes, config=config, release_id=UNRELEASED))
+    served = View(
+        encoders=open_judged_encoders(lake), retrieve=open_retrieve(indexes, config=config, release_id=UNRELEASED)
+    )
     queries, judgments = read_judged(lake, splits)
     views = by_view(queries, served, _fold_views(lake, served))
     return [(view, retrieve_judged(view.encoders, view.retrieve, some, judgments, report)) for view, some in views]
 
 
+def open_judged_encoders(lake: Lake) -> QueryEncoders:
+    """The lake's query encoders with the heads that did not see each fold of the train queries; what serves carries none of them.
+
+    Raises:
+        ReleaseMismatch: they are not of the lake's indexes, or not of its alignment.
+    """
+    encoders = open_query_encoders(lake.current("query_encoders").path, indexes=lake.current("indexes").path)
+    if encoders.aligned is None or not lake.has("alignment"):
+        return encoders
+    whole = Alignment.open(lake.current("alignment").path)
+    if whole.space_id != encoders.aligned.space_id:
+        raise ReleaseMismatch(
+            f"the lake's alignment is {whole.space_id}, the query encoders hold {encoders.aligned.space_id}; "
+            "run export_query_encoders again"
+        )
+    return replace(encoders, aligned=whole)
+
+
 def _fold_views(lake: Lake, served: View) -> tuple[View, ...]:
-    """Those of the tower that serves; folds of another one, left from an earlier run, are none."""
-    if not lake.has("fold_indexes"):
-        return ()
-    entry = lake.current("fold_indexes")
-    if entry.notes["space_id"] != served.encoders.text.space_id:
-        return ()
-    return open_fold_views(entry.path, served)
+    """Those of the tower that serves, over these products; folds of others, left from an earlier run, are none."""
+    space_id = served.encoders.text.space_id
+    if lake.has("fold_indexes"):
+        entry = lake.current("fold_indexes")
+        if (entry.notes["space_id"], entry.notes["products"]) == (space_id, lake.current("products").digest):
+            return open_fold_views(entry.path, served)
+    if lake.has("text_tower") and lake.current("text_tower").notes.get("space_id") == space_id:
+        log_warning(
+            "tower_without_folds", space_id=space_id, mend="set finetune_text.folds and add embed_folds to the config"
+        )
+    return ()
 
 
 def retrieve_judged(

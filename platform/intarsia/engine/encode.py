@@ -27,6 +27,8 @@ class QueryEncoders:
     text: Encoder[str]
     image: Encoder[bytes]
     aligned: Alignment | None = None
+    aligned_reads: Encoder[str] | None = None
+    """What makes the vectors that `aligned` was learned over, where that is not `text`."""
 
     @classmethod
     def open(cls, folder: Path, *, precision: Precision = "int8") -> QueryEncoders:
@@ -48,9 +50,17 @@ class QueryEncoders:
         """Refuse encoders whose vectors cannot be compared with the stored ones.
 
         Raises:
-            ReleaseMismatch: a query encoder's space is not the index's, or only one of the two has it.
+            ReleaseMismatch: a query encoder's space is not the index's, or only one of the two has it; or the alignment is over others.
         """
         made = self.spaces
+        if self.aligned is not None:
+            over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
+            for name, space in over.items():
+                if made[name] != space:
+                    raise ReleaseMismatch(
+                        f"the alignment was learned over {name} space {space}, the {name} encoder makes {made[name]}; "
+                        "run align_modalities and what follows again"
+                    )
         for name in {**made, **stored}:
             if made.get(name) != stored.get(name):
                 raise ReleaseMismatch(
@@ -74,7 +84,9 @@ class QueryEncoders:
             vectors["text"] = QueryVector(space_id=self.text.space_id, values_D=text_T)
             if self.aligned is not None:
                 seen = str(query.request_id) if judged_in_train else None
-                aligned_D = self.aligned.text(query.text, text_T, judged_in_train=seen)
+                reads = self.aligned_reads
+                read_T = text_T if reads is None else reads.encode([query.text])[0]
+                aligned_D = self.aligned.text(query.text, read_T, judged_in_train=seen)
                 vectors[ALIGNED] = QueryVector(space_id=self.aligned.space_id, values_D=aligned_D)
         if query.image:
             vectors["image"] = QueryVector(space_id=self.image.space_id, values_D=self.image.encode([query.image])[0])

@@ -26,10 +26,12 @@ def min_max(scores_Rn: Floats, groups: Groups, lowest_R: Floats) -> Floats:
 def theoretical_min_max(scores_Rn: Floats, groups: Groups, lowest_R: Floats) -> Floats:
     """The lowest score there can be 0, the query's highest 1; if nothing is above the lowest, all are 0.
 
-    Unlike min_max the worst candidate is not pushed to 0, so the result does not hang on how deep the retrievers went.
+    Unlike min_max the worst candidate is not pushed to 0, so the result does not hang on how deep the retrievers went. A retriever whose
+    lowest is NaN knows none: the query's lowest stands for it.
     Source: Bruch, Gai and Ingber, "An analysis of fusion functions for hybrid retrieval", TOIS 2023. doi:10.1145/3596512
     """
-    above_Rn = np.maximum(scores_Rn - lowest_R[:, None], 0.0)
+    known_Rn = np.where(np.isnan(lowest_R)[:, None], groups.spread(groups.smallest(scores_Rn)), lowest_R[:, None])
+    above_Rn = np.maximum(scores_Rn - known_Rn, 0.0)
     return _share(above_Rn, groups.spread(groups.largest(above_Rn)), if_constant=0.0)
 
 

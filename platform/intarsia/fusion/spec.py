@@ -79,8 +79,8 @@ class FusionSpec:
             raise ValueError(f"depth is {self.depth}; allowed: 1 or more")
 
     def lowest_score(self, retriever: str) -> float:
-        """The lowest score the retriever can give."""
-        return self.lowest_scores.get(retriever, _LOWEST_COSINE)
+        """The lowest score the retriever can give; NaN for `joint`, whose scores know no lowest."""
+        return self.lowest_scores.get(retriever, math.nan if retriever == "joint" else _LOWEST_COSINE)
 
     def save(self, folder: Path) -> None:
         """Write the spec as `fusion.json`, all of it or nothing."""

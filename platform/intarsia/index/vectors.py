@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from intarsia.ids import SpaceId
 
+_MEANS_AT_ONCE = 4096  # rows whose means are made together: bounds what is held beside the result
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVectors:
@@ -97,9 +99,10 @@ class StoredVectors:
         if self.num_views == self.num_rows and has_N.all():
             return self.vectors_VD, has_N
         means_ND = np.zeros((self.num_rows, self.dim), np.float32)
-        if self.num_views:
-            rows = self._rows_with_views
-            sums = np.add.reduceat(self.vectors_VD, self._starts[rows], axis=0, dtype=np.float64)
+        for start in range(0, len(self._rows_with_views), _MEANS_AT_ONCE):
+            rows = self._rows_with_views[start : start + _MEANS_AT_ONCE]
+            first, past = self._starts[rows[0]], self._starts[rows[-1] + 1]
+            sums = np.add.reduceat(self.vectors_VD[first:past], self._starts[rows] - first, axis=0, dtype=np.float64)
             norms = np.sqrt(np.vecdot(sums, sums))[:, np.newaxis]
             means_ND[rows] = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
         return means_ND, has_N

@@ -199,11 +199,15 @@ def _notes(folder: Path, identity: str) -> Iterator[Path]:
         return
     home = folder / _NOTES
     for other in home.glob("*"):
-        if other.name != identity:
+        if not other.name.startswith(
+            identity.partition("-")[0]
+        ):  # searches of one job share the part before the hyphen
             shutil.rmtree(other, ignore_errors=True)
     (home / identity).mkdir(parents=True, exist_ok=True)
     yield (home / identity).resolve()
-    shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(home / identity, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another search of the same job has its notes here
+        home.rmdir()
 
 
 @contextlib.contextmanager

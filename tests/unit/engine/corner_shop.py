@@ -96,7 +96,10 @@ def shop(seed: int = 0) -> CornerShop:
     with lake.publish("query_encoders") as parts:
         _write_text_encoder(parts / "text", rng)
         _write_image_encoder(parts / "image")
-        _alignment(rng).save(parts / "aligned")
+        alignment = _alignment(rng)
+        alignment.serving().save(parts / "aligned")
+    with lake.publish("alignment") as parts:
+        alignment.save(parts)
     vectors = _publish_indexes(lake, products)
     _publish_judgments(lake, rng)
     with lake.publish("product_stats") as parts:

@@ -14,6 +14,7 @@ from intarsia.engine.candidates import (
     as_query,
     catalog_time,
     judged_candidates,
+    open_judged_encoders,
     read_judged,
     retrieve_judged,
     row_numbers,
@@ -67,7 +68,8 @@ def test_each_judged_query_has_the_candidates_it_would_have_online() -> None:
 
 def test_the_lakes_own_parts_give_the_same_candidates_before_there_is_a_release() -> None:
     found = found_with(FLOORS, ("train",))
-    again = retrieve_judged(ENGINE.encoders, ENGINE.retrieve, *read_judged(SHOP.lake, ("train",)), Progress())
+    encoders = open_judged_encoders(SHOP.lake)
+    again = retrieve_judged(encoders, ENGINE.retrieve, *read_judged(SHOP.lake, ("train",)), Progress())
     assert [each.judged for each in found] == [each.judged for each in again]
     for mine, theirs in zip(found, again, strict=True):
         assert mine.candidates.release_id == UNRELEASED

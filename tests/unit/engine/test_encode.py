@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from intarsia.engine.candidates import open_judged_encoders
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import ProductId, SpaceId
 from intarsia.image import ImageError
@@ -63,8 +64,9 @@ def test_an_index_without_the_aligned_space_is_refused_by_encoders_that_have_one
 
 
 def test_a_judged_train_query_is_encoded_by_the_head_of_its_fold() -> None:
-    asked = ask("red bag")
-    served, judged = (ENCODERS.encode(asked, judged_in_train=seen).vectors["aligned"] for seen in (False, True))
+    asked, encoders = ask("red bag"), open_judged_encoders(shop().lake)
+    served, judged = (encoders.encode(asked, judged_in_train=seen).vectors["aligned"] for seen in (False, True))
+    assert served.values_D.tobytes() == ENCODERS.encode(asked).vectors["aligned"].values_D.tobytes()
     assert served.space_id == judged.space_id
     assert served.values_D.tolist() != judged.values_D.tolist()
 

@@ -25,10 +25,11 @@ def served() -> View:
     return View(encoders=engine.encoders, retrieve=engine.retrieve)
 
 
-def lake_with_folds(root: Path, served: View, *, of: str) -> Lake:
-    """Two folds whose towers see everything turned round, noted as those of some served space."""
+def lake_with_folds(root: Path, served: View, **other_notes: str) -> Lake:
+    """Two folds whose towers see everything turned round, noted as embed_folds does it but for some notes."""
     lake = shop_with(root)
-    with lake.publish("fold_indexes", {"folds": 2, "space_id": of}) as folder:
+    notes = {"folds": 2, "space_id": SERVED_SPACE, "products": lake.current("products").digest, **other_notes}
+    with lake.publish("fold_indexes", notes) as folder:
         write_folds(folder, served)
     return lake
 
@@ -47,7 +48,7 @@ def same(mine: list[float], theirs: list[float]) -> bool:
 
 
 def test_a_train_query_is_answered_by_the_text_tower_of_its_fold(served: View, tmp_path: Path) -> None:
-    lake = lake_with_folds(tmp_path / "lake", served, of=SERVED_SPACE)
+    lake = lake_with_folds(tmp_path / "lake", served)
     folds = open_fold_views(lake.current("fold_indexes").path, served)
     views = judged_by_view(lake, FLOORS, SPLITS, quiet)
     assert len(views) == 1 + len(folds) == 3
@@ -74,8 +75,11 @@ def test_a_train_query_is_answered_by_the_text_tower_of_its_fold(served: View, t
             assert (each.candidates.rows_C.tolist() == theirs) == (each.judged.text is None)
 
 
-def test_folds_left_from_another_tower_answer_nothing(served: View, tmp_path: Path) -> None:
-    lake = lake_with_folds(tmp_path / "lake", served, of="corner-text-of-last-week")
+@pytest.mark.parametrize("left_from", [{"space_id": "corner-text-of-last-week"}, {"products": "of last week"}], ids=str)
+def test_folds_left_from_another_tower_or_catalog_answer_nothing(
+    served: View, tmp_path: Path, left_from: dict[str, str]
+) -> None:
+    lake = lake_with_folds(tmp_path / "lake", served, **left_from)
     ((view, found),) = judged_by_view(lake, FLOORS, SPLITS, quiet)
     assert view.encoders.text.space_id == SERVED_SPACE
     plain = judged_candidates(shop().lake, FLOORS, SPLITS, quiet)
@@ -86,6 +90,6 @@ def test_folds_left_from_another_tower_answer_nothing(served: View, tmp_path: Pa
 
 
 def test_together_they_come_ordered_by_id_whatever_answered_them(served: View, tmp_path: Path) -> None:
-    lake = lake_with_folds(tmp_path / "lake", served, of=SERVED_SPACE)
+    lake = lake_with_folds(tmp_path / "lake", served)
     found = judged_candidates(lake, FLOORS, ("validation", "train"), quiet)
     assert [str(each.judged.query_id) for each in found] == [f"j{n}" for n in range(6)]

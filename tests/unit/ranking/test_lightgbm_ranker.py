@@ -11,7 +11,7 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ArtifactError, ConfigError, DataError, ReleaseMismatch
-from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart, variants
+from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import HEADER, MODEL, LightGbmRanker, save_ranker
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.feature_matrix import FeatureMatrix
@@ -177,12 +177,6 @@ def test_nothing_to_learn_from_is_said_by_split() -> None:
 def test_without_early_stopping_every_tree_is_kept() -> None:
     found = fit_lambdamart(drawn(1), drawn(2), [LambdaMartConfig(num_rounds=4, early_stopping_rounds=0)])[0]
     assert found.best_iteration == len(found.curve) == 4
-
-
-def test_variants_are_seeded_and_begin_with_the_config_itself() -> None:
-    assert variants(SMALL, 0) == [SMALL]
-    assert variants(SMALL, 3) == variants(SMALL, 3)
-    assert len(variants(SMALL, 3)) == 4
 
 
 @pytest.mark.parametrize(

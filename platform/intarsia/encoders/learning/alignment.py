@@ -29,6 +29,8 @@ from intarsia.encoders.learning.losses import info_nce
 from intarsia.encoders.pooling import unit
 from intarsia.ids import SpaceId, fold_of
 
+_MEASURED_AT_ONCE = 1024  # held-out products that are compared with all others together: bounds memory
+
 TITLES, ALL_JUDGED, FIRST_FOLD = 0, 1, 2
 """Heads by number. `TITLES` shapes the pictures and is measured; it does not serve."""
 
@@ -185,9 +187,7 @@ class AlignLearner:
             told = info_nce(scores_BB, titles_BB, told_BB) + info_nce(scores_BB.T, titles_BB, told_BB)
             losses.append(told / 2)
             if head != TITLES:
-                may_B = torch.from_numpy(
-                    (~is_title_B & (self._folds_of(queries_B) != head - FIRST_FOLD)).astype(np.float32)
-                )
+                may_B = torch.from_numpy((~is_title_B & self._may_teach(queries_B, head)).astype(np.float32))
                 losses[-1] = losses[-1] + self._config.judged_weight * info_nce(
                     scores_BB, own_BB * may_B[:, None], apart_BB
                 )
@@ -256,17 +256,23 @@ class AlignLearner:
         products = np.where(is_title, self._learned[np.minimum(rows, len(self._learned) - 1)], self._products[at])
         return products, np.where(is_title, -1, self._queries[at])
 
-    def _folds_of(self, queries_B: Rows) -> Rows:
-        return np.where(queries_B < 0, -1, self._folds_Q[np.maximum(queries_B, 0)])
+    def _may_teach(self, queries_B: Rows, head: int) -> NDArray[np.bool_]:
+        """All queries teach the head that serves, those of the other folds a fold's head."""
+        if head == ALL_JUDGED:
+            return np.ones(len(queries_B), np.bool_)
+        return np.not_equal(self._folds_Q[np.maximum(queries_B, 0)], head - FIRST_FOLD)
 
 
 def meeting(
     asked_ND: NDArray[np.float32], found_ND: NDArray[np.float32], groups_N: NDArray[np.int64]
 ) -> dict[str, float]:
     """R@1, R@10 and the mean reciprocal rank of each item's own counterpart among all; those of its group do not stand before it."""
-    scores_NN = asked_ND @ found_ND.T
-    others_NN = groups_N[:, None] != groups_N[None, :]
-    ranks_N = 1 + ((scores_NN >= np.diag(scores_NN)[:, None]) & others_NN).sum(axis=1)
+    ranks_N = np.empty(len(asked_ND), np.int64)
+    for start in range(0, len(asked_ND), _MEASURED_AT_ONCE):
+        part = slice(start, start + _MEASURED_AT_ONCE)
+        scores_BN = asked_ND[part] @ found_ND.T
+        own_B1 = scores_BN[np.arange(len(scores_BN)), start + np.arange(len(scores_BN))][:, None]
+        ranks_N[part] = 1 + ((scores_BN >= own_B1) & (groups_N[part, None] != groups_N[None, :])).sum(axis=1)
     return {
         "r@1": float((ranks_N == 1).mean()),
         "r@10": float((ranks_N <= 10).mean()),

@@ -31,6 +31,8 @@ _WARMUP_SHARE = 0.1
 _MAX_GRADIENT = 1.0  # norm; a first step of a fresh head is else a jump
 _CUTOFF = 10
 
+_NOWHERE = -1e30  # a score that no softmax sees; of -inf, 0 x -inf is no number
+
 
 def fit_joint(
     kind: JointKind, train: Lessons, validation: Lessons, config: JointConfig | None = None, seed: int = 0
@@ -128,7 +130,7 @@ class _Fit:
         scores_GL = self.module.compare(
             self.module.read_queries(_side(queries)), self.module.read_products(_side(products))
         )
-        scores_GL = scores_GL.masked_fill(~torch.from_numpy(step.filled_GL), -torch.inf)
+        scores_GL = scores_GL.masked_fill(~torch.from_numpy(step.filled_GL), _NOWHERE)
         shares_GL = torch.from_numpy(step.gains_GL / step.gains_GL.sum(axis=1, keepdims=True))
         return functional.cross_entropy(scores_GL, shares_GL)
 
