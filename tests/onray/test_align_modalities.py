@@ -63,7 +63,7 @@ def aligned(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
 def product_row(number: int, *, pictured: bool = True) -> dict[str, object]:
     """Every third title says nothing of its colour, every tenth product has no picture."""
     colour = COLOURS[number % len(COLOURS)]
-    contents = [picture(colour, number % 3)] if pictured and number % 10 else []
+    contents = [picture(colour, number % 2)] if pictured and number % 10 else []
     images = tuple(
         ImageRef(source="a.png", sha256=sha256_bytes(b), width=12, height=9, phash="0" * 16) for b in contents
     )

@@ -116,7 +116,7 @@ def _fold_views(lake: Lake, served: View) -> tuple[View, ...]:
     space_id = served.encoders.text.space_id
     if lake.has("fold_indexes"):
         entry = lake.current("fold_indexes")
-        if (entry.notes["space_id"], entry.notes["products"]) == (space_id, lake.current("products").digest):
+        if (entry.notes["space_id"], entry.notes.get("products")) == (space_id, lake.current("products").digest):
             return open_fold_views(entry.path, served)
     if lake.has("text_tower") and lake.current("text_tower").notes.get("space_id") == space_id:
         log_warning(

@@ -281,3 +281,8 @@ def test_the_multilingual_encoder_knows_that_chinese_and_english_shoes_are_shoes
     chinese, english, other = encoder.encode(["红色运动鞋", "red sneakers", "bluetooth headphones"])
     assert float(chinese @ english) > 0.8
     assert float(chinese @ other) < 0.5
+
+
+def test_a_tower_of_a_lake_is_not_looked_for_without_the_lake() -> None:
+    with pytest.raises(ConfigError, match="text model is 'lake:text_tower', which embed_products alone can find"):
+        open_text_encoder(TextEncoderConfig(model="lake:text_tower"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from intarsia.encoders.aligned import Alignment
 from intarsia.engine.candidates import (
     UNRELEASED,
     JudgedCandidates,
@@ -20,6 +23,8 @@ from intarsia.engine.candidates import (
     row_numbers,
 )
 from intarsia.engine.config import EngineConfig
+from intarsia.errors import ReleaseMismatch
+from intarsia.lake import Lake
 from intarsia.records.judgment import SPLITS, Split
 from tests.unit.engine.corner_shop import FLOORS, NOON, NUM_PRODUCTS, shop
 
@@ -94,3 +99,16 @@ def test_a_query_none_of_whose_judged_products_is_sold_has_no_candidates() -> No
 
 def test_every_product_has_the_number_of_its_row() -> None:
     assert row_numbers(ENGINE.retrieve) == {product.product_id: row for row, product in enumerate(SHOP.products)}
+
+
+def test_query_encoders_of_another_alignment_than_the_lakes_are_refused(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    for name in ("query_encoders", "indexes"):
+        with lake.publish(name) as folder:
+            shutil.copytree(SHOP.lake.current(name).path, folder, dirs_exist_ok=True)
+    assert open_judged_encoders(lake).aligned is not None  # no alignment in the lake: what serves, as it is
+    whole = Alignment.open(SHOP.lake.current("alignment").path)
+    with lake.publish("alignment") as folder:
+        replace(whole, picture_bias_D=whole.picture_bias_D + 1).save(folder)
+    with pytest.raises(ReleaseMismatch, match=r"the query encoders hold .*run export_query_encoders again"):
+        open_judged_encoders(lake)

@@ -74,3 +74,10 @@ def test_a_judged_train_query_is_encoded_by_the_head_of_its_fold() -> None:
 def test_a_query_keeps_everything_else_it_said() -> None:
     query = ask("red", offset=3, explain=True)
     assert replace(ENCODERS.encode(query), vectors={}).query == query
+
+
+def test_an_alignment_over_another_encoder_is_refused_by_name() -> None:
+    assert ENCODERS.aligned is not None
+    other = replace(ENCODERS, aligned=replace(ENCODERS.aligned, text_space=SpaceId("old")))
+    with pytest.raises(ReleaseMismatch, match="learned over text space old, the text encoder makes corner-text"):
+        other.check_spaces(other.spaces)

@@ -62,3 +62,10 @@ def test_scores_at_the_lowest_there_can_be_are_zero_not_undefined() -> None:
 
 def test_tied_scores_share_their_quantile() -> None:
     assert normalised("quantile", [3.0, 1.0, 3.0, 2.0]) == [1.0, 0.25, 1.0, 0.5]
+
+
+def test_a_retriever_without_a_lowest_score_takes_the_lowest_of_the_query() -> None:
+    groups = Groups(np.array([0, 3, 5], np.int64))
+    scores_1n = np.array([[-40.0, -10.0, 20.0, 7.0, 9.0]])
+    found = NORMALISERS["theoretical_min_max"](scores_1n, groups, np.array([NAN]))
+    assert found.tolist() == [[0.0, 0.5, 1.0, 0.0, 1.0]]

@@ -83,6 +83,13 @@ def test_judged_queries_teach_words_that_no_title_says_but_not_to_the_heads_of_t
     assert share_of_colour(fitted, "crimson bag", 0, seen_by=ids[for_crimson[0]]) < 0.7
 
 
+def test_without_folds_the_head_that_serves_learns_from_judged_queries_too() -> None:
+    fitted = learner(lessons(), replace(CONFIG, num_folds=0))
+    fit_here(fitted, FIT)
+    assert fitted.alignment(SpaceId("t"), SpaceId("i")).heads.num_folds == 0
+    assert share_of_colour(fitted, "crimson bag", 0) == 1.0
+
+
 def test_without_judged_queries_one_head_learns_from_titles() -> None:
     fitted = learner(lessons(judged=False))
     fit_here(fitted, FIT)
