@@ -19,7 +19,7 @@ class Evidence:
     `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
     nothing was live. `why_not_opened` says why this code could not open the live release, if it could not: the difference is then to what
     its own evaluation found by the same judgments, or None when that is not known. `missing_pictures` is what the release has over itself
-    without any picture, with all of them and with some missing; empty where there are none.
+    without any picture: first with all that there are, then with some taken away; empty where there are none.
     """
 
     release_id: str
@@ -63,14 +63,8 @@ def check(
             f"release {release_id} was built with features {manifest_fingerprint[:12]}, this code computes {feature_fingerprint[:12]}; "
             "stage it again with this code"
         )
-    for name, (mean, lower, upper) in evidence.missing_pictures.items():
-        if not upper >= 0:
-            raise ReleaseRefused(
-                f"release {release_id} does worse with pictures than without any, beyond the interval: {name}: {evidence.metric} "
-                f"{mean:+.4f} [{lower:+.4f}, {upper:+.4f}]; look at the pictures, or set search_fusion.space.kinds to kinds that do not "
-                "read them"
-            )
     held = {"features": feature_fingerprint[:12], "queries": str(evidence.num_queries)}
+    held |= _pictures(evidence)
     if live is None:
         return held | {"against live": "nothing is live"}
     if evidence.against_live is None:
@@ -89,3 +83,22 @@ def check(
             f"release {release_id} is worse than the live one beyond the interval: {text}; the live release stays"
         )
     return held | {"against live": text}
+
+
+def _pictures(evidence: Evidence) -> Mapping[str, str]:
+    """What pictures are worth to the release; told of catalogs with fewer, whose fusion and ranker would be fitted on them first.
+
+    Raises:
+        ReleaseRefused: it is worse with its pictures than without any.
+    """
+    if not evidence.missing_pictures:
+        return {}
+    (name, (mean, lower, upper)), *fewer = evidence.missing_pictures.items()
+    text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+    if not upper >= 0:
+        raise ReleaseRefused(
+            f"release {evidence.release_id} does worse with its pictures than without any, beyond the interval: {name}: {text}; look at "
+            "the pictures, or set search_fusion.space.kinds to kinds that do not read them"
+        )
+    below = [poorer for poorer, (_, _, highest) in fewer if not highest >= 0]
+    return {"pictures": text + (f"; below words alone: {', '.join(below)}" if below else "")}
