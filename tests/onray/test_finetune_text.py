@@ -87,7 +87,8 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
     with lake.publish("text_tower", {"encoder": plain(CONFIG.tower), "folds": 2, "text_fields": ["title"]}) as folder:
         for fold, encoder in enumerate(towers):
             save_text_tower(encoder, folder / "folds" / str(fold))
-    with lake.publish("text_embeddings", {"text_fields": ["title"]}):
+    served = open_text_encoder(tower_of(lake)).space_id
+    with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": served}):
         pass
     with lake.publish("indexes") as folder:
         save_columns(build_columns(lake.current("products")), folder / "columns")

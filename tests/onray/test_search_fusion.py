@@ -40,7 +40,10 @@ TRUTH: Mapping[QueryKind, tuple[float, float, float]] = {
     "image": (0.0, 0.0, 1.0),
     "both": (0.3, 0.3, 1.0),
 }
-CONFIG = SearchFusionConfig(num_trials=16, num_finalists=3, num_by_kind=1, simplex_steps=5, min_queries_by_kind=20)
+PLAIN = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
+CONFIG = SearchFusionConfig(
+    space=PLAIN, num_trials=16, num_finalists=3, num_by_kind=1, simplex_steps=5, min_queries_by_kind=20
+)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +184,9 @@ def test_the_job_reads_the_lake_and_publishes_what_it_chose(tmp_path: Path) -> N
     counts = run(config, lake, Progress("search_fusion"))
     folder = lake.current("fusion_spec").path
     trials = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
-    assert counts["trials"] == len(trials["trials"]) == 3
+    assert counts["trials"] == len(trials["trials"]) == 4  # three points of plain kinds, one of the fitted kind
+    assert counts["failed"] == 1  # its folds leave it no train query: told, and the plain kinds stand
+    assert "judge more queries" in trials["trials"][-1]["error"]
     assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]
     assert EngineConfig.open(folder) == FLOORS
     assert open_crossed(folder).full.fuse(judged_shop_candidates()).fused_C is not None
@@ -232,9 +237,8 @@ def test_a_search_whose_every_trial_raises_says_why(cluster: None, tmp_path: Pat
 
 
 def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
-    config = FusionSpaceConfig()
-    space = fusion_space(RETRIEVERS, config, max_depth=120)
-    points = first_points(RETRIEVERS, config, max_depth=120)
+    space = fusion_space(RETRIEVERS, PLAIN, max_depth=120)
+    points = first_points(RETRIEVERS, PLAIN, max_depth=120)
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
     specs = [spec_of(point, RETRIEVERS) for point in points]
@@ -276,7 +280,7 @@ def test_draws_of_nothing_are_equal_weights() -> None:
     ("values", "words"),
     [
         ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
-        ({"settings": {"gate": {}}}, "settings has gate; allowed: fitted kinds among kinds, none"),
+        ({"settings": {"gate": {}}}, "settings has gate; allowed: fitted kinds among kinds, gated"),
         ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
     ],
 )

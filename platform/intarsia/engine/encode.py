@@ -53,6 +53,12 @@ class QueryEncoders:
             ReleaseMismatch: a query encoder's space is not the index's, or only one of the two has it; or the alignment is over others.
         """
         made = self.spaces
+        for name in {**made, **stored}:
+            if made.get(name) != stored.get(name):
+                raise ReleaseMismatch(
+                    f"the {name} query encoder makes vectors of space {made.get(name)}, the index holds {stored.get(name)}; "
+                    "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
+                )
         if self.aligned is not None:
             over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
             for name, space in over.items():
@@ -61,12 +67,6 @@ class QueryEncoders:
                         f"the alignment was learned over {name} space {space}, the {name} encoder makes {made[name]}; "
                         "run align_modalities and what follows again"
                     )
-        for name in {**made, **stored}:
-            if made.get(name) != stored.get(name):
-                raise ReleaseMismatch(
-                    f"the {name} query encoder makes vectors of space {made.get(name)}, the index holds {stored.get(name)}; "
-                    "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
-                )
 
     def encode(self, query: Query, *, judged_in_train: bool = False) -> EncodedQuery:
         """The query with a vector for each part that was given.
