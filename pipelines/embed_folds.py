@@ -55,7 +55,7 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: Progress) -> Counts:
     product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
     actors = Actors(num=config.num_workers)
     served = lake.current("text_embeddings").notes["space_id"]
-    learned = open_text_encoder(tower_of(lake)).space_id
+    learned = lake.current("text_tower").notes["space_id"]
     if learned != served:
         raise ReleaseMismatch(
             f"the catalog is embedded in space {served}, the tower of these folds makes {learned}; run embed_products with "

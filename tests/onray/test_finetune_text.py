@@ -19,7 +19,7 @@ from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.engine.fold_views import QUERY_SIDE, TEXT_INDEX
 from intarsia.engine.text_lessons import open_trainable
-from intarsia.errors import ConfigError
+from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.index.files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
@@ -84,14 +84,21 @@ def test_two_workers_fit_folds_with_adapters_and_their_mean_serves(lake: Lake) -
 def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: Lake) -> None:
     fill_with_judged_shop(lake)
     towers = [open_trainable(TextEncoderConfig(model=f"scratch:bert:{seed}", max_tokens=24)) for seed in range(2)]
-    with lake.publish("text_tower", {"encoder": plain(CONFIG.tower), "folds": 2, "text_fields": ["title"]}) as folder:
+    served = "text-served"
+    notes = {"encoder": plain(CONFIG.tower), "folds": 2, "text_fields": ["title"], "space_id": served}
+    with lake.publish("text_tower", notes) as folder:
         for fold, encoder in enumerate(towers):
             save_text_tower(encoder, folder / "folds" / str(fold))
-    served = open_text_encoder(tower_of(lake)).space_id
-    with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": served}):
-        pass
     with lake.publish("indexes") as folder:
         save_columns(build_columns(lake.current("products")), folder / "columns")
+    with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": "text-of-old"}):
+        pass
+    with pytest.raises(
+        ReleaseMismatch, match=r"embedded in space text-of-old, the tower of these folds makes text-served"
+    ):
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))
+    with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": served}):
+        pass
     assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds")) == {
         "folds": 2,
         "products": len(TITLES),
