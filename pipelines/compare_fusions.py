@@ -18,6 +18,7 @@ from intarsia.engine.candidates import (
     UNRELEASED,
     as_query,
     catalog_time,
+    judged_candidates,
     open_judged_encoders,
     read_judged,
     row_numbers,
@@ -160,12 +161,17 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
                 fix="judge queries of that split: an arena fits on train, chooses on validation and tests on test",
             )
         ids = [query.query_id for query in queries]
+        if split == "train" and mixed_up is None:  # by what has not learned from them, as in search_fusion
+            found = judged_candidates(lake, engine, [split], progress)
+            encoded = [each.encoded for each in found]
+            candidates[split] = [each.candidates for each in found]
+        else:
+            encoded = [encoders.encode(as_query(one, asked_at), judged_in_train=split == "train") for one in queries]
         asked[split] = Asked(
-            query_ids=tuple(str(one) for one in ids),
-            encoded=[encoders.encode(as_query(query, asked_at), judged_in_train=split == "train") for query in queries],
-            qrels=qrels_by_query(judgments, ids, rows),
+            query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels_by_query(judgments, ids, rows)
         )
-        candidates[split] = asked[split].of(retrieve)
+        if split not in candidates:
+            candidates[split] = asked[split].of(retrieve)
         progress("splits", number + 1, len(SPLITS))
     return Ring(
         retrieve=retrieve,
@@ -220,7 +226,7 @@ JOB = Job(
     about="the fusion arena: every kind of fusion on the same judged queries, with p values, and with pictures missing",
     config=CompareFusionsConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
-    reads_if_there=("events",),
+    reads_if_there=("events", "fold_indexes"),
     writes=(ENTRY,),
     run=run,
 )

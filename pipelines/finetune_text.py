@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,14 +24,22 @@ from intarsia.encoders.learning.checkpoint import load_trained
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.loop import Fitted
 from intarsia.encoders.learning.masked_words import MaskedWordsConfig
-from intarsia.encoders.learning.text_folder import average_towers, save_text_tower
+from intarsia.encoders.learning.text_folder import arrays_of, put_arrays, save_text_tower
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import TextField
 from intarsia.encoders.torch_text import TorchTextEncoder
-from intarsia.engine.text_lessons import HeldOutOrders, Lessons, MaskedWordsTask, TextLessonsTask, open_trainable
+from intarsia.engine.text_lessons import (
+    WATCHED,
+    HeldOutOrders,
+    Lessons,
+    MaskedWordsTask,
+    TextLessonsTask,
+    open_trainable,
+)
 from intarsia.engine.text_sources import Catalog, SourcesConfig, read_catalog, read_lessons
 from intarsia.errors import ConfigError
+from intarsia.fusion.soup import Arrays, Ingredient, arrays_digest, greedy_soup, mix
 from intarsia.ids import fold_of
 from intarsia.lake import Lake, folder_aside, write_json
 from intarsia.onray.torch_training import MakeLearner, TorchWorkersConfig, train_on_workers
@@ -68,9 +76,9 @@ class FinetuneTextConfig:
         "parts of the train queries, each with a tower that did not see it, for what is fitted on them after it; 0 makes none",
         0,
     )
-    served: Literal["all", "soup"] = setting(
-        "the tower that serves: one more fit to all train queries, or the mean of the folds' weights (which costs nothing); does nothing "
-        "without folds",
+    served: Literal["all", "soup", "greedy_soup"] = setting(
+        "the tower that serves: one more fit to all train queries; or of the folds' weights the mean (which costs nothing), or the mean of "
+        "those that help on validation; does nothing without folds",
         "all",
     )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
@@ -136,17 +144,18 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
             for fold in range(config.folds):
                 encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(f"{FOLDS}/{fold}", _without(lessons, fold, config.folds))
                 save_text_tower(encoder, folder / FOLDS / str(fold))
-            if config.folds and config.served == "soup":
+            if config.folds and config.served != "all":
                 towers = [_opened(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
-                average_towers(towers)
-                encoder = towers[0]
+                encoder = _soup(config.served, open_trainable(shop.start), towers, HeldOutOrders(lessons.held_out))
             else:
                 encoder, fits["tower"] = shop.fit("tower", lessons)
             save_text_tower(encoder, folder)
             figures = HeldOutOrders(lessons.held_out)(encoder.encode)
             before = HeldOutOrders(lessons.held_out)(open_text_encoder(shop.start).encode)
             _describe(config, fits, figures, before, folder)
-            notes["space_id"] = encoder.space_id
+            notes["space_id"] = _opened(
+                config.tower, folder
+            ).space_id  # the fitted one still bears the name it began with
             notes |= {"encoder": plain(config.tower), "folds": config.folds, "text_fields": list(config.text_fields)}
     by_source = Counter(one.source for one in lessons.examples)
     return {
@@ -194,6 +203,31 @@ def _without(lessons: Lessons, fold: int, num_folds: int) -> Lessons:
     """Without the judged queries of a fold; measured on nothing, so that each fold's fit ends after the same steps."""
     kept = [one for one in lessons.examples if not one.query_id or fold_of(one.query_id, num_folds) != fold]
     return replace(lessons, examples=kept, held_out=())
+
+
+def _soup(
+    recipe: Literal["soup", "greedy_soup"],
+    start: TorchTextEncoder,
+    towers: Sequence[TorchTextEncoder],
+    orders: HeldOutOrders,
+) -> TorchTextEncoder:
+    """The first tower with the mixed weights of all, or of those that help."""
+    base = arrays_digest(arrays_of(start))
+    ingredients = [
+        Ingredient(name=f"{FOLDS}/{fold}", arrays=arrays_of(tower), base_digest=base)
+        for fold, tower in enumerate(towers)
+    ]
+    tasted = towers[0]
+
+    def worth(arrays: Arrays) -> float:
+        put_arrays(tasted, arrays)
+        return orders(tasted.encode).get(WATCHED, 0.0)
+
+    if recipe == "soup":
+        put_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
+    else:
+        put_arrays(tasted, greedy_soup(ingredients, worth).arrays)
+    return tasted
 
 
 def _opened(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:

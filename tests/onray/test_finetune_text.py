@@ -76,6 +76,9 @@ def test_two_workers_fit_folds_with_adapters_and_their_mean_serves(lake: Lake) -
     assert list(curves) == ["folds/0", "folds/1"]
     towers = [open_text_encoder(tower_of(lake, fold)) for fold in (None, 0, 1)]
     assert len({tower.space_id for tower in towers}) == 3
+    assert (
+        lake.current("text_tower").notes["space_id"] == towers[0].space_id
+    )  # what embed_products will say of its vectors
     mean, *folds = (tower.tower.state_dict() for tower in towers)  # type: ignore[attr-defined]
     name = "transformer.encoder.layer.0.attention.self.query.weight"
     np.testing.assert_allclose(mean[name], (folds[0][name] + folds[1][name]) / 2, atol=1e-6)

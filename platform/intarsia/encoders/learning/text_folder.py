@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from intarsia.encoders.pretrained import quiet_transformers
@@ -67,13 +69,13 @@ def mask_id_of(encoder: TorchTextEncoder) -> int:
     )
 
 
-def average_towers(encoders: Sequence[TorchTextEncoder]) -> None:
-    """Give the first encoder's tower the mean of all towers' weights; they must have come from one starting point.
+def arrays_of(encoder: TorchTextEncoder) -> dict[str, NDArray[np.generic]]:
+    """The parameters and buffers of a tower by name, copied."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in encoder.tower.state_dict().items()}
 
-    Source: uniform soup, Wortsman et al., ICML 2022, section 2, arXiv:2203.05482
-    """
-    states = [encoder.tower.state_dict() for encoder in encoders]
-    with torch.no_grad():
-        for name, own in states[0].items():
-            if own.is_floating_point():
-                own.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+
+def put_arrays(encoder: TorchTextEncoder, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Give a tower the parameters and buffers that `arrays_of` one like it gave; its space keeps the name that it was opened with."""
+    encoder.tower.load_state_dict(
+        {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    )

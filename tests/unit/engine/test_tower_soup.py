@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.pairs import TextExample
+from intarsia.encoders.learning.text_folder import arrays_of, put_arrays
+from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.engine.text_lessons import HeldOutOrders, open_trainable
+from intarsia.errors import ArtifactError
+from pipelines.finetune_text import _soup
+
+EXAMPLES = [
+    TextExample(
+        anchor=f"{colour} bag",
+        texts=("red bag", "blue bag", "green mug"),
+        grades=grades,
+        groups=("",) * 3,
+        query_id=colour,
+    )
+    for colour, grades in (("red", (3.0, 1.0, 0.0)), ("blue", (1.0, 3.0, 0.0)))
+]
+ORDERS = HeldOutOrders(EXAMPLES)
+
+
+def tower(shift: float) -> TorchTextEncoder:
+    """One starting point, moved a little or a lot."""
+    encoder = open_trainable(TextEncoderConfig(model="scratch:bert:1", max_tokens=16))
+    rng = np.random.default_rng(int(shift * 100))
+    moved = {
+        name: (array + shift * rng.normal(size=array.shape)).astype(array.dtype) if array.dtype.kind == "f" else array
+        for name, array in arrays_of(encoder).items()
+    }
+    put_arrays(encoder, moved)
+    return encoder
+
+
+def test_the_uniform_soup_is_the_mean_of_the_weights() -> None:
+    towers = [tower(0.01), tower(0.02)]
+    first, second = (arrays_of(one) for one in towers)
+    mixed = arrays_of(_soup("soup", tower(0.0), towers, ORDERS))
+    for name in first:
+        if first[name].dtype.kind == "f":
+            np.testing.assert_allclose(mixed[name], (first[name].astype(np.float64) + second[name]) / 2, atol=1e-6)
+
+
+def test_the_greedy_soup_is_never_below_the_best_of_its_towers_on_validation() -> None:
+    towers = [tower(shift) for shift in (0.01, 0.5, 1.0)]
+    alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
+    assert len(set(alone)) > 1
+    assert ORDERS(_soup("greedy_soup", tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+
+
+def test_towers_of_another_architecture_have_no_mean() -> None:
+    other = open_trainable(TextEncoderConfig(model="scratch:gpt2:1", max_tokens=16, pooling="last"))
+    with pytest.raises(ArtifactError, match="another architecture; mix models of one architecture"):
+        _soup("soup", tower(0.0), [tower(0.01), other], ORDERS)
