@@ -144,12 +144,13 @@ def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, f
     normal = {name: _normalised(values, spec, name) for name, values in scores.items()}
     fused = {}
     for place, at in enumerate(kept):
-        parts = [(weights[name], normal[name][place], min(_known(normal[name]))) for name in scores]
+        stands_in = min if spec.missing == "lowest" else statistics.fmean
+        parts = [(weights[name], normal[name][place], stands_in(_known(normal[name]))) for name in scores]
         if spec.missing == "renormalise":
             parts = [part for part in parts if not math.isnan(part[1])]
         total = sum(weight for weight, _, _ in parts)
         fused[int(candidates.rows_C[at])] = (
-            sum(weight * (lowest if math.isnan(value) else value) for weight, value, lowest in parts) / total
+            sum(weight * (instead if math.isnan(value) else value) for weight, value, instead in parts) / total
         )
     return fused
 

@@ -35,7 +35,7 @@ def specs(draw: st.DrawFn) -> FusionSpec:
     return FusionSpec(
         kind=kind,
         normaliser=draw(st.sampled_from(sorted(NORMALISERS))),
-        missing=draw(st.sampled_from(["lowest", "renormalise"])),
+        missing=draw(st.sampled_from(["lowest", "mean", "renormalise"])),
         weights=weights,
         rrf_k=draw(st.sampled_from([1.0, 60.0])),
         depth=draw(st.sampled_from([1, 2, 1000])),

@@ -43,10 +43,9 @@ def opinions(spec: FusionSpec, batch: CandidateBatch) -> tuple[Floats, NDArray[n
     groups, finite_Rn = batch.groups, np.isfinite(batch.scores_Rn)
     lowest_R = np.array([spec.lowest_score(name) for name in batch.retrievers])
     normal_Rn = NORMALISERS[spec.normaliser](batch.scores_Rn, groups, lowest_R)
-    if spec.missing == "lowest":
-        low_RG = np.nan_to_num(
-            groups.smallest(normal_Rn)
-        )  # NaN: a retriever that scores nothing here, and weighs nothing
-        normal_Rn = np.where(finite_Rn, normal_Rn, groups.spread(low_RG))
+    if spec.missing != "renormalise":
+        instead_RG = groups.smallest(normal_Rn) if spec.missing == "lowest" else groups.mean(normal_Rn)
+        # NaN: a retriever that scores nothing here, and weighs nothing
+        normal_Rn = np.where(finite_Rn, normal_Rn, groups.spread(np.nan_to_num(instead_RG)))
         finite_Rn = groups.spread(groups.any(finite_Rn))
     return normal_Rn, finite_Rn

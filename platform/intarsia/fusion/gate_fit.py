@@ -45,8 +45,13 @@ class _Lists:
         )
 
 
+_MIN_QUERIES = 4  # per fold; of fewer no gate can be told from luck
+
+
 def fit_gate(config: GateConfig, train: Lessons, validation: Lessons, seed: int) -> GatedFuser:
     """Common weights, then the gate; it is left out when nothing that was tried gains a standard error of nDCG out of fold.
+
+    With fewer than a handful of queries per fold nothing is tried.
 
     Args:
         config: settings.
@@ -62,6 +67,9 @@ def fit_gate(config: GateConfig, train: Lessons, validation: Lessons, seed: int)
     """
     check_lessons("train", train)
     spec = fit_weighted(config.common, train, validation, seed).spec
+    common = GatedFuser(config=config, spec=spec, gate=None, agreement=0.0)
+    if len(train.query_ids) < _MIN_QUERIES * config.num_folds:
+        return common
     learn = PackedLessons.of(train)
     within = learn.batch.cut(spec.depth)
     lists = _lists(config, spec, learn, within)
@@ -75,7 +83,7 @@ def fit_gate(config: GateConfig, train: Lessons, validation: Lessons, seed: int)
             if gain > max(best, error):
                 best, chosen = gain, (penalty, agreement)
     if chosen is None:
-        return GatedFuser(config=config, spec=spec, gate=None, agreement=0.0)
+        return common
     gate = _fit(config, chosen[0], spec, lists, np.random.default_rng(seed))
     return GatedFuser(config=config, spec=spec, gate=gate, agreement=chosen[1])
 

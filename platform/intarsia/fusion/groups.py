@@ -46,6 +46,14 @@ class Groups:
         """Sum, [R, G]; 0 for a query without candidates."""
         return self._reduce(np.add, values_Rn, 0.0)
 
+    def mean(self, values_Rn: Floats) -> Floats:
+        """Mean of the values that are not NaN, [R, G]; NaN where there is none."""
+        there_Rn = ~np.isnan(values_Rn)
+        num_RG = self.total(there_Rn.astype(np.float64))
+        return np.divide(
+            self.total(np.where(there_Rn, values_Rn, 0.0)), num_RG, out=np.full_like(num_RG, np.nan), where=num_RG > 0
+        )
+
     def any(self, flags_Rn: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether some candidate has the flag, bool [R, G]."""
         return self._reduce(np.fmax, flags_Rn.astype(np.float64), 0.0) > 0

@@ -44,11 +44,11 @@ class FusionSpec:
         "returned the candidate; comb_mnz: that times how many did"
     )
     normaliser: NormaliserName = setting("how scores become comparable; does nothing for rrf", "min_max")
-    missing: Literal["lowest", "renormalise"] = setting(
-        "a candidate that a retriever cannot score gets that query's lowest normalised value there (`lowest`), or is judged by the others "
-        "alone (`renormalise`, which favours products without a picture: an average over fewer opinions is more extreme). "
-        "For convex and equal only.",
-        "lowest",
+    missing: Literal["lowest", "mean", "renormalise"] = setting(
+        "a candidate that a retriever cannot score gets that query's mean normalised value there (`mean`) or its lowest (`lowest`, which "
+        "hides products without a picture), or is judged by the others alone (`renormalise`, which favours them: an average over fewer "
+        "opinions is more extreme). For convex and equal only.",
+        "mean",
     )
     weights: Mapping[str, float] = setting(
         "by retriever, 0 or more; none given means all equal; must be empty for kind equal", factory=dict

@@ -45,7 +45,7 @@ SMALL_FEATURES = {
 
 @cache
 def lessons(split: str, num_queries: int = 24) -> Lessons:
-    """Judged queries of one split: what is relevant is a weighted sum of what bm25, text and aligned say; every third has a picture."""
+    """Judged queries of one split: what is relevant is a weighted sum of what all retrievers say; every third has a picture."""
     rng = np.random.default_rng([len(split), num_queries])
     made = [query(rng, with_picture=number % 3 == 0) for number in range(num_queries)]
     return Lessons(
@@ -68,7 +68,7 @@ def query(rng: np.random.Generator, *, with_picture: bool) -> tuple[Candidates, 
         np.argsort(-np.nan_to_num(scores_CR, nan=-np.inf), axis=0, kind="stable"), axis=0, kind="stable"
     )
     ranks_CR = np.where(np.isnan(scores_CR) | (order_CR >= 15), 0, order_CR + 1).astype(np.int32)
-    truth_C = known_CR @ [1.0, 1.5, 0.0, 0.5]
+    truth_C = known_CR @ [1.0, 1.5, 1.0 if with_picture else 0.0, 1.0]
     grades_C = np.select([truth_C >= np.sort(truth_C)[-2], truth_C >= np.sort(truth_C)[-5]], [3.0, 1.0], 0.0)
     rows_C = np.sort(rng.choice(NUM_PRODUCTS, NUM_CANDIDATES, replace=False)).astype(np.int64)
     kept_C = (ranks_CR > 0).any(axis=1)

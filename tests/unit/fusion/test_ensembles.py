@@ -94,7 +94,7 @@ def test_a_stack_does_not_trust_a_member_that_only_remembers() -> None:
         only_rises=False,
         early_stopping_rounds=0,
     )
-    train = noise(lessons("train"), 1)
+    train = noise(lessons("train", 96), 1)
     learn = PackedLessons.of(train)
     trees = fit_boosting(remember, train, lessons("validation"), seed=1)
     assert learn.mean_ndcg(trees.fuse_batch(learn.batch), 10) > 0.95

@@ -67,9 +67,15 @@ def test_nothing_in_is_nothing_out() -> None:
     assert [fused(FusionSpec(kind=kind), empty) for kind in SPEC_KINDS] == [{}] * len(SPEC_KINDS)
 
 
-def test_a_product_without_picture_gets_the_lowest_image_score_of_the_query() -> None:
+def test_a_product_without_picture_gets_the_mean_image_score_of_the_query() -> None:
+    scores = {"text": [0.5, 0.5, 0.1, 0.1], "image": [0.9, NAN, 0.3, 0.3]}  # of pictures 1, 0 and 0 when normalised
+    one = candidates(scores, {"text": [1, 2, 3, 4], "image": [1, 0, 2, 3]})
+    assert fused(FusionSpec(kind="equal"), one) == pytest.approx({10: 1.0, 11: (1 + 1 / 3) / 2, 12: 0.0, 13: 0.0})
+
+
+def test_or_the_lowest_where_that_is_asked() -> None:
     one = candidates({"text": [0.5, 0.5, 0.1], "image": [0.9, NAN, 0.3]}, {"text": [1, 2, 3], "image": [1, 0, 2]})
-    assert fused(FusionSpec(kind="equal"), one) == pytest.approx({10: 1.0, 11: 0.5, 12: 0.0})
+    assert fused(FusionSpec(kind="equal", missing="lowest"), one) == pytest.approx({10: 1.0, 11: 0.5, 12: 0.0})
 
 
 def test_renormalising_judges_a_product_without_picture_by_its_text_alone() -> None:

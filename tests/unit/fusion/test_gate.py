@@ -81,6 +81,12 @@ def test_where_nothing_tells_every_query_has_the_common_weights() -> None:
         assert bits(fuser, one) == bits(SpecFuser(fuser.spec), one)
 
 
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_a_handful_of_queries_teaches_no_gate(num: int) -> None:
+    fuser = fit_gate(CONFIG, lessons_of(1, num, told=True), lessons_of(2, 5, told=True), seed=5)
+    assert fuser.gate is None
+
+
 def test_a_query_unlike_all_train_queries_has_the_common_weights(gated: GatedFuser) -> None:
     one = lessons_of(3, 1, told=True).candidates[0]
     scores_CR = one.scores_CR.copy()

@@ -11,26 +11,14 @@ import torch
 from torch import nn
 
 from intarsia.fusion.joint.config import MODALITIES, JointConfig
-from intarsia.fusion.joint.module import Dims, Tokens, TwoTowers, begin_at_zero, masked_mean
+from intarsia.fusion.joint.module import Dims, Tokens, UnitPerSide, begin_at_zero, masked_mean
 
 
-class Dnn(TwoTowers):
+class Dnn(UnitPerSide):
     """One hidden layer per tower."""
 
     def __init__(self, dims: Dims, config: JointConfig) -> None:
-        super().__init__(dims, config)
-        self.query_tower = _Tower(config)
-        self.product_tower = _Tower(config)
-
-    def fuse_product(self, tokens: Tokens) -> torch.Tensor:
-        """Through its tower, [..., H]."""
-        fused: torch.Tensor = self.product_tower(tokens)
-        return fused
-
-    def fuse_query(self, tokens: Tokens) -> torch.Tensor:
-        """Through its tower, [..., H]."""
-        fused: torch.Tensor = self.query_tower(tokens)
-        return fused
+        super().__init__(dims, config, _Tower)
 
 
 class _Tower(nn.Module):

@@ -15,35 +15,24 @@ from intarsia.fusion.joint.config import MODALITIES, JointConfig
 from intarsia.fusion.joint.module import (
     Dims,
     Tokens,
-    TwoTowers,
+    UnitPerSide,
     begin_at_identity,
     begin_at_zero,
     masked_softmax,
 )
 
 
-class Gated(TwoTowers):
+class Gated(UnitPerSide):
     """One gated unit per side."""
 
     def __init__(self, dims: Dims, config: JointConfig) -> None:
-        super().__init__(dims, config)
-        self.query_unit = _GatedUnit(config.width)
-        self.product_unit = _GatedUnit(config.width)
-
-    def fuse_product(self, tokens: Tokens) -> torch.Tensor:
-        """The gated vector, [..., H]."""
-        fused: torch.Tensor = self.product_unit(tokens)
-        return fused
-
-    def fuse_query(self, tokens: Tokens) -> torch.Tensor:
-        """The gated vector, [..., H]."""
-        fused: torch.Tensor = self.query_unit(tokens)
-        return fused
+        super().__init__(dims, config, _GatedUnit)
 
 
 class _GatedUnit(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: JointConfig) -> None:
         super().__init__()
+        width = config.width
         num = len(MODALITIES)
         self.read = nn.ModuleList(begin_at_identity(nn.Linear(width, width)) for _ in range(num))
         self.gates = begin_at_zero(nn.Linear(num * width, num * width))

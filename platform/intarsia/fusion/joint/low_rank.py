@@ -12,33 +12,22 @@ import torch
 from torch import nn
 
 from intarsia.fusion.joint.config import MODALITIES, JointConfig
-from intarsia.fusion.joint.module import Dims, Tokens, TwoTowers, masked_mean
+from intarsia.fusion.joint.module import Dims, Tokens, UnitPerSide, masked_mean
 
 _RANK = 4  # that it is low is the point: the full tensor has as many weights as width squared
 
 
-class LowRank(TwoTowers):
+class LowRank(UnitPerSide):
     """One low-rank unit per side."""
 
     def __init__(self, dims: Dims, config: JointConfig) -> None:
-        super().__init__(dims, config)
-        self.query_unit = _LowRankUnit(config.width)
-        self.product_unit = _LowRankUnit(config.width)
-
-    def fuse_product(self, tokens: Tokens) -> torch.Tensor:
-        """The fused vector, [..., H]."""
-        fused: torch.Tensor = self.product_unit(tokens)
-        return fused
-
-    def fuse_query(self, tokens: Tokens) -> torch.Tensor:
-        """The fused vector, [..., H]."""
-        fused: torch.Tensor = self.query_unit(tokens)
-        return fused
+        super().__init__(dims, config, _LowRankUnit)
 
 
 class _LowRankUnit(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: JointConfig) -> None:
         super().__init__()
+        width = config.width
         self.factors = nn.ModuleList(nn.Linear(width, _RANK * width) for _ in MODALITIES)
         self.rank_weights_R = nn.Parameter(torch.zeros(_RANK))  # adds nothing at first
 

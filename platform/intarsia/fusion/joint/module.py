@@ -9,6 +9,7 @@ Letters: G queries, C candidates of each, M modalities (text, image) or tokens, 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -123,6 +124,25 @@ class TwoTowers(JointModule):
     def compare(self, queries: Tokens, products: Tokens) -> torch.Tensor:
         """Cosine of the two vectors, [G, C]."""
         return self.cosine(queries.values[..., 0, :], products.values[..., 0, :])
+
+
+class UnitPerSide(TwoTowers):
+    """Two towers whose sides are fused each by a unit of its own, [..., M, H] -> [..., H]."""
+
+    def __init__(self, dims: Dims, config: JointConfig, make_unit: Callable[[JointConfig], nn.Module]) -> None:
+        super().__init__(dims, config)
+        self.query_unit = make_unit(config)
+        self.product_unit = make_unit(config)
+
+    def fuse_product(self, tokens: Tokens) -> torch.Tensor:
+        """Through its unit."""
+        fused: torch.Tensor = self.product_unit(tokens)
+        return fused
+
+    def fuse_query(self, tokens: Tokens) -> torch.Tensor:
+        """Through its unit."""
+        fused: torch.Tensor = self.query_unit(tokens)
+        return fused
 
 
 def paired(queries: Tokens, products: Tokens) -> tuple[Tokens, Tokens]:

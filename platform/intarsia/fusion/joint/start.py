@@ -15,6 +15,9 @@ from intarsia.fusion.joint.sides import Arrays
 
 Floats = NDArray[np.float64]
 
+MAX_PRODUCTS = 50_000
+"""Products that are read, evenly spread over the catalog; more hardly turn a direction, and would be copied in full precision."""
+
 _RIDGE = 1e-3  # of the mean square of a picture's number: keeps the formula solvable, and hardly bends it
 
 
@@ -25,9 +28,11 @@ def start_projections(products: Arrays, width: int, rng: np.random.Generator) ->
 
     Source: Pearson 1901 (principal components, not centred); Hoerl and Kennard 1970 (ridge). doi:10.1080/00401706.1970.10488634
     """
-    text_DH = _principal(products.text[products.has[:, 0]], width, rng)
-    both = products.has.all(axis=1)
-    image_EH = _ridge(products.image[both], products.text[both] @ text_DH, rng)
+    step = max(1, -(-len(products.has) // MAX_PRODUCTS))
+    some = Arrays(products.text[::step], products.image[::step], products.has[::step])
+    text_DH = _principal(some.text[some.has[:, 0]], width, rng)
+    both_n = some.has.all(axis=1)
+    image_EH = _ridge(some.image[both_n], some.text[both_n] @ text_DH, rng)
     return text_DH, image_EH
 
 
