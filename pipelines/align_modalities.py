@@ -85,7 +85,8 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
     with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
         alignment.save(folder)
         curve = [plain(point) for point in fitted.curve]
-        write_json(folder / "curve.json", {"curve": curve, "held_out": measured, "untrained": untrained})
+        told = {"curve": curve, "kept_step": fitted.kept_step, "held_out": measured, "untrained": untrained}
+        write_json(folder / "curve.json", told)
     return {
         "pictures": len(lessons.owners_V),
         "words": len(places),

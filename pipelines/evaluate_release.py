@@ -12,6 +12,7 @@ from pathlib import Path
 from intarsia.config import plain, setting
 from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
+from intarsia.engine.learning_curves import read_learning_curves
 from intarsia.engine.missing_pictures import release_without_pictures
 from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
@@ -215,6 +216,7 @@ def _report(
             for number, one in enumerate(trials)
             if one["spec"] is not None
         ),
+        learning_curves=read_learning_curves(bundle, lake),
         importances=ranker.get("importances", {}),
         notes=(
             *config.notes,

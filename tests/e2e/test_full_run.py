@@ -107,3 +107,10 @@ def test_the_report_names_every_system_and_every_defect(stopped: tuple[Path, str
     for name in ("bm25", "text", "image", "aligned", "rrf", "equal weights", "fused", "ranked", "fp32"):
         assert name in report
     assert "in the catalog" in report or "stays without" in report
+
+
+def test_the_report_shows_how_each_fitted_part_learned(stopped: tuple[Path, str]) -> None:
+    lake, _ = stopped
+    report = (Lake(lake).current("evaluation").path / "report.md").read_text(encoding="utf-8")
+    for line in ("| alignment | train loss | ", "| ranker | validation nDCG@10 | "):
+        assert line in report

@@ -1,23 +1,20 @@
-"""The pictures of a report as inline SVG. Everything drawn is also in a table; a picture only makes it visible at a glance."""
+"""The pictures of a report as inline SVG. Everything drawn is also in a table; a picture only makes it visible at a glance.
+
+Those of learning curves are `curve_plots.py`'s matter.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
+from intarsia.evaluation import canvas
 from intarsia.evaluation.arena import Arena, Family
 from intarsia.evaluation.compare import Verdict
 from intarsia.evaluation.evaluate import ComparisonRow, Evaluation
 from intarsia.evaluation.qrels import Floats
 
-_INK, _MUTED, _RULE = "#1f2430", "#6b7280", "#e3e5ea"
-_MAIN, _OTHER = "#8a4b2a", "#d8b99b"  # walnut and maple
 _VERDICT: Mapping[Verdict, str] = {"better": "#2f7d4f", "worse": "#b3392f", "no difference": "#8b92a0"}
 _KINDS = ("#8a4b2a", "#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59")
 _FAMILY: Mapping[Family, str] = {
@@ -26,18 +23,6 @@ _FAMILY: Mapping[Family, str] = {
     "feature": "#8fb3c4",
     "column": "#8a4b2a",
     "witness": "#e3e5ea",
-}
-_LINES = ("#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59", "#c08a2f", "#2f7d4f")
-_WIDTH_IN = 9.4
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be selected, and takes the page's font
-    "svg.hashsalt": "intarsia",  # the same figure gives the same bytes
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _MUTED,
-    "ytick.color": _INK,
-    "axes.edgecolor": _RULE,
 }
 _MOST_FEATURES = 25
 
@@ -50,67 +35,67 @@ def systems(evaluation: Evaluation) -> str:
     low, high = np.nan_to_num([one.low for one in intervals]), np.nan_to_num([one.high for one in intervals])
     errors = np.maximum([means - low, high - means], 0.0)  # of equal values, low may be above the mean by rounding
     main = evaluation.comparisons[0].system if evaluation.comparisons else ""
-    figure, axes = _axes(height_in=0.5 + 0.42 * len(rows))
-    colours = [_MAIN if row.name == main else _OTHER for row in rows]
-    axes.barh([row.name for row in rows], means, xerr=errors, color=colours, height=0.62, error_kw=_whisker())
+    figure, axes = canvas.axes(height_in=0.5 + 0.42 * len(rows))
+    colours = [canvas.MAIN if row.name == main else canvas.OTHER for row in rows]
+    axes.barh([row.name for row in rows], means, xerr=errors, color=colours, height=0.62, error_kw=canvas.whisker())
     for place, one in enumerate(intervals):
         axes.annotate(f"{one.mean:.3f}", (high[place], place), (6, 0), textcoords="offset points", va="center")
     axes.set_xlim(0, min(1.0, 1.1 * float(high.max())) or 1.0)
     axes.set_xlabel(f"mean {evaluation.headline}")
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def comparisons(rows: Sequence[ComparisonRow]) -> str:
     """Each difference as a point with its interval, coloured by verdict, around zero."""
-    figure, axes = _axes(height_in=0.6 + 0.42 * len(rows))
+    figure, axes = canvas.axes(height_in=0.6 + 0.42 * len(rows))
     for place, row in enumerate(reversed(rows)):
         one, colour = row.paired.difference, _VERDICT[row.paired.verdict]
         axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
         axes.plot([one.mean], [place], "o", color=colour, markersize=7)
-    axes.axvline(0, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.axvline(0, color=canvas.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.set_yticks(range(len(rows)), [f"{row.system} – {row.baseline}" for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(f"difference in {rows[0].metric}")
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def per_query(differences_Q: Floats, row: ComparisonRow) -> str:
     """The difference of every query, sorted: how many gain, how many lose, and how much."""
     known = np.sort(differences_Q[~np.isnan(differences_Q)])[::-1]
-    figure, axes = _axes(height_in=2.6)
-    colours = np.where(known > 0, _VERDICT["better"], np.where(known < 0, _VERDICT["worse"], _RULE))
+    figure, axes = canvas.axes(height_in=2.6)
+    colours = np.where(known > 0, _VERDICT["better"], np.where(known < 0, _VERDICT["worse"], canvas.RULE))
     axes.bar(np.arange(len(known)), known, width=1.0, color=colours.tolist())
-    axes.axhline(0, color=_MUTED, linewidth=1)
+    axes.axhline(0, color=canvas.MUTED, linewidth=1)
     gained, lost = int((known > 0).sum()), int((known < 0).sum())
     axes.set_xlabel(f"{gained} queries gain, {len(known) - gained - lost} stay, {lost} lose")
-    axes.set_ylabel(f"{row.system} – {row.baseline}", color=_MUTED)
+    axes.set_ylabel(f"{row.system} – {row.baseline}", color=canvas.MUTED)
     axes.set_xticks([])
     axes.margins(x=0.01)
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def trials(points: Sequence[tuple[int, str, float]]) -> str:
     """Each trial (number, kind, score) by kind, with the best so far as a line."""
-    figure, axes = _axes(height_in=2.8)
+    figure, axes = canvas.axes(height_in=2.8)
     for colour, kind in zip(_KINDS, sorted({kind for _, kind, _ in points}), strict=False):
         mine = [(number, score) for number, of, score in points if of == kind]
         axes.scatter(*zip(*mine, strict=True), s=26, color=colour, label=kind, zorder=3)
     numbers, best = [n for n, _, _ in points], np.maximum.accumulate([score for _, _, score in points])
-    axes.step(numbers, best, where="post", color=_MUTED, linewidth=1.2, label="best so far")
+    axes.step(numbers, best, where="post", color=canvas.MUTED, linewidth=1.2, label="best so far")
     axes.set_xlabel("trial")
-    axes.set_ylabel("score on train", color=_MUTED)
+    axes.set_ylabel("score on train", color=canvas.MUTED)
     axes.legend(frameon=False, ncols=6, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def importances(shares: Mapping[str, float]) -> str:
     """The features that matter most, by share."""
     top = sorted(shares.items(), key=lambda item: item[1])[-_MOST_FEATURES:]
-    figure, axes = _axes(height_in=0.5 + 0.27 * len(top))
-    axes.barh([name for name, _ in top], [share for _, share in top], color=_OTHER, height=0.66)
+    figure, axes = canvas.axes(height_in=0.5 + 0.27 * len(top))
+    axes.barh([name for name, _ in top], [share for _, share in top], color=canvas.OTHER, height=0.66)
     axes.set_xlabel("share of the ranker's gain")
     axes.margins(y=0.01)
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def contenders(arena: Arena) -> str:
@@ -118,64 +103,41 @@ def contenders(arena: Arena) -> str:
     rows = [(row.entrant, row.test) for row in reversed(arena.rows) if row.test is not None]
     means = np.nan_to_num([test.mean for _, test in rows])
     low, high = (np.nan_to_num([getattr(test, end) for _, test in rows]) for end in ("low", "high"))
-    figure, axes = _axes(height_in=0.9 + 0.3 * len(rows))
+    figure, axes = canvas.axes(height_in=0.9 + 0.3 * len(rows))
     names = [f"{one.name}  (chosen)" if one.name == arena.chosen else one.name for one, _ in rows]
     errors = np.maximum([means - low, high - means], 0.0)
     axes.barh(
-        names, means, xerr=errors, color=[_FAMILY[one.family] for one, _ in rows], height=0.7, error_kw=_whisker()
+        names, means, xerr=errors, color=[_FAMILY[one.family] for one, _ in rows], height=0.7, error_kw=canvas.whisker()
     )
     best = next(test for one, test in rows if one.name == arena.best_baseline)
-    axes.axvline(best.mean, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    axes.axvline(best.mean, color=canvas.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     for family in dict.fromkeys(one.family for one, _ in reversed(rows)):
         axes.barh([names[0]], [0], color=_FAMILY[family], label=family)
     axes.legend(frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     axes.set_xlim(0, min(1.0, 1.1 * float(high.max())) or 1.0)
     axes.set_xlabel(f"mean {arena.metric}; dashed: the best baseline, {arena.best_baseline}")
     axes.margins(y=0.01)
-    return _svg(figure)
+    return canvas.svg(figure)
 
 
 def missing_pictures(arena: Arena, lines: Sequence[tuple[str, str]]) -> str:
     """The curves by share of missing pictures: all in grey, the (contender, imputer) of `lines` in colour, in that order."""
-    figure, axes = _axes(height_in=3.6)
+    figure, axes = canvas.axes(height_in=3.6)
     pairs = dict.fromkeys((one.contender, one.imputer) for one in arena.curve)
     for pair in [*(pair for pair in pairs if pair not in lines), *lines]:
         points = [one for one in arena.curve if (one.contender, one.imputer) == pair]
         across, values = [100 * one.missing for one in points], [one.value.mean for one in points]
         if pair not in lines:
-            axes.plot(across, values, color=_RULE, linewidth=1)
+            axes.plot(across, values, color=canvas.RULE, linewidth=1)
             continue
-        colour, name = _LINES[lines.index(pair) % len(_LINES)], f"{pair[0]}, {pair[1]}" if pair[1] else pair[0]
+        colour = canvas.LINES[lines.index(pair) % len(canvas.LINES)]
+        name = f"{pair[0]}, {pair[1]}" if pair[1] else pair[0]
         axes.plot(across, values, color=colour, linewidth=2, marker="o", markersize=4, label=name)
         if pair == lines[0]:
             low, high = [one.value.low for one in points], [one.value.high for one in points]
             axes.fill_between(across, low, high, color=colour, alpha=0.12, linewidth=0)
-    axes.grid(axis="y", color=_RULE, linewidth=0.8)
+    axes.grid(axis="y", color=canvas.RULE, linewidth=0.8)
     axes.set_xlabel("pictures missing, %")
-    axes.set_ylabel(arena.metric, color=_MUTED)
+    axes.set_ylabel(arena.metric, color=canvas.MUTED)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    return _svg(figure)
-
-
-def _axes(*, height_in: float) -> tuple[Figure, Any]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.grid(axis="x", color=_RULE, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-    return figure, axes
-
-
-def _whisker() -> dict[str, Any]:
-    return {"ecolor": _INK, "elinewidth": 1.3, "capsize": 3}
-
-
-def _svg(figure: Figure) -> str:
-    """The figure without XML head, as wide as its place on the page."""
-    target = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None, "Creator": None})
-    text = target.getvalue()
-    return text[text.index("<svg") :]
+    return canvas.svg(figure)

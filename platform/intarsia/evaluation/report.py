@@ -12,9 +12,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from intarsia.evaluation import plots
+from intarsia.evaluation import curve_plots, plots
 from intarsia.evaluation.compare import Interval, PairedDifference
 from intarsia.evaluation.evaluate import Evaluation
+from intarsia.evaluation.learning_curves import LearningCurve, curve_rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -61,6 +62,7 @@ class EvaluationReport:
         evaluation: the tables; the first comparison is the headline.
         summary: one or two sentences on what came out; may be empty.
         fusion_trials: of the search for the fusion, in order; may be empty.
+        learning_curves: of the fitted parts; may be empty.
         importances: share of each feature in the ranker's gain; may be empty.
         notes: how to read the figures, what was chosen and why.
         defects: what is wrong with the data or the result, with counts.
@@ -71,6 +73,7 @@ class EvaluationReport:
     evaluation: Evaluation
     summary: str = ""
     fusion_trials: tuple[FusionTrial, ...] = ()
+    learning_curves: tuple[LearningCurve, ...] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
@@ -85,6 +88,7 @@ def write_report(report: EvaluationReport, folder: Path) -> tuple[Path, Path]:
         "setting": report.setting,
         "evaluation": report.evaluation,
         "best": _best(report.evaluation),
+        "curves": curve_rows(report.learning_curves),
     }
     markdown, page = folder / "report.md", folder / "report.html"
     markdown.write_text(environment.get_template("report.md").render(shown), encoding="utf-8")
@@ -159,6 +163,8 @@ def _plots(report: EvaluationReport) -> dict[str, str]:
         drawn["queries"] = plots.per_query(evaluation.values[first.system] - evaluation.values[first.baseline], first)
     if report.fusion_trials:
         drawn["trials"] = plots.trials([(t.number, t.kind, t.score) for t in report.fusion_trials])
+    if report.learning_curves:
+        drawn["learning_curves"] = curve_plots.learning_curves(report.learning_curves)
     if report.importances:
         drawn["importances"] = plots.importances(report.importances)
     return drawn

@@ -69,12 +69,12 @@ def judge(lake: Lake, *, grade: float) -> None:
         JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(one) for one in found]), folder, 0)
 
 
-def change_ranker(lake: Lake, note: str) -> None:
-    """The same trees with another note: the next release, equal in all it shows."""
+def change_ranker(lake: Lake, note: str, **facts: Any) -> None:
+    """The same trees with another note and further facts: the next release, equal in all it answers."""
     before = lake.current("ranker").path
     with lake.publish("ranker") as folder:
         shutil.copytree(before, folder, dirs_exist_ok=True)
-        write_json(folder / HEADER, {**json.loads((before / HEADER).read_text()), "note": note})
+        write_json(folder / HEADER, {**json.loads((before / HEADER).read_text()), "note": note, **facts})
 
 
 def staged(lake: Lake) -> ReleaseId:
@@ -131,6 +131,16 @@ def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: La
     model.unlink()
     model.write_bytes(b"torn")
     assert not is_staged(parts)
+
+
+def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> None:
+    change_ranker(parts, "curved", learning_curve=[0.25, 0.75, 0.5], best_iteration=2)
+    bundled(parts)
+    evaluated(parts)
+    folder = parts.current("evaluation").path
+    row = "| ranker | validation nDCG@10 | 3 trees | 0.250 | 0.500 | 0.750 | 2 | 2 |"
+    assert row in (folder / "report.md").read_text(encoding="utf-8")
+    assert ">kept: tree 2</text>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of_its_own_evaluation(
