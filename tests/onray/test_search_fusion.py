@@ -27,7 +27,7 @@ from intarsia.fusion.spec import FusionSpec, QueryKind
 from intarsia.fusion.stacking import StackingConfig
 from intarsia.fusion.weighted import WeightedConfig
 from intarsia.lake import Lake
-from intarsia.onray.tuning import PointSearch, run_search
+from intarsia.onray.tuning import PointSearch, TrialsConfig, run_search
 from intarsia.records.candidates import Candidates
 from pipelines.job import Progress
 from pipelines.search_fusion import JOB, SearchFusionConfig, fit_to_serve, run, search_fusion
@@ -134,7 +134,8 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
         kinds=("convex", "weighted", "boosting"),
         settings={"boosting": {"num_rounds": 20}, "weighted": {"normalisers": ("z",), "num_steps": 2}},
     )
-    config = dataclasses.replace(CONFIG, space=space, num_trials=6, num_folds=2, num_by_kind=0)
+    whole = TrialsConfig(first_stop=2)  # who is stopped depends on who reported first: here nobody is
+    config = dataclasses.replace(CONFIG, space=space, num_trials=6, num_folds=2, num_by_kind=0, trials=whole)
     searched = search_fusion(
         tasks["train"],
         tasks["validation"],
