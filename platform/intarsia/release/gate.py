@@ -45,7 +45,7 @@ def check(
     Raises:
         ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; the
             release was not compared with the live one, unless `allow_uncompared`; it is worse than that beyond the interval; or it is
-            worse with pictures than without.
+            worse with its pictures, or with some of them, than without any.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
@@ -86,19 +86,22 @@ def check(
 
 
 def _pictures(evidence: Evidence) -> Mapping[str, str]:
-    """What pictures are worth to the release; told of catalogs with fewer, whose fusion and ranker would be fitted on them first.
+    """What pictures are worth to the release.
 
     Raises:
-        ReleaseRefused: it is worse with its pictures than without any.
+        ReleaseRefused: it is worse with its pictures, or with some of them, than without any.
     """
     if not evidence.missing_pictures:
         return {}
-    (name, (mean, lower, upper)), *fewer = evidence.missing_pictures.items()
-    text = f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
-    if not upper >= 0:
+    said = {
+        name: f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
+        for name, (mean, lower, upper) in evidence.missing_pictures.items()
+    }
+    hurt = [name for name, (_, _, upper) in evidence.missing_pictures.items() if not upper >= 0]
+    if hurt:
         raise ReleaseRefused(
-            f"release {evidence.release_id} does worse with its pictures than without any, beyond the interval: {name}: {text}; look at "
-            "the pictures, or set search_fusion.space.kinds to kinds that do not read them"
+            f"release {evidence.release_id} does worse with pictures than without any, beyond the interval: "
+            f"{'; '.join(f'{name}: {said[name]}' for name in hurt)}; look at the pictures, raise build_training_rows.missing_pictures, or "
+            "set search_fusion.space.kinds to kinds that do not read them"
         )
-    below = [poorer for poorer, (_, _, highest) in fewer if not highest >= 0]
-    return {"pictures": text + (f"; below words alone: {', '.join(below)}" if below else "")}
+    return {"pictures": next(iter(said.values()))}
