@@ -48,8 +48,8 @@ class EvaluateReleaseConfig:
     split: Split = setting("queries to measure on; `test` is touched once per release", "test")
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
     missing_pictures: tuple[float, ...] = setting(
-        "shares of the products whose pictures are taken away, to see what is left; the gate wants the catalog as it is to do no worse "
-        "than without any, and tells of the others. Empty asks nothing; does nothing for a catalog without pictures",
+        "shares of the products whose pictures are taken away, to see what is left; the gate refuses a release that does worse with some "
+        "or all of its pictures than without any. Empty asks nothing; does nothing for a catalog without pictures",
         (0.1, 0.25, 0.5, 0.75, 0.9),
     )
     notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())

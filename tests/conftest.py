@@ -15,8 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from intarsia.lake import Lake
+
+settings.register_profile(
+    "intarsia", deadline=None
+)  # a busy machine is no wrong answer; pytest-timeout ends what hangs
+settings.load_profile("intarsia")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

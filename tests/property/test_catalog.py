@@ -23,7 +23,7 @@ from intarsia.events.judged import hash_split
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row, row_to_product
 from tests.unit.catalog.shop_files import mapping
 
-_FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+_FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 _CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=8) | st.sampled_from(
     ('"', '""', "\n", ",", 'a"b', "x\ny", " ", "")
 )
@@ -86,7 +86,7 @@ def test_any_bytes_give_the_same_rows_however_they_are_cut(
     assert sum(unit.num_rows for unit in plan_units(path, shape, unit_rows=unit_rows)) == len(cut)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(raw=st.fixed_dictionaries({}, optional=dict.fromkeys(_COLUMNS, _JSON)), named=st.booleans())
 def test_any_row_is_a_product_or_lost_for_one_reason_and_both_can_be_written(raw: dict[str, Any], named: bool) -> None:
     row = json.loads(json.dumps(raw | ({"id": "1", "title": "t"} if named else {})))

@@ -16,7 +16,7 @@ TOLERANCE = 1e-5  # sums in another order; stated in the encoders' docstrings
 
 
 @pytest.mark.parametrize("kind", ["random_bert_mean", "random_bert_cls", "use_multilingual", "onnx_fp32_random_bert"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=TEXTS, data=st.data())
 def test_any_text_has_a_unit_vector_that_its_neighbours_do_not_change(
     kind: str, texts: list[str], data: st.DataObject
@@ -29,14 +29,14 @@ def test_any_text_has_a_unit_vector_that_its_neighbours_do_not_change(
     assert np.allclose(encoder.encode(texts[:1])[0], vectors_ND[0], atol=TOLERANCE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=TEXTS)
 def test_an_int8_query_has_the_same_bits_alone_and_in_company(texts: list[str]) -> None:
     encoder = text_encoder("onnx_int8_random_bert")
     assert np.array_equal(encoder.encode(texts), np.concatenate([encoder.encode([text]) for text in texts]))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sizes=SIZES, seed=st.integers(0, 1000))
 def test_any_picture_has_a_unit_vector_that_its_neighbours_do_not_change(
     sizes: list[tuple[int, int]], seed: int
@@ -49,7 +49,7 @@ def test_any_picture_has_a_unit_vector_that_its_neighbours_do_not_change(
     assert np.allclose(encoder.encode(pictures[-1:])[0], vectors_ND[-1], atol=TOLERANCE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 200), width=st.integers(1, 200), side=st.integers(32, 96))
 def test_a_black_picture_keeps_its_proportions_to_the_pixel(height: int, width: int, side: int) -> None:
     import io

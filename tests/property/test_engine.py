@@ -71,7 +71,7 @@ def known_scores(of: CornerShop, stage: RetrieveStage, query: Query, found: Cand
     return scores
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(of=SHOPS, query=queries(), config=CONFIGS)
 def test_candidates_and_totals_are_those_of_the_definition(of: CornerShop, query: Query, config: EngineConfig) -> None:
     engine = of.engine(config)
@@ -91,7 +91,7 @@ def test_candidates_and_totals_are_those_of_the_definition(of: CornerShop, query
         np.testing.assert_array_equal(found.scores_CR[:, r], np.array(complete, np.float32))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(of=SHOPS, query=queries(), depth=st.integers(1, 30), filters=FILTERS)
 def test_a_candidates_scores_do_not_depend_on_the_others(
     of: CornerShop, query: Query, depth: int, filters: Filters
@@ -107,7 +107,7 @@ def test_a_candidates_scores_do_not_depend_on_the_others(
         assert fewer.views_C[c] == whole.views_C[d]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(of=SHOPS, query=queries(), config=CONFIGS)
 def test_a_facets_count_is_the_total_after_filtering_for_it(of: CornerShop, query: Query, config: EngineConfig) -> None:
     engine = of.engine(config)
@@ -137,7 +137,7 @@ def also(filters: Filters, name: str, value: str) -> Filters:
     return replace(filters, attributes=attributes)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(of=SHOPS, query=queries(), config=CONFIGS, data=st.data())
 def test_pages_of_any_size_are_slices_of_one_order(
     of: CornerShop, query: Query, config: EngineConfig, data: st.DataObject
@@ -158,7 +158,7 @@ def test_pages_of_any_size_are_slices_of_one_order(
     assert tuple(hits) == whole.hits
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(of=SHOPS, asked=st.lists(queries(), max_size=4), config=CONFIGS, explain=st.booleans())
 def test_a_batch_is_answered_as_its_queries_one_by_one(
     of: CornerShop, asked: list[Query], config: EngineConfig, explain: bool
@@ -171,7 +171,7 @@ def test_a_batch_is_answered_as_its_queries_one_by_one(
     assert engine.search(named) == [engine.search([query])[0] for query in named]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(of=SHOPS, query=queries())
 def test_seeds_and_excluded_products_never_come_back(of: CornerShop, query: Query) -> None:
     page = of.engine(EngineConfig(text_floor=-1.0, image_floor=-1.0)).search([query])[0]

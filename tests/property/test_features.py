@@ -23,7 +23,7 @@ from tests.feature_cases import Vectors, take
 from tests.strategies import candidates, events, product_columns, queries
 
 DIM = 5
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 some = settings(few, max_examples=20)  # a shop, its stats, queries and candidates are much to draw
 
 

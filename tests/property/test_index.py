@@ -52,7 +52,7 @@ def hits(found: Found, q: int) -> list[tuple[int, float, int]]:
     return list(zip(*columns, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     num_rows=st.integers(1, 60),
     k=st.integers(1, 70),
@@ -74,7 +74,7 @@ def test_exact_and_filtered_search_equal_the_oracle_to_the_bit(
         assert hits(found, q) == best_products(vectors_VD, rows_V, query_D, k, allowed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(num_rows=st.integers(1, 40), seed=st.integers(0, 10_000), floor=st.sampled_from([-1.0, 0.0, 0.2, 1.0]))
 def test_a_score_does_not_depend_on_its_neighbours(num_rows: int, seed: int, floor: float) -> None:
     vectors_VD, rows_V = catalog_of_vectors(num_rows, seed)
@@ -114,7 +114,7 @@ WORDS = st.lists(st.sampled_from(["red", "Shoe", "shoes", "wine", "红色", "运
 TEXTS = st.fixed_dictionaries({"title": WORDS, "description": WORDS})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     catalog=st.lists(TEXTS, min_size=1, max_size=8), query=WORDS, k1=st.sampled_from([0.0, 1.0, 2.5]), b=st.floats(0, 1)
 )
@@ -192,7 +192,7 @@ def filter_of(name: str, value: str) -> Filters:
     return Filters(attributes={name.removeprefix("attributes."): (value,)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(shop=SHOPS, filters=FILTERS)
 def test_a_filter_allows_exactly_what_brute_force_allows(shop: list[Product], filters: Filters) -> None:
     mask_N = FilterIndex(columns_of(shop)).allowed(filters)
@@ -200,7 +200,7 @@ def test_a_filter_allows_exactly_what_brute_force_allows(shop: list[Product], fi
     assert allowed == [passes(product, filters) for product in shop]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shop=SHOPS, filters=FILTERS)
 def test_the_count_of_a_facet_value_is_the_total_after_filtering_by_it(shop: list[Product], filters: Filters) -> None:
     index = FilterIndex(columns_of(shop))

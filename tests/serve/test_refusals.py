@@ -180,7 +180,7 @@ NAMES = ("text", "filters", "facets", "locale", "offset", "limit", "explain", "r
 REQUESTS = st.dictionaries(st.sampled_from(NAMES), JSON | st.sampled_from(["red mug", 5, True, ["brand"]]), max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=JSON | REQUESTS)
 def test_any_json_is_answered_or_refused_by_a_field(api: FastAPI, body: Any) -> None:
     with TestClient(api) as http:
@@ -190,7 +190,7 @@ def test_any_json_is_answered_or_refused_by_a_field(api: FastAPI, body: Any) -> 
             assert reply.status_code != 422 or reply.json()["error"]["field"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=40))
 def test_any_words_are_searched(api: FastAPI, text: str) -> None:
     with TestClient(api) as http:
@@ -198,7 +198,7 @@ def test_any_words_are_searched(api: FastAPI, text: str) -> None:
         assert reply.status_code == (200 if clean(text) else 422), reply.text
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(1, 300), flip=st.integers(0, 299))
 def test_any_broken_picture_is_answered_or_refused(api: FastAPI, cut: int, flip: int) -> None:
     content = bytearray(picture("dress", "green"))

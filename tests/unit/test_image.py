@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -185,7 +185,6 @@ def test_an_image_error_comes_whole_out_of_another_process() -> None:
     format=st.sampled_from(sorted(WHOLE)), at=st.floats(0, 1, exclude_max=True), dirt=st.binary(min_size=1, max_size=8)
 )
 @example(format="PNG", at=0.5, dirt=b"")
-@settings(deadline=None)
 @pytest.mark.filterwarnings("ignore")  # Pillow remarks on what it finds
 def test_whatever_stands_in_a_file_it_is_a_picture_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
     whole = WHOLE[format]

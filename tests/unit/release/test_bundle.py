@@ -20,7 +20,7 @@ from intarsia.release.bundle import open_bundle, verify, write_bundle
 from intarsia.release.manifest import SCHEMA_VERSION, Manifest
 from tests.unit.release.bundles import PROVENANCE, put_bundle, put_parts
 
-KEEPS_ITS_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+KEEPS_ITS_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 KILLED_WRITER = """
 import os, signal, sys

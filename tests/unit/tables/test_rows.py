@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
@@ -45,7 +45,6 @@ def written_and_read(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> list
 
 
 @given(st.lists(products(), max_size=3))
-@settings(deadline=None)
 def test_products_come_back_with_their_pictures(catalog: list[Product]) -> None:
     contents = [tuple(f"{p.product_id} {n}".encode() for n in range(len(p.images))) for p in catalog]
     rows = [product_to_row(p, content) for p, content in zip(catalog, contents, strict=True)]
@@ -62,19 +61,16 @@ def test_a_product_can_be_read_without_its_pictures(product: Product) -> None:
 
 
 @given(st.lists(events(), max_size=3))
-@settings(deadline=None)
 def test_events_come_back(found: list[Event]) -> None:
     assert [row_to_event(row) for row in written_and_read(EVENTS, [event_to_row(e) for e in found])] == found
 
 
 @given(st.lists(judged_queries(), max_size=3))
-@settings(deadline=None)
 def test_judged_queries_come_back(found: list[JudgedQuery]) -> None:
     assert [row_to_query(row) for row in written_and_read(QUERIES, [query_to_row(q) for q in found])] == found
 
 
 @given(st.lists(judgments(), max_size=3))
-@settings(deadline=None)
 def test_judgments_come_back(found: list[Judgment]) -> None:
     rows = written_and_read(JUDGMENTS, [judgment_to_row(j) for j in found])
     assert [row_to_judgment(row) for row in rows] == found
