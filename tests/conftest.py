@@ -19,9 +19,8 @@ from hypothesis import settings
 
 from intarsia.lake import Lake
 
-settings.register_profile(
-    "intarsia", deadline=None
-)  # a busy machine is no wrong answer; pytest-timeout ends what hangs
+# a busy machine is no wrong answer; pytest-timeout ends what hangs
+settings.register_profile("intarsia", deadline=None)
 settings.load_profile("intarsia")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
