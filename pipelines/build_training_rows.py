@@ -1,32 +1,42 @@
-"""The judged train and validation queries, as the ranker will meet them: engine candidates, fused, with their features and labels."""
+"""The judged train and validation queries, as the ranker will meet them: engine candidates, fused, with their features and labels.
+
+Train queries are asked twice, the second time of the catalog with some pictures taken away: a ranker that never met a product without its
+picture beside others with theirs does not know what that means, and puts it last (modality dropout; Neverova et al., "ModDrop", TPAMI 2016,
+DOI 10.1109/TPAMI.2015.2461544).
+"""
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from intarsia.config import check_range, setting
-from intarsia.engine.candidates import UNRELEASED, JudgedCandidates, judged_by_view, read_judged
+from intarsia.engine.candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
 from intarsia.engine.config import EngineConfig
+from intarsia.engine.missing_pictures import without_pictures
 from intarsia.engine.product_vectors import open_fuse_crossed
 from intarsia.engine.rank import best_fused
-from intarsia.engine.search import open_assembler, open_retrieve
+from intarsia.engine.retrieve import RetrieveStage
+from intarsia.engine.search import open_assembler
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.training_rows import Judged, by_pair, training_rows
 from intarsia.fusion.crossed import CrossedFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
-from intarsia.records.judgment import Split
+from intarsia.records.judgment import Judgment, Split
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.job import Counts, Job, Progress, main
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
+POORER = ", with fewer pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,11 @@ class BuildTrainingRowsConfig:
 
     seed: int = setting("of the order of the rows within a query", 20_260)
     queries_per_part: int = setting("queries that are computed, and written, together", 64)
+    missing_pictures: float = setting(
+        "share of the products whose pictures the train queries miss when they are asked a second time; 0 asks once. Does nothing for a "
+        "catalog without pictures",
+        0.5,
+    )
     feature_fingerprint: str = setting(
         "features the rows hold; only there so that new features make new rows: leave it out of the file",
         FEATURES.fingerprint,
@@ -42,6 +57,7 @@ class BuildTrainingRowsConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "queries_per_part", low=1)
+        check_range(self, "missing_pictures", low=0.0, high=1.0)
         if self.feature_fingerprint != FEATURES.fingerprint:
             raise ValueError(
                 f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; leave the setting out"
@@ -52,33 +68,42 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Coun
     """Indexes, fusion spec, product stats and judgments -> training_rows."""
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
-    retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
-    fuser = open_fuse_crossed(fusion, retrieve.vectors)
     stats = lake.current("product_stats").path
-    views = judged_by_view(lake, engine, SPLITS, progress)
     _, judgments = read_judged(lake, SPLITS)
     spec = training_rows_spec(FEATURES.names)
-    num_queries = num_rows = num_positive = num_parts = 0
+    counts, number = Counter({"queries": 0, "rows": 0, "positive": 0}), itertools.count()
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
-        for view, found in views:
+        for retrieve, found, asked in _askings(config, lake, engine, judgments, progress):
             parts = rows_of(
                 found,
                 by_pair(judgments),
-                fuser=fuser,
+                fuser=open_fuse_crossed(fusion, retrieve.vectors),
                 rank_depth=engine.rank_depth,
-                assembler=open_assembler(view.retrieve, stats),
+                assembler=open_assembler(retrieve, stats),
                 columns=retrieve.columns,
                 config=config,
+                asked=asked,
             )
             for table in parts:
-                spec.write_part(table, folder, num_parts)
-                num_parts += 1
-                num_rows += table.num_rows
-                num_positive += sum(label > 0 for label in table["label"].to_pylist())
-                progress("rows", num_rows, num_rows)
-            num_queries += len(found)
+                spec.write_part(table, folder, next(number))
+                counts["rows"] += table.num_rows
+                counts["positive"] += sum(label > 0 for label in table["label"].to_pylist())
+                progress("rows", counts["rows"], counts["rows"])
+            counts["queries"] += len(found)
         write_json(folder / FEATURES_FILE, {"fingerprint": FEATURES.fingerprint, "names": list(FEATURES.names)})
-    return {"queries": num_queries, "rows": num_rows, "positive": num_positive, "features": len(FEATURES.names)}
+    return {**counts, "features": len(FEATURES.names)}
+
+
+def _askings(
+    config: BuildTrainingRowsConfig, lake: Lake, engine: EngineConfig, judgments: Sequence[Judgment], progress: Progress
+) -> Iterator[tuple[RetrieveStage, Sequence[JudgedCandidates], str]]:
+    """The stage that is asked, what it found, and what stands behind the ids of its queries."""
+    for view, found in judged_by_view(lake, engine, SPLITS, progress):
+        yield view.retrieve, found, ""
+        if config.missing_pictures and view.retrieve.columns.num_images.any():
+            poorer = without_pictures(view.retrieve, config.missing_pictures, config.seed)
+            train = [each for each in found if each.judged.split == "train"]
+            yield poorer, retrieve_again(poorer, train, judgments, progress), POORER
 
 
 def rows_of(
@@ -90,6 +115,7 @@ def rows_of(
     assembler: Assembler,
     columns: ProductColumns,
     config: BuildTrainingRowsConfig,
+    asked: str = "",
 ) -> Iterator[pa.Table]:
     """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving.
 
@@ -109,6 +135,7 @@ def rows_of(
             [columns.product_ids[row] for candidates in kept for row in candidates.rows_C],
             judged,
             seed=config.seed,
+            asked=asked,
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,15 +135,36 @@ def retrieve_judged(
 ) -> list[JudgedCandidates]:
     """Encode and retrieve judged queries, each as it would be asked online."""
     asked_at = catalog_time(retrieve)
+    encoded = (
+        (judged, encoders.encode(as_query(judged, asked_at), judged_in_train=judged.split == "train"))
+        for judged in queries
+    )
+    return _retrieved(retrieve, encoded, judgments, partial(report, "queries"), len(queries))
+
+
+def retrieve_again(
+    retrieve: RetrieveStage, found: Sequence[JudgedCandidates], judgments: Sequence[Judgment], report: Report
+) -> list[JudgedCandidates]:
+    """The same queries, as they were encoded, asked of another stage over the same products."""
+    encoded = ((each.judged, each.encoded) for each in found)
+    return _retrieved(retrieve, encoded, judgments, partial(report, "queries again"), len(found))
+
+
+def _retrieved(
+    retrieve: RetrieveStage,
+    queries: Iterable[tuple[JudgedQuery, EncodedQuery]],
+    judgments: Sequence[Judgment],
+    report: Callable[[int, int], None],
+    total: int,
+) -> list[JudgedCandidates]:
     judged_only = retrieve.config.judged_only
     rows_of = _judged_rows(retrieve, judgments) if judged_only else {}
     found = []
-    for number, judged in enumerate(queries, start=1):
-        encoded = encoders.encode(as_query(judged, asked_at), judged_in_train=judged.split == "train")
+    for number, (judged, encoded) in enumerate(queries, start=1):
         only = rows_of.get(judged.query_id, _NO_ROWS) if judged_only else None
         candidates = retrieve.retrieve([encoded], among=[only])[0]
         found.append(JudgedCandidates(judged=judged, encoded=encoded, candidates=candidates))
-        report("queries", number, len(queries))
+        report(number, total)
     return found
 
 

@@ -64,6 +64,14 @@ def take_pictures(
     return changed, product_vectors(changed.vectors)
 
 
+def without_pictures(retrieve: RetrieveStage, share: float, seed: int) -> RetrieveStage:
+    """The stage as if a share of the products, drawn with the seed, had no picture."""
+    lacks_N = lacks_pictures(retrieve.columns, share, seed)
+    num_images = np.where(lacks_N, 0.0, retrieve.columns.num_images)
+    stage = replace(retrieve, columns=replace(retrieve.columns, num_images=num_images))
+    return take_pictures(stage, lacks_N, {})[0]
+
+
 def release_without_pictures(engine: SearchEngine, folder: Path, share: float, seed: int) -> SearchEngine:
     """A release as if a share of its products had no picture: the same fusion and ranker, that know nothing of those pictures.
 
@@ -73,10 +81,7 @@ def release_without_pictures(engine: SearchEngine, folder: Path, share: float, s
         share: of the products, 0..1; at 1 it reads words alone.
         seed: draws whose.
     """
-    lacks_N = lacks_pictures(engine.columns, share, seed)
-    num_images = np.where(lacks_N, 0.0, engine.columns.num_images)
-    stage = replace(engine.retrieve, columns=replace(engine.columns, num_images=num_images))
-    retrieve, _ = take_pictures(stage, lacks_N, {})
+    retrieve = without_pictures(engine.retrieve, share, seed)
     fuser = open_fuse(folder / "fusion_spec", retrieve.vectors)
     return replace(engine, retrieve=retrieve, fuser=fuser, rank=open_rank(folder, retrieve))
 

@@ -33,6 +33,7 @@ def training_rows(
     judged: Judged,
     *,
     seed: int,
+    asked: str = "",
 ) -> pa.Table:
     """Rows of the table `training_rows`, query after query.
 
@@ -47,6 +48,7 @@ def training_rows(
         product_ids_n: of each row.
         judged: from `by_pair`.
         seed: of the order within each query.
+        asked: how, where the same queries are asked in more than one way; is added to their ids, as each way is a query of its own.
     """
     order: list[int] = []
     for query, start, stop in zip(queries, group_offsets[:-1], group_offsets[1:], strict=True):
@@ -55,7 +57,7 @@ def training_rows(
     query_n = np.repeat(np.arange(len(queries)), np.diff(group_offsets))
     found = [judged.get((queries[query_n[n]].query_id, product_ids_n[n])) for n in order]
     keys = {
-        "query_id": [str(queries[query_n[n]].query_id) for n in order],
+        "query_id": [f"{queries[query_n[n]].query_id}{asked}" for n in order],
         "split": [queries[query_n[n]].split for n in order],
         "product_id": [str(product_ids_n[n]) for n in order],
         "label": [0 if judgment is None else round(judgment.grade) for judgment in found],

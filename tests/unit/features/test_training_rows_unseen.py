@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from intarsia.engine.candidates import judged_candidates
+import pyarrow.compute as pc
+
+from intarsia.engine.candidates import judged_candidates, retrieve_again
+from intarsia.engine.missing_pictures import without_pictures
+from intarsia.engine.product_vectors import open_fuse_crossed
 from intarsia.features.default_set import FEATURES
 from intarsia.fusion.crossed import CrossedFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
 from intarsia.tables.training_rows import training_rows_spec
-from pipelines.build_training_rows import SPLITS, BuildTrainingRowsConfig, run
+from pipelines.build_training_rows import POORER, SPLITS, BuildTrainingRowsConfig, run
 from pipelines.job import Progress
 from tests.unit.engine.corner_fusion import NUM_FOLDS, gated, save_gated, shop_with
 from tests.unit.engine.corner_shop import FLOORS, shop
@@ -35,7 +39,7 @@ def test_a_train_query_is_fused_by_its_fold_and_a_validation_query_by_what_serve
     lake = shop_with(tmp_path / "lake", "fusion_spec")
     with lake.publish("fusion_spec") as folder:
         save_gated(folder)
-    counts = run(BuildTrainingRowsConfig(queries_per_part=2), lake, PROGRESS)
+    counts = run(BuildTrainingRowsConfig(queries_per_part=2, missing_pictures=0.0), lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
     found = judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS)
     assert counts["queries"] == len(found) == 6
@@ -51,3 +55,28 @@ def test_a_train_query_is_fused_by_its_fold_and_a_validation_query_by_what_serve
         assert written[query_id] == expected
         others = [fuser for fuser in (gated().full, *gated().folds) if fuser is not unseeing(gated(), query_id, split)]
         assert all(expected != fused_scores(other, each.candidates) for other in others)
+
+
+def test_train_queries_are_asked_again_with_fewer_pictures_and_fused_by_their_own_fold(tmp_path: Path) -> None:
+    lake = shop_with(tmp_path / "lake", "fusion_spec")
+    with lake.publish("fusion_spec") as folder:
+        save_gated(folder)
+    config = BuildTrainingRowsConfig(missing_pictures=1.0)
+    counts = run(config, lake, PROGRESS)
+    rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
+    train = [each for each in judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS) if each.judged.split == "train"]
+    assert counts["queries"] == 6 + len(train)
+    again = rows.filter(pc.ends_with(rows["query_id"], POORER))
+    worded = {f"{each.judged.query_id}{POORER}" for each in train if each.judged.text}
+    assert set(again["query_id"].to_pylist()) == worded, "a picture alone finds nothing there"
+    assert set(again["split"].to_pylist()) == {"train"}
+    assert pc.sum(again["label"]).as_py() > 0, "they are judged as the queries they were made of"
+    assert pc.all(pc.is_nan(again["image_score"])).as_py()
+    assert not pc.all(pc.is_nan(rows["image_score"])).as_py()
+    poorer = without_pictures(shop().engine().retrieve, 1.0, config.seed)
+    for each in retrieve_again(poorer, train, [], PROGRESS):
+        query_id = str(each.judged.query_id)
+        written = again.filter(pc.equal(again["query_id"], f"{query_id}{POORER}"))
+        found = dict(zip(written["product_id"].to_pylist(), written["fused_score"].to_pylist(), strict=True))
+        with_vectors = open_fuse_crossed(lake.current("fusion_spec").path, poorer.vectors)
+        assert found == fused_scores(with_vectors.without(query_id), each.candidates)
