@@ -11,6 +11,13 @@ from pipelines.full_run import main as full_run
 from pipelines.full_run import run_all
 from pipelines.jobs import JOB_NAMES
 
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted(
+    path
+    for path in (*ROOT.glob("pipelines/configs/*.yaml"), *ROOT.glob("examples/*/*.yaml"))
+    if "\nlake:" in path.read_text()
+)
+
 
 def test_a_whole_run_refuses_a_group_that_is_no_job(tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
@@ -41,6 +48,13 @@ def test_a_whole_run_tells_a_wrong_setting_of_its_last_job_before_the_first_one_
     assert "unknown setting promote_release.too; did you mean to?" in shown.err
     assert shown.out == ""
     assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_setting_of_a_shipped_config_is_known(path: Path) -> None:
+    refused_last = r"unknown setting promote_release\.too"  # all before it were read
+    with pytest.raises(ConfigError, match=refused_last):
+        run_all(path, ["promote_release.too=previous"])
 
 
 def test_the_help_of_a_whole_run_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
