@@ -16,11 +16,12 @@ import numpy as np
 
 from intarsia.config import check_range, plain, setting
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.image_folder import TrainableImage, open_trainable_image, save_trained
+from intarsia.encoders.image_folder import TrainableImage, save_trained
 from intarsia.encoders.learning.checkpoint import load_trained
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
 from intarsia.encoders.learning.loop import Fitted
+from intarsia.encoders.learning.trainable_image import open_trainable_image
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.store import frozen_vectors

@@ -10,8 +10,9 @@ import pytest
 
 from intarsia.config import plain
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.image_folder import open_trainable_image, save_trained
+from intarsia.encoders.image_folder import save_trained
 from intarsia.encoders.learning.text_folder import save_text_tower
+from intarsia.encoders.learning.trainable_image import open_trainable_image
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
 from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ArtifactError, ConfigError

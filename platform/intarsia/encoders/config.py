@@ -16,6 +16,8 @@ SCRATCH = "scratch:"
 RANDOM = "random:"
 LEARNED = "lake:"
 """Names a tower that a job of this lake has trained, such as lake:text_tower; whoever has the lake puts its folder there."""
+TOWER_FILE = "tower.json"
+"""What the folder of a trained tower says of its build, where `transformers` does not know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

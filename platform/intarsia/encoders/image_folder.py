@@ -6,7 +6,7 @@ Letters: N pictures, S side, D width of the vector.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -15,8 +15,7 @@ from torch import nn
 
 from intarsia.encoders.clip import ClipImageTower
 from intarsia.encoders.cnn import ImageTower, build_image_tower, fold_norms
-from intarsia.encoders.config import OFFLINE, SCRATCH, TORCHVISION, ImageEncoderConfig
-from intarsia.encoders.open import TOWER_FILE, open_image_encoder
+from intarsia.encoders.config import TOWER_FILE, ImageEncoderConfig
 from intarsia.encoders.pooling import unit
 from intarsia.encoders.space import digest_arrays, name_space
 from intarsia.encoders.torch_image import TorchImageEncoder
@@ -81,24 +80,6 @@ class TrainableImage:
     shape: ImageTowerShape | None
 
 
-def open_trainable_image(config: ImageEncoderConfig) -> TrainableImage:
-    """The tower of an image encoder as training needs it, its norms not yet folded away; raises like `open_image_encoder`.
-
-    A folder of an earlier training is gone on with: its head, if it has one, is left behind.
-    """
-    encoder = open_image_encoder(config)  # knows what is allowed, and how wide it is
-    if isinstance(encoder.tower, ClipImageTower):
-        return TrainableImage(tower=encoder.tower, image_px=encoder.image_px, dim=encoder.dim, shape=None)
-    if config.model.startswith((OFFLINE, TORCHVISION, SCRATCH)):
-        tower, shape = build_image_tower(config), ImageTowerShape.of(config)
-        return TrainableImage(tower=tower, image_px=config.image_px, dim=encoder.dim, shape=shape)
-    folder = Path(config.model)
-    shape, trained = _read(folder)
-    assert isinstance(trained.tower, ImageTower)
-    dim = trained.head.in_features if trained.head is not None else encoder.dim
-    return TrainableImage(tower=trained.tower, image_px=shape.image_px, dim=dim, shape=replace(shape, projection=0))
-
-
 def save_trained(trainable: TrainableImage, head: nn.Linear | None, folder: Path) -> None:
     """Write a trained tower, with its head where there is one, so that `open_image_encoder` opens it; `folder` is made."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,13 +103,18 @@ def open_image_folder(config: ImageEncoderConfig) -> TorchImageEncoder:
     Raises:
         ArtifactError: its weights are gone, or do not fit its shape.
     """
-    shape, trained = _read(Path(config.model))
+    shape, trained = read_image_folder(Path(config.model))
     weights = digest_arrays((name, tensor.numpy()) for name, tensor in trained.state_dict().items())
     fold_norms(trained.eval())
     return TorchImageEncoder(config, trained, shape.image_px, name_space("image", weights, asdict(shape)))
 
 
-def _read(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]:
+def read_image_folder(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]:
+    """The tower of a folder as it was trained, its norms not yet folded away.
+
+    Raises:
+        ArtifactError: its weights are gone, or do not fit its shape.
+    """
     shape = ImageTowerShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
     weights = folder / _WEIGHTS_FILE
     if not weights.is_file():

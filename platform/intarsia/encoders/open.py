@@ -18,6 +18,7 @@ from intarsia.encoders.config import (
     OFFLINE,
     SCRATCH,
     TORCHVISION,
+    TOWER_FILE,
     USE_MULTILINGUAL,
     ImageEncoderConfig,
     TextEncoderConfig,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 Precision = Literal["int8", "fp32"]
 CARD = "encoder.json"
 """What an exported folder says of itself."""
-TOWER_FILE = "tower.json"
-"""What the folder of a trained tower says of its build, where `transformers` does not know it."""
 
 
 def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:

@@ -17,8 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.open import TOWER_FILE
+from intarsia.encoders.config import TOWER_FILE, TextEncoderConfig
 from intarsia.encoders.pooling import mean_of_tokens, unit
 from intarsia.encoders.space import digest_arrays, name_space
 from intarsia.encoders.tokenizer import TextTokenizer

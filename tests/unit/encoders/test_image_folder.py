@@ -13,7 +13,8 @@ from intarsia.encoders.clip import ClipImageTower
 from intarsia.encoders.cnn import ImageTower
 from intarsia.encoders.config import EFFICIENTNET_LITE0, ImageEncoderConfig
 from intarsia.encoders.export import export_image_encoder
-from intarsia.encoders.image_folder import open_trainable_image, save_trained
+from intarsia.encoders.image_folder import save_trained
+from intarsia.encoders.learning.trainable_image import open_trainable_image
 from intarsia.encoders.open import open_image_encoder, open_query_encoder
 from intarsia.errors import ArtifactError
 from tests.unit.encoders.kinds import picture

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from intarsia.encoders.config import ImageEncoderConfig
-from intarsia.encoders.image_folder import open_trainable_image
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
 from intarsia.encoders.learning.loop import fit_here
 from intarsia.encoders.learning.pixels_augment import PixelsConfig, augment_pixels
+from intarsia.encoders.learning.trainable_image import open_trainable_image
 
 STILL = PixelsConfig(crop=1.0, flip=0.0, jitter=0.0)
 COLOURS = ((200, 30, 30), (30, 160, 40), (30, 40, 190), (210, 200, 40))
