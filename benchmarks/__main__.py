@@ -22,7 +22,9 @@ ALL = {
 }
 
 
+_SHORT_FIT = ("--set", "adapter.kind=upper", "fit.epochs=1", "pairs.texts_per_anchor=4", "tower.max_tokens=24")
 ON_A_LAKE = {
+    "ablation": (_SHORT_FIT, ("--only", "InfoNCE", *_SHORT_FIT)),
     "alignment": ((), ("--epochs", "1")),
     "compression": ((), ("--quick",)),
     "http_serving": ((), ()),

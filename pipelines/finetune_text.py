@@ -1,9 +1,9 @@
-"""products (+ queries, judgments) -> `text_tower`: a text encoder that learned from this shop, as a folder that `embed_products` can name.
+"""products (+ queries, judgments, events) -> `text_tower`: a text encoder that learned from this shop, as a folder for `embed_products`.
 
-It learns from the judgments of train queries, from the catalog's own fields, or from what it is sure of itself; validation queries stop
-it; test queries are never read. A ranker or a fusion that is fitted on the same train queries must not read cosines of a tower that
-learned from them: they look better than any cosine will in the shop. With `folds` there are further towers, in `folds/<number>`, each of
-which saw none of the train queries of its fold (`fold_of` the query id).
+It learns from the judgments of train queries, from the catalog's own fields, from clicks, or from what it is sure of itself; validation
+queries stop it; test queries are never read. A ranker or a fusion that is fitted on the same train queries must not read cosines of a
+tower that learned from them: they look better than any cosine will in the shop. With `folds` there are further towers, in
+`folds/<number>`, each of which saw none of the train queries of its fold (`fold_of` the query id).
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ JOB = Job(
     about="clean products, judged train queries -> a text encoder that learned from them",
     config=FinetuneTextConfig,
     reads=("products",),
-    reads_if_there=("queries", "judgments"),
+    reads_if_there=("queries", "judgments", "events"),
     writes=("text_tower",),
     run=run,
 )

@@ -18,6 +18,7 @@ import torch
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.learning.adapters import AdapterConfig, Adapters
 from intarsia.encoders.learning.augment import Augment, AugmentConfig
+from intarsia.encoders.learning.dropout import set_dropout
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.masked_words import MaskedWordsConfig, MaskedWordsLearner
 from intarsia.encoders.learning.pairs import TextExample
@@ -85,6 +86,8 @@ class TextLessonsTask:
             accumulate=self.fit.accumulate,
             seed=self.fit.seed,
         )
+        if self.pairs.dropout is not None:
+            set_dropout(encoder.tower, self.pairs.dropout)  # before the adapters, whose dropout is their own
         with _seeded(self.fit.seed):
             adapters = Adapters(encoder.tower, self.adapter, timetable.num_steps if lessons.examples else 0)
         augment = Augment(self.augment, lessons.vocabulary, lessons.brands, dict(lessons.said_otherwise or {}))

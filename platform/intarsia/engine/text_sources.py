@@ -1,4 +1,5 @@
-"""Where `finetune_text` takes its examples from: judged train queries, the catalog's fields, what the tower is sure of; and hard negatives.
+"""Where `finetune_text` takes its examples from: judged train queries, the catalog's fields, what shoppers clicked, what the tower is sure
+of; and hard negatives.
 
 Letters: N different texts of the catalog, D width.
 """
@@ -25,6 +26,7 @@ from intarsia.encoders.learning.pairs import (
 )
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
+from intarsia.engine.clicked_pages import ClicksConfig, read_clicked
 from intarsia.engine.text_lessons import Lessons
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
@@ -37,7 +39,7 @@ from intarsia.tables.judgments import JUDGMENTS, QUERIES, row_to_judgment, row_t
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.text import unstemmed_words
 
-SourceName = Literal["judgments", "fields", "pseudo"]
+SourceName = Literal["judgments", "fields", "clicks", "pseudo"]
 _FITS_FROM = 2.0  # grade of a judged text that a confidence counts as fitting
 
 
@@ -46,13 +48,15 @@ class SourcesConfig:
     """Which examples there are."""
 
     use: tuple[SourceName, ...] = setting(
-        "judgments (of train queries), fields (one field of a product as if it were asked, its text the answer), pseudo (texts that the "
-        "tower is sure of for a judged query, though nobody judged them)",
+        "judgments (of train queries), fields (one field of a product as if it were asked, its text the answer), clicks (what shoppers "
+        "took and passed over on the pages of the log), pseudo (texts that the tower is sure of for a judged query, though nobody judged "
+        "them)",
         ("judgments",),
     )
     anchor_fields: tuple[TextField, ...] = setting("of fields: what is asked", ("category", "attributes"))
     field_weight: float = setting("of fields: weight against a judged example", 0.2)
     most_fields: int = setting("of fields: examples, drawn evenly from the catalog; 0 takes all", 4_000)
+    clicks: ClicksConfig = setting("of clicks: which of them", factory=ClicksConfig)
     pseudo_confidence: float = setting("of pseudo: confidence from which a text counts, fitted on validation", 0.9)
     pseudo_per_query: int = setting("of pseudo: most texts of a query", 4)
     pseudo_weight: float = setting("of pseudo: weight against a judged example, times the confidence", 0.5)
@@ -60,7 +64,7 @@ class SourcesConfig:
 
     def __post_init__(self) -> None:
         if not self.use:
-            raise ValueError("use is empty; allowed: one or more of judgments, fields, pseudo")
+            raise ValueError("use is empty; allowed: one or more of judgments, fields, clicks, pseudo")
         if "fields" in self.use and not self.anchor_fields:
             raise ValueError("anchor_fields is empty, and fields is used; allowed: at least one field")
         check_range(self, "most_fields", low=0)
@@ -128,13 +132,13 @@ def read_lessons(
     Args:
         config: which examples.
         augment: a back-translation that it asks for is made here, once.
-        lake: with products, and queries and judgments if there are any.
+        lake: with products; queries and judgments if there are any, and events for clicks.
         catalog: of the lake.
         open_tower: the tower as it is before the fit; opened only where it is asked.
         seed: of what is drawn.
 
     Raises:
-        ConfigError: no example is found, or pseudo-labels have no validation judgments to be sure by.
+        ConfigError: no example is found, no click, or pseudo-labels have no validation judgments to be sure by.
     """
     judged, held_out = judged_of(lake, catalog, "train"), judged_of(lake, catalog, "validation")
     cosines = _Cosines(open_tower, catalog.texts)
@@ -148,6 +152,9 @@ def read_lessons(
             catalog.products, catalog.text_of, catalog.group_of, config.anchor_fields, weight=config.field_weight
         )
         examples += _some(found, config.most_fields, seed)
+    if "clicks" in config.use:
+        train_ids = {one.anchor: one.query_id for one in judged}
+        examples += read_clicked(config.clicks, lake, catalog.text_of, catalog.group_of, train_ids)
     if not examples:
         raise ConfigError(
             f"no example to learn from in {', '.join(config.use)}; judge train queries, or name fields that the products have"

@@ -17,7 +17,7 @@ from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.records.product import Product
 
-Source = Literal["judged", "fields", "pseudo"]
+Source = Literal["judged", "fields", "clicks", "pseudo"]
 NO_GROUP = ""
 _PAIR_GRADE = 3.0
 _LONGEST_STEP = 5.0  # a full Newton step can overshoot where the curve is flat
@@ -33,7 +33,7 @@ class TextExample:
         texts: L, at least one.
         grades: L; 0 is a text that does not fit, such as a mined negative.
         groups: L; texts of one product group are never each other's negatives, NO_GROUP is none.
-        weight: of the example's positives in the in-batch loss.
+        weight: of the example against the others of a batch, in every loss.
         source: where it comes from.
         query_id: of a judged query; empty for others. Folds are cut by it.
     """

@@ -37,9 +37,14 @@ class TextPairsConfig:
 
     texts_per_anchor: int = setting("texts of one example that are shown at a time, drawn evenly over its grades", 12)
     loss: LossConfig = setting("what is asked of them", factory=LossConfig)
+    dropout: float | None = setting(
+        "share of its activations that the tower drops while it learns; nothing leaves it as the model was made", None
+    )
 
     def __post_init__(self) -> None:
         check_range(self, "texts_per_anchor", low=1)
+        if self.dropout is not None:
+            check_range(self, "dropout", low=0.0, high=1.0)
 
 
 class ShownTower(nn.Module):
@@ -184,7 +189,8 @@ class TextPairsLearner:
         if config.ranking:
             own_BL = cosines_BM.view(len(grades_BL), *grades_BL.shape).diagonal(dim1=0, dim2=1).T
             asked_BL = own_BL if config.ranking_kind == "cosine" else own_BL / temperature
-            total = total + config.ranking * RANKING_LOSSES[config.ranking_kind](asked_BL, grades_BL, there_BL)
+            order = RANKING_LOSSES[config.ranking_kind](asked_BL, grades_BL, there_BL, outputs["weights"])
+            total = total + config.ranking * order
         if config.in_batch:
             positives_BM, negatives_BM = self._sides(outputs)
             log_q_M = outputs["log_q"].flatten() if config.log_q else None

@@ -10,6 +10,7 @@ import torch
 from intarsia.encoders.learning.losses import (
     RANKING_LOSSES,
     LossConfig,
+    RankingKind,
     cosent_loss,
     cosine_loss,
     false_negatives,
@@ -144,3 +145,17 @@ def test_symmetric_kl_is_0_for_equal_passes_and_the_mean_of_both_directions_else
 def test_settings_that_make_no_sense_are_refused(values: dict[str, float], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         LossConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", RANKING_LOSSES)
+def test_a_list_of_weight_1_counts_as_ever_and_one_that_weighs_nothing_is_not_there(kind: RankingKind) -> None:
+    scores_BL = torch.tensor([[0.1, 0.4, 0.3], [0.9, -0.2, 0.5]])
+    grades_BL = torch.tensor([[3.0, 0.0, 1.0], [0.0, 3.0, 2.0]])
+    there_BL = YES.expand(2, 3)
+    loss = RANKING_LOSSES[kind]
+    even = loss(scores_BL, grades_BL, there_BL, torch.ones(2))
+    assert even.item() == pytest.approx(loss(scores_BL, grades_BL, there_BL).item())
+    first = loss(scores_BL, grades_BL, there_BL, torch.tensor([1.0, 0.0]))
+    assert first.item() == pytest.approx(loss(scores_BL[:1], grades_BL[:1], YES).item())
+    light = loss(scores_BL, grades_BL, there_BL, torch.tensor([1.0, 0.2]))
+    assert min(first, even) < light < max(first, even)

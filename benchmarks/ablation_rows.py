@@ -1,0 +1,112 @@
+"""The rows of `benchmarks.ablation`: fine-tuning as it is set, and with one of its parts taken away, added or exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from intarsia.encoders.learning.adapters import TrainedKind
+from intarsia.encoders.learning.pairs import Source
+from intarsia.engine.text_sources import SourceName
+from pipelines.finetune_text import FinetuneTextConfig
+
+FROZEN, DEFAULT, WHOLE = "frozen, as it begins", "default", "whole tower"
+WeakSource = Literal["fields", "clicks", "pseudo"]
+_NEGATIVES, _R_DROP, _SMOOTHING, _DECAY, _DROPOUT, _FGM = 4, 1.0, 0.1, 0.01, 0.3, 0.5
+_LORA_RATE = 10.0  # adapters start at 0 and are few: they take a higher rate than the weights they sit on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row: the settings that are fitted, the row it is compared with, and the source without whose examples it says nothing."""
+
+    name: str
+    config: FinetuneTextConfig
+    against: str = DEFAULT
+    needs: Source | None = None
+
+
+def changes_of(base: FinetuneTextConfig) -> list[Change]:
+    """The default first, then what it is without one of its parts, or with one that it has not."""
+    return [
+        Change(name=DEFAULT, config=base, against=FROZEN),
+        *_loss_changes(base),
+        *_fit_changes(base),
+        *_adapter_changes(base),
+        Change(name="masked words before", config=replace(base, masked_epochs=max(1, base.masked_epochs))),
+        *_source_changes(base),
+    ]
+
+
+def chosen(changes: Sequence[Change], words: Sequence[str]) -> list[Change]:
+    """Those whose name holds one of the words, with the rows they are compared with."""
+    names = {one.name for one in changes if any(word in one.name for word in words)}
+    names |= {one.against for one in changes if one.name in names} | {DEFAULT}
+    return [one for one in changes if one.name in names]
+
+
+def _loss_changes(base: FinetuneTextConfig) -> Iterator[Change]:
+    loss = base.pairs.loss
+
+    def with_loss(**settings: float) -> FinetuneTextConfig:
+        return replace(base, pairs=replace(base.pairs, loss=replace(loss, **settings)))  # type: ignore[arg-type]
+
+    if loss.ranking and loss.in_batch:
+        yield Change(name="without InfoNCE", config=with_loss(in_batch=0.0))
+        yield Change(name="without the order of grades", config=with_loss(ranking=0.0))
+    yield _switched("R-Drop", loss.r_drop, _R_DROP, lambda value: with_loss(r_drop=value))
+    yield _switched("label smoothing", loss.label_smoothing, _SMOOTHING, lambda value: with_loss(label_smoothing=value))
+
+
+def _fit_changes(base: FinetuneTextConfig) -> Iterator[Change]:
+    decay = base.fit.weight_decay
+    yield _switched(
+        "weight decay", decay, _DECAY, lambda value: replace(base, fit=replace(base.fit, weight_decay=value))
+    )
+    for name, dropout in (("without dropout", 0.0), (f"dropout {_DROPOUT}", _DROPOUT)):
+        yield Change(name=name, config=replace(base, pairs=replace(base.pairs, dropout=dropout)))
+
+
+def _adapter_changes(base: FinetuneTextConfig) -> Iterator[Change]:
+    """FGM pushes word embeddings, so it needs a tower that is trained whole, and is compared with one."""
+    names: Mapping[TrainedKind, str] = {"all": WHOLE, "upper": "upper layers", "lora": "LoRA, 10 times the rate"}
+    for kind, name in names.items():
+        if kind != base.adapter.kind:
+            rate = base.fit.learning_rate * (_LORA_RATE if kind == "lora" else 1.0)
+            fit = replace(base.fit, learning_rate=rate, fgm_epsilon=0.0)
+            yield Change(name=name, config=replace(base, adapter=replace(base.adapter, kind=kind), fit=fit))
+    is_whole = base.adapter.kind == "all"
+    whole = replace(base, adapter=replace(base.adapter, kind="all"))
+    switched = _switched(
+        "FGM", whole.fit.fgm_epsilon, _FGM, lambda value: replace(whole, fit=replace(whole.fit, fgm_epsilon=value))
+    )
+    yield switched if is_whole else replace(switched, name=f"{WHOLE}, {switched.name}", against=WHOLE)
+
+
+def _source_changes(base: FinetuneTextConfig) -> Iterator[Change]:
+    def with_use(*use: SourceName) -> FinetuneTextConfig:
+        return replace(base, sources=replace(base.sources, use=use))
+
+    negatives = base.sources.negatives
+    for name, mined in (
+        ("hard negatives by BM25", replace(negatives, bm25=_NEGATIVES)),
+        ("hard negatives by the tower", replace(negatives, model=_NEGATIVES)),
+    ):
+        yield Change(name=name, config=replace(base, sources=replace(base.sources, negatives=mined)))
+    weak: Mapping[WeakSource, str] = {"fields": "a product's own fields", "clicks": "clicks", "pseudo": "pseudo-labels"}
+    alone: tuple[WeakSource, ...] = ("fields", "clicks")
+    for source, name in weak.items():
+        if source in base.sources.use:
+            if others := tuple(one for one in base.sources.use if one != source):
+                yield Change(name=f"without {name}", config=with_use(*others))
+        else:
+            yield Change(name=f"and {name}", config=with_use(*base.sources.use, source), needs=source)
+    for source in alone:
+        yield Change(name=f"{weak[source]}, no judgment", config=with_use(source), against=FROZEN, needs=source)
+
+
+def _switched(name: str, now: float, on: float, with_value: Callable[[float], FinetuneTextConfig]) -> Change:
+    if now:
+        return Change(name=f"without {name}", config=with_value(0.0))
+    return Change(name=f"{name} {on:g}", config=with_value(on))

@@ -1,0 +1,51 @@
+"""Shoppers of the judged shop: what they asked, saw and took, as a log of served requests and its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
+from intarsia.lake import Lake
+from intarsia.records.event import Event
+from intarsia.records.query import Query
+from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
+from intarsia.tables.events import EVENTS, event_to_row
+from intarsia.tables.segments import SegmentWriter, line_of
+from intarsia.tables.served import served_to_row
+
+MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
+Visit = tuple[str, Sequence[str], Sequence[str]]
+"""What was asked, the products shown, and those clicked."""
+
+
+def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_picture: bool = False) -> Lake:
+    """One visit a day from Monday on; every shown product is also an impression."""
+    writer = SegmentWriter(lake.root / "served")
+    events: list[Event] = []
+    for day, (text, shown, taken) in enumerate(visits):
+        at = MONDAY + timedelta(days=day)
+        query = Query(
+            request_id=RequestId(f"r{day}"),
+            text=text,
+            image=PICTURE_LEFT_BEHIND if with_picture else None,
+            asked_at=at,
+        )
+        page = tuple((place, ProductId(product)) for place, product in enumerate(shown, start=1))
+        writer.append(line_of(served_to_row(Served(query=query, release_id=ReleaseId("r"), shown=page))))
+        acts = [("impression", product) for product in shown] + [("click", product) for product in taken]
+        events += [
+            Event(
+                event_id=EventId(f"e{day}-{n}"),
+                request_id=query.request_id,
+                release_id=ReleaseId("r"),
+                kind=kind,  # type: ignore[arg-type]
+                product_id=ProductId(product),
+                occurred_at=at,
+                received_at=at,
+            )
+            for n, (kind, product) in enumerate(acts)
+        ]
+    writer.close()
+    EVENTS.publish(lake, EVENTS.from_rows([event_to_row(event) for event in events]))
+    return lake
