@@ -30,7 +30,8 @@ class TrainRankerConfig:
     model: LambdaMartConfig = setting("settings of the fit", factory=LambdaMartConfig)
     workers: WorkersConfig = setting("the workers that share the train queries", factory=WorkersConfig)
     made_prior_weight: float = setting(
-        "model.prior_weight where nobody judged any query, when it is larger: made queries teach little beyond the fused order",
+        "model.prior_weight where nobody judged any query, when it is larger, and no pointwise_share there: made queries teach little "
+        "beyond the fused order",
         2.0,
     )
     space: RankerSpaceConfig = setting("which settings are tried beside `model`", factory=RankerSpaceConfig)
@@ -52,7 +53,9 @@ class TrainRankerConfig:
         """The settings of the fit to some queries."""
         if not all(map(is_made, query_ids)):
             return self.model
-        return replace(self.model, prior_weight=max(self.model.prior_weight, self.made_prior_weight))
+        return replace(
+            self.model, prior_weight=max(self.model.prior_weight, self.made_prior_weight), pointwise_share=0.0
+        )
 
 
 def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
@@ -80,14 +83,14 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
                 "trials": [_trial(one, fit) for one, fit in zip(settings, fits, strict=True)],
                 "searched": [plain(one) for one in tried],
             },
-            prior_weight=settings[best].prior_weight,
+            prior_weight=fits[best].fit.prior_weight,
         )
     return {
         "train_queries": train.num_queries,
         "validation_queries": validation.num_queries,
         "rows": len(train.labels_n),
         "workers": config.workers.num_workers,
-        "trees": fits[best].fit.best_iteration,
+        "trees": fits[best].fit.best_iteration + fits[best].fit.pointwise_trees,
         "validation_ndcg@10": fits[best].fit.validation_ndcg,
         "first_features": " ".join(list(ranker.importances())[:5]),
     }
@@ -136,6 +139,7 @@ def _facts(model: LambdaMartConfig, fit: DistributedFit, num_train: int, num_val
         "num_train_queries": num_train,
         "num_validation_queries": num_validation,
         "best_iteration": fit.fit.best_iteration,
+        "pointwise_trees": fit.fit.pointwise_trees,
         "validation_ndcg_at_10": fit.fit.validation_ndcg,
         "learning_curve": list(fit.fit.curve),
         "trees_sha256_by_rank": list(fit.trees_sha256_by_rank),
@@ -146,6 +150,7 @@ def _trial(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
     return {
         "model": plain(model),
         "best_iteration": fit.fit.best_iteration,
+        "pointwise_trees": fit.fit.pointwise_trees,
         "validation_ndcg_at_10": fit.fit.validation_ndcg,
     }
 

@@ -75,7 +75,8 @@ def test_where_nobody_judged_the_fused_order_weighs_more() -> None:
     config = TrainRankerConfig(model=SMALL, made_prior_weight=3.0)
     assert config.model_for([asked, made]) == SMALL
     assert config.model_for([made]).prior_weight == 3.0
-    assert TrainRankerConfig(made_prior_weight=0.0).model_for([made]) == LambdaMartConfig()
+    assert config.model_for([made]).pointwise_share == 0
+    assert TrainRankerConfig(made_prior_weight=0.0).model_for([made]) == LambdaMartConfig(pointwise_share=0.0)
     with pytest.raises(ValueError, match=r"made_prior_weight is -1; allowed: 0 or more"):
         TrainRankerConfig(made_prior_weight=-1)
 
@@ -89,7 +90,8 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     held = header["trees_sha256_by_rank"]
     assert len(held) == 2
     assert len(set(held)) == 1
-    assert header["best_iteration"] == summary["trees"]
+    assert header["best_iteration"] + header["pointwise_trees"] == summary["trees"]
+    assert header["pointwise_trees"] > 0
     assert header["validation_ndcg_at_10"] == max(t["validation_ndcg_at_10"] for t in header["trials"]) > 0.8
     assert len(header["trials"]) == 2
     assert len(header["searched"]) == 1

@@ -29,6 +29,7 @@ UPSTREAM = LambdaMartConfig(  # the example's train.conf
     max_bin=255,
     truncation_level=30,
     label_gain=GAINS,
+    pointwise_share=0.0,
 )
 
 

@@ -28,6 +28,7 @@ from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.rows import RankingRows, pack_queries
 
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
+_TOLD = ("prior_weight", "best_iteration", "curve", "pointwise_trees", "validation_ndcg")  # of a Fit, beside its text
 _NUM_RESTARTS = 2  # a worker's port is picked free, but another process may take it before LightGBM binds it
 
 
@@ -110,7 +111,7 @@ def _fit_shard(given: dict[str, Any]) -> None:
         Path(folder, f"digests-{rank}.json").write_text(json.dumps(digests), encoding="utf-8")
         for number, fit in enumerate(fits if rank == 0 else []):
             Path(folder, f"model-{number}.txt").write_text(fit.model_text, encoding="utf-8")
-            told = {"best_iteration": fit.best_iteration, "curve": fit.curve}
+            told = {name: getattr(fit, name) for name in _TOLD}
             Path(folder, f"model-{number}.json").write_text(json.dumps(told), encoding="utf-8")
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
@@ -125,8 +126,7 @@ def _collect(folder: Path, num_fits: int, num_workers: int) -> list[DistributedF
         fit = Fit(
             model_text=(folder / f"model-{number}.txt").read_text("utf-8"),
             trees_sha256=by_rank[0],
-            best_iteration=told["best_iteration"],
-            curve=tuple(told["curve"]),
+            **told | {"curve": tuple(told["curve"])},
         )
         found.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
     return found
