@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +151,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         prog=f"python -m pipelines.{job.name}",
         description=job.about,
         epilog=f"Settings of the group `{job.name}` (in FILE, or as key=value):\n{describe(job.config)}\n\n"
-        f"Settings of all jobs (in FILE, or as /key=value):\n{describe(RunConfig)}\n\n"
+        f"Settings of all jobs (in FILE, or as key=value):\n{describe(RunConfig)}\n\n"
         f"Reads {', '.join(job.reads + job.reads_if_there) or 'files only'}; writes {', '.join(job.writes)}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -160,7 +161,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="settings that win over FILE; /key=value for those of all jobs",
+        help="settings that win over FILE: this job's, or those of all jobs",
     )
     options = parser.parse_args(arguments)
     return guarded(lambda: _run_one(job, options.config, options.overrides, again=options.again))
@@ -180,9 +181,15 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
-    """A config file's values with overrides; a plain key goes to `group`, `/key` to the top."""
-    placed = [o.removeprefix("/") if o.startswith("/") or group is None else f"{group}.{o}" for o in overrides]
-    return with_overrides(read_yaml(path), placed)
+    """A config file's values with overrides; a key goes to `group`, but those of `RunConfig` and any `/key` to the top."""
+    shared = {one.name for one in fields(RunConfig)}
+
+    def placed(override: str) -> str:
+        first = re.split(r"[.=]", override, maxsplit=1)[0]
+        is_shared = group is None or first in shared or override.startswith("/")
+        return override.removeprefix("/") if is_shared else f"{group}.{override}"
+
+    return with_overrides(read_yaml(path), [placed(override) for override in overrides])
 
 
 def check_groups(values: Mapping[str, Any], path: Path, *more: str) -> None:

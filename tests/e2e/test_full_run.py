@@ -92,7 +92,7 @@ def test_a_changed_setting_makes_a_second_release_that_can_be_rolled_back(
     assert "ranked minus live release" in printed
     second = pointer.live()
     assert second != first
-    promote = [sys.executable, "-m", "pipelines.promote_release", "--config", str(CONFIG), f"/lake={lake}"]
+    promote = [sys.executable, "-m", "pipelines.promote_release", "--config", str(CONFIG), f"lake={lake}"]
     run([*promote, "to=previous"], cwd=tmp_path)
     assert pointer.live() == first
     refused = run(promote, cwd=tmp_path, expect=1)

@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_plain_override_goes_to_the_jobs_group_and_a_slash_to_the_top(file: Path) -> None:
-    values = load_values(file, ["times=3", "/lake=/data", "/session.num_cpus=4"], group="copy_texts")
+    values = load_values(file, ["times=3", "lake=/data", "/session.num_cpus=4"], group="copy_texts")
     assert values["copy_texts"] == {"times": 3}
     assert (values["lake"], values["session"]) == ("/data", {"num_cpus": 4})
 
@@ -75,9 +75,9 @@ def test_the_help_of_a_job_explains_every_setting(capsys: pytest.CaptureFixture[
         (["tims=3"], "ConfigError: unknown setting copy_texts.tims; did you mean times?"),
         (["times=0"], "ConfigError: copy_texts: times is 0; allowed: 1 or more"),
         (["times"], "ConfigError: override 'copy_texts.times' is not key=value"),
-        (["/lake=3"], "ConfigError: lake is 3; allowed: a path"),
+        (["lake=3"], "ConfigError: lake is 3; allowed: a path"),
         (["/sesion.num_cpus=4"], "ConfigError: unknown group sesion in "),
-        (["/session.num_cpus=0"], "ConfigError: session: num_cpus is 0; allowed: 1 or more"),
+        (["session.num_cpus=0"], "ConfigError: session: num_cpus is 0; allowed: 1 or more"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_status_1(
