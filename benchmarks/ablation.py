@@ -258,7 +258,8 @@ def with_log_of_market(config: FinetuneTextConfig, lake: Lake, folder: Path) -> 
     writer = SegmentWriter(folder)
     with (lake.current("market").path / "requests.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    writer.append(b"".join(line_of(served_to_row(_served(row, asked[row["query_id"]]))) for row in rows))
+    known = [row for row in rows if row["query_id"] in asked]  # the judged queries may be others than the market's
+    writer.append(b"".join(line_of(served_to_row(_served(row, asked[row["query_id"]]))) for row in known))
     writer.close()
     return replace(config, sources=replace(config.sources, clicks=replace(clicks, served=folder)))
 

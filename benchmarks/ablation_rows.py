@@ -34,7 +34,7 @@ def changes_of(base: FinetuneTextConfig) -> list[Change]:
         *_loss_changes(base),
         *_fit_changes(base),
         *_adapter_changes(base),
-        Change(name="masked words before", config=replace(base, masked_epochs=max(1, base.masked_epochs))),
+        _switched("masked words before", base.masked_epochs, 1, lambda value: replace(base, masked_epochs=int(value))),
         *_source_changes(base),
     ]
 
@@ -88,12 +88,14 @@ def _source_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     def with_use(*use: SourceName) -> FinetuneTextConfig:
         return replace(base, sources=replace(base.sources, use=use))
 
-    negatives = base.sources.negatives
-    for name, mined in (
-        ("hard negatives by BM25", replace(negatives, bm25=_NEGATIVES)),
-        ("hard negatives by the tower", replace(negatives, model=_NEGATIVES)),
-    ):
-        yield Change(name=name, config=replace(base, sources=replace(base.sources, negatives=mined)))
+    def with_negatives(**counts: int) -> FinetuneTextConfig:
+        return replace(base, sources=replace(base.sources, negatives=replace(base.sources.negatives, **counts)))
+
+    mined = base.sources.negatives
+    yield _switched("hard negatives by BM25", mined.bm25, _NEGATIVES, lambda count: with_negatives(bm25=int(count)))
+    yield _switched(
+        "hard negatives by the tower", mined.model, _NEGATIVES, lambda count: with_negatives(model=int(count))
+    )
     weak: Mapping[WeakSource, str] = {"fields": "a product's own fields", "clicks": "clicks", "pseudo": "pseudo-labels"}
     alone: tuple[WeakSource, ...] = ("fields", "clicks")
     for source, name in weak.items():

@@ -71,7 +71,7 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Coun
     stats = lake.current("product_stats").path
     _, judgments = read_judged(lake, SPLITS)
     spec = training_rows_spec(FEATURES.names)
-    counts, number = Counter({"queries": 0, "rows": 0, "positive": 0}), itertools.count()
+    counts, number = Counter({"queries": 0, "asked again": 0, "rows": 0, "positive": 0}), itertools.count()
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
         for retrieve, found, asked in _askings(config, lake, engine, judgments, progress):
             parts = rows_of(
@@ -89,7 +89,7 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Coun
                 counts["rows"] += table.num_rows
                 counts["positive"] += sum(label > 0 for label in table["label"].to_pylist())
                 progress("rows", counts["rows"], counts["rows"])
-            counts["queries"] += len(found)
+            counts["asked again" if asked else "queries"] += len(found)
         write_json(folder / FEATURES_FILE, {"fingerprint": FEATURES.fingerprint, "names": list(FEATURES.names)})
     return {**counts, "features": len(FEATURES.names)}
 

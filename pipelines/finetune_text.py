@@ -83,6 +83,11 @@ class FinetuneTextConfig:
     )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
 
+    @property
+    def learns_from_clicks(self) -> bool:
+        """New events then make a new tower."""
+        return "clicks" in self.sources.use
+
     def __post_init__(self) -> None:
         if not self.text_fields:
             raise ValueError("text_fields is empty; allowed: at least one field")
@@ -260,7 +265,13 @@ JOB = Job(
     about="clean products, judged train queries -> a text encoder that learned from them",
     config=FinetuneTextConfig,
     reads=("products",),
-    reads_if_there=("queries", "judgments", "events"),
+    reads_if_there=("queries", "judgments"),
+    files=lambda config: (
+        [config.sources.clicks.served] if config.learns_from_clicks and config.sources.clicks.served else []
+    ),
+    more_inputs=lambda lake, config: (
+        {"events": lake.current("events").digest} if config.learns_from_clicks and lake.has("events") else {}
+    ),
     writes=("text_tower",),
     run=run,
 )

@@ -69,7 +69,7 @@ class Job(Generic[ConfigT]):
         reads: lake entries it needs; `reads_if_there` those it uses when they exist.
         files: paths outside the lake it reads, from its config; their content counts as input.
         writes: lake entries it publishes, the main one last.
-        more_inputs: what else decides whether it is up to date, read from the lake, by name.
+        more_inputs: what else decides whether it is up to date, from the lake and its config, by name.
         still_there: whether what it made outside its entries is there and whole; asked only when all else says it is up to date.
         on_ray: it needs Ray; one that does not is spared Ray's start, some seconds.
         always: it runs however often it is asked: it acts on the world, it does not make a table.
@@ -82,7 +82,7 @@ class Job(Generic[ConfigT]):
     reads: tuple[str, ...] = ()
     reads_if_there: tuple[str, ...] = ()
     files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
-    more_inputs: Callable[[Lake], Mapping[str, str]] = field(default=lambda lake: {})
+    more_inputs: Callable[[Lake, ConfigT], Mapping[str, str]] = field(default=lambda lake, config: {})
     writes: tuple[str, ...]
     still_there: Callable[[Lake], bool] = field(default=lambda lake: True)
     on_ray: bool = True
@@ -227,7 +227,7 @@ def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
         if not path.exists():
             raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
         inputs[f"file {number}, {path.name}"] = sha256_tree(path)  # where it lies does not matter
-    return {**inputs, **job.more_inputs(lake)}
+    return {**inputs, **job.more_inputs(lake, config)}
 
 
 def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping[str, Any]) -> bool:

@@ -53,7 +53,9 @@ def read_clicked(
     group_of: Mapping[ProductId, str],
     train_ids: Mapping[str, str],
 ) -> list[TextExample]:
-    """Examples from the shop's own log; what a validation or test query asks is left out, whoever asked it.
+    """Examples from the shop's own log.
+
+    What a validation or test query asks is left out, whoever asked it; so is what two train queries ask, as each may be of another fold.
 
     Args:
         config: which behaviour.
@@ -68,7 +70,10 @@ def read_clicked(
     served = config.served or lake.root / _SERVED
     if not lake.has("events"):
         raise ConfigError(f"clicks needs events, and {lake.root} has none; run ingest_events, or leave clicks out")
-    held_out = _held_out_words(lake)
+    held_out, query_ids = _held_out_words(lake), {fold(words): query_id for words, query_id in train_ids.items()}
+    held_out |= {
+        fold(words) for words, query_id in train_ids.items() if query_ids[fold(words)] != query_id
+    }  # of two folds
     pages = (page for page in _pages(config, lake, served) if fold(page.text) not in held_out)
     examples = clicked_examples(
         pages,
@@ -76,7 +81,7 @@ def read_clicked(
         group_of,
         weight=config.weight,
         least_seen=config.least_seen,
-        query_ids={fold(words): query_id for words, query_id in train_ids.items()},
+        query_ids=query_ids,
     )
     if not examples:
         raise ConfigError(

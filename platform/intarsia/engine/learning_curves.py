@@ -96,7 +96,7 @@ def _of_image_tower(tower: Entry) -> Iterator[LearningCurve]:
 
 def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
     with _read(heads.path / CURVE, "align_modalities") as told:
-        yield _of_steps("alignment", told["curve"], _ALIGNMENT_FIGURES, int(told["kept_step"]))
+        yield _of_steps("alignment", told["curve"], _ALIGNMENT_FIGURES, told.get("kept_step"))
 
 
 def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
@@ -142,4 +142,4 @@ def _read(path: Path, job: str) -> Iterator[Any]:
     try:
         yield json.loads(path.read_text(encoding="utf-8"))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} holds no learning curve ({error!r}); run {job} again") from None
+        raise ArtifactError(f"{path} holds no learning curve ({error!r}); run {job} --again") from None

@@ -52,14 +52,11 @@ def take_pictures(
             filled vector counts as the product's only view.
     """
     text_ND, _ = retrieve.vectors["text"].unit_means()
-    vectors: dict[str, VectorIndex] = dict(retrieve.vectors)
-    for name, index in retrieve.vectors.items():
-        if name not in WORD_RETRIEVERS:
-            left = FlatIndex(_without(_stored(index), lacks_N))
-            vectors[name] = left
-            if (imputer := imputers.get(name)) is not None:
-                means_NE, has_N = left.unit_means()
-                vectors[name] = FlatIndex(_filled(left.stored, imputer(text_ND, means_NE, has_N), has_N))
+    vectors = _left(retrieve, lacks_N)
+    for name in imputers.keys() & vectors.keys():
+        imputer = imputers[name]
+        means_NE, has_N = vectors[name].unit_means()
+        vectors[name] = FlatIndex(_filled(_stored(vectors[name]), imputer(text_ND, means_NE, has_N), has_N))
     changed = replace(retrieve, vectors=vectors)
     return changed, product_vectors(changed.vectors)
 
@@ -69,7 +66,7 @@ def without_pictures(retrieve: RetrieveStage, share: float, seed: int) -> Retrie
     lacks_N = lacks_pictures(retrieve.columns, share, seed)
     num_images = np.where(lacks_N, 0.0, retrieve.columns.num_images)
     stage = replace(retrieve, columns=replace(retrieve.columns, num_images=num_images))
-    return take_pictures(stage, lacks_N, {})[0]
+    return replace(stage, vectors=_left(stage, lacks_N))
 
 
 def release_without_pictures(engine: SearchEngine, folder: Path, share: float, seed: int) -> SearchEngine:
@@ -97,6 +94,14 @@ def mix_pictures(retrieve: RetrieveStage, seed: int) -> RetrieveStage:
             given_N[pictured] = np.random.default_rng(seed).permutation(pictured)
             vectors[name] = FlatIndex(_sorted(stored, stored.vectors_VD, given_N[stored.rows_V], stored.views_V))
     return replace(retrieve, vectors=vectors)
+
+
+def _left(retrieve: RetrieveStage, lacks_N: NDArray[np.bool_]) -> dict[str, VectorIndex]:
+    """The stage's indexes, every picture index without the vectors of those products."""
+    return {
+        name: index if name in WORD_RETRIEVERS else FlatIndex(_without(_stored(index), lacks_N))
+        for name, index in retrieve.vectors.items()
+    }
 
 
 def _hash(text: str) -> int:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from intarsia.ranking.rows import RankingRows
 
 METRIC_AT = 10
+_ROUNDING = 1e-9  # of the largest score: below this, equal scores differ by the rounding of their mean
 
 
 def spread_within(scores_n: NDArray[np.float64], rows: RankingRows) -> float:
-    """Standard deviation within queries: what all rows of a query share orders nothing."""
+    """Standard deviation within queries: what all rows of a query share orders nothing; 0 where the score does not differ."""
     return float(np.sqrt(np.mean(_centred(scores_n, rows) ** 2)))
 
 
@@ -48,4 +49,6 @@ def ndcg_of(scores_n: NDArray[np.float64], rows: RankingRows, label_gain: Sequen
 def _centred(values_n: NDArray[np.float64], rows: RankingRows) -> NDArray[np.float64]:
     sizes_G = np.diff(rows.offsets_G)
     means_G = np.add.reduceat(values_n, rows.offsets_G[:-1]) / sizes_G
-    return np.asarray(values_n - np.repeat(means_G, sizes_G), np.float64)
+    centred_n = np.asarray(values_n - np.repeat(means_G, sizes_G), np.float64)
+    noise = _ROUNDING * float(np.abs(values_n).max(initial=0.0))
+    return np.where(np.abs(centred_n) <= noise, 0.0, centred_n)

@@ -102,6 +102,6 @@ def _pictures(evidence: Evidence) -> Mapping[str, str]:
         raise ReleaseRefused(
             f"release {evidence.release_id} does worse with pictures than without any, beyond the interval: "
             f"{'; '.join(f'{name}: {said[name]}' for name in hurt)}; look at the pictures, raise build_training_rows.missing_pictures, or "
-            "set search_fusion.space.kinds to kinds that do not read them"
+            "set search_fusion.space.kinds to kinds that do not read them; evaluate_release.missing_pictures says which shares are asked"
         )
     return {"pictures": next(iter(said.values()))}

@@ -9,11 +9,13 @@ import pytest
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.open import open_text_encoder
-from intarsia.engine.clicked_pages import ClicksConfig
+from intarsia.engine.clicked_pages import ClicksConfig, read_clicked
 from intarsia.engine.text_lessons import Lessons
 from intarsia.engine.text_sources import SourceName, SourcesConfig, read_catalog, read_lessons
 from intarsia.errors import ConfigError
+from intarsia.ids import ProductId
 from intarsia.lake import Lake
+from pipelines.finetune_text import JOB, FinetuneTextConfig
 from tests.clicked_shop import fill_with_visits
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 
@@ -43,6 +45,20 @@ def test_what_validation_and_test_queries_ask_is_never_learned_and_train_queries
     found = lessons_of(lake, ClicksConfig(least_seen=1)).examples
     train = [n for n in range(len(TITLES)) if split_of(n) == "train"]
     assert sorted((one.anchor, one.query_id) for one in found) == sorted((f"A {TITLES[n]}", f"q{n:02d}") for n in train)
+
+
+def test_what_two_train_queries_ask_is_left_out_as_each_may_be_of_another_fold(lake: Lake) -> None:
+    fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"]), ("lights", PAGE, ["p06"])])
+    texts = {ProductId("p05"): "blue mug", ProductId("p06"): "lamp"}
+    found = read_clicked(ClicksConfig(least_seen=1), lake, texts, {}, {"Cups": "q1", "CUPS": "q2", "lights": "q3"})
+    assert [(one.anchor, one.query_id) for one in found] == [("lights", "q3")]
+
+
+def test_new_events_make_another_tower_only_where_clicks_teach(lake: Lake) -> None:
+    fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"])])
+    judged, clicked = (FinetuneTextConfig(sources=SourcesConfig(use=(use,))) for use in ("judgments", "clicks"))
+    assert JOB.more_inputs(lake, judged) == {}
+    assert JOB.more_inputs(lake, clicked) == {"events": lake.current("events").digest}
 
 
 def test_events_after_the_moment_do_not_count(lake: Lake) -> None:

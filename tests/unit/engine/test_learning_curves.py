@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -144,6 +145,15 @@ def test_the_alignment_shows_what_was_found_again_both_ways(made: Made) -> None:
     assert list(curve.figures) == ["held out, text to image R@1", "held out, image to text R@1"]
 
 
+def test_an_alignment_that_did_not_note_its_kept_step_shows_its_curve_all_the_same(made: Made) -> None:
+    path = publish_alignment(made.lake, fit("text_to_image_r@1")) / CURVE
+    told = json.loads(path.read_text(encoding="utf-8"))
+    del told["kept_step"]
+    write_json(path, told)
+    (curve,) = made.curves()
+    assert (curve.part, curve.kept_at) == ("alignment", None)
+
+
 def test_a_fusion_that_learned_brings_its_curve_with_the_release(tmp_path: Path) -> None:
     (curve,) = read_learning_curves(gated_release(), Lake(tmp_path))
     points = curve.figures["validation nDCG@10"]
@@ -197,7 +207,7 @@ def test_a_torn_curve_is_named_with_its_job(made: Made, name: str, torn: str, jo
     publish_image_tower(made.lake, fit())
     publish_alignment(made.lake, fit())
     (made.lake.current(name).path / torn).write_text(content)
-    with pytest.raises(ArtifactError, match=rf"{name}/\w+/{torn} holds no learning curve .*; run {job} again"):
+    with pytest.raises(ArtifactError, match=rf"{name}/\w+/{torn} holds no learning curve .*; run {job} --again"):
         made.curves()
 
 
@@ -209,5 +219,5 @@ def test_a_torn_curve_of_the_release_is_named_with_its_job(made: Made, file: Pat
     part.unlink()
     (made.release / file).parent.mkdir(parents=True)
     (made.release / file).write_text('{"learning_curve": 3')
-    with pytest.raises(ArtifactError, match=rf"{file} holds no learning curve .*; run {job} again"):
+    with pytest.raises(ArtifactError, match=rf"{file} holds no learning curve .*; run {job} --again"):
         made.curves()

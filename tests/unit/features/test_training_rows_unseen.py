@@ -65,7 +65,7 @@ def test_train_queries_are_asked_again_with_fewer_pictures_and_fused_by_their_ow
     counts = run(config, lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
     train = [each for each in judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS) if each.judged.split == "train"]
-    assert counts["queries"] == 6 + len(train)
+    assert (counts["queries"], counts["asked again"]) == (6, len(train))
     again = rows.filter(pc.ends_with(rows["query_id"], POORER))
     worded = {f"{each.judged.query_id}{POORER}" for each in train if each.judged.text}
     assert set(again["query_id"].to_pylist()) == worded, "a picture alone finds nothing there"

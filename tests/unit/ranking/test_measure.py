@@ -39,6 +39,13 @@ def test_the_spread_is_that_within_queries() -> None:
     assert spread_within(np.array([1.0, 3.0, 101.0, 103.0]), rows_of([0, 1, 0, 1], [0, 2, 4])) == pytest.approx(1)
 
 
+def test_equal_scores_have_no_spread_and_no_slope_whatever_their_mean_rounds_to() -> None:
+    rows, equal = rows_of([0, 1, 2], [0, 3]), np.full(3, 0.1)
+    assert equal.mean() != 0.1
+    assert spread_within(equal, rows) == 0
+    assert slope_within(equal, np.arange(3.0), rows) == 0
+
+
 def test_the_slope_is_that_within_queries() -> None:
     rows = rows_of([0, 1, 0, 1], [0, 2, 4])
     scores = np.array([0.0, 1.0, 10.0, 11.0])

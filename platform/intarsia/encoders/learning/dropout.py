@@ -18,5 +18,7 @@ def set_dropout(tower: nn.Module, share: float) -> None:
             part.p = share
         elif isinstance(part, nn.RNNBase):
             part.dropout = share if part.num_layers > 1 else 0.0
-        elif isinstance(getattr(part, "dropout", None), float):
-            part.dropout = share  # type: ignore[assignment] # of attention in the CLIP family
+        else:
+            for name in ("dropout", "attention_dropout"):  # numbers that attention reads, in the CLIP family
+                if isinstance(getattr(part, name, None), float):
+                    setattr(part, name, share)

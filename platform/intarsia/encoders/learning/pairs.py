@@ -33,7 +33,7 @@ class TextExample:
         texts: L, at least one.
         grades: L; 0 is a text that does not fit, such as a mined negative.
         groups: L; texts of one product group are never each other's negatives, NO_GROUP is none.
-        weight: of the example against the others of a batch, in every loss.
+        weight: of the example against the others of a batch, in every loss but R-Drop.
         source: where it comes from.
         query_id: of a judged query; empty for others. Folds are cut by it.
     """

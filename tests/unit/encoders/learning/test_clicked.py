@@ -64,7 +64,7 @@ def test_a_question_that_a_train_query_asks_bears_its_id() -> None:
     assert [(one.anchor, one.query_id) for one in found] == [("BAGS", "q7"), ("mugs", "")]
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "clip"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "clip", "chinese_clip"])
 def test_dropout_of_every_tower_is_what_was_set(kind: str) -> None:
     tower = open_trainable(TextEncoderConfig(model=f"scratch:{kind}:1", max_tokens=16)).tower
     ids, mask = torch.tensor([[2, 9, 8, 3]]), torch.ones(1, 4, dtype=torch.int64)
