@@ -134,7 +134,7 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
         kinds=("convex", "weighted", "boosting"),
         settings={"boosting": {"num_rounds": 20}, "weighted": {"normalisers": ("z",), "num_steps": 2}},
     )
-    whole = TrialsConfig(first_stop=2)  # who is stopped depends on who reported first: here nobody is
+    whole = TrialsConfig(first_stop=9)  # who is stopped depends on who reported first: here nobody is
     config = dataclasses.replace(CONFIG, space=space, num_trials=6, num_folds=2, num_by_kind=0, trials=whole)
     searched = search_fusion(
         tasks["train"],
