@@ -57,6 +57,8 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             address="auto", log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": ONE_THREAD}
         )
     elif config.address == "local":
+        # nobody takes this machine away, so that a fit need not start a process that watches for it
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(
             address="local",
             num_cpus=config.num_cpus,
