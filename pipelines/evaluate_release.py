@@ -190,6 +190,7 @@ def _evaluate(
         slices=standard_slices(queries, qrels, engine.columns.num_images > 0, clicks_N),
         num_products=engine.columns.num_rows,
         config=config.evaluation,
+        whole_only=[name for name in systems if "," in name],  # variants of another system: fp32, fewer pictures
     )
     return evaluation if then_Q is None else with_figures(evaluation, RANKED, _LIVE_THEN, then_Q, config.evaluation)
 

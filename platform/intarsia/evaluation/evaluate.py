@@ -76,7 +76,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceRow:
-    """The headline metric of every system on one slice, and the first pair compared there."""
+    """The headline metric of systems on one slice, and the first pair compared there."""
 
     group: str
     name: str
@@ -110,6 +110,7 @@ def evaluate_systems(
     slices: Sequence[Slice],
     num_products: int,
     config: EvaluationConfig,
+    whole_only: Sequence[str] = (),
 ) -> Evaluation:
     """Measure systems against judgments.
 
@@ -120,6 +121,7 @@ def evaluate_systems(
         slices: parts of the queries.
         num_products: size of the catalog, for coverage.
         config: what to measure.
+        whole_only: systems that no slice shows.
 
     Raises:
         ValueError: a pair names a system that is not there, or a system does not have one order for each query.
@@ -145,7 +147,11 @@ def evaluate_systems(
             )
             for (a, b), p in zip(pairs, _p_holm(values, pairs, config), strict=True)
         ),
-        slices=tuple(_slice_row(one, values, pairs, config) for one in slices if one.mask_Q.any()),
+        slices=tuple(
+            _slice_row(one, {name: values[name] for name in values if name not in whole_only}, pairs, config)
+            for one in slices
+            if one.mask_Q.any()
+        ),
         values=values,
     )
 

@@ -5,6 +5,7 @@ Those of learning curves are `curve_plots.py`'s matter.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from intarsia.evaluation.evaluate import ComparisonRow, Evaluation
 from intarsia.evaluation.qrels import Floats
 
 _VERDICT: Mapping[Verdict, str] = {"better": "#2f7d4f", "worse": "#b3392f", "no difference": "#8b92a0"}
-_KINDS = ("#8a4b2a", "#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59")
+_KINDS = ("#8a4b2a", "#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59", "#c08a2f", "#2f7d4f", "#b3392f", "#8b92a0")
 _FAMILY: Mapping[Family, str] = {
     "baseline": "#c3c7cf",
     "score": "#d8b99b",
@@ -77,7 +78,10 @@ def per_query(differences_Q: Floats, row: ComparisonRow) -> str:
 def trials(points: Sequence[tuple[int, str, float]]) -> str:
     """Each trial (number, kind, score) by kind, with the best so far as a line."""
     figure, axes = canvas.axes(height_in=2.8)
-    for colour, kind in zip(_KINDS, sorted({kind for _, kind, _ in points}), strict=False):
+    kinds = sorted({kind for _, kind, _ in points})
+    for colour, kind in zip(
+        itertools.cycle(_KINDS), kinds, strict=False
+    ):  # every kind is drawn; far apart, colours repeat
         mine = [(number, score) for number, of, score in points if of == kind]
         axes.scatter(*zip(*mine, strict=True), s=26, color=colour, label=kind, zorder=3)
     numbers, best = [n for n, _, _ in points], np.maximum.accumulate([score for _, _, score in points])

@@ -55,6 +55,12 @@ def test_slices_compare_the_first_pair_and_leave_out_empty_ones() -> None:
     assert all(row.paired is None for row in measured(pairs=[]).slices)
 
 
+def test_a_system_can_be_kept_out_of_the_slices_alone() -> None:
+    found = measured(pairs=[("good", "good")], whole_only=["poor"])
+    assert [row.name for row in found.systems] == ["good", "poor"]
+    assert [list(row.systems) for row in found.slices] == [["good"], ["good"]]
+
+
 def test_a_pair_of_an_unmeasured_system_is_refused() -> None:
     with pytest.raises(ValueError, match=r"system best is to be compared and was not measured; measured: good, poor"):
         measured(pairs=[("good", "best")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from intarsia.evaluation import plots
 from intarsia.evaluation.evaluate import EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
@@ -99,6 +100,12 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationRe
 
 def test_the_page_draws_all_five_pictures(report: EvaluationReport, tmp_path: Path) -> None:
     assert write_report(report, tmp_path)[1].read_text(encoding="utf-8").count("<svg") == 5
+
+
+def test_every_kind_of_fusion_is_drawn_however_many_there_are() -> None:
+    kinds = [f"kind_{number}" for number in range(12)]
+    drawn = plots.trials([(number, kind, 0.5) for number, kind in enumerate(kinds)])
+    assert all(f">{kind}<" in drawn for kind in kinds)
 
 
 def test_the_same_report_gives_the_same_bytes(report: EvaluationReport, tmp_path: Path) -> None:
