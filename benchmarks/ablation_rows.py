@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from intarsia.encoders.learning.adapters import TrainedKind
+from intarsia.encoders.learning.losses import LossConfig
 from intarsia.encoders.learning.pairs import Source
 from intarsia.engine.text_sources import SourceName
 from pipelines.finetune_text import FinetuneTextConfig
@@ -49,14 +50,19 @@ def chosen(changes: Sequence[Change], words: Sequence[str]) -> list[Change]:
 def _loss_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     loss = base.pairs.loss
 
-    def with_loss(**settings: float) -> FinetuneTextConfig:
-        return replace(base, pairs=replace(base.pairs, loss=replace(loss, **settings)))  # type: ignore[arg-type]
+    def with_loss(changed: LossConfig) -> FinetuneTextConfig:
+        return replace(base, pairs=replace(base.pairs, loss=changed))
 
     if loss.ranking and loss.in_batch:
-        yield Change(name="without InfoNCE", config=with_loss(in_batch=0.0))
-        yield Change(name="without the order of grades", config=with_loss(ranking=0.0))
-    yield _switched("R-Drop", loss.r_drop, _R_DROP, lambda value: with_loss(r_drop=value))
-    yield _switched("label smoothing", loss.label_smoothing, _SMOOTHING, lambda value: with_loss(label_smoothing=value))
+        yield Change(name="without InfoNCE", config=with_loss(replace(loss, in_batch=0.0)))
+        yield Change(name="without the order of grades", config=with_loss(replace(loss, ranking=0.0)))
+    yield _switched("R-Drop", loss.r_drop, _R_DROP, lambda value: with_loss(replace(loss, r_drop=value)))
+    yield _switched(
+        "label smoothing",
+        loss.label_smoothing,
+        _SMOOTHING,
+        lambda value: with_loss(replace(loss, label_smoothing=value)),
+    )
 
 
 def _fit_changes(base: FinetuneTextConfig) -> Iterator[Change]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
-from intarsia.records.event import Event
+from intarsia.records.event import Event, EventKind
 from intarsia.records.query import Query
 from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
 from intarsia.tables.events import EVENTS, event_to_row
@@ -33,13 +33,14 @@ def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_picture: bool 
         )
         page = tuple((place, ProductId(product)) for place, product in enumerate(shown, start=1))
         writer.append(line_of(served_to_row(Served(query=query, release_id=ReleaseId("r"), shown=page))))
-        acts = [("impression", product) for product in shown] + [("click", product) for product in taken]
+        acts: list[tuple[EventKind, str]] = [("impression", product) for product in shown]
+        acts += [("click", product) for product in taken]
         events += [
             Event(
                 event_id=EventId(f"e{day}-{n}"),
                 request_id=query.request_id,
                 release_id=ReleaseId("r"),
-                kind=kind,  # type: ignore[arg-type]
+                kind=kind,
                 product_id=ProductId(product),
                 occurred_at=at,
                 received_at=at,

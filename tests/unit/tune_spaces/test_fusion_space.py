@@ -1,0 +1,70 @@
+"""The space of fusions: where a search starts, what a point means, and what a space refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from intarsia.errors import ConfigError
+from intarsia.fusion.boosting import BoostingConfig
+from intarsia.fusion.features import FeatureConfig
+from intarsia.fusion.joint.config import JointConfig
+from intarsia.fusion.stacking import StackingConfig
+from tests.fusion_tasks import RETRIEVERS
+from tune_spaces.fusion import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
+
+PLAIN = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
+
+
+def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
+    space = fusion_space(RETRIEVERS, PLAIN, max_depth=120)
+    points = first_points(RETRIEVERS, PLAIN, max_depth=120)
+    assert all(point.keys() == space.keys() for point in points)
+    assert all(space[name].is_valid(value) for point in points for name, value in point.items())
+    specs = [spec_of(point, RETRIEVERS) for point in points]
+    assert [spec.kind for spec in specs] == ["rrf", "equal", "comb_sum", "comb_mnz", "convex", "convex", "convex"]
+    assert [dict(spec.weights) for spec in specs[4:]] == [
+        {name: float(name == alone) for name in RETRIEVERS} for alone in RETRIEVERS
+    ]
+    assert {spec.depth for spec in specs} == {120}
+
+
+def test_fitted_kinds_start_from_their_defaults_and_keep_what_is_set() -> None:
+    given = {"boosting": {"num_leaves": 5}, "gated": {"num_folds": 0, "joint": {"width": 32}}}
+    config = FusionSpaceConfig(kinds=("equal", *SETTINGS), settings=given)
+    space = fusion_space(RETRIEVERS, config, max_depth=120)
+    points = first_points(RETRIEVERS, config, max_depth=120)
+    assert all(point.keys() == space.keys() for point in points)
+    assert all(space[name].is_valid(value) for point in points for name, value in point.items())
+    found = {one.kind: one for one in (config_of_point(point, RETRIEVERS, config) for point in points)}
+    assert set(found) == {"equal", *SETTINGS}
+    assert found["boosting"] == BoostingConfig(num_leaves=5)
+    assert found["stacking"] == StackingConfig()
+    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=JointConfig(width=32))
+    assert "gated.joint.dropout" in space
+    assert not {"boosting.num_leaves", "gated.joint.width"} & set(space)
+
+
+def test_an_unknown_kind_of_fusion_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"fusion kind 'boostin' is not known; did you mean boosting\?"):
+        FusionSpaceConfig(kinds=("boostin",))
+
+
+def test_draws_of_nothing_are_equal_weights() -> None:
+    draws = {f"draw_{name}": 1.0 for name in RETRIEVERS}
+    spec = spec_of({"kind": "rrf", "normaliser": "z", "depth": 5, "rrf_k": 60.0, **draws}, RETRIEVERS)
+    assert spec.weights == dict.fromkeys(RETRIEVERS, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
+        ({"settings": {"gate": {}}}, "settings has gate; allowed: fitted kinds among kinds, gated"),
+        ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
+    ],
+)
+def test_a_space_refuses_what_it_cannot_hold(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FusionSpaceConfig(**values)
