@@ -43,7 +43,7 @@ POORER = ", with fewer pictures"
 class BuildTrainingRowsConfig:
     """How the rows are laid out."""
 
-    seed: int = setting("of the order of the rows within a query", 20_260)
+    seed: int = setting("of the order of the rows within a query, and of whose pictures are taken away", 20_260)
     queries_per_part: int = setting("queries that are computed, and written, together", 64)
     missing_pictures: float = setting(
         "share of the products whose pictures the train queries miss when they are asked a second time; 0 asks once. Does nothing for a "
@@ -100,9 +100,9 @@ def _askings(
     """The stage that is asked, what it found, and what stands behind the ids of its queries."""
     for view, found in judged_by_view(lake, engine, SPLITS, progress):
         yield view.retrieve, found, ""
-        if config.missing_pictures and view.retrieve.columns.num_images.any():
+        train = [each for each in found if each.judged.split == "train"]
+        if train and config.missing_pictures and view.retrieve.columns.num_images.any():
             poorer = without_pictures(view.retrieve, config.missing_pictures, config.seed)
-            train = [each for each in found if each.judged.split == "train"]
             yield poorer, retrieve_again(poorer, train, judgments, progress), POORER
 
 

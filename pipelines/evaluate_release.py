@@ -37,6 +37,7 @@ from pipelines.job import Counts, Job, Progress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
 _MISSING = "ranked, {share:.0%} of pictures missing"
+_NO_SLICE = (_EXACT_TEXT, _EXACT_RANKED)  # nor has the release with fewer pictures any
 _LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
 
@@ -88,6 +89,7 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
         systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
     poorer = _with_fewer_pictures(config, engine, releases / release_id, judged)
+    whole_only = (*_NO_SLICE, *poorer)
     systems |= poorer
     live, why_not_opened = rival(lake), ""
     if live is not None:
@@ -98,7 +100,7 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     figures = Figures.remembered(lake, judged.digest(config.evaluation))
     then_Q = figures.of(live) if why_not_opened and live is not None else None
     clicks_N = ProductStats.open(releases / release_id / "product_stats").columns(engine.columns.product_ids)["click"]
-    evaluation = _evaluate(systems, qrels, judged.queries, engine, config, then_Q, clicks_N)
+    evaluation = _evaluate(systems, qrels, judged.queries, engine, config, then_Q, clicks_N, whole_only)
     for name, system in ((live, _LIVE), (release_id, RANKED)):
         if name is not None and system in systems:
             figures = figures.having(name, evaluation.values[system])
@@ -174,6 +176,7 @@ def _evaluate(
     config: EvaluateReleaseConfig,
     then_Q: Floats | None,
     clicks_N: Floats,
+    whole_only: Sequence[str],
 ) -> Evaluation:
     """All tables; one more comparison with `then_Q`, what the live release's own evaluation found, where that stands in for it."""
     headline = config.evaluation.headline
@@ -190,7 +193,7 @@ def _evaluate(
         slices=standard_slices(queries, qrels, engine.columns.num_images > 0, clicks_N),
         num_products=engine.columns.num_rows,
         config=config.evaluation,
-        whole_only=[name for name in systems if "," in name],  # variants of another system: fp32, fewer pictures
+        whole_only=whole_only,
     )
     return evaluation if then_Q is None else with_figures(evaluation, RANKED, _LIVE_THEN, then_Q, config.evaluation)
 

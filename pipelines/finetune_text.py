@@ -145,6 +145,10 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)
         open_tower = functools.partial(open_text_encoder, shop.start)
         lessons = read_lessons(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
+        if config.folds and config.served == "greedy_soup" and not lessons.held_out:
+            raise ConfigError(
+                "served is greedy_soup, and no judged validation query says what helps; judge some, or set served to soup"
+            )
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):
                 encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(f"{FOLDS}/{fold}", _without(lessons, fold, config.folds))
@@ -226,7 +230,7 @@ def _soup(
 
     def worth(arrays: Arrays) -> float:
         put_arrays(tasted, arrays)
-        return orders(tasted.encode).get(WATCHED, 0.0)
+        return orders(tasted.encode)[WATCHED]
 
     if recipe == "soup":
         put_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))

@@ -114,6 +114,7 @@ def test_the_curve_and_what_was_measured_stand_beside_the_heads(aligned: Aligned
     told = json.loads((aligned.lake.current("alignment").path / "curve.json").read_text(encoding="utf-8"))
     assert len(told["curve"]) >= ALIGN.min_steps
     assert told["curve"][-1]["loss"] < told["curve"][0]["loss"]
+    assert told["kept_step"] == told["curve"][-1]["step"], "nothing is watched, so the last is kept"
     assert told["held_out"].keys() == told["untrained"].keys() >= {"text_to_image_mrr", "image_to_text_r@1"}
     assert list((aligned.lake.root / "logs" / "align_modalities").rglob("events.*"))
 

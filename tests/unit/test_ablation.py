@@ -104,6 +104,12 @@ def test_validation_queries_alone_are_asked(lake: Lake, judged_only: bool) -> No
     assert task.ndcg_Q(cosines_QN, np.eye(len(TITLES), dtype=np.float32)) == pytest.approx(wanted)
 
 
+def test_no_fit_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--lake", "anywhere", "--seeds", "0"])
+    assert "--seeds is 0; allowed: 1 or more" in capsys.readouterr().err
+
+
 def test_a_lake_with_nothing_to_measure_on_is_refused(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     fill_with_judged_shop(lake)
     JUDGMENTS.publish(lake, JUDGMENTS.from_rows([]))
@@ -123,10 +129,13 @@ def test_a_generated_markets_pages_become_its_log(lake: Lake, tmp_path: Path) ->
     place = lake.current("market").path
     rows = [json.loads(line) for line in (place / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
     queries = read_queries(enumerate(rows, start=1), QueriesMapping(), place)
+    elsewhere = queries.pop(1).query_id  # the judged queries need not be the market's
     QUERIES.publish(lake, QUERIES.from_rows([query_to_row(query) for query in queries]))
     config = with_log_of_market(FinetuneTextConfig(), lake, tmp_path / "asked")
     assert config.sources.clicks.served == tmp_path / "asked"
     told = [json.loads(line) for line in (place / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert elsewhere in {row["query_id"] for row in told}
+    told = [row for row in told if row["query_id"] != elsewhere]
     found = list(read_served(tmp_path / "asked"))
     assert [(one.request_id, [product for _, product in one.shown]) for one in found] == [
         (row["request_id"], row["page"]) for row in told

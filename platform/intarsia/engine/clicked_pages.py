@@ -5,7 +5,7 @@ What a tower learns from that is `encoders/learning/clicked.py`'s matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,10 @@ class ClicksConfig:
     until: str | None = setting(
         "events received later do not count, ISO 8601 with time zone; nothing means up to the last one there is", None
     )
-    served: Path | None = setting("folder of the log of served requests; nothing means <lake>/served", None)
+    served: Path | None = setting(
+        "folder of the log of served requests; nothing means <lake>/served, where new events alone, not new pages, make a new tower",
+        None,
+    )
 
     def __post_init__(self) -> None:
         check_range(self, "weight", low=0.0)
@@ -51,7 +54,7 @@ def read_clicked(
     lake: Lake,
     text_of: Mapping[ProductId, str],
     group_of: Mapping[ProductId, str],
-    train_ids: Mapping[str, str],
+    train_queries: Iterable[tuple[str, str]],
 ) -> list[TextExample]:
     """Examples from the shop's own log.
 
@@ -62,7 +65,7 @@ def read_clicked(
         lake: with events, and queries if there are any.
         text_of: what a tower reads of each product.
         group_of: product group by product.
-        train_ids: words of a judged train query -> its id.
+        train_queries: words and id of each judged train query.
 
     Raises:
         ConfigError: no events, or none that tells of a page in the log.
@@ -70,11 +73,12 @@ def read_clicked(
     served = config.served or lake.root / _SERVED
     if not lake.has("events"):
         raise ConfigError(f"clicks needs events, and {lake.root} has none; run ingest_events, or leave clicks out")
-    held_out, query_ids = _held_out_words(lake), {fold(words): query_id for words, query_id in train_ids.items()}
-    held_out |= {
-        fold(words) for words, query_id in train_ids.items() if query_ids[fold(words)] != query_id
-    }  # of two folds
-    pages = (page for page in _pages(config, lake, served) if fold(page.text) not in held_out)
+    ids_of: dict[str, set[str]] = {}
+    for words, query_id in train_queries:
+        ids_of.setdefault(fold(words), set()).add(query_id)
+    query_ids = {words: next(iter(ids)) for words, ids in ids_of.items() if len(ids) == 1}
+    left_out = _held_out_words(lake) | (ids_of.keys() - query_ids.keys())
+    pages = (page for page in _pages(config, lake, served) if fold(page.text) not in left_out)
     examples = clicked_examples(
         pages,
         text_of,

@@ -153,8 +153,8 @@ def read_lessons(
         )
         examples += _some(found, config.most_fields, seed)
     if "clicks" in config.use:
-        train_ids = {one.anchor: one.query_id for one in judged}
-        examples += read_clicked(config.clicks, lake, catalog.text_of, catalog.group_of, train_ids)
+        train_queries = [(one.anchor, one.query_id) for one in judged]
+        examples += read_clicked(config.clicks, lake, catalog.text_of, catalog.group_of, train_queries)
     if not examples:
         raise ConfigError(
             f"no example to learn from in {', '.join(config.use)}; judge train queries, or name fields that the products have"

@@ -45,7 +45,8 @@ class LambdaMartConfig:
     truncation_level: int = setting("pairs count when their better row is above this place", 20)
     label_gain: tuple[float, ...] = setting("gain of grade 0, 1, …", (0.0, 1.0, 3.0, 7.0))
     prior_weight: float = setting(
-        "what a row scores before the first tree, per standard deviation of its fused score; 0 starts from nothing",
+        "what a row scores before the first tree that orders pairs, per standard deviation of its fused score; 0 starts from nothing. The trees "
+        "of the gains begin at a slope of their own",
         0.25,
     )
     pointwise_share: float = setting(
@@ -122,7 +123,7 @@ class Fit:
         trees_sha256: digest of its trees.
         prior_weight: what the fused score weighs there: the config's, and what the trees that learned the gains began at.
         best_iteration: trees that order pairs.
-        curve: validation nDCG@10 after each of them.
+        curve: validation nDCG@10 after each of them that was tried.
         pointwise_trees: trees that learned the gains.
         validation_ndcg: nDCG@10 on validation of the whole, over the rows that were retrieved.
     """

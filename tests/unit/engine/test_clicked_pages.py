@@ -48,9 +48,10 @@ def test_what_validation_and_test_queries_ask_is_never_learned_and_train_queries
 
 
 def test_what_two_train_queries_ask_is_left_out_as_each_may_be_of_another_fold(lake: Lake) -> None:
-    fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"]), ("lights", PAGE, ["p06"])])
+    fill_with_visits(fill_with_judged_shop(lake), [(asked, PAGE, ["p05"]) for asked in ("cups", "bins", "lights")])
+    train = [("Cups", "q1"), ("CUPS", "q2"), ("bins", "q4"), ("bins", "q5"), ("lights", "q3")]
     texts = {ProductId("p05"): "blue mug", ProductId("p06"): "lamp"}
-    found = read_clicked(ClicksConfig(least_seen=1), lake, texts, {}, {"Cups": "q1", "CUPS": "q2", "lights": "q3"})
+    found = read_clicked(ClicksConfig(least_seen=1), lake, texts, {}, train)
     assert [(one.anchor, one.query_id) for one in found] == [("lights", "q3")]
 
 

@@ -8,8 +8,12 @@ from intarsia.encoders.learning.pairs import TextExample
 from intarsia.encoders.learning.text_folder import arrays_of, put_arrays
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.engine.text_lessons import HeldOutOrders, open_trainable
-from intarsia.errors import ArtifactError
-from pipelines.finetune_text import _soup
+from intarsia.errors import ArtifactError, ConfigError
+from intarsia.lake import Lake
+from intarsia.tables.judgments import QUERIES
+from pipelines.finetune_text import FinetuneTextConfig, _soup, run
+from pipelines.job import Progress
+from tests.judged_shop import fill_with_judged_shop
 
 EXAMPLES = [
     TextExample(
@@ -50,6 +54,14 @@ def test_the_greedy_soup_is_never_below_the_best_of_its_towers_on_validation() -
     alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
     assert len(set(alone)) > 1
     assert ORDERS(_soup("greedy_soup", tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+
+
+def test_a_greedy_soup_without_judged_validation_queries_is_refused_before_any_fit(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    rows = QUERIES.read(lake.current("queries")).to_pylist()
+    QUERIES.publish(lake, QUERIES.from_rows([row for row in rows if row["split"] != "validation"]))
+    with pytest.raises(ConfigError, match="served is greedy_soup, and no judged validation query says what helps"):
+        run(FinetuneTextConfig(folds=2, served="greedy_soup"), lake, Progress("finetune_text"))
 
 
 def test_towers_of_another_architecture_have_no_mean() -> None:

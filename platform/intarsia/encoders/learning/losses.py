@@ -116,7 +116,7 @@ def false_negatives(
 
 
 def pairs_loss(
-    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor | None = None
+    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor
 ) -> torch.Tensor:
     """log(1 + e^(s_worse - s_better)) over the pairs of one list, weighed by the difference of their grades.
 
@@ -124,14 +124,12 @@ def pairs_loss(
     """
     behind_BLL = scores_BL[:, None, :] - scores_BL[:, :, None]
     weights_BLL = (grades_BL[:, :, None] - grades_BL[:, None, :]).clamp(min=0.0)
-    weights_BLL = weights_BLL * (there_BL[:, :, None] & there_BL[:, None, :])
-    if weights_B is not None:
-        weights_BLL = weights_BLL * weights_B[:, None, None]
+    weights_BLL = weights_BLL * (there_BL[:, :, None] & there_BL[:, None, :]) * weights_B[:, None, None]
     return _weighted_mean(F.softplus(behind_BLL), weights_BLL)
 
 
 def list_net_loss(
-    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor | None = None
+    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor
 ) -> torch.Tensor:
     """Cross-entropy of the softmax of the grades and that of the scores, the mean over lists.
 
@@ -140,32 +138,29 @@ def list_net_loss(
     wanted_BL = grades_BL.masked_fill(~there_BL, -torch.inf).softmax(dim=1)
     log_found_BL = scores_BL.masked_fill(~there_BL, -torch.inf).log_softmax(dim=1)
     losses_B = -(wanted_BL * log_found_BL.masked_fill(~there_BL, 0.0)).sum(dim=1)
-    return losses_B.mean() if weights_B is None else _weighted_mean(losses_B, weights_B)
+    return _weighted_mean(losses_B, weights_B)
 
 
 def cosent_loss(
-    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor | None = None
+    scores_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor
 ) -> torch.Tensor:
     """log(1 + sum w e^(s_worse - s_better)) over all pairs of the same list in the batch.
 
     Source: CoSENT, Su Jianlin, kexue.fm/archives/8847 (2022), eq. 5; there over all pairs, here over those with one anchor.
     """
-    behind_BLL = scores_BL[:, None, :] - scores_BL[:, :, None]
+    behind_BLL = scores_BL[:, None, :] - scores_BL[:, :, None] + weights_B.log()[:, None, None]
     asked_BLL = (grades_BL[:, :, None] > grades_BL[:, None, :]) & there_BL[:, :, None] & there_BL[:, None, :]
-    if weights_B is not None:
-        behind_BLL = behind_BLL + weights_B.log()[:, None, None]
     return torch.cat([behind_BLL.new_zeros(1), behind_BLL[asked_BLL]]).logsumexp(dim=0)
 
 
 def cosine_loss(
-    cosines_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor | None = None
+    cosines_BL: torch.Tensor, grades_BL: torch.Tensor, there_BL: torch.Tensor, weights_B: torch.Tensor
 ) -> torch.Tensor:
     """Squared difference of the cosine and grade / 3.
 
     Source: the regression objective of Reimers and Gurevych, EMNLP 2019, section 3, doi:10.18653/v1/D19-1410
     """
-    shares_BL = there_BL.to(cosines_BL.dtype) if weights_B is None else there_BL * weights_B[:, None]
-    return _weighted_mean((cosines_BL - grades_BL / _HIGHEST_GRADE).square(), shares_BL)
+    return _weighted_mean((cosines_BL - grades_BL / _HIGHEST_GRADE).square(), there_BL * weights_B[:, None])
 
 
 class RankingLoss(Protocol):
@@ -176,10 +171,10 @@ class RankingLoss(Protocol):
         scores_BL: torch.Tensor,
         grades_BL: torch.Tensor,
         there_BL: torch.Tensor,
-        weights_B: torch.Tensor | None = None,
+        weights_B: torch.Tensor,
         /,
     ) -> torch.Tensor:
-        """A scalar: of scores and grades where a text is there, each list with its weight; all alike without."""
+        """A scalar: of scores and grades where a text is there, each list with its weight."""
         ...
 
 

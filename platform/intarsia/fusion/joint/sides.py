@@ -60,13 +60,16 @@ def query_spaces(queries: Iterable[Mapping[str, QueryVector]]) -> dict[str, str]
     """The space of each modality that some query has.
 
     Raises:
-        ReleaseMismatch: queries of one modality are of two spaces.
+        ReleaseMismatch: queries of one modality are of two spaces, as where each fold of them has a tower of its own.
     """
     spaces: dict[str, str] = {}
     for vectors in queries:
         for name in MODALITIES:
-            if name in vectors:
-                check_space(name, vectors[name], spaces.setdefault(name, vectors[name].space_id))
+            if name in vectors and spaces.setdefault(name, vectors[name].space_id) != vectors[name].space_id:
+                raise ReleaseMismatch(
+                    f"the queries' {name} vectors are of spaces {spaces[name]} and {vectors[name].space_id}, and feature fusion learns in "
+                    "one; leave its kinds out, or fine-tune the tower without folds"
+                )
     return spaces
 
 

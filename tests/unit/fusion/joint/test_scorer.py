@@ -109,7 +109,9 @@ def test_a_query_of_another_space_is_refused(scorer: JointScorer) -> None:
     taught = lessons()
     mixed = [*taught.candidates]
     mixed[4] = replace(mixed[4], query_vectors={"text": other})
-    with pytest.raises(ReleaseMismatch, match="text vector is of space text-2, feature fusion learned from text; fit"):
+    with pytest.raises(
+        ReleaseMismatch, match="vectors are of spaces text and text-2, and feature fusion learns in one; leave"
+    ):
         fit_joint("average", replace(taught, candidates=mixed), taught, replace(SMALL, num_steps=1))
 
 
