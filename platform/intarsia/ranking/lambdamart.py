@@ -45,8 +45,8 @@ class LambdaMartConfig:
     truncation_level: int = setting("pairs count when their better row is above this place", 20)
     label_gain: tuple[float, ...] = setting("gain of grade 0, 1, …", (0.0, 1.0, 3.0, 7.0))
     prior_weight: float = setting(
-        "what a row scores before the first tree that orders pairs, per standard deviation of its fused score; 0 starts from nothing. The trees "
-        "of the gains begin at a slope of their own",
+        "what a row scores before the first tree that orders pairs, per standard deviation of its fused score; 0 starts from nothing. The "
+        "trees of the gains begin at a slope of their own",
         0.25,
     )
     pointwise_share: float = setting(

@@ -17,7 +17,7 @@ from intarsia.ranking.rows import RankingRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Trees up to the best of their kind, what the fused score weighs before the first of them, and the figure after each that was tried."""
+    """Trees up to the best of their kind, what the fused score weighs before the first, and the figure after each tried."""
 
     text: str
     prior_weight: float
