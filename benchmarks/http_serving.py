@@ -1,4 +1,4 @@
-"""What HTTP and Ray Serve add to the three stages: in-process, fused and composed on one release, in one run.
+"""What HTTP and Ray Serve add to the three stages: in-process, fused and composed (without and with a fuser of its own), in one run.
 
 `python -m benchmarks.http_serving --lake LAKE` asks the live release the test queries of the lake's judged set, those of text alone. The
 servers listen on 127.0.0.1 and stop by themselves.
@@ -33,6 +33,11 @@ from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from serve_apps.environment import is_free
 
+GRAPHS = {
+    "fused": ("--topology", "fused"),
+    "composed": ("--topology", "composed"),
+    "+ a fuser": ("--topology", "composed", "replicas.fuser=1"),
+}
 NUM_WARM, NUM_ROUNDS, NUM_ASKED = 40, 20, 25
 NUM_CLIENTS, LOAD_S = 16, 8.0
 READY_WITHIN_S = 120.0
@@ -58,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     rate = 1e3 / float(np.mean(_times(inside, NUM_ROUNDS * NUM_ASKED)))
     print(f"{'in-process':<10} {'':>61}  {rate:18.0f}  (one thread)")
-    for topology in ("fused", "composed"):
-        with _server(lake, topology) as url:
+    for name, settings in GRAPHS.items():
+        with _server(lake, settings) as url:
             with httpx.Client(base_url=url, timeout=30) as client:
                 asked = [partial(_ask, client, _body(query)) for query in queries]
                 inside_ms, asked_ms = _in_turns(inside, asked)
@@ -67,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         added = np.median(asked_ms, axis=1) - np.median(inside_ms, axis=1)
         low, middle, high = np.percentile(added, [25, 50, 75])
         print(
-            f"{topology:<10} {np.median(asked_ms):7.2f} {np.percentile(asked_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
+            f"{name:<10} {np.median(asked_ms):7.2f} {np.percentile(asked_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
             f"{f'{middle:+.2f} [{low:+.2f}, {high:+.2f}]':>22}  {rate:18.0f}"
         )
     return 0
@@ -124,9 +129,9 @@ def _throughput(url: str, queries: Sequence[Query]) -> float:
 
 
 @contextmanager
-def _server(lake: Lake, topology: str) -> Iterator[str]:
+def _server(lake: Lake, settings: Sequence[str]) -> Iterator[str]:
     port = next(port for port in range(8100, 8200) if is_free("127.0.0.1", port))
-    arguments = ["--lake", str(lake.root), "--port", str(port), "--topology", topology]
+    arguments = ["--lake", str(lake.root), "--port", str(port), *settings]
     process = subprocess.Popen([sys.executable, "-m", "serve_apps.run", *arguments], stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import QueryEncoders
+from intarsia.engine.product_vectors import open_encoded_indexes, open_fuse
 from intarsia.engine.search import SearchEngine, open_query_encoders
+from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.index.filters import FilterIndex
 from intarsia.records.query import Query
 from intarsia.release.manifest import Manifest
-from serve_apps.settings import Topology
+from serve_apps.settings import ServingConfig
 
 _WARM_QUERIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """The ingress's part of one release; `product_ids` are by row; `engine` is there in the fused topology only."""
+    """The ingress's part of one release; `product_ids` are by row.
+
+    `engine` is there in the fused topology only, `fuser` where this process fuses.
+    """
 
     manifest: Manifest
     encoders: QueryEncoders
@@ -32,6 +38,7 @@ class Front:
     product_ids: Sequence[ProductId]
     rank_depth: int
     engine: SearchEngine | None
+    fuser: Fuser | None
 
     @property
     def release_id(self) -> ReleaseId:
@@ -39,9 +46,16 @@ class Front:
         return self.manifest.id
 
 
-def front_opener(topology: Topology) -> Callable[[Path, Manifest], Front]:
-    """How the ingress of a topology opens a release."""
-    return _open_with_stages if topology == "fused" else _open_alone
+def front_opener(config: ServingConfig) -> Callable[[Path, Manifest], Front]:
+    """How the ingress of a graph opens a release."""
+    if config.topology == "fused":
+        return _open_with_stages
+    return partial(_open_alone, with_fuser=config.replicas.fuser == 0)
+
+
+def open_fuser(folder: Path, manifest: Manifest) -> Fuser:
+    """The second stage of a release, in whichever process fuses apart from the retriever."""
+    return open_fuse(folder / "fusion_spec", open_encoded_indexes(folder / "indexes"))
 
 
 def real_queries(documents: Documents) -> list[tuple[int, Query]]:
@@ -65,10 +79,11 @@ def _open_with_stages(folder: Path, manifest: Manifest) -> Front:
         product_ids=engine.columns.product_ids,
         rank_depth=engine.rank.rank_depth,
         engine=engine,
+        fuser=engine.fuser,
     )
 
 
-def _open_alone(folder: Path, manifest: Manifest) -> Front:
+def _open_alone(folder: Path, manifest: Manifest, *, with_fuser: bool) -> Front:
     indexes = folder / "indexes"
     columns = open_columns(indexes / "columns")
     front = Front(
@@ -79,6 +94,7 @@ def _open_alone(folder: Path, manifest: Manifest) -> Front:
         product_ids=columns.product_ids,
         rank_depth=EngineConfig.open(folder / "fusion_spec").rank_depth,
         engine=None,
+        fuser=open_fuser(folder, manifest) if with_fuser else None,
     )
     for _, query in real_queries(front.documents):
         front.encoders.encode(query)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ray import serve
 
-from intarsia.engine.product_vectors import open_encoded_indexes, open_fuse
 from intarsia.errors import ReleaseMismatch
-from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
-from intarsia.release.manifest import Manifest
+from serve_apps.front import open_fuser
 from serve_apps.held import Held
 from serve_apps.settings import ServingConfig
 from serve_apps.stages import Declined
-
-
-def open_fuser(folder: Path, manifest: Manifest) -> Fuser:
-    """The second stage of a release."""
-    return open_fuse(folder / "fusion_spec", open_encoded_indexes(folder / "indexes"))
 
 
 @serve.deployment

@@ -24,7 +24,7 @@ def open_api(config: ServingConfig, stages: Stages | None = None, held: Held[Fro
         stages: those of other processes; without them the stages are opened in this one.
         held: releases that are open already; without them the live one is opened.
     """
-    held = held or Held(config, front_opener(config.topology))
+    held = held or Held(config, front_opener(config))
     stages = stages or FusedStages(lambda release_id: _engine(held, release_id))
     served = ServedLog(config.served_folder, config.served_share)
     answerer = Answerer(

@@ -13,7 +13,7 @@ from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
 from intarsia.release.manifest import Manifest
-from serve_apps.fuser import open_fuser
+from serve_apps.front import open_fuser
 from serve_apps.held import Held
 from serve_apps.retriever import encoded_titles, open_retriever
 from serve_apps.settings import ServingConfig

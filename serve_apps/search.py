@@ -24,7 +24,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def bind(config: ServingConfig) -> Application:
-    """The graph of one config: the ingress alone (fused), or retriever, fuser and ranker behind it (composed)."""
+    """The graph of one config: the ingress alone (fused), or the stages behind it (composed)."""
     sizes = config.replicas
     ingress = _sized(IngressDeployment, "Ingress", sizes.ingress, sizes)
     if config.topology == "fused":
@@ -32,7 +32,7 @@ def bind(config: ServingConfig) -> Application:
     return ingress.bind(
         config,
         _sized(RetrieverDeployment, "Retriever", sizes.retriever, sizes).bind(config),
-        _sized(FuserDeployment, "Fuser", sizes.fuser, sizes).bind(config),
+        _sized(FuserDeployment, "Fuser", sizes.fuser, sizes).bind(config) if sizes.fuser else None,
         _sized(RankerDeployment, "Ranker", sizes.ranker, sizes).bind(config),
     )
 

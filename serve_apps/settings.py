@@ -54,20 +54,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """How many processes of each deployment, and what each asks of Ray; retriever, fuser and ranker exist in `composed` only."""
+    """How many processes of each deployment, and what each asks of Ray; retriever, fuser and ranker exist in `composed` only.
+
+    A fusion computes for 0.1 to 1.5 ms and a call to another process costs 3 to 5: it has one of its own only where that is asked for.
+    """
 
     ingress: int = setting("ingress processes", 1)
     retriever: int = setting("retriever processes", 1)
-    fuser: int = setting("fuser processes", 1)
+    fuser: int = setting("fuser processes; 0: each ingress fuses, and holds what the fusion reads of the products", 0)
     ranker: int = setting("ranker processes", 1)
     num_cpus: float = setting("logical CPUs that Ray reserves for each process", 0.5)
     max_ongoing_requests: int = setting("requests one process works on at once; more wait in front of it", 64)
     stage_threads: int = setting("threads of an ingress that compute; a late step holds one until it is done", 2)
 
     def __post_init__(self) -> None:
-        counts = (self.ingress, self.retriever, self.fuser, self.ranker, self.max_ongoing_requests, self.stage_threads)
-        if min(counts) < 1 or self.num_cpus < 0:
-            raise ValueError(f"replicas are {plain(self)}; allowed: counts of 1 or more, num_cpus of 0 or more")
+        counts = (self.ingress, self.retriever, self.ranker, self.max_ongoing_requests, self.stage_threads)
+        if min(counts) < 1 or self.fuser < 0 or self.num_cpus < 0:
+            raise ValueError(
+                f"replicas are {plain(self)}; allowed: counts of 1 or more, fuser and num_cpus of 0 or more"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +80,10 @@ class ServingConfig:
     """The arguments of `serve_apps.search:build`."""
 
     lake: Path = setting("folder of the tables and releases; on a cluster one that every node mounts")
-    topology: Topology = setting("`fused`: all stages in the ingress process; `composed`: a deployment each", "fused")
+    topology: Topology = setting(
+        "`fused`: all stages in the ingress process; `composed`: retriever, ranker and, if there are replicas of it, fuser are deployments",
+        "fused",
+    )
     release: str = setting("release id to stay on, or `live` to follow the pointer while serving", LIVE)
     follow_s: float = setting("seconds between two looks at the live pointer; 0 never looks again", 2.0)
     journal: Path | None = setting("folder of the feedback journal; nothing means <lake>/journal", None)

@@ -14,10 +14,13 @@ from typing import Any, Literal, Protocol
 from intarsia.engine.rank import Ranked
 from intarsia.engine.search import SearchEngine
 from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
 from intarsia.records.served import PICTURE_LEFT_BEHIND
+
+_Fuse = Callable[[ReleaseId, Candidates], Candidates | Awaitable[Candidates]]
 
 
 class Stages(Protocol):
@@ -96,18 +99,29 @@ class Declined:
 
 
 class ComposedStages:
-    """Each stage in a deployment of its own; `retriever`, `fuser` and `ranker` are Serve deployment handles."""
+    """Stages in deployments of their own: `retriever`, `ranker` and `fuser` are Serve deployment handles.
 
-    def __init__(self, *, retriever: Any, fuser: Any, ranker: Any) -> None:
-        self._retriever, self._fuser, self._ranker = retriever, fuser, ranker
+    Without a `fuser` the ingress fuses, by `fuser_of` the release.
+    """
+
+    def __init__(
+        self, *, retriever: Any, ranker: Any, fuser: Any | None, fuser_of: Callable[[ReleaseId], Fuser | None]
+    ) -> None:
+        self._retriever, self._fuser, self._ranker, self._fuser_of = retriever, fuser, ranker, fuser_of
+        self.fuse: _Fuse = self._fuse_here if fuser is None else self._fuse_there
 
     async def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates:
         """See `Stages`."""
         found: Candidates = _accepted(await self._retriever.retrieve.remote(release_id, query))
         return found
 
-    async def fuse(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
-        """See `Stages`."""
+    def _fuse_here(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+        fuser = self._fuser_of(release_id)
+        assert fuser is not None, "the front of a graph without a fuser opens one"
+        return fuser.fuse(candidates)
+
+    async def _fuse_there(self, release_id: ReleaseId, candidates: Candidates) -> Candidates:
+        assert self._fuser is not None
         fused: Candidates = _accepted(await self._fuser.fuse.remote(release_id, candidates))
         return fused
 
@@ -119,6 +133,7 @@ class ComposedStages:
     async def releases(self) -> dict[str, ReleaseId]:
         """See `Stages`."""
         handles = {"retriever": self._retriever, "fuser": self._fuser, "ranker": self._ranker}
+        handles = {name: handle for name, handle in handles.items() if handle is not None}
         asked = await asyncio.gather(*(handle.release.remote() for handle in handles.values()))
         return dict(zip(handles, asked, strict=True))
 

@@ -33,7 +33,10 @@ PATIENT = Budgets(
 )
 """So that a busy machine does not degrade a reply."""
 
-TOPOLOGIES: tuple[Topology, ...] = ("fused", "composed")
+GRAPHS: dict[str, tuple[Topology, Replicas]] = {
+    "fused": ("fused", Replicas(num_cpus=0.1)),
+    "composed": ("composed", Replicas(num_cpus=0.1, fuser=1)),
+}
 _FRONTS: dict[Path, Front] = {}
 
 
@@ -52,7 +55,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_front(folder: Path, manifest: Manifest) -> Front:
     """The front with its stages, opened once per release and test process: nothing changes it."""
     if folder not in _FRONTS:
-        _FRONTS[folder] = front_opener("fused")(folder, manifest)
+        _FRONTS[folder] = front_opener(ServingConfig(lake=folder))(folder, manifest)
     return _FRONTS[folder]
 
 
@@ -103,7 +106,7 @@ def graph(cluster: None, shop: Lake, journal: Path, served: Path) -> Iterator[Gr
         from serve_apps.search import bind
 
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        for topology in TOPOLOGIES:
+        for name, (topology, replicas) in GRAPHS.items():
             config = ServingConfig(
                 lake=shop.root,
                 topology=topology,
@@ -111,10 +114,10 @@ def graph(cluster: None, shop: Lake, journal: Path, served: Path) -> Iterator[Gr
                 served=served,
                 budgets=PATIENT,
                 follow_s=0.0,
-                replicas=Replicas(num_cpus=0.1),
+                replicas=replicas,
             )
-            serve.run(bind(config), name=topology, route_prefix=f"/{topology}")
-    fused, composed = (httpx.Client(base_url=f"http://127.0.0.1:{port}/{name}", timeout=60) for name in TOPOLOGIES)
+            serve.run(bind(config), name=name, route_prefix=f"/{name}")
+    fused, composed = (httpx.Client(base_url=f"http://127.0.0.1:{port}/{name}", timeout=60) for name in GRAPHS)
     with fused, composed:
         yield Graph(fused=fused, composed=composed)
     serve.shutdown()

@@ -83,7 +83,7 @@ def lessons(lake: Lake, shade: int) -> Lessons:
 
 @pytest.fixture(scope="module")
 def both(graph: Graph, lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
-    """The fused topology in this process, the composed one beside the graph that all tests share."""
+    """The fused topology in this process, the composed one, whose ingress fuses, beside the graph that all tests share."""
     logs = tmp_path_factory.mktemp("logs")
     common: dict[str, Any] = {
         "lake": lake.root,

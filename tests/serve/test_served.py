@@ -19,7 +19,7 @@ from intarsia.release.pointer import Pointer
 from intarsia.tables.served import read_served
 from serve_apps.process import open_api
 from serve_apps.settings import Budgets, ServingConfig
-from tests.serve.conftest import TOPOLOGIES, Graph
+from tests.serve.conftest import GRAPHS, Graph
 from tests.shop import picture, small_shop
 
 pytestmark = pytest.mark.timeout(600)
@@ -65,7 +65,7 @@ def test_every_page_is_logged_and_computed_again(api: Any, served: Path) -> None
     assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, PICTURE_LEFT_BEHIND]
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("topology", GRAPHS)
 def test_both_topologies_log_what_is_computed_again(graph: Graph, served: Path, topology: str) -> None:
     pages = ask_everything(getattr(graph, topology), topology)
     log: dict[str, Served] = {}

@@ -47,6 +47,7 @@ def test_without_a_live_release_there_is_nothing_to_serve(tmp_path: Path) -> Non
         ({"lake": "/l", "budgets.ranker_ms": "-1"}, "ranker_ms is -1; allowed: 0 or more"),
         ({"lake": "/l", "limits.max_hits": "0"}, "max_hits is 0; allowed: 1 or more"),
         ({"lake": "/l", "replicas.ingress": "0"}, "allowed: counts of 1 or more"),
+        ({"lake": "/l", "replicas.fuser": "-1"}, "fuser and num_cpus of 0 or more"),
         ({"lake": "/l", "follow_s": "-1.0"}, "follow_s is -1.0; allowed: 0 or more"),
         ({"lake": "/l", "served_share": "1.1"}, "served_share is 1.1; allowed: 0 to 1"),
         ({"lake": "/l", "served_share": ".nan"}, "served_share is nan; allowed: 0 to 1"),
