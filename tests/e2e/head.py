@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.e2e.line import ROOT, environment
 
@@ -52,9 +53,16 @@ def free_port() -> int:
 
 @contextmanager
 def running_head() -> Iterator[Head]:
-    """`ray start --head` on ports of its own, ended by its process group."""
+    """`ray start --head` on ports and in a folder of its own, where a killed one may leave what it likes; ended by its process group."""
     port = free_port()
-    env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    with TemporaryDirectory(
+        prefix="ray-", dir="/tmp"
+    ) as folder:  # a short path; a killed head leaves its address behind
+        env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_TMPDIR=folder)
+        yield from _started(port, env)
+
+
+def _started(port: int, env: dict[str, str]) -> Iterator[Head]:
     arguments = ["start", "--head", "--block", f"--port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=3"]
     arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--object-store-memory=300000000"]
     # another Ray of this machine, a killed one that still ends too, may hold the agent's usual port; without it no job is taken

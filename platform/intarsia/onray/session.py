@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,23 @@ def owns_ray() -> bool:
 
 
 @contextmanager
+def _port_of_gcs() -> Iterator[int]:
+    """A free port for the control service of the Ray that is started in the block.
+
+    It is chosen here so that workers can be told it. What asks for "the running Ray" inside of them, as each fit of Ray Train does while it
+    ends, else finds the one of /tmp/ray/ray_current_cluster: another's, or one that was killed, and waits 12 s for its answer.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = int(listener.getsockname()[1])
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    try:
+        yield port
+    finally:
+        del os.environ["RAY_GCS_SERVER_PORT"]  # it is not for the processes that this one starts
+
+
+@contextmanager
 def ray_session(config: SessionConfig) -> Iterator[None]:
     """Ray for the length of the block; a session that already runs in this process is used and left running."""
     global _owned
@@ -59,15 +77,16 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
     elif config.address == "local":
         # nobody takes this machine away, so that a fit need not start a process that watches for it
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(
-            address="local",
-            num_cpus=config.num_cpus,
-            object_store_memory=config.object_store_mb * 1_000_000 or None,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": ONE_THREAD},
-        )
+        with _port_of_gcs() as port:
+            ray.init(
+                address="local",
+                num_cpus=config.num_cpus,
+                object_store_memory=config.object_store_mb * 1_000_000 or None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                runtime_env={"env_vars": {**ONE_THREAD, "RAY_ADDRESS": f"127.0.0.1:{port}"}},
+            )
         _owned = True
     else:
         ray.init(

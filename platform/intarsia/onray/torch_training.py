@@ -17,6 +17,7 @@ from pathlib import Path
 import ray
 import ray.train
 import torch
+from ray import cloudpickle
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
 
@@ -133,7 +134,9 @@ def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
     is_elastic = 0 < workers.min_workers < workers.num_workers
     return TorchTrainer(
         _work,
-        train_loop_config={"given": given},
+        train_loop_config={
+            "given": cloudpickle.dumps(given)
+        },  # opened by the workers alone, not by Ray Train's controller too
         scaling_config=ScalingConfig(
             num_workers=(workers.min_workers, workers.num_workers) if is_elastic else workers.num_workers,
             use_gpu=workers.gpus_per_worker > 0,
@@ -148,9 +151,9 @@ def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
     )
 
 
-def _work(told: dict[str, _Given]) -> None:
+def _work(told: dict[str, bytes]) -> None:
     """What each worker runs, from the newest checkpoint on."""
-    given = told["given"]
+    given: _Given = cloudpickle.loads(told["given"])
     if (given.place / _REFUSAL).exists():  # it would only be refused again
         return
     torch.set_num_threads(given.num_threads)
