@@ -177,11 +177,7 @@ def search_fusion(
     _check_judged(train, "train")
     _check_judged(validation, "validation")
     measured_on = TrialLessons(task=train, train=lessons[0], validation=lessons[1])
-    space = replace(
-        config.space,
-        kinds=_kinds(config.space, fitted=not only_made),
-        settings={} if only_made else config.space.settings,
-    )
+    space = space_of(config, only_made=only_made)
     tuning = FusionTuning(
         space=space,
         max_depth=config.engine.depth,
@@ -253,8 +249,15 @@ def fit_to_serve(
     return fit_crossed(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
-def _kinds(space: FusionSpaceConfig, *, fitted: bool) -> tuple[str, ...]:
-    return space.kinds if fitted else tuple(kind for kind in space.kinds if kind not in space.fitted) or ("equal",)
+def space_of(config: SearchFusionConfig, *, only_made: bool) -> FusionSpaceConfig:
+    """What is searched: nothing that is fitted where all queries were made; re-ranking has one depth, which drops nothing."""
+    space = config.space
+    if config.engine.judged_only:
+        space = replace(space, depths=(config.engine.depth,))
+    if only_made:
+        kinds = tuple(kind for kind in space.kinds if kind not in space.fitted) or ("equal",)
+        space = replace(space, kinds=kinds, settings={})
+    return space
 
 
 def _of_split(progress: Progress, split: Split, step: str, done: int, total: int) -> None:

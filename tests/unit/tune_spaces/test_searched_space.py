@@ -1,0 +1,25 @@
+"""What search_fusion searches, by what it is given."""
+
+from __future__ import annotations
+
+from intarsia.engine.config import EngineConfig
+from pipelines.search_fusion import SearchFusionConfig, space_of
+from tune_spaces.fusion import FusionSpaceConfig
+
+SPACE = FusionSpaceConfig(kinds=("rrf", "gated"), settings={"gated": {}})
+
+
+def test_judged_queries_are_searched_with_the_space_as_it_is_told() -> None:
+    assert space_of(SearchFusionConfig(space=SPACE), only_made=False) == SPACE
+
+
+def test_what_is_fitted_is_left_out_where_all_queries_were_made() -> None:
+    space = space_of(SearchFusionConfig(space=SPACE), only_made=True)
+    assert (space.kinds, space.settings) == (("rrf",), {})
+    only_fitted = FusionSpaceConfig(kinds=("gated",), settings={"gated": {}})
+    assert space_of(SearchFusionConfig(space=only_fitted), only_made=True).kinds == ("equal",)
+
+
+def test_re_ranking_drops_nothing_that_was_judged() -> None:
+    engine = EngineConfig(depth=2_000, judged_only=True)
+    assert space_of(SearchFusionConfig(space=SPACE, engine=engine), only_made=False).depths == (2_000,)
