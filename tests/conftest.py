@@ -23,7 +23,8 @@ from intarsia.lake import Lake
 settings.register_profile("intarsia", deadline=None)
 settings.load_profile("intarsia")
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+TESTS = Path(__file__).resolve().parent
+SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 
 
 @pytest.fixture
@@ -57,6 +58,14 @@ def cluster() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side run: those that share a Ray, those that share a served graph, and every other file by itself."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        on_ray = "cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("serve" if folder == "serve" else "ray" if on_ray else str(item.path)))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -44,11 +44,15 @@ def test_the_files_of_the_python_commands_exist(line: str) -> None:
     assert all((ROOT / name).is_file() for name in names)
 
 
-@pytest.mark.parametrize("module", sorted({shlex.split(line)[2] for line in lines_of("python")}))
-def test_the_modules_of_the_python_commands_run(module: str) -> None:
-    asked = [module] if module == "pipelines" else [module, "--help"]
+@pytest.mark.parametrize("module", sorted({shlex.split(line)[2] for line in lines_of("python")} - {"pipelines"}))
+def test_the_modules_of_the_python_commands_run(module: str) -> None:  # test_house.py runs and reads the list of jobs
     shown = subprocess.run(
-        [sys.executable, "-m", *asked], cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ}
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
     )
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.strip()
