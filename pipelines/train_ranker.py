@@ -30,8 +30,8 @@ class TrainRankerConfig:
     model: LambdaMartConfig = setting("settings of the fit", factory=LambdaMartConfig)
     workers: WorkersConfig = setting("the workers that share the train queries", factory=WorkersConfig)
     made_prior_weight: float = setting(
-        "model.prior_weight where nobody judged any query, when it is larger, and no pointwise_share there: made queries teach little "
-        "beyond the fused order",
+        "model.prior_weight where nobody judged any query, when it is larger, and no linear_weight and pointwise_share there: made queries "
+        "teach little beyond the fused order",
         2.0,
     )
     space: RankerSpaceConfig = setting("which settings are tried beside `model`", factory=RankerSpaceConfig)
@@ -54,7 +54,10 @@ class TrainRankerConfig:
         if not all(map(is_made, query_ids)):
             return self.model
         return replace(
-            self.model, prior_weight=max(self.model.prior_weight, self.made_prior_weight), pointwise_share=0.0
+            self.model,
+            prior_weight=max(self.model.prior_weight, self.made_prior_weight),
+            linear_weight=0.0,
+            pointwise_share=0.0,
         )
 
 
@@ -84,6 +87,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
                 "searched": [plain(one) for one in tried],
             },
             prior_weight=fits[best].fit.prior_weight,
+            linear=fits[best].fit.linear,
         )
     return {
         "train_lists": train.num_queries,  # a query that was asked twice has two

@@ -60,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side run: those that share a Ray, those that share a served graph, and every other file by itself."""
     for item in items:

@@ -15,8 +15,9 @@ from intarsia.features.training_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
 from intarsia.onray.training import WorkersConfig, fit_on_workers, refuse_different_trees
-from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
+from intarsia.ranking.measure import ndcg_of
 from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
 from intarsia.records.feature_matrix import FeatureMatrix
 from intarsia.records.judgment import JudgedQuery, Judgment
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 NAMES = ("useful", "half_useful", "noise")
 FINGERPRINT = "f" * 64
 NUM_QUERIES, PER_QUERY = 60, 20
-SMALL = LambdaMartConfig(num_rounds=25, early_stopping_rounds=8, min_data_in_leaf=5)
+SMALL = LambdaMartConfig(num_rounds=25, early_stopping_rounds=8, min_data_in_leaf=5, linear_weight=0.5)
 
 
 def quiet(step: str, done: int, total: int) -> None:
@@ -75,7 +76,7 @@ def test_where_nobody_judged_the_fused_order_weighs_more() -> None:
     config = TrainRankerConfig(model=SMALL, made_prior_weight=3.0)
     assert config.model_for([asked, made]) == SMALL
     assert config.model_for([made]).prior_weight == 3.0
-    assert config.model_for([made]).pointwise_share == 0
+    assert config.model_for([made]).pointwise_share == config.model_for([made]).linear_weight == 0
     assert TrainRankerConfig(made_prior_weight=0.0).model_for([made]) == LambdaMartConfig(pointwise_share=0.0)
     with pytest.raises(ValueError, match=r"made_prior_weight is -1; allowed: 0 or more"):
         TrainRankerConfig(made_prior_weight=-1)
@@ -100,17 +101,21 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
 
     ranker = LightGbmRanker.open(entry.path)
-    validation = read_rows(table, "validation", NAMES)
+    validation = read_rows(table, "validation", NAMES).that_teach()
     scores = ranker.score(
         FeatureMatrix(values_nF=validation.values_nF.astype(np.float32), names=NAMES, fingerprint=FINGERPRINT)
     )
     assert np.corrcoef(scores, validation.labels_n)[0, 1] > 0.6
+    figure = ndcg_of(scores, validation, SMALL.label_gain)
+    assert figure == pytest.approx(header["validation_ndcg_at_10"]), "what serves holds the linear ranker too"
     assert not list(lake.root.glob(".fit-*")), "what the workers handed over is cleared away"
 
 
 def test_the_model_learnt_from_all_shards_not_from_one(table: object, tmp_path: Path) -> None:
     train, validation = (read_rows(table, split, NAMES) for split in ("train", "validation"))
-    config = LambdaMartConfig(num_rounds=5, early_stopping_rounds=0, bagging_fraction=1.0, feature_fraction=1.0)
+    config = LambdaMartConfig(
+        num_rounds=5, early_stopping_rounds=0, bagging_fraction=1.0, feature_fraction=1.0, linear_weight=0.5
+    )
     found, again = fit_on_workers(train, validation, [config, config], WorkersConfig(num_workers=2), tmp_path)
     assert again == found
     alone = {
@@ -120,6 +125,9 @@ def test_the_model_learnt_from_all_shards_not_from_one(table: object, tmp_path: 
     assert found.fit.trees_sha256 not in alone
     root = lightgbm.Booster(model_str=found.fit.model_text).dump_model()["tree_info"][0]["tree_structure"]
     assert root["internal_count"] == len(train.labels_n)
+    whole = start_of(train, config).linear
+    assert whole is not None and found.fit.linear is not None
+    assert found.fit.linear.means_F == whole.means_F, "a shard's rows have another mean"
 
 
 def test_different_trees_are_refused_by_rank() -> None:

@@ -24,7 +24,8 @@ from ray.train.lightgbm import LightGBMTrainer, get_network_params
 
 from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
-from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
+from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart, start_of
+from intarsia.ranking.linear import linear_of
 from intarsia.ranking.rows import RankingRows, pack_queries
 
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
@@ -84,6 +85,7 @@ def fit_on_workers(
                 "shards": [ray.put(shard) for shard in shards],
                 "validation": ray.put(validation),
                 "configs": list(configs),
+                "starts": [start_of(train, config) for config in configs],
             },
             scaling_config=ScalingConfig(
                 num_workers=workers.num_workers, resources_per_worker={"CPU": workers.cpus_per_worker}
@@ -105,13 +107,13 @@ def _fit_shard(given: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     shard, validation = ray.get([given["shards"][rank], given["validation"]])
     network = get_network_params() if len(given["shards"]) > 1 else None
-    fits = fit_lambdamart(shard, validation, given["configs"], network)
+    fits = fit_lambdamart(shard, validation, given["configs"], network, given["starts"])
     with tempfile.TemporaryDirectory() as folder:
         digests = [fit.trees_sha256 for fit in fits]
         Path(folder, f"digests-{rank}.json").write_text(json.dumps(digests), encoding="utf-8")
         for number, fit in enumerate(fits if rank == 0 else []):
             Path(folder, f"model-{number}.txt").write_text(fit.model_text, encoding="utf-8")
-            told = {name: getattr(fit, name) for name in _TOLD}
+            told = {name: getattr(fit, name) for name in _TOLD} | {"linear": fit.linear and fit.linear.plain()}
             Path(folder, f"model-{number}.json").write_text(json.dumps(told), encoding="utf-8")
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
@@ -126,7 +128,7 @@ def _collect(folder: Path, num_fits: int, num_workers: int) -> list[DistributedF
         fit = Fit(
             model_text=(folder / f"model-{number}.txt").read_text("utf-8"),
             trees_sha256=by_rank[0],
-            **told | {"curve": tuple(told["curve"])},
+            **told | {"curve": tuple(told["curve"]), "linear": told["linear"] and linear_of(told["linear"])},
         )
         found.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
     return found

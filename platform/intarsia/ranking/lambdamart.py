@@ -18,9 +18,11 @@ import numpy as np
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.ids import sha256_bytes
+from intarsia.ranking.linear import LinearModel, fit_linear
 from intarsia.ranking.links import Links
 from intarsia.ranking.measure import METRIC_AT, ndcg_of, slope_within, spread_within
 from intarsia.ranking.part import Part, begin_at, dataset, until_best
+from intarsia.ranking.prior import Start
 from intarsia.ranking.rows import RankingRows
 from intarsia.ranking.summed import summed
 
@@ -49,6 +51,11 @@ class LambdaMartConfig:
         "trees of the gains begin at a slope of their own",
         0.25,
     )
+    linear_weight: float = setting(
+        "part of what a row scores before the first tree that a linear ranker of all features gives, the fused score the rest; 0 fits none",
+        0.0,
+    )
+    linear_l2: float = setting("L2 penalty of the linear ranker; does nothing without linear_weight", 10.0)
     pointwise_share: float = setting(
         "part of the score, by its spread within queries, that trees give which learn the gain of a grade by least squares; 0 fits none",
         0.5,
@@ -71,6 +78,10 @@ class LambdaMartConfig:
         for name in ("early_stopping_rounds", "lambda_l2", "min_sum_hessian_in_leaf", "prior_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+        if not 0 <= self.linear_weight <= 1:
+            raise ValueError(f"linear_weight is {self.linear_weight}; allowed: 0 to 1")
+        if not self.linear_l2 > 0:
+            raise ValueError(f"linear_l2 is {self.linear_l2}; allowed: above 0")
         if not 0 <= self.pointwise_share < 1:
             raise ValueError(f"pointwise_share is {self.pointwise_share}; allowed: 0 or more, below 1")
         if len(self.label_gain) < 2 or any(b <= a for a, b in zip(self.label_gain, self.label_gain[1:], strict=False)):
@@ -122,6 +133,7 @@ class Fit:
             is the ranker's to add.
         trees_sha256: digest of its trees.
         prior_weight: what the fused score weighs there: the config's, and what the trees that learned the gains began at.
+        linear: what a linear ranker adds there, likewise of both; None without one.
         best_iteration: trees that order pairs.
         curve: validation nDCG@10 after each of them that was tried.
         pointwise_trees: trees that learned the gains.
@@ -131,6 +143,7 @@ class Fit:
     model_text: str
     trees_sha256: str
     prior_weight: float
+    linear: LinearModel | None
     best_iteration: int
     curve: tuple[float, ...]
     pointwise_trees: int
@@ -142,6 +155,7 @@ def fit_lambdamart(
     validation: RankingRows,
     configs: Sequence[LambdaMartConfig],
     network: Mapping[str, Any] | None = None,
+    starts: Sequence[Start] | None = None,
 ) -> list[Fit]:
     """Fit one model per config.
 
@@ -151,28 +165,44 @@ def fit_lambdamart(
             others waiting.
         configs: settings of each fit, equal on every rank.
         network: LightGBM's network parameters of this rank (machines, num_machines, local_listen_port); nothing fits alone.
+        starts: per config what `start_of` makes of the train rows of *all* ranks; nothing makes it of these.
 
     Raises:
         DataError: a grade without a gain, or nothing to learn from.
     """
     links = Links(network)
     fits: list[Fit] = []
-    for config in configs:
+    for number, config in enumerate(configs):
         for name, rows in (("train", train), ("validation", validation)):
             _check(name, rows, config)
-        fits.append(_fit(train, validation, config, links))
+        start = start_of(train, config) if starts is None else starts[number]
+        fits.append(_fit(train, validation, config, start, links))
     links.close()
     return fits
 
 
-def _fit(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, links: Links) -> Fit:
-    pairs = _fit_pairs(train, validation, config, links)
-    points = _fit_points(train, validation, config, links) if config.pointwise_share else None
+def start_of(train: RankingRows, config: LambdaMartConfig) -> Start:
+    """Where the trees that order pairs begin; ranks that made it of their own shards would each begin elsewhere.
+
+    Raises:
+        DataError: a grade without a gain, or nothing to learn from.
+    """
+    if not config.linear_weight:
+        return Start(prior_weight=config.prior_weight)
+    _check("train", train, config)
+    linear = fit_linear(train, config.label_gain, config.linear_l2).times(config.linear_weight)
+    return Start(prior_weight=(1 - config.linear_weight) * config.prior_weight, linear=linear)
+
+
+def _fit(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links) -> Fit:
+    pairs = _fit_pairs(train, validation, config, start, links)
+    points = _fit_points(train, validation, config, start, links) if config.pointwise_share else None
     whole = _blended(pairs, points, config.pointwise_share, validation) if points else pairs
     return Fit(
         model_text=whole.text,
         trees_sha256=sha256_bytes(whole.text.partition("\nparameters:")[0].encode()),
-        prior_weight=whole.prior_weight,
+        prior_weight=whole.start.prior_weight,
+        linear=whole.start.linear,
         best_iteration=pairs.num_trees,
         curve=pairs.curve,
         pointwise_trees=points.num_trees if points else 0,
@@ -186,34 +216,39 @@ def _blended(pairs: Part, points: Part, share: float, validation: RankingRows) -
     weight = _same_anywhere(share / (1 - share) * (spreads[0] / spreads[1] if all(spreads) else 1.0))
     return Part(
         text=summed(pairs.text, points.text, weight),
-        prior_weight=pairs.prior_weight + weight * points.prior_weight,
+        start=pairs.start.plus(points.start.times(weight)),
         curve=pairs.curve,
     )
 
 
-def _fit_pairs(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, links: Links) -> Part:
+def _fit_pairs(
+    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links
+) -> Part:
     """The trees that order pairs, up to the best validation nDCG."""
     sets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
-        sets.append(dataset(rows, rows.labels_n, begin_at(rows, config.prior_weight), *sets))
-    return until_best(
-        config.parameters(), sets, config.prior_weight, config.num_rounds, config.early_stopping_rounds, links
-    )
+        sets.append(dataset(rows, rows.labels_n, begin_at(rows, start), *sets))
+    return until_best(config.parameters(), sets, start, config.num_rounds, config.early_stopping_rounds, links)
 
 
-def _fit_points(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, links: Links) -> Part:
+def _fit_points(
+    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links
+) -> Part:
     """The trees that learn the gains, up to the least squared error on validation.
 
-    They begin at the mean gain and the slope that the fused score has within queries; validation tells both, as every rank holds all of it.
+    They begin at the mean gain and the slope that the fused score has within queries, or where a linear ranker is, the slope of what the
+    others begin at; validation tells both, as every rank holds all of it.
     """
     gains = np.array(config.label_gain)
-    slope = _same_anywhere(slope_within(begin_at(validation, 1.0), gains[validation.labels_n], validation))
+    unit = start if start.linear is not None else Start(prior_weight=1.0)
+    slope = _same_anywhere(slope_within(begin_at(validation, unit), gains[validation.labels_n], validation))
     mean = _same_anywhere(float(gains[validation.labels_n].mean()))
+    begin = unit.times(slope)
     sets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
-        sets.append(dataset(rows, gains[rows.labels_n], mean + begin_at(rows, slope), *sets))
+        sets.append(dataset(rows, gains[rows.labels_n], mean + begin_at(rows, begin), *sets))
     return until_best(
-        config.pointwise_parameters(), sets, slope, config.pointwise_rounds, config.early_stopping_rounds, links
+        config.pointwise_parameters(), sets, begin, config.pointwise_rounds, config.early_stopping_rounds, links
     )
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import sha256_bytes
 from intarsia.lake import write_json
-from intarsia.ranking.prior import PRIOR_FEATURE, prior_scores
+from intarsia.ranking.linear import LinearModel, linear_of
+from intarsia.ranking.prior import PRIOR_FEATURE, Start, prior_scores
 from intarsia.records.feature_matrix import FeatureMatrix
 
 MODEL, HEADER = "model.txt", "ranker.json"
 _FORMAT = 2
+_FORMAT_LINEAR = 3  # with a linear ranker: code that would leave it out refuses the folder
 
 
 class LightGbmRanker:
@@ -32,12 +34,19 @@ class LightGbmRanker:
         feature_names: columns in the order of training.
         feature_fingerprint: of the feature set that made the training rows.
         prior_weight: the one the trees were fitted with.
+        linear: the one the trees were fitted with.
     """
 
     def __init__(
-        self, model_text: str, feature_names: Sequence[str], feature_fingerprint: str, *, prior_weight: float = 0.0
+        self,
+        model_text: str,
+        feature_names: Sequence[str],
+        feature_fingerprint: str,
+        *,
+        prior_weight: float = 0.0,
+        linear: LinearModel | None = None,
     ) -> None:
-        self._prior_weight = prior_weight
+        self._start = Start(prior_weight=prior_weight, linear=linear)
         self._booster = lightgbm.Booster(model_str=model_text)
         self._names = tuple(feature_names)
         self._fingerprint = feature_fingerprint
@@ -60,13 +69,20 @@ class LightGbmRanker:
             text = (folder / MODEL).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} is missing; run train_ranker") from None
-        if header["format"] != _FORMAT:
+        if header["format"] not in (_FORMAT, _FORMAT_LINEAR):
             raise ArtifactError(
-                f"{folder / HEADER} is of format {header['format']}, this code reads {_FORMAT}; run train_ranker again"
+                f"{folder / HEADER} is of format {header['format']}, this code reads {_FORMAT} and {_FORMAT_LINEAR}; "
+                "run train_ranker again"
             )
         if sha256_bytes(text.encode()) != header["model_sha256"]:
             raise ArtifactError(f"{folder / MODEL} is not the model that {HEADER} describes; run train_ranker again")
-        ranker = cls(text, header["feature_names"], header["feature_fingerprint"], prior_weight=header["prior_weight"])
+        ranker = cls(
+            text,
+            header["feature_names"],
+            header["feature_fingerprint"],
+            prior_weight=header["prior_weight"],
+            linear=linear_of(header["linear"]) if header["format"] == _FORMAT_LINEAR else None,
+        )
         if feature_fingerprint is not None:
             ranker._check_fingerprint(feature_fingerprint)
         return ranker
@@ -88,26 +104,28 @@ class LightGbmRanker:
             ReleaseMismatch: the matrix is of other features.
         """
         scores_n = self._predict(features)
-        if (prior_n := prior_scores(features.values_nF, self._names, self._prior_weight)) is not None:
-            scores_n += prior_n
+        if (begin_n := self._start.scores(features.values_nF, self._names)) is not None:
+            scores_n += begin_n
         return scores_n.astype(np.float32)
 
     def contributions(self, features: FeatureMatrix) -> NDArray[np.float64]:
         """float64 [n, F + 1]: TreeSHAP shares, the bias last; a row sums to its score within 1e-6 (of the larger of 1 and the score).
 
-        The prior is part of the fused score's share.
+        The prior is part of the fused score's share; what the linear ranker adds, of each feature's.
         Costs some 50 ms for 20 rows: ask for the rows on the page only.
 
         Raises:
             ReleaseMismatch: the matrix is of other features.
         """
         shares_nF = self._predict(features, pred_contrib=True)
-        if (prior_n := prior_scores(features.values_nF, self._names, self._prior_weight)) is not None:
+        if (prior_n := prior_scores(features.values_nF, self._names, self._start.prior_weight)) is not None:
             shares_nF[:, self._names.index(PRIOR_FEATURE)] += prior_n
+        if self._start.linear is not None:
+            shares_nF[:, :-1] += self._start.linear.shares(features.values_nF)
         return shares_nF
 
     def importances(self) -> dict[str, float]:
-        """Each feature's share of the gain of all splits, largest first; they sum to 1."""
+        """Each feature's share of the gain of all splits, largest first; they sum to 1. What the trees begin at does not count."""
         gains = self._booster.feature_importance(importance_type="gain")
         gains = gains / max(float(gains.sum()), np.finfo(np.float64).tiny)
         ranked = sorted(zip(self._names, gains.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
@@ -141,12 +159,14 @@ def save_ranker(
     facts: Mapping[str, Any],
     *,
     prior_weight: float = 0.0,
+    linear: LinearModel | None = None,
 ) -> LightGbmRanker:
     """Write a `ranker` artefact; `facts` (settings, learning curve, …) go into its header for people to read."""
-    ranker = LightGbmRanker(model_text, feature_names, feature_fingerprint, prior_weight=prior_weight)
+    ranker = LightGbmRanker(model_text, feature_names, feature_fingerprint, prior_weight=prior_weight, linear=linear)
     (folder / MODEL).write_text(model_text, encoding="utf-8")
     header = {
-        "format": _FORMAT,
+        "format": _FORMAT if linear is None else _FORMAT_LINEAR,
+        **({} if linear is None else {"linear": linear.plain()}),
         "feature_names": list(feature_names),
         "feature_fingerprint": feature_fingerprint,
         "prior_weight": prior_weight,

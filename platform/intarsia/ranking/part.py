@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.ranking.links import Links, without_network
-from intarsia.ranking.prior import prior_scores
+from intarsia.ranking.prior import Start
 from intarsia.ranking.rows import RankingRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Trees up to the best of their kind, what the fused score weighs before the first, and the figure after each tried."""
+    """Trees up to the best of their kind, what rows score before the first, and the figure after each tried."""
 
     text: str
-    prior_weight: float
+    start: Start
     curve: tuple[float, ...]
 
     @property
@@ -31,7 +31,7 @@ class Part:
     def scores(self, rows: RankingRows) -> NDArray[np.float64]:
         """float64 [n], as the ranker will score them."""
         trees = lightgbm.Booster(model_str=self.text)
-        return begin_at(rows, self.prior_weight) + np.asarray(
+        return begin_at(rows, self.start) + np.asarray(
             trees.predict(rows.values_nF, raw_score=True, num_threads=1), np.float64
         )
 
@@ -39,7 +39,7 @@ class Part:
 def until_best(
     parameters: Mapping[str, Any],
     sets: Sequence[lightgbm.Dataset],
-    prior_weight: float,
+    start: Start,
     num_rounds: int,
     early_stopping_rounds: int,
     links: Links,
@@ -61,7 +61,7 @@ def until_best(
     (curve,) = curves["validation"].values()
     best_iteration = booster.best_iteration if early_stopping_rounds else len(curve)
     text = without_network(booster.model_to_string(num_iteration=best_iteration))
-    return Part(text=text, prior_weight=prior_weight, curve=tuple(curve))
+    return Part(text=text, start=start, curve=tuple(curve))
 
 
 def dataset(
@@ -83,7 +83,7 @@ def dataset(
     )
 
 
-def begin_at(rows: RankingRows, prior_weight: float) -> NDArray[np.float64]:
+def begin_at(rows: RankingRows, start: Start) -> NDArray[np.float64]:
     """float64 [n]: what rows score before the first tree."""
-    prior_n = prior_scores(rows.values_nF, rows.feature_names, prior_weight)
-    return np.zeros(len(rows.labels_n)) if prior_n is None else prior_n
+    begin_n = start.scores(rows.values_nF, rows.feature_names)
+    return np.zeros(len(rows.labels_n)) if begin_n is None else begin_n

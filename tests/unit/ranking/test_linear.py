@@ -1,0 +1,147 @@
+"""The linear ranker that trees may begin at: what it weighs, that a row scores alone, and that fits, folders and shares hold it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.errors import DataError
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
+from intarsia.ranking.lightgbm_ranker import HEADER, LightGbmRanker, save_ranker
+from intarsia.ranking.linear import LinearModel, fit_linear, linear_of
+from intarsia.ranking.measure import ndcg_of
+from intarsia.ranking.rows import RankingRows
+from intarsia.records.feature_matrix import FeatureMatrix
+
+NAMES = ("useful", "constant", "fused_z")
+GAINS = (0.0, 1.0, 3.0, 7.0)
+SMALL = LambdaMartConfig(num_rounds=15, pointwise_rounds=15, min_data_in_leaf=5, linear_weight=0.5, linear_l2=1.0)
+
+
+def drawn(seed: int, num_queries: int = 30, per_query: int = 12) -> RankingRows:
+    """Queries whose first feature tells the grade, with noise, and is not known in every tenth row; the second never differs."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(num_queries * per_query, 3)).astype(np.float32)
+    labels = np.clip(np.round(values[:, 0] + 0.3 * rng.normal(size=len(values))), 0, 3).astype(np.int32)
+    values[:, 1] = 4.0
+    values[rng.random(len(values)) < 0.1, 0] = np.nan
+    return RankingRows(
+        values_nF=values,
+        labels_n=labels,
+        weights_n=np.ones(len(labels), np.float32),
+        offsets_G=np.arange(0, len(labels) + 1, per_query, dtype=np.int64),
+        feature_names=NAMES,
+    )
+
+
+def matrix(values_nF: np.ndarray) -> FeatureMatrix:
+    return FeatureMatrix(values_nF=values_nF, names=NAMES, fingerprint="f")
+
+
+def one_pair(weights: tuple[float, float] = (1.0, 1.0)) -> RankingRows:
+    """A query of two rows, the better one 2 above in its only feature that differs."""
+    return RankingRows(
+        values_nF=np.array([[1, 4, 0], [-1, 4, 0]], np.float32),
+        labels_n=np.array([3, 0], np.int32),
+        weights_n=np.array(weights, np.float32),
+        offsets_G=np.array([0, 2]),
+        feature_names=NAMES,
+    )
+
+
+def test_one_pair_is_weighed_where_the_slope_of_its_loss_is_that_of_the_penalty() -> None:
+    """Within the query the feature is 1 and -1, so its spread is 1: log(1 + e^-2w) + l2 w^2 / 2 is least where 2 / (1 + e^2w) = l2 w."""
+    slope = fit_linear(one_pair(), GAINS, 0.5).slopes_F[0]
+    assert 2 / (1 + np.exp(2 * slope)) == pytest.approx(0.5 * slope, rel=1e-3)
+
+
+def test_a_query_weighs_what_its_rows_weigh() -> None:
+    """Twice the weight against twice the penalty is the same task."""
+    twice = fit_linear(one_pair((2.0, 2.0)), GAINS, 1.0)
+    assert twice.slopes_F[0] == pytest.approx(fit_linear(one_pair(), GAINS, 0.5).slopes_F[0], rel=1e-3)
+
+
+def test_it_weighs_what_tells_the_grade_and_not_what_is_constant() -> None:
+    linear = fit_linear(drawn(1), GAINS, 1.0)
+    assert linear.slopes_F[0] > 5 * abs(linear.slopes_F[2])
+    assert linear.slopes_F[1] == 0
+    assert linear.missing_F[0] != 0 and linear.missing_F[1:] == (0.0, 0.0), "only what is missing has a weight for it"
+
+
+def test_more_penalty_means_smaller_weights() -> None:
+    light, heavy = (fit_linear(drawn(1), GAINS, l2).slopes_F[0] for l2 in (1.0, 100.0))
+    assert 0 < heavy < light
+
+
+def test_a_score_is_the_sum_of_clipped_distances_and_of_what_is_missing() -> None:
+    linear = LinearModel(means_F=(1.0, 0.0), limits_F=(2.0, 9.0), slopes_F=(3.0, 10.0), missing_F=(0.5, 0.0))
+    values = np.array([[2, 1], [100, 0], [np.nan, -1]])
+    assert linear.scores(values).tolist() == [3.0 + 10.0, 6.0, 0.5 - 10.0]
+    assert linear.times(2.0).scores(values).tolist() == [26.0, 12.0, -19.0]
+    assert linear.plus(linear.times(2.0)).scores(values).tolist() == [39.0, 18.0, -28.5]
+    assert linear_of(json.loads(json.dumps(linear.plain()))) == linear
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_trees_that_begin_there_score_rows_alone_and_their_shares_add_up(share: float, tmp_path: Path) -> None:
+    config = replace(SMALL, pointwise_share=share)
+    validation = drawn(2)
+    fit = fit_lambdamart(drawn(1), validation, [config])[0]
+    assert fit.linear is not None
+    save_ranker(tmp_path, fit.model_text, NAMES, "f", {}, prior_weight=fit.prior_weight, linear=fit.linear)
+    assert json.loads((tmp_path / HEADER).read_text(encoding="utf-8"))["format"] == 3, "older code refuses it"
+    ranker = LightGbmRanker.open(tmp_path)
+    figure = ndcg_of(ranker.score(matrix(validation.values_nF)), validation, config.label_gain)
+    assert figure == pytest.approx(fit.validation_ndcg), "the figure is of what serves"
+    values = drawn(3).values_nF
+    scores = ranker.score(matrix(values))
+    assert np.allclose(ranker.contributions(matrix(values)).sum(axis=1), scores, atol=1e-5)
+    for n in range(20):
+        assert ranker.score(matrix(values[n : n + 1].copy())).tobytes() == scores[n : n + 1].tobytes()
+
+
+def test_the_start_is_shared_between_the_linear_ranker_and_the_fused_score() -> None:
+    start = start_of(drawn(1), replace(SMALL, linear_weight=0.25, prior_weight=2.0))
+    whole = fit_linear(drawn(1), GAINS, SMALL.linear_l2)
+    assert start.prior_weight == 1.5
+    assert start.linear == whole.times(0.25)
+    assert start_of(drawn(1), replace(SMALL, linear_weight=0.0, prior_weight=2.0)).linear is None
+
+
+def test_a_start_that_is_right_leaves_the_trees_less_to_do() -> None:
+    """The first tree's validation figure is that of the start and one tree."""
+    with_linear, without = (
+        fit_lambdamart(drawn(1), drawn(2), [replace(SMALL, num_rounds=1, linear_weight=weight, pointwise_share=0.0)])[0]
+        for weight in (1.0, 0.0)
+    )
+    assert with_linear.curve[0] > without.curve[0]
+
+
+def test_a_shard_that_is_told_where_to_begin_does_not_begin_elsewhere() -> None:
+    whole, shard = drawn(1), drawn(1).of_queries(range(10))
+    told = fit_lambdamart(shard, drawn(2), [replace(SMALL, pointwise_share=0.0)], starts=[start_of(whole, SMALL)])[0]
+    alone = fit_lambdamart(shard, drawn(2), [replace(SMALL, pointwise_share=0.0)])[0]
+    assert told.linear == start_of(whole, SMALL).linear
+    assert alone.linear == start_of(shard, SMALL).linear
+    assert alone.linear != told.linear
+
+
+def test_nothing_to_learn_from_is_said_before_the_linear_ranker_is_fitted() -> None:
+    with pytest.raises(DataError, match="no train query with two different labels"):
+        start_of(drawn(1).of_queries([]), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"linear_weight": 1.5}, r"linear_weight is 1\.5; allowed: 0 to 1"),
+        ({"linear_l2": 0.0}, r"linear_l2 is 0\.0; allowed: above 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **wrong)
