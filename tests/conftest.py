@@ -12,10 +12,12 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from intarsia.lake import Lake
 
@@ -23,8 +25,7 @@ from intarsia.lake import Lake
 settings.register_profile("intarsia", deadline=None)
 settings.load_profile("intarsia")
 
-TESTS = Path(__file__).resolve().parent
-SHARED_DATA = TESTS.parents[1] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture
@@ -60,13 +61,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side run: those that share a Ray, those that share a served graph, and every other file by itself."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        on_ray = "cluster" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("serve" if folder == "serve" else "ray" if on_ray else str(item.path)))
+class Rooms(LoadScopeScheduling):
+    """Which tests stay in one process of a run of several: those that share a Ray, those that share a served graph, and every other file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        room = Path(file).parts[1]
+        return {"onray": "ray", "fault": "ray", "real": "ray", "serve": "serve"}.get(room, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Rooms(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
