@@ -24,7 +24,7 @@ demo: $(READY) ## a generated market through the whole line, then the page and A
 	$(BIN)/python -m serve_apps.run --lake $(LAKE) --port $(PORT) $(if $(ONCE),--once)
 
 test: $(READY) ## the whole suite
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Rooms(LoadScopeScheduling):
-    """Which tests stay in one process of a run of several: those that share a Ray, those that share a served graph, and every other file."""
+    """What stays in one process of a run of several: tests that share a Ray, those that share a served graph, and every other file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
