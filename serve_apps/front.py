@@ -1,4 +1,7 @@
-"""What the ingress itself reads of a release: the query encoders, and how products look. In the fused topology also the three stages."""
+"""What the ingress itself reads of a release: the query encoders, how products look, and the fusion unless others fuse.
+
+In the fused topology also the three stages.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Budgets:
     text_encoder_ms: int = setting("the query's words to a vector; late: words without the vector", 250)
     image_encoder_ms: int = setting("the query's picture to a vector; late: the words alone", 1_000)
     retriever_ms: int = setting("all retrievers; late: 503, there is nothing to show", 1_000)
-    fuser_ms: int = setting("fusion; late: 503", 500)
+    fuser_ms: int = setting("fusion; late: reciprocal ranks", 500)
     ranker_ms: int = setting("features and ranker; late: the fused order", 500)
     explain_ms: int = setting("added to ranker_ms for a request that asks for an explanation", 2_000)
     release_ms: int = setting("opening the release that a stage has moved on to; late: 503, and opening goes on", 1_000)

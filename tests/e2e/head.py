@@ -55,9 +55,8 @@ def free_port() -> int:
 def running_head() -> Iterator[Head]:
     """`ray start --head` on ports and in a folder of its own, where a killed one may leave what it likes; ended by its process group."""
     port = free_port()
-    with TemporaryDirectory(
-        prefix="ray-", dir="/tmp"
-    ) as folder:  # a short path; a killed head leaves its address behind
+    # a short path; a killed head leaves its address behind, and what it started may still write while the folder goes
+    with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_TMPDIR=folder)
         yield from _started(port, env)
 

@@ -1,4 +1,4 @@
-"""A release whose fusion reads vectors, served: the fuser's own deployment says what the fused topology says, byte for byte."""
+"""A release whose fusion reads vectors, served: the composed graph, whose ingress fuses, says what the fused one says, byte for byte."""
 
 from __future__ import annotations
 
@@ -127,3 +127,8 @@ def test_both_topologies_answer_the_same_bytes(both: Graph, graph: Graph, parts:
     told, by_the_plain_one = ([hit["explanation"]["fused"] for hit in reply.json()["hits"]] for reply in (fused, plain))
     assert len(told) == len(by_the_plain_one) > 0
     assert told != by_the_plain_one
+
+
+def test_a_graph_without_a_fuser_of_its_own_is_ready_by_the_other_two(both: Graph) -> None:
+    told = both.composed.get("readyz").json()
+    assert told["stages"] == dict.fromkeys(("retriever", "ranker"), told["release_id"])

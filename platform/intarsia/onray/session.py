@@ -56,11 +56,14 @@ def _port_of_gcs() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = int(listener.getsockname()[1])
+    before = os.environ.get("RAY_GCS_SERVER_PORT")
     os.environ["RAY_GCS_SERVER_PORT"] = str(port)
     try:
         yield port
     finally:
         del os.environ["RAY_GCS_SERVER_PORT"]  # it is not for the processes that this one starts
+        if before is not None:
+            os.environ["RAY_GCS_SERVER_PORT"] = before
 
 
 @contextmanager

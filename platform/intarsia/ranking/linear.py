@@ -94,7 +94,8 @@ def fit_linear(rows: RankingRows, gains: Sequence[float], l2: float) -> LinearMo
     weights_Z = _descend(columns_nZ, *_pairs(rows, np.asarray(gains)), l2) / spread_Z
     num_features = len(means_F)
     missing_F = np.zeros(num_features)
-    missing_F[told_F] = weights_Z[num_features:]
+    marks_Z = np.minimum(_CLIP * spread_Z[num_features:], 1.0)  # in the fit what is rarely missing was clipped as well
+    missing_F[told_F] = weights_Z[num_features:] * marks_Z
     limits_F = np.where(np.isinf(spread_Z), 0.0, _CLIP * spread_Z)[:num_features]
     return LinearModel(
         means_F=tuple(means_F.tolist()),

@@ -145,3 +145,19 @@ def test_nothing_to_learn_from_is_said_before_the_linear_ranker_is_fitted() -> N
 def test_a_wrong_setting_is_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **wrong)
+
+
+def test_what_is_rarely_missing_is_scored_as_it_was_fitted() -> None:
+    """One row of 100 lacks the feature and is the better one: its mark, 1 / 0.0995, is clipped to 5, so 25 / (1 + e^jump) = l2 jump."""
+    values = np.full((100, 3), 4.0, np.float32)
+    values[0, 0] = np.nan
+    rows = RankingRows(
+        values_nF=values,
+        labels_n=np.array([3] + [0] * 99, np.int32),
+        weights_n=np.ones(100, np.float32),
+        offsets_G=np.array([0, 100]),
+        feature_names=NAMES,
+    )
+    scores = fit_linear(rows, GAINS, 1.0).scores(values)
+    jump = scores[0] - scores[1]
+    assert 25 / (1 + np.exp(jump)) == pytest.approx(jump, rel=1e-3)
