@@ -17,24 +17,18 @@ from intarsia.ranking.lightgbm_ranker import HEADER, MODEL, LightGbmRanker, save
 from intarsia.ranking.measure import ndcg_of, spread_within
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.feature_matrix import FeatureMatrix
+from tests.graded_rows import graded_rows
 
 NAMES = ("useful", "noise", "other")
 SMALL = LambdaMartConfig(num_rounds=30, early_stopping_rounds=10, min_data_in_leaf=5, lambda_l2=0.0)
 
 
-def drawn(seed: int, num_queries: int = 40, per_query: int = 12) -> RankingRows:
-    """Queries whose first feature tells the grade, with noise and holes."""
+def drawn(seed: int, num_queries: int = 40) -> RankingRows:
+    """With holes in every feature."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(num_queries * per_query, 3)).astype(np.float32)
-    labels = np.clip(np.round(values[:, 0] + 0.3 * rng.normal(size=len(values))), 0, 3).astype(np.int32)
-    values[rng.random(values.shape) < 0.1] = np.nan
-    return RankingRows(
-        values_nF=values,
-        labels_n=labels,
-        weights_n=np.ones(len(labels), np.float32),
-        offsets_G=np.arange(0, len(labels) + 1, per_query, dtype=np.int64),
-        feature_names=NAMES,
-    )
+    rows = graded_rows(rng, NAMES, num_queries=num_queries)
+    rows.values_nF[rng.random(rows.values_nF.shape) < 0.1] = np.nan
+    return rows
 
 
 @pytest.fixture(scope="module")

@@ -16,26 +16,20 @@ from intarsia.ranking.linear import LinearModel, fit_linear, linear_of
 from intarsia.ranking.measure import ndcg_of
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.feature_matrix import FeatureMatrix
+from tests.graded_rows import graded_rows
 
 NAMES = ("useful", "constant", "fused_z")
 GAINS = (0.0, 1.0, 3.0, 7.0)
 SMALL = LambdaMartConfig(num_rounds=15, pointwise_rounds=15, min_data_in_leaf=5, linear_weight=0.5, linear_l2=1.0)
 
 
-def drawn(seed: int, num_queries: int = 30, per_query: int = 12) -> RankingRows:
-    """Queries whose first feature tells the grade, with noise, and is not known in every tenth row; the second never differs."""
+def drawn(seed: int) -> RankingRows:
+    """Of its features the first is not known in every tenth row, the second never differs."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(num_queries * per_query, 3)).astype(np.float32)
-    labels = np.clip(np.round(values[:, 0] + 0.3 * rng.normal(size=len(values))), 0, 3).astype(np.int32)
-    values[:, 1] = 4.0
-    values[rng.random(len(values)) < 0.1, 0] = np.nan
-    return RankingRows(
-        values_nF=values,
-        labels_n=labels,
-        weights_n=np.ones(len(labels), np.float32),
-        offsets_G=np.arange(0, len(labels) + 1, per_query, dtype=np.int64),
-        feature_names=NAMES,
-    )
+    rows = graded_rows(rng, NAMES, num_queries=30)
+    rows.values_nF[:, 1] = 4.0
+    rows.values_nF[rng.random(len(rows.labels_n)) < 0.1, 0] = np.nan
+    return rows
 
 
 def matrix(values_nF: np.ndarray) -> FeatureMatrix:
