@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from intarsia.encoders.learning.adapters import TrainedKind
+from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.learning.losses import LossConfig
 from intarsia.encoders.learning.pairs import Source
 from intarsia.engine.text_sources import SourceName
@@ -15,6 +16,7 @@ from pipelines.finetune_text import FinetuneTextConfig
 FROZEN, DEFAULT, WHOLE = "frozen, as it begins", "default", "whole tower"
 WeakSource = Literal["fields", "clicks", "pseudo"]
 _NEGATIVES, _R_DROP, _SMOOTHING, _DECAY, _DROPOUT, _FGM = 4, 1.0, 0.1, 0.01, 0.3, 0.5
+_REPLACED, _DELETED, _UNNAMED = 0.1, 0.1, 0.3
 _LORA_RATE = 10.0  # adapters start at 0 and are few: they take a higher rate than the weights they sit on
 
 
@@ -35,6 +37,7 @@ def changes_of(base: FinetuneTextConfig) -> list[Change]:
         *_loss_changes(base),
         *_fit_changes(base),
         *_adapter_changes(base),
+        *_augment_changes(base),
         _switched("masked words before", base.masked_epochs, 1, lambda value: replace(base, masked_epochs=int(value))),
         *_source_changes(base),
     ]
@@ -56,6 +59,18 @@ def _loss_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     if loss.ranking and loss.in_batch:
         yield Change(name="without InfoNCE", config=with_loss(replace(loss, in_batch=0.0)))
         yield Change(name="without the order of grades", config=with_loss(replace(loss, ranking=0.0)))
+    if loss.in_batch:
+        for name, is_on, changed in (
+            ("logQ correction", loss.log_q, replace(loss, log_q=not loss.log_q)),
+            (
+                "mask of false negatives",
+                loss.mask_false_negatives,
+                replace(loss, mask_false_negatives=not loss.mask_false_negatives),
+            ),
+        ):
+            yield Change(name=f"without {name}" if is_on else name, config=with_loss(changed))
+    learned = "fixed temperature" if loss.learn_temperature else "learned temperature"
+    yield Change(name=learned, config=with_loss(replace(loss, learn_temperature=not loss.learn_temperature)))
     yield _switched("R-Drop", loss.r_drop, _R_DROP, lambda value: with_loss(replace(loss, r_drop=value)))
     yield _switched(
         "label smoothing",
@@ -74,12 +89,35 @@ def _fit_changes(base: FinetuneTextConfig) -> Iterator[Change]:
         yield Change(name=name, config=replace(base, pairs=replace(base.pairs, dropout=dropout)))
 
 
+def _augment_changes(base: FinetuneTextConfig) -> Iterator[Change]:
+    """Back-translation has no row: its models are the user's."""
+    now = base.augment
+
+    def with_augment(changed: AugmentConfig) -> FinetuneTextConfig:
+        return replace(base, augment=changed)
+
+    yield _switched(
+        "words replaced", now.replace_words, _REPLACED, lambda value: with_augment(replace(now, replace_words=value))
+    )
+    yield _switched(
+        "words deleted", now.delete_words, _DELETED, lambda value: with_augment(replace(now, delete_words=value))
+    )
+    yield _switched(
+        "colour and brand dropped", now.drop_named, _UNNAMED, lambda value: with_augment(replace(now, drop_named=value))
+    )
+
+
 def _adapter_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     """FGM pushes word embeddings, so it needs a tower that is trained whole, and is compared with one."""
-    names: Mapping[TrainedKind, str] = {"all": WHOLE, "upper": "upper layers", "lora": "LoRA, 10 times the rate"}
+    names: Mapping[TrainedKind, str] = {
+        "all": WHOLE,
+        "upper": "upper layers",
+        "lora": "LoRA, 10 times the rate",
+        "adalora": "AdaLoRA, 10 times the rate",
+    }
     for kind, name in names.items():
         if kind != base.adapter.kind:
-            rate = base.fit.learning_rate * (_LORA_RATE if kind == "lora" else 1.0)
+            rate = base.fit.learning_rate * (_LORA_RATE if kind in ("lora", "adalora") else 1.0)
             fit = replace(base.fit, learning_rate=rate, fgm_epsilon=0.0)
             yield Change(name=name, config=replace(base, adapter=replace(base.adapter, kind=kind), fit=fit))
     is_whole = base.adapter.kind == "all"
