@@ -30,6 +30,8 @@ ON_A_LAKE = {
     "http_serving": ((), ()),
 }
 """Those that need a lake with a live release."""
+ON_A_MARKET = {"unsaid_colours": ((), ())}
+"""Those that also need to know the truth, which a generated market alone tells."""
 
 
 def main() -> int:
@@ -47,7 +49,8 @@ def main() -> int:
             f"left out: {', '.join(ON_A_LAKE)}, since no release is live in {options.lake}; name another lake with --lake"
         )
     else:
-        for name, (full, quick) in ON_A_LAKE.items():
+        on_it = ON_A_LAKE | (ON_A_MARKET if (options.lake / "market").is_dir() else {})
+        for name, (full, quick) in on_it.items():
             commands[name] = ["--lake", str(options.lake), *(quick if options.quick else full)]
     for name, arguments in commands.items():
         print(f"\n== python -m benchmarks.{name} {' '.join(arguments)}", flush=True)

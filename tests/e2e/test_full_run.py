@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import unsaid_colours
 from intarsia.lake import Lake
 from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
@@ -114,3 +116,17 @@ def test_the_report_shows_how_each_fitted_part_learned(stopped: tuple[Path, str]
     report = (Lake(lake).current("evaluation").path / "report.md").read_text(encoding="utf-8")
     for line in ("| alignment | train loss | ", "| ranker | validation nDCG@10 | "):
         assert line in report
+
+
+def test_what_pictures_alone_tell_is_counted_against_chance(
+    stopped: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsaid_colours.main(
+        ["--lake", str(stopped[0])]
+    )  # so small a market teaches few colours: the status is not asked for
+    found = re.search(
+        r"name no colour: (\d+); of the colour asked for: (\d+), by chance (\d+)", capsys.readouterr().out
+    )
+    assert found is not None
+    shown, true, chance = map(int, found.groups())
+    assert shown > true > 0 and chance > 0
