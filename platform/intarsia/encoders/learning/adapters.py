@@ -6,6 +6,7 @@ Which layers a model's attention consists of is read from the model itself, so t
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ _ATTENTION = (("query", "value"), ("q_proj", "v_proj"), ("c_attn",), ("q_lin", "
 """What the families of transformers call their query and value projections; GPT-2 has them in one layer."""
 _PRUNED_FROM, _PRUNED_TO = 0.2, 0.7  # shares of the steps between which AdaLoRA gives up ranks
 _ORTHOGONAL_WEIGHT = 0.5  # of the paper's code
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+"""What peft's rank allocator remembers of each factor: its last sensitivity, the running mean of it, and of how uncertain that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,23 @@ class Adapters:
         if self._config.kind == "adalora":
             self._peft.base_model.update_and_allocate(step)
 
+    def kept_state(self) -> dict[str, Any]:
+        """What adalora must keep beside the parameters to go on: the ranks it gave, and how important each factor was; empty for others."""
+        if self._config.kind != "adalora":
+            return {}
+        importance = {name: getattr(self._peft.base_model.rankallocator, name) for name in _IMPORTANCE}
+        return {"rank_pattern": self._adalora_plan().rank_pattern, **importance}
+
+    def load_kept_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `kept_state` gave, on the device where the adapters are."""
+        if self._config.kind != "adalora":
+            return
+        device = next(self._peft.parameters()).device
+        self._adalora_plan().rank_pattern = state["rank_pattern"]
+        for name in _IMPORTANCE:
+            moved = {factor: tensor.to(device) for factor, tensor in state[name].items()}
+            setattr(self._peft.base_model.rankallocator, name, moved)
+
     def penalty(self) -> torch.Tensor:
         """What adalora adds to the loss so that its factors stay orthogonal; 0 for the others."""
         if self._config.kind != "adalora":
@@ -110,6 +130,9 @@ class Adapters:
             self._tower.transformer = self._peft.merge_and_unload()
             self._peft = None
         self._tower.requires_grad_(True)
+
+    def _adalora_plan(self) -> Any:
+        return self._peft.peft_config[self._peft.active_adapter]
 
 
 def _first_rank(rank: int) -> int:

@@ -50,6 +50,7 @@ class Progress:
         best: the parameters after the epoch with the highest watched figure; none while nothing is watched.
         best_step: steps done when `best` was taken.
         optimiser: the optimiser's own state; empty before the first step.
+        learner: what the learner keeps beside its parameters, such as the ranks of its adapters; empty where it keeps nothing.
         made_by: names the settings and the examples of the fit; empty before it starts.
     """
 
@@ -58,6 +59,7 @@ class Progress:
     best: State | None = None
     best_step: int = 0
     optimiser: dict[str, Any] = field(default_factory=dict)
+    learner: dict[str, Any] = field(default_factory=dict)
     made_by: str = ""
 
     @property

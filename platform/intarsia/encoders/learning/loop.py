@@ -1,7 +1,8 @@
 """The training loop: batches in, steps of AdamW, a learning curve out; the same loop in one process and in a crew of them.
 
-What is learned is the `Learner`'s matter; who starts several processes is `onray/`'s. A step is a pure function of the config, its number
-and the parameters, so a fit that goes on from a checkpoint does what the uninterrupted one would have done.
+What is learned is the `Learner`'s matter; who starts several processes is `onray/`'s. A step is a pure function of the config, its number,
+the parameters and what a checkpoint keeps beside them (the optimiser's moments, AdaLoRA's ranks and what it knows of their worth), so a fit
+that goes on from a checkpoint does what the uninterrupted one would have done.
 
 Letters: B examples of a global batch, b of them on one worker, W workers.
 """
@@ -149,7 +150,7 @@ def run_fit(
             tracker.write(progress.curve[-1])
             stop = _ended(progress, config, timetable)
             if stop or (config.checkpoint_every and progress.num_steps % config.checkpoint_every == 0):
-                progress.optimiser = stepper.optimiser.state_dict()
+                stepper.keep(progress)
                 keep(progress)
             if on_step is not None:
                 left = 0 if stop else timetable.num_steps - progress.num_steps

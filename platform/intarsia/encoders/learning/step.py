@@ -8,8 +8,9 @@ Letters: B examples of a global batch, b of them on one worker, W workers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -29,6 +30,19 @@ class SeesSteps(Protocol):
 
     def after_step(self, step: int, num_steps: int) -> None:
         """Called with the steps done and in all, after the update and before the gradients are dropped."""
+        ...
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """A learner whose next step depends on more than the parameters, such as one whose adapters change their rank while they learn."""
+
+    def kept_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the parameters: tensors, numbers, words, and lists and mappings of them."""
+        ...
+
+    def load_kept_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `kept_state` gave."""
         ...
 
 
@@ -72,9 +86,17 @@ class Stepper:
         self._whole = crew.share(_WholeLoss(learner, config, crew))
 
     def restore(self, progress: Progress) -> None:
-        """Take up the optimiser's moments of an earlier part of the fit."""
+        """Take up what `keep` put there in an earlier part of the fit."""
         if progress.optimiser:
             self.optimiser.load_state_dict(progress.optimiser)
+        if progress.learner and isinstance(self._learner, KeepsState):
+            self._learner.load_kept_state(progress.learner)
+
+    def keep(self, progress: Progress) -> None:
+        """Put there what the next step depends on beside the parameters: the optimiser's moments, and what the learner keeps."""
+        progress.optimiser = self.optimiser.state_dict()
+        if isinstance(self._learner, KeepsState):
+            progress.learner = self._learner.kept_state()
 
     def step(self, batches: list[Rows], step: int) -> tuple[float, float]:
         """One update over the batches' mean gradient; gives the mean loss before it, and the rate."""

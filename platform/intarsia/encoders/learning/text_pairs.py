@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,6 +178,15 @@ class TextPairsLearner:
         """Let the adapters move their ranks."""
         if self._adapters is not None:
             self._adapters.after_step(step)
+
+    def kept_state(self) -> dict[str, Any]:
+        """What the adapters keep beside their parameters."""
+        return {} if self._adapters is None else self._adapters.kept_state()
+
+    def load_kept_state(self, state: Mapping[str, Any]) -> None:
+        """Give it back to the adapters."""
+        if self._adapters is not None:
+            self._adapters.load_kept_state(state)
 
     def measure(self) -> Mapping[str, float]:
         """The given figures of the tower as it is."""

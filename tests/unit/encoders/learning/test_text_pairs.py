@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,36 @@ def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: Trai
     assert [name for name, _ in encoder.tower.named_parameters()] == names
     np.testing.assert_allclose(encoder.encode(["red bag", "a blue mug please"]), with_adapters_ND, atol=1e-5)
     assert share_of_right_first(encoder) > before
+
+
+@pytest.mark.parametrize(("kind", "stopped_after"), [("lora", 9), ("adalora", 9), ("adalora", 16)])
+def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
+    kind: TrainedKind, stopped_after: int, tmp_path: Path
+) -> None:
+    """AdaLoRA's ranks begin to fall after step 4 of 20 and are final after step 14."""
+    config = FitConfig(epochs=10, batch_size=6, learning_rate=1e-2, checkpoint_every=1)
+
+    def fresh() -> TextPairsLearner:
+        encoder = tower()
+        torch.manual_seed(5)
+        return learner_of(encoder, adapters=Adapters(encoder.tower, AdapterConfig(kind=kind, rank=4), 20))
+
+    def stop(done: int, total: int, left_s: float) -> None:
+        if done == stopped_after:
+            raise InterruptedError
+
+    undisturbed = fit_here(fresh(), config)
+    with pytest.raises(InterruptedError):
+        fit_here(fresh(), config, checkpoints=tmp_path, on_step=stop)
+    resumed = fit_here(fresh(), config, checkpoints=tmp_path)
+    assert (resumed.num_resumed, resumed.num_steps) == (1, 20)
+    assert resumed.curve == undisturbed.curve
+    assert resumed.state.keys() == undisturbed.state.keys()
+    for name, tensor in undisturbed.state.items():
+        assert torch.equal(resumed.state[name], tensor), name
+    if kind == "adalora":
+        ranks = [int(tensor.count_nonzero()) for name, tensor in resumed.state.items() if "lora_E" in name]
+        assert sum(ranks) == 4 * len(ranks) and len(set(ranks)) > 1  # on average as asked, and given to who needs them
 
 
 def test_r_drop_asks_two_passes_to_agree() -> None:
