@@ -23,6 +23,7 @@ from intarsia.engine.text_sources import SourcesConfig, judged_of, read_catalog,
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import fold_of
 from intarsia.lake import Lake
+from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
 from pipelines.finetune_text import FinetuneTextConfig, _Shop, _without, tower_of
 from pipelines.job import Progress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
@@ -86,6 +87,18 @@ def test_pseudo_labels_need_validation_pairs_of_both_sides(lake: Lake) -> None:
     (judgments / "current.json").unlink()
     with pytest.raises(ConfigError, match="pseudo needs judged validation pairs"):
         lessons_of(lake, use=("pseudo",))
+
+
+def test_products_without_a_text_teach_nothing_and_stop_nothing(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    products = [row_to_product(row)[0] for row in PRODUCTS.read(lake.current("products")).to_pylist()]
+    bare = [replace(one, category_path=()) if n < 6 else one for n, one in enumerate(products)]
+    PRODUCTS.publish(lake, PRODUCTS.from_rows([product_to_row(one, []) for one in bare]))
+    catalog = read_catalog(lake, ("category",))
+    config = SourcesConfig(use=("judgments", "pseudo"), pseudo_confidence=0.0)
+    lessons = read_lessons(config, AugmentConfig(), lake, catalog, lambda: open_text_encoder(TOWER), 1)
+    assert {len(one.texts) for one in (*lessons.examples, *lessons.held_out)} == {len(TITLES) - 6}
+    assert all("" not in one.texts for one in (*lessons.examples, *lessons.held_out))
 
 
 def test_augmentation_gets_its_words_and_brands(lake: Lake) -> None:

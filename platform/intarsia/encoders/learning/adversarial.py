@@ -52,10 +52,15 @@ def moved_by(weight: nn.Parameter, gradient: torch.Tensor, epsilon: float) -> It
 
 
 def _input_embeddings(module: nn.Module) -> nn.Embedding | None:
-    for part in module.modules():
-        if callable(getattr(part, "get_input_embeddings", None)):
+    speaking = [part for part in module.modules() if callable(getattr(part, "get_input_embeddings", None))]
+    for part in speaking:
+        try:
             named = part.get_input_embeddings()  # type: ignore[operator]
-            if isinstance(named, nn.Embedding):
-                return named
+        except (NotImplementedError, AttributeError):
+            continue  # a model of two sides, such as CLIP: the side further down says it
+        if isinstance(named, nn.Embedding):
+            return named
+    if speaking:  # a picture side: its only table is of places
+        return None
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
     return max(tables, key=lambda table: table.num_embeddings, default=None)

@@ -21,6 +21,7 @@ from intarsia.config import check_range, setting
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.tokenizer import pad
 from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.transformer import TextTower
 from intarsia.errors import ConfigError
 
 _SHOWN_AS_MASK, _SHOWN_AS_OTHER = 0.8, 0.1  # of the hidden tokens; the rest is shown as it is
@@ -81,7 +82,7 @@ class MaskedWordsLearner:
         seed: of what is hidden.
 
     Raises:
-        ConfigError: no text is left to learn from, or the tower has no transformer of BERT's kind.
+        ConfigError: no text is left to learn from, or the tower is not a transformer of BERT's kind alone.
     """
 
     def __init__(
@@ -93,12 +94,12 @@ class MaskedWordsLearner:
         *,
         seed: int = 0,
     ) -> None:
-        transformer = getattr(encoder.tower, "transformer", None)
-        if transformer is None or _sees_only_the_past(transformer):
+        if not isinstance(encoder.tower, TextTower) or _sees_only_the_past(encoder.tower.transformer):
             raise ConfigError(
-                "masked words need a tower of the BERT family, which sees both sides of a word; leave them out"
+                "masked words need a tower of the BERT family that is no side of a CLIP model and sees both sides of a word; leave them "
+                "out, or take another tower"
             )
-        self._module = GuessingTower(transformer)
+        self._module = GuessingTower(encoder.tower.transformer)
         self._pad_id, self._mask_id, self._seed, self._config = encoder.pad_id, mask_id, seed, config
         tokens = [ids for ids in encoder.tokenizer.ids(sorted(set(texts))) if len(ids) > 2]
         every = max(1, len(tokens) // config.held_out) if config.held_out else len(tokens) + 1

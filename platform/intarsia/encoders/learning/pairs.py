@@ -56,10 +56,13 @@ def judged_examples(
     text_of: Mapping[ProductId, str],
     group_of: Mapping[ProductId, str],
 ) -> list[TextExample]:
-    """One example per query with words and a judged product of `text_of`, in the order of the queries."""
+    """One example per query with words and a judged product that has a text in `text_of`, in the order of the queries.
+
+    A product whose text is empty (it has none of the fields that are read) is left out: its vector says nothing of it.
+    """
     by_query: dict[QueryId, list[Judgment]] = {}
     for judgment in judgments:
-        if judgment.product_id in text_of:
+        if text_of.get(judgment.product_id):
             by_query.setdefault(judgment.query_id, []).append(judgment)
     examples = []
     for query in queries:

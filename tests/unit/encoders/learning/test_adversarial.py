@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.learning.adversarial import moved_by, word_embeddings
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.encoders.open import open_image_encoder, open_text_encoder
+from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.errors import ConfigError
 from tests.mean_of_line import MeanOfLine
 
@@ -50,6 +53,25 @@ def test_fgm_adds_the_gradient_at_the_pushed_embeddings() -> None:
     fitted = fit_here(learner, FitConfig(epochs=1, batch_size=1, accumulate=2, fgm_epsilon=0.5, max_grad_norm=0.0))
     assert learner.gradients == [2 * 2.0 + 2 * 2.5]  # d(x^2) at 2 and at 2.5, of both batches alike
     assert fitted.curve[0].loss == 4.0
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "clip", "siglip", "chinese_clip", "bilstm", "dnn"])
+def test_the_word_embeddings_of_every_family_are_found(kind: str) -> None:
+    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=16))
+    assert isinstance(encoder, TorchTextEncoder)
+    found = word_embeddings(encoder.tower)
+    (ids,) = encoder.tokenizer.ids(["bag"])
+    encoder.tower(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))[0, 0].backward()
+    assert found.grad is not None
+    moved = set(found.grad.abs().sum(dim=1).nonzero().flatten().tolist())
+    assert set(ids) <= moved <= {*ids, encoder.pad_id}  # the rows of the words that were read; SigLIP reads padding too
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip", "cnn"])
+def test_a_picture_side_has_no_word_embeddings(kind: str) -> None:
+    encoder = open_image_encoder(ImageEncoderConfig(model=f"scratch:{kind}:3"))
+    with pytest.raises(ConfigError, match="this module has none; set it to 0"):
+        word_embeddings(encoder.tower)
 
 
 def test_word_embeddings_are_what_the_transformer_says_they_are() -> None:

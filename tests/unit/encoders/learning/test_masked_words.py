@@ -55,10 +55,12 @@ def test_without_held_out_texts_nothing_is_measured() -> None:
     assert dict(learner.measure()) == {}
 
 
-@pytest.mark.parametrize("model", ["scratch:gpt2:3", "scratch:bilstm:3"])
-def test_towers_that_do_not_see_both_sides_are_refused(model: str) -> None:
-    with pytest.raises(ConfigError, match="masked words need a tower of the BERT family"):
-        MaskedWordsLearner(tower(model), TEXTS, 4, MaskedWordsConfig())
+@pytest.mark.parametrize("kind", ["gpt2", "bilstm", "dnn", "clip", "siglip", "chinese_clip"])
+def test_towers_that_are_not_of_berts_kind_are_refused(kind: str) -> None:
+    with pytest.raises(
+        ConfigError, match="masked words need a tower of the BERT family that is no side of a CLIP model"
+    ):
+        MaskedWordsLearner(tower(f"scratch:{kind}:3"), TEXTS, 4, MaskedWordsConfig())
 
 
 def test_a_catalog_without_words_is_refused() -> None:

@@ -36,10 +36,22 @@ def asked_for_red_bags(**changed: object) -> TextExample:
 
 
 def test_judged_examples_hold_each_query_with_its_judged_products_in_a_fixed_order() -> None:
-    text_of = {ProductId("a"): "red bag", ProductId("b"): "blue mug"}
+    text_of = {ProductId("a"): "red bag", ProductId("b"): "blue mug", ProductId("e"): ""}
     found = judged_examples(
-        [query("q1", "red bags"), query("q2", None, b"picture"), query("q3", "nobody judged this")],
-        [judged("q1", "b", 0.0), judged("q1", "a", 3.0), judged("q1", "gone", 3.0), judged("q2", "a", 3.0)],
+        [
+            query("q1", "red bags"),
+            query("q2", None, b"picture"),
+            query("q3", "nobody judged this"),
+            query("q4", "only one without a text"),
+        ],
+        [
+            judged("q1", "b", 0.0),
+            judged("q1", "a", 3.0),
+            judged("q1", "gone", 3.0),
+            judged("q1", "e", 3.0),
+            judged("q2", "a", 3.0),
+            judged("q4", "e", 3.0),
+        ],
         text_of,
         {ProductId("a"): "g"},
     )
