@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,9 +134,9 @@ def run_fit(
     _refuse_another_fit(learner, config, progress)
     stepper = Stepper(learner, config, crew, timetable.num_steps)
     stepper.restore(progress)
-    tracker = open_tracker(logs if crew.rank == 0 else None, config.track, first_step=progress.num_steps + 1)
+    tracking = open_tracker(logs if crew.rank == 0 else None, config.track, first_step=progress.num_steps + 1)
     started_s, num_before, stop = time.monotonic(), progress.num_steps, _ended(progress, config, timetable)
-    with closing(tracker), torch.random.fork_rng(devices=[crew.device] if crew.device.type == "cuda" else []):
+    with tracking as tracker, torch.random.fork_rng(devices=[crew.device] if crew.device.type == "cuda" else []):
         while not stop:
             step = progress.num_steps
             loss, rate = stepper.step(timetable.batches(step), step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,31 +21,38 @@ class Tracker(Protocol):
         """Note one step."""
         ...
 
-    def close(self) -> None:
-        """No more points come."""
+    def close(self, *, failed: bool) -> None:
+        """No more points come: the fit is done, or failed."""
         ...
 
 
-def open_tracker(logs: Path | None, kind: TrackerKind, *, first_step: int = 1) -> Tracker:
-    """The trackers of one fit as one; none where `logs` is none.
+@contextmanager
+def open_tracker(logs: Path | None, kind: TrackerKind, *, first_step: int = 1) -> Iterator[Tracker]:
+    """The trackers of one fit as one, while it runs; none where `logs` is none. A fit that raises has failed in their eyes.
 
     Args:
-        logs: the folder for TensorBoard, and the place of the other kinds' local files.
+        logs: the folder for TensorBoard. Its name is the other kinds' name of the run, whose id is noted there; Weights & Biases also keeps
+            its local files there, MLflow where its own settings say.
         kind: another tracker beside TensorBoard; it reads its own settings (server, project, key) from the environment.
-        first_step: points from here on replace what an interrupted fit wrote.
+        first_step: above 1 the fit goes on, in the run whose id lies in `logs`. TensorBoard forgets what it had from this step on, MLflow
+            has the repeated steps twice, Weights & Biases keeps what it had first; the repeated ones are equal.
 
     Raises:
         ConfigError: the kind is not installed.
     """
     check_tracker(kind)
-    if logs is None:
-        return _Several([])
-    trackers: list[Tracker] = [_TensorBoard(logs, first_step)]
-    if kind == "mlflow":
-        trackers.append(_MlFlow(logs))
-    elif kind == "wandb":
-        trackers.append(_WandB(logs))
-    return _Several(trackers)
+    trackers: list[Tracker] = []
+    if logs is not None:
+        trackers.append(_TensorBoard(logs, first_step))
+        if kind:
+            trackers.append(_KINDS[kind](logs, _RunId(logs / f"{kind}_run.txt", goes_on=first_step > 1)))
+    several = _Several(trackers)
+    try:
+        yield several
+    except BaseException:
+        several.close(failed=True)
+        raise
+    several.close(failed=False)
 
 
 def check_tracker(kind: TrackerKind) -> None:
@@ -79,9 +88,20 @@ class _Several:
         for tracker in self._trackers:
             tracker.write(point)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         for tracker in self._trackers:
-            tracker.close()
+            tracker.close(failed=failed)
+
+
+class _RunId:
+    """What a tracker calls the run, noted beside the logs so that the fit can go on in it."""
+
+    def __init__(self, path: Path, *, goes_on: bool) -> None:
+        self._path = path
+        self.known = path.read_text(encoding="utf-8") if goes_on and path.is_file() else None
+
+    def note(self, run_id: str) -> None:
+        self._path.write_text(run_id, encoding="utf-8")
 
 
 class _TensorBoard:
@@ -94,28 +114,35 @@ class _TensorBoard:
         for name, value in scalars(point).items():
             self._writer.add_scalar(name, value, point.step)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         self._writer.close()
 
 
 class _MlFlow:
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, run: _RunId) -> None:
         self._mlflow: Any = importlib.import_module("mlflow")
-        self._mlflow.start_run(run_name=logs.name)
+        run.note(self._mlflow.start_run(run_id=run.known, run_name=logs.name).info.run_id)
 
     def write(self, point: CurvePoint) -> None:
-        self._mlflow.log_metrics(scalars(point), step=point.step)
+        named = {name.replace("@", "_at_"): value for name, value in scalars(point).items()}  # it refuses an @
+        self._mlflow.log_metrics(named, step=point.step)
 
-    def close(self) -> None:
-        self._mlflow.end_run()
+    def close(self, *, failed: bool) -> None:
+        self._mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 class _WandB:
-    def __init__(self, logs: Path) -> None:
-        self._run: Any = importlib.import_module("wandb").init(dir=str(logs), name=logs.name)
+    def __init__(self, logs: Path, run: _RunId) -> None:
+        self._run: Any = importlib.import_module("wandb").init(
+            dir=str(logs), name=logs.name, id=run.known, resume="allow"
+        )
+        run.note(self._run.id)
 
     def write(self, point: CurvePoint) -> None:
         self._run.log(scalars(point), step=point.step)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=1 if failed else 0)
+
+
+_KINDS: Mapping[str, Callable[[Path, _RunId], Tracker]] = {"mlflow": _MlFlow, "wandb": _WandB}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from intarsia.encoders.learning.checkpoint import Progress
 from intarsia.encoders.learning.crew import Alone
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.learning.loop import FitConfig, fit_here, run_fit
-from intarsia.encoders.learning.tracking import check_tracker
 from intarsia.errors import ConfigError
 from tests.mean_of_line import MeanOfLine
 from tests.word_matching import WordMatching
@@ -85,20 +80,6 @@ def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() ->
     difference = abs(half.curve[0].loss - full.curve[0].loss)
     assert 0.0 < difference < 0.05
     assert half.state["words.weight"].dtype == torch.float32
-
-
-def test_the_curve_goes_to_tensorboard(tmp_path: Path) -> None:
-    fitted = fit_here(MeanOfLine(figures=(0.5,)), FitConfig(epochs=1, batch_size=2), logs=tmp_path)
-    written = EventAccumulator(str(tmp_path)).Reload()
-    assert [event.value for event in written.Scalars("fit/loss")] == pytest.approx([p.loss for p in fitted.curve])
-    assert [(event.step, event.value) for event in written.Scalars("measured/figure")] == [(2, 0.5)]
-
-
-@pytest.mark.parametrize("kind", ["mlflow", "wandb"])
-def test_a_tracker_that_is_not_installed_is_refused_by_name(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, kind, None)  # what an import finds where it is not installed
-    with pytest.raises(ConfigError, match=f"track is {kind}, which is not installed: pip install {kind}"):
-        check_tracker(kind)  # type: ignore[arg-type]
 
 
 def test_more_workers_than_examples_in_a_batch_are_refused() -> None:
