@@ -12,7 +12,11 @@ from intarsia.encoders.learning.tracking import TrackerKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """How something is fitted; none of it depends on the number of workers."""
+    """How something is fitted.
+
+    Without dropout none of it depends on the number of workers. A module that drops out draws its masks by worker, so that two workers
+    give another curve and other parameters than one, as another seed would.
+    """
 
     epochs: int = setting("how often each example is shown", 3)
     batch_size: int = setting("the most examples that one loss sees together, over all workers", 64)

@@ -1,8 +1,9 @@
 """The training loop: batches in, steps of AdamW, a learning curve out; the same loop in one process and in a crew of them.
 
 What is learned is the `Learner`'s matter; who starts several processes is `onray/`'s. A step is a pure function of the config, its number,
-the parameters and what a checkpoint keeps beside them (the optimiser's moments, AdaLoRA's ranks and what it knows of their worth), so a fit
-that goes on from a checkpoint does what the uninterrupted one would have done.
+the parameters, what a checkpoint keeps beside them (the optimiser's moments, AdaLoRA's ranks and what it knows of their worth) and, where
+the module drops out, the number of workers. So a fit that goes on from a checkpoint with as many workers does what the uninterrupted one
+would have done.
 
 Letters: B examples of a global batch, b of them on one worker, W workers.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from intarsia.encoders.learning.checkpoint import Progress
 from intarsia.encoders.learning.crew import Alone
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.learning.loop import FitConfig, fit_here, run_fit
+from intarsia.encoders.learning.step import _WholeLoss
 from intarsia.errors import ConfigError
 from tests.mean_of_line import MeanOfLine
 from tests.word_matching import WordMatching
@@ -80,6 +82,18 @@ def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() ->
     difference = abs(half.curve[0].loss - full.curve[0].loss)
     assert 0.0 < difference < 0.05
     assert half.state["words.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_what_a_worker_draws_by_its_rank_is_dropout_alone(dropout: float) -> None:
+    learner, rows_b = WordMatching(dropout=dropout), np.arange(5)
+    losses = []
+    for rank in (0, 1, 0):
+        crew = Alone()
+        crew.rank = rank
+        losses.append(_WholeLoss(learner, QUICK, crew)(learner.inputs(rows_b, 0), rows_b, [5], 3).item())
+    assert losses[0] == losses[2]
+    assert (losses[0] == losses[1]) == (dropout == 0.0)
 
 
 def test_more_workers_than_examples_in_a_batch_are_refused() -> None:
