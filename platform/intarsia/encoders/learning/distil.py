@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from intarsia.encoders.clip import ClipTextTower
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.tokenizer import pad
 from intarsia.encoders.torch_text import TorchTextEncoder
@@ -99,11 +101,9 @@ def fewer_layers(teacher: TransformerTextEncoder, kept: Sequence[int]) -> Transf
         kept: numbers of the layers to keep, ascending, from 0.
 
     Raises:
-        ConfigError: no layers, layers that do not exist or stand twice, or a model whose layers are not found.
+        ConfigError: no layers, layers that do not exist or stand twice, or a model whose layers are not found; as `copied_transformer`.
     """
-    if not isinstance(teacher.tower, TextTower):
-        raise ConfigError("the text side of a CLIP model keeps its layers: its two sides belong together")
-    model = copy.deepcopy(teacher.tower.transformer)
+    model = copied_transformer(teacher)
     place, stack = _stack_of(model)
     if not kept or list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= len(stack):
         raise ConfigError(f"kept layers are {list(kept)}; allowed: some of 0 to {len(stack) - 1}, ascending")
@@ -111,6 +111,19 @@ def fewer_layers(teacher: TransformerTextEncoder, kept: Sequence[int]) -> Transf
     setattr(parent, place.rpartition(".")[2], nn.ModuleList(stack[number] for number in kept))
     model.config.num_hidden_layers = len(kept)
     return encoder_over(teacher, model)
+
+
+def copied_transformer(encoder: TorchTextEncoder) -> Any:
+    """A copy of the transformer under an encoder, to be cut.
+
+    Raises:
+        ConfigError: it belongs to a model of two sides, or there is none.
+    """
+    if isinstance(encoder.tower, TextTower):
+        return copy.deepcopy(encoder.tower.transformer)
+    if isinstance(encoder.tower, ClipTextTower):
+        raise ConfigError("the text side of a CLIP model stays whole: its two sides belong together; cut another tower")
+    raise ConfigError(f"a {type(encoder.tower).__name__} has no transformer that could be cut; take another tower")
 
 
 def encoder_over(teacher: TransformerTextEncoder, model: nn.Module) -> TransformerTextEncoder:

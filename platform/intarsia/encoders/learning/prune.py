@@ -8,7 +8,6 @@ Letters: N texts, T tokens, U inner units, D width.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from intarsia.encoders.learning.distil import encoder_over
+from intarsia.encoders.learning.distil import copied_transformer, encoder_over
 from intarsia.encoders.pruned_heads import attention_layers, cut_heads, cut_neurons
 from intarsia.encoders.transformer import TransformerTextEncoder
+
+_LINEAR = (nn.Linear, Conv1D)
+"""Layers that multiply with a matrix; GPT-2's hold it turned round."""
 
 
 def zero_smallest(encoder: TransformerTextEncoder, share: float) -> TransformerTextEncoder:
@@ -29,13 +32,14 @@ def zero_smallest(encoder: TransformerTextEncoder, share: float) -> TransformerT
         encoder: stays as it is.
         share: of the weights of all linear layers, 0 <= share < 1; embeddings and norms are left alone.
 
+    Raises:
+        ConfigError: as `copied_transformer`.
+
     Source: Han et al., NeurIPS 2015, arXiv:1506.02626 (without the training between rounds).
     """
     assert 0.0 <= share < 1.0
-    model = _copied(encoder)
-    linear = [
-        module for name, module in model.named_modules() if isinstance(module, nn.Linear) and "pooler" not in name
-    ]
+    model = copied_transformer(encoder)
+    linear = [module for name, module in model.named_modules() if isinstance(module, _LINEAR) and "pooler" not in name]
     sizes = torch.cat([module.weight.detach().abs().flatten() for module in linear])
     num_zeros = int(share * len(sizes))
     if num_zeros:
@@ -61,7 +65,7 @@ def without_least_heads(
 
     Source: Michel, Levy and Neubig, NeurIPS 2019, arXiv:1905.10650, section 3.2 (each head left out alone).
     """
-    model = _copied(encoder)
+    model = copied_transformer(encoder)
     moved = _moved_without(encoder, model, probes)
     gone: set[tuple[int, int]] = set()
     num_heads = moved.shape[1]
@@ -85,7 +89,7 @@ def without_least_units(
         num_kept: units per layer.
         probes: texts of the catalog.
     """
-    model = _copied(encoder)
+    model = copied_transformer(encoder)
     attention_layers(model)
     said = [_Said() for _ in model.encoder.layer]
     hooks = [
@@ -127,7 +131,3 @@ def _moved_without(encoder: TransformerTextEncoder, model: Any, probes: Sequence
                 moved[number, head] = 1.0 - float(np.vecdot(trial.encode(probes), whole_ND).mean())
                 weight[:, columns] = before
     return moved
-
-
-def _copied(encoder: TransformerTextEncoder) -> Any:
-    return copy.deepcopy(encoder.tower.transformer)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.export import export_text_encoder
@@ -66,9 +68,17 @@ def test_layers_that_cannot_be_kept_are_refused(kept: list[int]) -> None:
         fewer_layers(tower(), kept)
 
 
-def test_the_text_side_of_a_clip_model_keeps_its_layers() -> None:
-    with pytest.raises(ConfigError, match=r"text side of a CLIP model keeps its layers"):
-        fewer_layers(tower("clip"), [0])
+@pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip"])
+def test_the_text_side_of_a_clip_model_stays_whole(kind: str) -> None:
+    for cut in (lambda: fewer_layers(tower(kind), [0]), lambda: zero_smallest(tower(kind), 0.5)):
+        with pytest.raises(ConfigError, match=r"text side of a CLIP model stays whole: its two sides belong together"):
+            cut()
+
+
+def test_a_tower_without_a_transformer_has_nothing_to_cut() -> None:
+    recurrent: Any = open_text_encoder(TextEncoderConfig(model="scratch:bilstm:4"))
+    with pytest.raises(ConfigError, match=r"a \w+ has no transformer that could be cut; take another tower"):
+        fewer_layers(recurrent, [0])
 
 
 def test_a_model_whose_layers_are_nowhere_is_refused() -> None:
@@ -108,11 +118,12 @@ def test_a_pupil_of_another_width_is_refused() -> None:
         Distilling(tower(), ["a", "b"], np.eye(2, 3, dtype=np.float32))
 
 
-def test_the_smallest_weights_are_zero_and_the_others_as_before() -> None:
-    pruned = zero_smallest(tower(), 0.3).tower.transformer
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_the_smallest_weights_are_zero_and_the_others_as_before(kind: str) -> None:
+    pruned, before = zero_smallest(tower(kind), 0.3).tower.transformer, tower(kind).tower.transformer
     smallest_kept, largest_gone, num_zeros, num_all = np.inf, 0.0, 0, 0
-    for (name, module), (_, old) in zip(pruned.named_modules(), tower().tower.transformer.named_modules(), strict=True):
-        if isinstance(module, nn.Linear):
+    for (name, module), (_, old) in zip(pruned.named_modules(), before.named_modules(), strict=True):
+        if isinstance(module, (nn.Linear, Conv1D)):
             gone = module.weight == 0
             assert torch.equal(module.weight[~gone], old.weight[~gone]), name
             smallest_kept = min(smallest_kept, float(old.weight[~gone].detach().abs().min()))
