@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from intarsia.config import check_range, setting
+from intarsia.config import check_range, nearest_of, setting
 from intarsia.engine.arena import METRIC, Missing, Ring, hold
 from intarsia.engine.candidates import (
     UNRELEASED,
@@ -30,7 +30,7 @@ from intarsia.engine.encode import ALIGNED
 from intarsia.engine.fusion_lessons import Asked
 from intarsia.engine.missing_pictures import mix_pictures
 from intarsia.engine.product_vectors import product_vectors
-from intarsia.engine.retrieve import RetrieveStage
+from intarsia.engine.retrieve import RETRIEVERS, RetrieveStage
 from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError
 from intarsia.evaluation.arena import ArenaConfig
@@ -70,7 +70,7 @@ class CompareFusionsConfig:
         (0.0, 0.1, 0.25, 0.5, 0.75, 0.9),
     )
     imputers: tuple[ImputerName, ...] = setting(
-        "what fills the gaps; `bought together` needs the table events, `generated` the kind adversarial among those that enter",
+        "what fills the gaps; `bought together` needs the table events, `generated` the kind adversarial (else it is left out)",
         ("nothing", "mean", "neighbours", "generated"),
     )
     curves_of: tuple[str, ...] = setting(
@@ -93,6 +93,17 @@ class CompareFusionsConfig:
                 raise ValueError(f"missing has {share}; allowed: 0 to 1")
         if self.missing and not self.imputers:
             raise ValueError("imputers is empty; allowed: at least one, for example nothing")
+        entering = contenders(
+            RETRIEVERS, self.kinds, self.settings
+        )  # refuses what it does not know, before anything is encoded
+        names = [one.name for one in entering]
+        for name in self.curves_of:
+            if name not in names:
+                raise ValueError(f"curves_of has {name!r}, which does not enter{nearest_of(name, names)}")
+        if self.missing and set(self.imputers) == {"generated"} and "adversarial" not in names:
+            raise ValueError(
+                "imputers has generated alone, which needs adversarial among kinds; allowed: another one beside it"
+            )
 
 
 def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:

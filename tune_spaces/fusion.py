@@ -72,6 +72,8 @@ class FusionSpaceConfig:
     def __post_init__(self) -> None:
         if not (self.kinds and self.normalisers and self.depths):
             raise ValueError("kinds, normalisers and depths need at least one value each")
+        if min(self.depths) < 1:
+            raise ValueError(f"depths has {min(self.depths)}; allowed: 1 or more")
         if not 0 < self.rrf_k_min <= 60.0 <= self.rrf_k_max:
             raise ValueError(f"rrf_k {self.rrf_k_min}..{self.rrf_k_max}; allowed: above 0, with the usual 60 inside")
         for kind in self.kinds:

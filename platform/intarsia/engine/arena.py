@@ -157,8 +157,17 @@ def _with_curves(
     config: ArenaConfig,
     report: Report,
 ) -> Arena:
-    """Every contender at every share with every imputer; the imputer of the chosen one is the best for it on validation."""
-    imputers = dict(missing.imputers) | (_generators(everyone) if missing.generated else {})
+    """Every contender at every share with every imputer; the imputer of the chosen one is the best for it on validation.
+
+    No curves where nothing but a generator was to fill the gaps, and there is none.
+    """
+    generator = _generator(everyone) if missing.generated else None
+    imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, Generated) else {})
+    if isinstance(generator, str):
+        log_warning("no_generator", reason=generator)
+        arena = replace(arena, no_generator=generator)
+    if not imputers:
+        return arena
     blind_ring = ring.without_pictures()
     text_only_Q = _values(text_only, blind_ring.products, blind_ring.candidates["test"], ring.asked["test"])
     curve: list[CurvePoint] = []
@@ -195,13 +204,14 @@ def _then(generate: Callable[[Vectors], Vectors], into: Callable[[Vectors], Vect
     return lambda text_nD: into(generate(text_nD))
 
 
-def _generators(fits: Sequence[Fitted]) -> dict[str, Imputer]:
-    """The generator of the first contender that has one."""
+def _generator(fits: Sequence[Fitted]) -> Generated | str:
+    """The generator of the adversarial contender, or why there is none."""
     for one in fits:
-        if isinstance(one.fuser, FeatureFuser) and one.fuser.scorer.kind == "adversarial":
-            return {"generated": Generated(generate=one.fuser.scorer.generate_images)}
-    log_warning("no_generator", fix="enter the kind adversarial, or leave the imputer `generated` out")
-    return {}
+        if one.contender.config is not None and one.contender.config.kind == "adversarial":
+            if not isinstance(one.fuser, FeatureFuser):
+                return f"the fit of {one.contender.name} failed: {one.error}"
+            return Generated(generate=one.fuser.scorer.generate_images)
+    return "the kind adversarial, which learns to generate, did not enter"
 
 
 def _values(fitted: Fitted, products: ProductVectors, candidates: Sequence[Candidates], asked: Asked) -> Floats:

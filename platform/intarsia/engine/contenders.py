@@ -112,8 +112,13 @@ def contenders(
     Raises:
         ConfigError: a kind that is not known, or settings that it refuses.
     """
-    for name in (*kinds, *settings):
+    for name in kinds:
         kind_of(name)
+    for (
+        name,
+        values,
+    ) in settings.items():  # also of kinds that do not enter: a mistake is told before anything is computed
+        config_of({"kind": name, **values}, where=f"settings.{name}")
     plain = [Contender(name=name, family="baseline") for name in retrievers]
     plain += [
         Contender(name=shown, family="baseline", config=config_of({"kind": kind, **settings.get(kind, {})}))

@@ -130,6 +130,7 @@ class Arena:
         chosen: the contender with the best validation mean; of equals the first given.
         curve: by missing pictures; empty where it was not asked for.
         imputer: what the choice goes with, by its curve on validation.
+        no_generator: why the imputer `generated` has no curve; empty where it has one, or was not asked for.
         text_only: the witness that curves are set beside, the better one on validation of those that read no picture.
         image_share: the choice minus the same kind fitted and asked without pictures; None where that was not measured.
     """
@@ -142,6 +143,7 @@ class Arena:
     chosen: str
     curve: tuple[CurvePoint, ...] = ()
     imputer: str = ""
+    no_generator: str = ""
     text_only: str = ""
     image_share: PairedDifference | None = None
 

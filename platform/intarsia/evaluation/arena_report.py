@@ -94,6 +94,8 @@ def said(arena: Arena) -> list[str]:
             f"{arena.chosen} against the same without pictures: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
             f"{arena.image_share.verdict}"
         )
+    if arena.no_generator:
+        lines.append(f"missing pictures: nothing was generated, as {arena.no_generator}")
     if arena.curve:
         worse = arena.below_text_only
         shares = ", ".join(f"{one.missing:.0%}" for one in worse)
@@ -136,6 +138,7 @@ def json_of(arena: Arena, setting: ArenaSetting, query_ids: Sequence[QueryId]) -
         "best_baseline": arena.best_baseline,
         "chosen": arena.chosen,
         "imputer": arena.imputer,
+        "no_generator": arena.no_generator,
         "text_only": arena.text_only,
         "never_below_text_only": not arena.below_text_only if arena.curve else None,
         "image_share": None if arena.image_share is None else _difference(arena.image_share.difference),

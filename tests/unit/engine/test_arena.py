@@ -20,6 +20,7 @@ from intarsia.engine.product_vectors import product_vectors
 from intarsia.engine.systems import fused_orders
 from intarsia.errors import ConfigError, DataError
 from intarsia.evaluation.arena import ArenaConfig
+from intarsia.evaluation.arena_report import said
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import grade_orders
 from intarsia.fusion.features import FeatureFuser
@@ -196,6 +197,13 @@ def test_the_baselines_stand_first_and_each_kind_once() -> None:
 def test_an_unknown_kind_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
         contenders(shop_retrievers(), ("wieghted",), {})
+    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+        CompareFusionsConfig(kinds=("wieghted",))
+
+
+def test_a_setting_that_its_kind_does_not_have_is_refused_even_if_the_kind_does_not_enter() -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting settings.gated.foo; known: kind, joint"):
+        CompareFusionsConfig(kinds=("weighted",), settings={"gated": {"foo": 1}})
 
 
 def test_a_retriever_alone_keeps_its_order_and_saves_as_its_weight(ring: Ring, tmp_path: Path) -> None:
@@ -279,6 +287,21 @@ def test_the_generator_of_the_adversarial_contender_fills_gaps(ring: Ring) -> No
     plain_ones = contenders(shop_retrievers(), ("comb_sum",), {})
     without = hold(plain_ones, ring, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
     assert {one.imputer for one in without.curve} == {"nothing", ""}
+    assert without.no_generator == "the kind adversarial, which learns to generate, did not enter"
+    assert found.no_generator == ""
+
+
+def test_a_generator_that_could_not_be_fitted_is_told_and_the_arena_goes_on(ring: Ring) -> None:
+    missing = Missing(shares=(0.6,), imputers={}, seed=1, generated=True)
+    entering = contenders(shop_retrievers(), ("adversarial",), {"adversarial": {"joint": {"num_steps": 2}}})
+    unlearnt = dataclasses.replace(
+        ring, products=dataclasses.replace(ring.products, image_NE=np.empty((0, 3), np.float32))
+    )
+    found = hold(entering, unlearnt, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    assert found.row("adversarial beside").entrant.error
+    assert found.curve == ()
+    assert found.no_generator.startswith("the fit of adversarial beside failed: ")
+    assert said(found)[-1] == f"missing pictures: nothing was generated, as {found.no_generator}"
 
 
 def test_companions_need_events(ring: Ring, tmp_path: Path) -> None:
@@ -305,6 +328,12 @@ def test_a_split_without_queries_is_refused(tmp_path: Path) -> None:
         ({"imputers": ()}, r"imputers is empty; allowed: at least one"),
         ({"num_workers": -1}, r"num_workers is -1; allowed: 0 or more"),
         ({"neighbours": 0}, r"neighbours is 0; allowed: 1 or more"),
+        ({"curves_of": ("gatd",)}, r"curves_of has 'gatd', which does not enter; did you mean gated\?"),
+        ({"curves_of": ("gated",), "kinds": ("weighted",)}, r"curves_of has 'gated', which does not enter; "),
+        (
+            {"imputers": ("generated",), "kinds": ("weighted",)},
+            r"imputers has generated alone, which needs adversarial",
+        ),
     ],
 )
 def test_a_config_refuses_what_cannot_be(values: dict[str, Any], words: str) -> None:

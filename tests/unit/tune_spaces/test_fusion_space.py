@@ -61,6 +61,7 @@ def test_draws_of_nothing_are_equal_weights() -> None:
     ("values", "words"),
     [
         ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
+        ({"depths": (50, 0)}, "depths has 0; allowed: 1 or more"),
         ({"settings": {"gate": {}}}, "settings has gate; allowed: fitted kinds among kinds, gated"),
         ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
     ],
