@@ -1,6 +1,7 @@
 """The fusion arena: every kind of fusion on the same judged queries, and every one again with more and more pictures missing.
 
-Kinds are fitted on train, one is chosen on validation, and the test split is asked once. It shows and decides nothing that serves: what
+Kinds are fitted on train, one is chosen there, every query fused by a fit that did not see it, and the test split is asked once; the
+validation queries would flatter what they stop and whose columns they weigh. It shows and decides nothing that serves: what
 serves is found by `search_fusion`, which tries the kinds that won here.
 """
 
@@ -77,6 +78,10 @@ class CompareFusionsConfig:
         "contenders that are measured with pictures missing, beside the chosen one; none named: all", ()
     )
     neighbours: int = setting("products whose pictures are averaged; for imputer neighbours", 10)
+    num_folds: int = setting(
+        "folds of the train queries: a fitted kind is chosen by what fits say that did not see the query, so it is fitted this often more",
+        3,
+    )
     num_workers: int = setting(
         "processes that fit contenders beside each other, one CPU each; 0: as many as the cluster has CPUs; 1: this process alone",
         0,
@@ -88,6 +93,7 @@ class CompareFusionsConfig:
     def __post_init__(self) -> None:
         check_range(self, "neighbours", low=1)
         check_range(self, "num_workers", low=0)
+        check_range(self, "num_folds", low=2)
         for share in self.missing:
             if not 0 <= share <= 1:
                 raise ValueError(f"missing has {share}; allowed: 0 to 1")
@@ -120,6 +126,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
             contenders=config.curves_of,
         ),
         config=config.arena,
+        num_folds=config.num_folds,
         seed=config.seed,
         report=progress,
         fit_many=fit_in_turn
@@ -169,7 +176,7 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
                 field="split",
                 found=f"no query of split {split}",
                 allowed="at least one of each split",
-                fix="judge queries of that split: an arena fits on train, chooses on validation and tests on test",
+                fix="judge queries of that split: an arena fits and chooses on train, stops fits on validation and tests on test",
             )
         ids = [query.query_id for query in queries]
         if split == "train" and mixed_up is None:  # by what has not learned from them, as in search_fusion

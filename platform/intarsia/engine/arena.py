@@ -24,7 +24,7 @@ from intarsia.fusion.protocol import Lessons, ProductVectors
 from intarsia.fusion.registry import config_of
 from intarsia.logs import log_warning
 from intarsia.records.candidates import Candidates
-from intarsia.records.judgment import Split
+from intarsia.records.judgment import SPLITS, Split
 
 METRIC = "ndcg@10"
 TEXT_ONLY = Contender(name="text only", family="witness", config=config_of({"kind": "weighted"}))
@@ -91,35 +91,41 @@ def hold(
     *,
     missing: Missing,
     config: ArenaConfig,
+    num_folds: int,
     seed: int,
     report: Report,
     fit_many: FitMany = fit_in_turn,
 ) -> Arena:
-    """Fit all on train, choose on validation, measure on test, take pictures away.
+    """Fit all on train, choose by train queries that a fit did not see, measure on test, take pictures away.
+
+    Validation queries stop fits and weigh columns, so there a fitted kind would look better than it is. The choice is made among train
+    queries, each fused by the fit that was made without its fold; what is not fitted is measured on them as it is.
 
     Args:
         entering: the contenders; the retrievers alone, RRF and equal weights among them.
         ring: what they are fitted and measured on.
         missing: the curves.
         config: intervals and tests.
+        num_folds: of the train queries; every fitted contender is fitted so many times more.
         seed: of the fits.
         report: told of each step, how much of how much is done.
         fit_many: fits them, perhaps beside each other.
     """
-    fits = _fit_all(entering, ring, seed, fit_many, report)
+    fits = _fit_all(entering, ring, num_folds, seed, fit_many, report)
     entrants = [_enter(one, ring) for one in fits]
     blind_ring = ring.without_pictures()
-    text_only = _fit(TEXT_ONLY, blind_ring, seed)
-    entrants.append(_enter(text_only, blind_ring))
+    text_only = _fit(TEXT_ONLY, blind_ring, num_folds, seed)
+    words = _enter(text_only, blind_ring)
+    entrants.append(words)
     singles = [one for one in entrants if one.family == "baseline" and one.name not in (RRF, EQUAL)]
     references = ("bm25", max(singles, key=lambda one: _mean(one.validation_Q)).name, RRF, EQUAL)
     chosen_name = judge(entrants, metric=METRIC, references=references, config=config).chosen
     chosen = next(one for one in fits if one.contender.name == chosen_name)
-    blind_fit = _fit_witness(chosen.contender, blind_ring, seed)
+    blind_fit = _fit_witness(chosen.contender, blind_ring, num_folds, seed)
     blind = _enter(blind_fit, blind_ring)
     if blind.test_Q is not None:
         entrants.append(blind)
-    if blind.test_Q is not None and _mean(blind.validation_Q) > _mean(entrants[len(fits)].validation_Q):
+    if _mean(blind.train_Q) > _mean(words.train_Q):
         text_only = blind_fit
     arena = judge(entrants, metric=METRIC, references=references, config=config)
     seeing_Q = next(one.test_Q for one in entrants if one.name == chosen_name)
@@ -133,11 +139,13 @@ def hold(
     )
 
 
-def _fit_all(entering: Sequence[Contender], ring: Ring, seed: int, fit_many: FitMany, report: Report) -> list[Fitted]:
+def _fit_all(
+    entering: Sequence[Contender], ring: Ring, num_folds: int, seed: int, fit_many: FitMany, report: Report
+) -> list[Fitted]:
     """All of them, in their order; what is the scorer of another contender is taken from that one's fit."""
     own = [one for one in entering if not one.scorer_of]
     fits: dict[str, Fitted] = {}
-    for fitted in fit_many(own, ring.lessons("train"), ring.lessons("validation"), seed):
+    for fitted in fit_many(own, ring.lessons("train"), ring.lessons("validation"), seed, num_folds=num_folds):
         fits[fitted.contender.name] = fitted
         report(f"fits, {fitted.contender.name}", len(fits), len(own))
     for contender in entering:
@@ -159,14 +167,18 @@ def _with_curves(
 ) -> Arena:
     """Every contender at every share with every imputer; the imputer of the chosen one is the best for it on validation.
 
-    No curves where nothing but a generator was to fill the gaps, and there is none.
+    No curves where nothing but a generator was to fill the gaps, and there is none, nor where no system could be fitted on words.
     """
     generator = _generator(everyone) if missing.generated else None
     imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, Generated) else {})
     if isinstance(generator, str):
         log_warning("no_generator", reason=generator)
-        arena = replace(arena, no_generator=generator)
-    if not imputers:
+        arena = replace(arena, no_curve=f"nothing is generated, as {generator}")
+    if text_only.fuser is None:
+        arena = replace(
+            arena, no_curve=f"no curves, as the fit of {text_only.contender.name} failed: {text_only.error}"
+        )
+    if text_only.fuser is None or not imputers:
         return arena
     blind_ring = ring.without_pictures()
     text_only_Q = _values(text_only, blind_ring.products, blind_ring.candidates["test"], ring.asked["test"])
@@ -218,18 +230,18 @@ def _values(fitted: Fitted, products: ProductVectors, candidates: Sequence[Candi
     return measure(fitted.reading(products), candidates, asked.qrels, METRIC)[0]
 
 
-def _fit(contender: Contender, ring: Ring, seed: int) -> Fitted:
-    return fit(contender, ring.lessons("train"), ring.lessons("validation"), seed)
+def _fit(contender: Contender, ring: Ring, num_folds: int, seed: int) -> Fitted:
+    return fit(contender, ring.lessons("train"), ring.lessons("validation"), seed, num_folds=num_folds)
 
 
 def _enter(fitted: Fitted, ring: Ring) -> Entrant:
-    validation, test = ((ring.asked[split], ring.candidates[split]) for split in ("validation", "test"))
-    return enter(fitted, validation, test, metric=METRIC)
+    train, validation, test = ((ring.asked[split], ring.candidates[split]) for split in SPLITS)
+    return enter(fitted, train, validation, test, metric=METRIC)
 
 
-def _fit_witness(contender: Contender, ring: Ring, seed: int) -> Fitted:
+def _fit_witness(contender: Contender, ring: Ring, num_folds: int, seed: int) -> Fitted:
     witness = replace(contender, name=f"{contender.name}, no pictures", family="witness")
-    fitted = _fit(witness, ring, seed)
+    fitted = _fit(witness, ring, num_folds, seed)
     return scorer_alone(witness, fitted) if contender.scorer_of else fitted
 
 

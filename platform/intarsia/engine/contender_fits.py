@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from intarsia.engine.contenders import Contender, Fitted, fit
+from intarsia.fusion.crossed import CrossedFuser, open_crossed
 from intarsia.fusion.protocol import Lessons
-from intarsia.fusion.registry import open_fuser
 from intarsia.lake import folder_aside
 
 _LESSONS = "lessons.pickle"
@@ -21,7 +21,7 @@ class FitMany(Protocol):
     """Fits contenders."""
 
     def __call__(
-        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int
+        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int, *, num_folds: int
     ) -> Iterator[Fitted]:
         """Every contender, fitted, in any order."""
         ...
@@ -34,10 +34,12 @@ Work = Callable[[Callable[[], Callable[[Piece], Done]], Sequence[Piece]], Iterat
 """(open_worker, pieces) -> their results in any order; see `onray/workers.py`."""
 
 
-def fit_in_turn(contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int) -> Iterator[Fitted]:
+def fit_in_turn(
+    contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int, *, num_folds: int
+) -> Iterator[Fitted]:
     """In this process."""
     for contender in contenders:
-        yield fit(contender, train, validation, seed)
+        yield fit(contender, train, validation, seed, num_folds=num_folds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +55,31 @@ class FitBeside:
     folder: Path
 
     def __call__(
-        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int
+        self, contenders: Sequence[Contender], train: Lessons, validation: Lessons, seed: int, *, num_folds: int
     ) -> Iterator[Fitted]:
         """See `FitMany`; what is not fitted stays in this process."""
         away = [one for one in contenders if one.is_fitted]
-        yield from fit_in_turn([one for one in contenders if not one.is_fitted], train, validation, seed)
+        here = [one for one in contenders if not one.is_fitted]
+        yield from fit_in_turn(here, train, validation, seed, num_folds=num_folds)
         with folder_aside(self.folder) as aside:
             (aside / _LESSONS).write_bytes(pickle.dumps((train, validation)))
-            for number, fit_s, error in self.work(partial(_open_fitter, aside, seed), list(enumerate(away))):
-                fuser = None if error else open_fuser(aside / str(number), train.products)
-                yield Fitted(contender=away[number], fuser=fuser, fit_s=fit_s, error=error)
+            for number, fit_s, error in self.work(partial(_open_fitter, aside, seed, num_folds), list(enumerate(away))):
+                if error:
+                    yield Fitted(contender=away[number], fuser=None, fit_s=fit_s, error=error)
+                    continue
+                found = open_crossed(aside / str(number), train.products)
+                yield Fitted(contender=away[number], fuser=found.full, folds=found.folds, fit_s=fit_s)
 
 
-def _open_fitter(aside: Path, seed: int) -> Callable[[Piece], Done]:
+def _open_fitter(aside: Path, seed: int, num_folds: int) -> Callable[[Piece], Done]:
     train, validation = pickle.loads((aside / _LESSONS).read_bytes())
-    return partial(_fit_piece, aside, train, validation, seed)
+    return partial(_fit_piece, aside, train, validation, seed, num_folds)
 
 
-def _fit_piece(aside: Path, train: Lessons, validation: Lessons, seed: int, piece: Piece) -> Done:
+def _fit_piece(aside: Path, train: Lessons, validation: Lessons, seed: int, num_folds: int, piece: Piece) -> Done:
     number, contender = piece
-    fitted = fit(contender, train, validation, seed)
+    fitted = fit(contender, train, validation, seed, num_folds=num_folds)
     if fitted.fuser is not None:
         (aside / str(number)).mkdir()
-        fitted.fuser.save(aside / str(number))
+        CrossedFuser(full=fitted.fuser, folds=fitted.folds).save(aside / str(number))
     return number, fitted.fit_s, fitted.error

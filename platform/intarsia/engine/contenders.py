@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from intarsia.engine.fusion_lessons import Asked, measure
+from intarsia.engine.fusion_lessons import Asked, measure, measure_unseen
 from intarsia.engine.retrieve import RETRIEVERS
 from intarsia.evaluation.arena import Entrant, Family
+from intarsia.fusion.crossed import CrossedFuser
 from intarsia.fusion.features import FeatureConfig, FeatureFuser
+from intarsia.fusion.folds import fit_without
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.joint.column import JOINT
 from intarsia.fusion.kind import KindConfig
@@ -74,10 +76,16 @@ class Alone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A contender with its fuser; none when the fit failed, and why."""
+    """A contender with its fuser; none when the fit failed, and why.
+
+    Attributes:
+        folds: for each fold of the train queries the fuser that was fitted without them; none where nothing is fitted.
+        fit_s: seconds to fit the fuser, its folds not counted.
+    """
 
     contender: Contender
     fuser: Fuser | None
+    folds: tuple[Fuser, ...] = ()
     fit_s: float = 0.0
     error: str = ""
 
@@ -129,35 +137,41 @@ def contenders(
     return plain + [contender for config in others for contender in _of_kind(config)]
 
 
-def fit(contender: Contender, train: Lessons, validation: Lessons, seed: int) -> Fitted:
-    """Fit one contender and take the time; one that raises is reported, and the others go on."""
+def fit(contender: Contender, train: Lessons, validation: Lessons, seed: int, *, num_folds: int) -> Fitted:
+    """Fit one contender, and again without each fold of the train queries; one that raises is reported, and the others go on."""
+    if not contender.is_fitted:
+        return Fitted(contender=contender, fuser=contender.fit(train, validation, seed))
     started_s = time.perf_counter()
     try:
         fuser = contender.fit(train, validation, seed)
+        fit_s = time.perf_counter() - started_s
+        folds = fit_without(lambda others: contender.fit(others, validation, seed), train, num_folds)
     except Exception as error:  # whatever it is, the other contenders are worth having
         log_warning("contender_failed", contender=contender.name, error=type(error).__name__)
         return Fitted(contender=contender, fuser=None, error=f"{type(error).__name__}: {error}")
-    return Fitted(
-        contender=contender, fuser=fuser, fit_s=time.perf_counter() - started_s if contender.is_fitted else 0.0
-    )
+    return Fitted(contender=contender, fuser=fuser, folds=folds, fit_s=fit_s)
 
 
 def scorer_alone(contender: Contender, fitted: Fitted) -> Fitted:
     """The scorer of vectors of a fitted contender, ordering candidates by itself."""
     if fitted.fuser is None:
         return Fitted(contender=contender, fuser=None, error=fitted.error)
-    fuser = fitted.fuser
+    full, *folds = map(_scorer_alone, (fitted.fuser, *fitted.folds))
+    fit_s = float(full.scorer.card.get("fit_s", fitted.fit_s))
+    return Fitted(contender=contender, fuser=full, folds=tuple(folds), fit_s=fit_s)
+
+
+def _scorer_alone(fuser: Fuser) -> FeatureFuser:
     assert isinstance(fuser, FeatureFuser)
     assert isinstance(fuser.config, FeatureConfig)
     weights = {**dict.fromkeys(RETRIEVERS, 0.0), JOINT: 1.0}
-    alone = replace(
-        fuser, config=replace(fuser.config, use="alone"), beside=SpecFuser(FusionSpec(kind="convex", weights=weights))
-    )
-    return Fitted(contender=contender, fuser=alone, fit_s=float(fuser.scorer.card.get("fit_s", fitted.fit_s)))
+    beside = SpecFuser(FusionSpec(kind="convex", weights=weights))
+    return replace(fuser, config=replace(fuser.config, use="alone"), beside=beside)
 
 
 def enter(
     fitted: Fitted,
+    train: tuple[Asked, Sequence[Candidates]],
     validation: tuple[Asked, Sequence[Candidates]],
     test: tuple[Asked, Sequence[Candidates]],
     *,
@@ -165,11 +179,12 @@ def enter(
     name: str = "",
     family: Family | None = None,
 ) -> Entrant:
-    """Measure a fitted contender on both splits.
+    """Measure a fitted contender on all splits, a train query by the fuser that did not see it.
 
     Args:
         fitted: it.
-        validation: the queries, and their candidates.
+        train: the queries, and their candidates.
+        validation: the same of the split that stops fits and weighs columns.
         test: the same of the split that is touched once.
         metric: such as ndcg@10.
         name: another name than its own.
@@ -179,6 +194,7 @@ def enter(
     if fitted.fuser is None:
         return Entrant(name=shown, family=group, error=fitted.error)
     try:
+        train_Q = measure_unseen(CrossedFuser(full=fitted.fuser, folds=fitted.folds), *train, metric)
         (validation_Q, _), (test_Q, ms_per_query) = (
             measure(fitted.fuser, candidates, asked.qrels, metric) for asked, candidates in (validation, test)
         )
@@ -189,6 +205,7 @@ def enter(
         name=shown,
         family=group,
         said=fitted.said(),
+        train_Q=train_Q,
         validation_Q=validation_Q,
         test_Q=test_Q,
         fit_s=fitted.fit_s,

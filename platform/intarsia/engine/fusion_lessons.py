@@ -14,6 +14,7 @@ import numpy as np
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
 from intarsia.evaluation.qrels import Floats, Order, Qrels, grade_orders
+from intarsia.fusion.crossed import CrossedFuser
 from intarsia.fusion.protocol import Fuser, Lessons, ProductVectors
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.query import EncodedQuery
@@ -89,5 +90,14 @@ def measure(
         started_s = time.perf_counter()
         orders.append(fused_order(fuser, each))
         times_ms.append(1000.0 * (time.perf_counter() - started_s))
-    values_Q = metric_values(metric, grade_orders(orders, qrels, split_metric(metric)[1]))
-    return values_Q, float(np.median(times_ms)) if times_ms else 0.0
+    return _values(orders, qrels, metric), float(np.median(times_ms)) if times_ms else 0.0
+
+
+def measure_unseen(fuser: CrossedFuser, asked: Asked, candidates: Sequence[Candidates], metric: str) -> Floats:
+    """The metric of each train query, [Q], as `measure` gives it, by the fuser that was fitted without the query's fold."""
+    pairs = zip(asked.query_ids, candidates, strict=True)
+    return _values([fused_order(fuser.without(query_id), each) for query_id, each in pairs], asked.qrels, metric)
+
+
+def _values(orders: Sequence[Order], qrels: Sequence[Qrels], metric: str) -> Floats:
+    return metric_values(metric, grade_orders(orders, qrels, split_metric(metric)[1]))

@@ -54,6 +54,8 @@ class Entrant:
 
     Attributes:
         said: what was fitted, in words; may be empty.
+        train_Q: of the train queries, each as a fit orders it that did not see the query: what the choice is made by.
+        validation_Q: of queries that no fit learned from, but that stopped fits and weighed columns: they flatter what is fitted.
         fit_s: seconds to fit it; 0 for what is not fitted.
         ms_per_query: median time to fuse one query's candidates.
     """
@@ -61,6 +63,7 @@ class Entrant:
     name: str
     family: Family
     said: str = ""
+    train_Q: Floats | None = None
     validation_Q: Floats | None = None
     test_Q: Floats | None = None
     fit_s: float = 0.0
@@ -96,6 +99,7 @@ class ArenaRow:
     """One contender in the table; `against` holds its contest with each reference, and is empty for baselines, witnesses and failures."""
 
     entrant: Entrant
+    train: float
     validation: float
     test: Interval | None
     against: Mapping[str, Contest] = field(default_factory=dict)
@@ -124,14 +128,14 @@ class Arena:
 
     Attributes:
         metric: of every value.
-        rows: every contender, best on validation first, failures last.
+        rows: every contender, best on train (see `Entrant.train_Q`) first, failures last.
         references: the baselines that others are set beside: BM25, the best single retriever, RRF, equal weights.
         best_baseline: the best of these on validation.
-        chosen: the contender with the best validation mean; of equals the first given.
+        chosen: the contender with the best train mean; of equals the first given.
         curve: by missing pictures; empty where it was not asked for.
         imputer: what the choice goes with, by its curve on validation.
-        no_generator: why the imputer `generated` has no curve; empty where it has one, or was not asked for.
-        text_only: the witness that curves are set beside, the better one on validation of those that read no picture.
+        no_curve: why curves that were asked for are not there; empty where all are.
+        text_only: the witness that curves are set beside, the better one on train of those that read no picture.
         image_share: the choice minus the same kind fitted and asked without pictures; None where that was not measured.
     """
 
@@ -143,7 +147,7 @@ class Arena:
     chosen: str
     curve: tuple[CurvePoint, ...] = ()
     imputer: str = ""
-    no_generator: str = ""
+    no_curve: str = ""
     text_only: str = ""
     image_share: PairedDifference | None = None
 
@@ -159,7 +163,7 @@ class Arena:
 
 
 def judge(entrants: Sequence[Entrant], *, metric: str, references: Sequence[str], config: ArenaConfig) -> Arena:
-    """Choose on validation, test once.
+    """Choose by train queries that a fit did not see, test once.
 
     Args:
         entrants: all contenders, the simplest first: of equal ones the first is chosen.
@@ -170,7 +174,7 @@ def judge(entrants: Sequence[Entrant], *, metric: str, references: Sequence[str]
     Raises:
         ValueError: a reference is not among the contenders, or was not measured.
     """
-    measured = [one for one in entrants if one.test_Q is not None and one.validation_Q is not None]
+    measured = [one for one in entrants if one.test_Q is not None]
     by_name = {one.name: one for one in measured}
     unknown = [name for name in references if name not in by_name]
     if unknown or not references:
@@ -185,7 +189,7 @@ def judge(entrants: Sequence[Entrant], *, metric: str, references: Sequence[str]
         _row(one, {name: contests[name][one.name] for name in names if one.name in contests[name]}, config)
         for one in entrants
     ]
-    rows.sort(key=lambda row: -np.inf if math.isnan(row.validation) else row.validation, reverse=True)
+    rows.sort(key=lambda row: -np.inf if math.isnan(row.train) else row.train, reverse=True)
     return Arena(
         metric=metric,
         num_queries=rows[0].test.num_queries if rows[0].test else 0,
@@ -210,7 +214,7 @@ def curve_point(
 
 
 def _first_best(entrants: Sequence[Entrant]) -> Entrant:
-    means = [_mean(one.validation_Q) for one in entrants]
+    means = [_mean(one.train_Q) for one in entrants]
     return next(one for one, mean in zip(entrants, means, strict=True) if mean >= max(means) - _ROUNDING)
 
 
@@ -237,7 +241,8 @@ def _row(one: Entrant, against: Mapping[str, Contest], config: ArenaConfig) -> A
     test = (
         None if one.test_Q is None else bootstrap_mean(one.test_Q, seed=config.seed, num_resamples=config.num_resamples)
     )
-    return ArenaRow(entrant=one, validation=_mean(one.validation_Q), test=test, against=against)
+    train, validation = _mean(one.train_Q), _mean(one.validation_Q)
+    return ArenaRow(entrant=one, train=train, validation=validation, test=test, against=against)
 
 
 def _mean(values_Q: Floats | None) -> float:

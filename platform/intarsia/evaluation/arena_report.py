@@ -67,7 +67,7 @@ def write_arena(arena: Arena, setting: ArenaSetting, query_ids: Sequence[QueryId
 def lines_of(arena: Arena) -> list[str]:
     """The table for a terminal, and the verdicts."""
     lines = [
-        f"{'contender':<28} valid  {arena.metric} [95 %]        against {arena.best_baseline:<22} p (Holm)   fit      per query"
+        f"{'contender':<28} train  valid  {arena.metric} [95 %]        against {arena.best_baseline:<22} p (Holm)   fit      per query"
     ]
     for row in arena.rows:
         one = row.entrant
@@ -77,7 +77,7 @@ def lines_of(arena: Arena) -> list[str]:
         contest = row.against.get(arena.best_baseline)
         against = _contest_text(contest) if contest else ""
         lines.append(
-            f"{one.name:<28} {format_number(row.validation)}  {format_interval(row.test)}  {against:<47} "
+            f"{one.name:<28} {format_number(row.train)}  {format_number(row.validation)}  {format_interval(row.test)}  {against:<47} "
             f"{format_time(one.fit_s):>8} {one.ms_per_query:6.2f} ms"
         )
     return [*lines, *said(arena)]
@@ -86,7 +86,10 @@ def lines_of(arena: Arena) -> list[str]:
 def said(arena: Arena) -> list[str]:
     """What came out, in sentences."""
     row = arena.row(arena.chosen)
-    lines = [f"chosen on validation: {arena.chosen}" + (f" ({row.entrant.said})" if row.entrant.said else "")]
+    lines = [
+        f"chosen by train queries that its fit did not see: {arena.chosen}"
+        + (f" ({row.entrant.said})" if row.entrant.said else "")
+    ]
     lines += [f"{arena.chosen} against {name}: {_contest_text(contest)}" for name, contest in row.against.items()]
     if arena.image_share is not None:
         gain = arena.image_share.difference
@@ -94,8 +97,8 @@ def said(arena: Arena) -> list[str]:
             f"{arena.chosen} against the same without pictures: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
             f"{arena.image_share.verdict}"
         )
-    if arena.no_generator:
-        lines.append(f"missing pictures: nothing was generated, as {arena.no_generator}")
+    if arena.no_curve:
+        lines.append(f"missing pictures: {arena.no_curve}")
     if arena.curve:
         worse = arena.below_text_only
         shares = ", ".join(f"{one.missing:.0%}" for one in worse)
@@ -138,7 +141,7 @@ def json_of(arena: Arena, setting: ArenaSetting, query_ids: Sequence[QueryId]) -
         "best_baseline": arena.best_baseline,
         "chosen": arena.chosen,
         "imputer": arena.imputer,
-        "no_generator": arena.no_generator,
+        "no_curve": arena.no_curve,
         "text_only": arena.text_only,
         "never_below_text_only": not arena.below_text_only if arena.curve else None,
         "image_share": None if arena.image_share is None else _difference(arena.image_share.difference),
@@ -188,6 +191,7 @@ def _row_json(row: ArenaRow) -> dict[str, object]:
         "family": one.family,
         "said": one.said,
         "error": one.error,
+        "train": _number(row.train),
         "validation": _number(row.validation),
         "test": None if row.test is None else _difference(row.test),
         "fit_s": round(one.fit_s, 3),

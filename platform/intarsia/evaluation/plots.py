@@ -103,7 +103,7 @@ def importances(shares: Mapping[str, float]) -> str:
 
 
 def contenders(arena: Arena) -> str:
-    """Test means of all contenders with their intervals, best on validation on top; coloured by family, the best baseline as a line."""
+    """Test means of all contenders with their intervals, the best on train on top; coloured by family, the best baseline as a line."""
     rows = [(row.entrant, row.test) for row in reversed(arena.rows) if row.test is not None]
     means = np.nan_to_num([test.mean for _, test in rows])
     low, high = (np.nan_to_num([getattr(test, end) for _, test in rows]) for end in ("low", "high"))

@@ -26,8 +26,10 @@ from intarsia.evaluation.qrels import grade_orders
 from intarsia.fusion.features import FeatureFuser
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.impute import Neighbours, mean
+from intarsia.fusion.lessons import select
 from intarsia.fusion.registry import open_fuser
 from intarsia.fusion.spec import FusionSpec
+from intarsia.ids import fold_of
 from intarsia.lake import Lake
 from intarsia.tables.judgments import QUERIES
 from pipelines.compare_fusions import JOB, CompareFusionsConfig, named_imputers, open_ring, run
@@ -165,9 +167,10 @@ def test_feature_fusion_enters_beside_the_retrievers_and_alone_from_one_fit(ring
     settings = {"average": {"num_folds": 0, "joint": {"num_steps": 4, "width": 8, "measure_every": 2}}}
     beside, alone = contenders(shop_retrievers(), ("average",), settings)[-2:]
     assert (beside.name, beside.family, alone.name, alone.family) == ("average beside", "column", "average", "feature")
-    fitted = fit(beside, ring.lessons("train"), ring.lessons("validation"), 1)
+    fitted = fit(beside, ring.lessons("train"), ring.lessons("validation"), 1, num_folds=3)
     assert fitted.error == ""
     by_itself = scorer_alone(alone, fitted)
+    assert len(by_itself.folds) == 3
     assert isinstance(fitted.fuser, FeatureFuser) and isinstance(by_itself.fuser, FeatureFuser)
     assert by_itself.fuser.scorer is fitted.fuser.scorer
     lacks_N = lacks_pictures(ring.retrieve.columns, 0.7, 1)
@@ -226,7 +229,7 @@ def test_a_contender_that_cannot_be_fitted_says_why(ring: Ring) -> None:
         ring.lessons("train"), grades=[np.zeros(len(g)) for g in ring.lessons("train").grades]
     )
     weighted = contenders(shop_retrievers(), ("weighted",), {})[-1]
-    fitted = fit(weighted, nothing, nothing, 1)
+    fitted = fit(weighted, nothing, nothing, 1, num_folds=3)
     assert fitted.fuser is None
     assert fitted.error.startswith("DataError: judgments: grade is 'none above 0")
 
@@ -240,16 +243,18 @@ def test_fits_of_workers_are_those_of_this_process(ring: Ring, tmp_path: Path) -
     kinds = ("comb_sum", "weighted", "average")
     entering = [one for one in contenders(shop_retrievers(), kinds, {"average": light}) if not one.scorer_of]
     train, validation = ring.lessons("train"), ring.lessons("validation")
-    here = {one.contender.name: one for one in fit_in_turn(entering, train, validation, 1)}
+    here = {one.contender.name: one for one in fit_in_turn(entering, train, validation, 1, num_folds=3)}
     away = {
         one.contender.name: one
-        for one in FitBeside(work=in_this_process, folder=tmp_path)(entering, train, validation, 1)
+        for one in FitBeside(work=in_this_process, folder=tmp_path)(entering, train, validation, 1, num_folds=3)
     }
     assert set(here) == set(away) == {one.name for one in entering}
     for name, fitted in away.items():
         assert fitted.fuser is not None and here[name].fuser is not None
-        one, other = (fused_orders(ring.candidates["test"], each.fuser) for each in (fitted, here[name]))  # type: ignore[arg-type]
-        assert all(map(np.array_equal, one, other))
+        assert len(fitted.folds) == len(here[name].folds) == (3 if name in ("weighted", "average beside") else 0)
+        for fuser, same in zip((fitted.fuser, *fitted.folds), (here[name].fuser, *here[name].folds), strict=True):
+            one, other = (fused_orders(ring.candidates["test"], each) for each in (fuser, same))  # type: ignore[arg-type]
+            assert all(map(np.array_equal, one, other))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -276,19 +281,19 @@ def test_the_generator_of_the_adversarial_contender_fills_gaps(ring: Ring) -> No
         shares=(0.6,), imputers={"nothing": None}, seed=1, generated=True, contenders=("adversarial beside",)
     )
     entering = contenders(shop_retrievers(), ("adversarial",), {"adversarial": light})
-    found = hold(entering, ring, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    found = hold(entering, ring, missing=missing, config=CHEAP.arena, num_folds=3, seed=1, report=QUIET)
     drawn = {(one.contender, one.imputer) for one in found.curve}
     beside = {(name, imputer) for name in {"adversarial beside", found.chosen} for imputer in ("nothing", "generated")}
     assert drawn == {*beside, (found.text_only, "")}
-    witnesses = {row.entrant.name: row.validation for row in found.rows if row.entrant.family == "witness"}
+    witnesses = {row.entrant.name: row.train for row in found.rows if row.entrant.family == "witness"}
     assert set(witnesses) == {"text only", f"{found.chosen}, no pictures"}
     assert witnesses[found.text_only] == max(witnesses.values())
     assert found.imputer in ("nothing", "generated")
     plain_ones = contenders(shop_retrievers(), ("comb_sum",), {})
-    without = hold(plain_ones, ring, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    without = hold(plain_ones, ring, missing=missing, config=CHEAP.arena, num_folds=3, seed=1, report=QUIET)
     assert {one.imputer for one in without.curve} == {"nothing", ""}
-    assert without.no_generator == "the kind adversarial, which learns to generate, did not enter"
-    assert found.no_generator == ""
+    assert without.no_curve == "nothing is generated, as the kind adversarial, which learns to generate, did not enter"
+    assert found.no_curve == ""
 
 
 def test_a_generator_that_could_not_be_fitted_is_told_and_the_arena_goes_on(ring: Ring) -> None:
@@ -297,11 +302,40 @@ def test_a_generator_that_could_not_be_fitted_is_told_and_the_arena_goes_on(ring
     unlearnt = dataclasses.replace(
         ring, products=dataclasses.replace(ring.products, image_NE=np.empty((0, 3), np.float32))
     )
-    found = hold(entering, unlearnt, missing=missing, config=CHEAP.arena, seed=1, report=QUIET)
+    found = hold(entering, unlearnt, missing=missing, config=CHEAP.arena, num_folds=3, seed=1, report=QUIET)
     assert found.row("adversarial beside").entrant.error
     assert found.curve == ()
-    assert found.no_generator.startswith("the fit of adversarial beside failed: ")
-    assert said(found)[-1] == f"missing pictures: nothing was generated, as {found.no_generator}"
+    assert found.no_curve.startswith("nothing is generated, as the fit of adversarial beside failed: ")
+    assert said(found)[-1] == f"missing pictures: {found.no_curve}"
+
+
+def test_without_a_text_only_system_there_are_no_curves_and_it_is_said(ring: Ring) -> None:
+    found_by_pictures = [one.only((one.ranks_CR[:, :2] == 0).all(axis=1)) for one in ring.candidates["train"]]
+    pictures = dataclasses.replace(ring, candidates={**ring.candidates, "train": found_by_pictures})
+    missing = Missing(shares=(0.6,), imputers={"nothing": None}, seed=1)
+    entering = contenders(shop_retrievers(), ("comb_sum",), {})
+    found = hold(entering, pictures, missing=missing, config=CHEAP.arena, num_folds=3, seed=1, report=QUIET)
+    assert found.curve == ()
+    assert found.no_curve.startswith("no curves, as the fit of text only failed: DataError: ")
+
+
+def test_a_fitted_contender_is_chosen_by_what_fits_say_that_did_not_see_the_query(ring: Ring) -> None:
+    entering = contenders(shop_retrievers(), ("weighted",), {})
+    found = hold(
+        entering, ring, missing=Missing(imputers={}, seed=1), config=CHEAP.arena, num_folds=3, seed=1, report=QUIET
+    )
+    asked, candidates, train = ring.asked["train"], ring.candidates["train"], ring.lessons("train")
+    values = []
+    for at, query_id in enumerate(train.query_ids):
+        others = select(
+            train, [i for i, other in enumerate(train.query_ids) if fold_of(other, 3) != fold_of(query_id, 3)]
+        )
+        fuser = entering[-1].fit(others, ring.lessons("validation"), 1)
+        values.append(measure(fuser, [candidates[at]], [asked.qrels[at]], "ndcg@10")[0][0])
+    assert found.row("weighted").train == pytest.approx(np.nanmean(values))
+    assert found.chosen == max(found.rows, key=lambda row: (row.entrant.family != "witness") * row.train).entrant.name
+    alone_Q, _ = measure(Alone("text"), candidates, asked.qrels, "ndcg@10")
+    assert found.row("text").train == pytest.approx(np.nanmean(alone_Q)), "what is not fitted is measured as it is"
 
 
 def test_companions_need_events(ring: Ring, tmp_path: Path) -> None:
@@ -327,6 +361,7 @@ def test_a_split_without_queries_is_refused(tmp_path: Path) -> None:
         ({"missing": (0.0, 1.2)}, r"missing has 1.2; allowed: 0 to 1"),
         ({"imputers": ()}, r"imputers is empty; allowed: at least one"),
         ({"num_workers": -1}, r"num_workers is -1; allowed: 0 or more"),
+        ({"num_folds": 1}, r"num_folds is 1; allowed: 2 or more"),
         ({"neighbours": 0}, r"neighbours is 0; allowed: 1 or more"),
         ({"curves_of": ("gatd",)}, r"curves_of has 'gatd', which does not enter; did you mean gated\?"),
         ({"curves_of": ("gated",), "kinds": ("weighted",)}, r"curves_of has 'gated', which does not enter; "),

@@ -26,7 +26,8 @@ def entrants(rng: np.random.Generator) -> list[Entrant]:
     noise_Q = np.append(0.0, rng.normal(0.0, 0.05, NUM))
 
     def entrant(name: str, family: str, values_Q: np.ndarray, **more: object) -> Entrant:
-        return Entrant(name=name, family=family, validation_Q=values_Q, test_Q=values_Q, ms_per_query=0.5, **more)  # type: ignore[arg-type]
+        all_Q = {"train_Q": values_Q, "validation_Q": values_Q, "test_Q": values_Q}
+        return Entrant(name=name, family=family, ms_per_query=0.5, **{**all_Q, **more})  # type: ignore[arg-type]
 
     return [
         entrant("bm25", "baseline", base_Q - 0.1),
@@ -53,13 +54,25 @@ def arena(rng: np.random.Generator) -> Arena:
     return dataclasses.replace(found, curve=tuple(curve), imputer="nothing", text_only="text only", image_share=share)
 
 
-def test_the_best_on_validation_is_chosen_and_a_witness_cannot_be(arena: Arena) -> None:
+def test_the_best_on_unseen_train_queries_is_chosen_and_a_witness_cannot_be(arena: Arena) -> None:
     assert arena.chosen == "gain"
     assert arena.best_baseline == "rrf"
     assert arena.references == ("bm25", "rrf")
     assert [row.entrant.name for row in arena.rows][:2] == ["blind", "gain"]
     assert arena.rows[-1].entrant.name == "broken"
     assert arena.num_queries == NUM
+
+
+def test_what_validation_alone_flatters_is_not_chosen(rng: np.random.Generator) -> None:
+    some = entrants(rng)
+    base_Q = some[1].train_Q
+    assert base_Q is not None
+    flattered = dataclasses.replace(some[2], name="stopped there", train_Q=base_Q - 0.1, validation_Q=base_Q + 0.5)
+    found = judge([*some[:3], flattered], metric="ndcg@10", references=("rrf",), config=CONFIG)
+    assert found.chosen == "gain"
+    assert [row.entrant.name for row in found.rows][-1] != "gain"
+    assert found.row("stopped there").validation > found.row("gain").validation
+    assert found.row("stopped there").train == pytest.approx(found.row("rrf").train - 0.1)
 
 
 def test_each_contender_is_set_beside_each_baseline_with_holms_correction(arena: Arena) -> None:
@@ -140,7 +153,7 @@ def test_the_lines_hold_every_contender(arena: Arena) -> None:
     lines = lines_of(arena)
     assert any(line.startswith("broken") and "no picture" in line for line in lines)
     assert any(line.startswith("gain") and "better" in line for line in lines)
-    assert any(line.startswith("chosen on validation: gain") for line in lines)
+    assert any(line.startswith("chosen by train queries that its fit did not see: gain") for line in lines)
     assert any(line.startswith("gain against the same without pictures: +0.100") for line in lines)
 
 
