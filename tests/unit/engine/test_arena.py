@@ -25,16 +25,19 @@ from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import grade_orders
 from intarsia.fusion.features import FeatureFuser
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.impute import Neighbours, mean
+from intarsia.fusion.impute import BoughtTogether, Neighbours, mean
 from intarsia.fusion.lessons import select
 from intarsia.fusion.registry import open_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.ids import fold_of
+from intarsia.ids import EventId, ProductId, QueryId, ReleaseId, RequestId, fold_of
 from intarsia.lake import Lake
-from intarsia.tables.judgments import QUERIES
+from intarsia.records.event import Event, EventKind
+from intarsia.records.judgment import SPLITS, JudgedQuery, Judgment
+from intarsia.tables.events import EVENTS, event_to_row
+from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from pipelines.compare_fusions import JOB, CompareFusionsConfig, named_imputers, open_ring, run
 from pipelines.job import Progress
-from tests.unit.engine.corner_shop import FLOORS, NUM_PRODUCTS, shop
+from tests.unit.engine.corner_shop import COLOURS, FLOORS, NOON, NUM_PRODUCTS, THINGS, picture, shop
 
 QUIET = Progress("compare_fusions")
 CHEAP = CompareFusionsConfig(
@@ -343,6 +346,99 @@ def test_companions_need_events(ring: Ring, tmp_path: Path) -> None:
     config = dataclasses.replace(CHEAP, imputers=("bought together",))
     with pytest.raises(DataError, match=r"events: kind is 'no such table'"):
         dict(named_imputers(config, lake, ring.retrieve))
+
+
+def shop_that_asks_for_its_words(root: Path) -> Lake:
+    """Asked for "red bag" and so on with a picture of that colour: what is called so is relevant, what shares the colour a little."""
+    lake = copy_of(shop().lake, root)
+    for name in ("queries", "judgments"):
+        (lake.root / name).unlink()
+    asked = [(colour, thing) for thing in THINGS for colour in COLOURS]
+    queries = [
+        JudgedQuery(
+            query_id=QueryId(f"q{n:02d}"),
+            text=f"{colour} {thing}",
+            image=picture(colour),
+            locale="en",
+            split=SPLITS[n % 3],
+        )
+        for n, (colour, thing) in enumerate(asked)
+    ]
+    judgments = [
+        Judgment(
+            query_id=query.query_id, product_id=product.product_id, grade=3.0 if product.title == query.text else 1.0
+        )
+        for query, (colour, _) in zip(queries, asked, strict=True)
+        for product in shop().products
+        if product.title.split()[0] == colour
+    ]
+    QUERIES.publish(lake, QUERIES.from_rows([query_to_row(one) for one in queries]))
+    JUDGMENTS.publish(lake, JUDGMENTS.from_rows([judgment_to_row(one) for one in judgments]))
+    return lake
+
+
+def test_where_pictures_are_noise_the_choice_is_not_below_text_only(tmp_path: Path) -> None:
+    lake = shop_that_asks_for_its_words(tmp_path / "lake")
+    light = {"num_folds": 0, "joint": {"num_steps": 20, "width": 8, "measure_every": 5}}
+    config = dataclasses.replace(
+        CHEAP,
+        kinds=("comb_sum", "weighted", "gated"),
+        settings={"gated": light},
+        missing=(0.0,),
+        imputers=("nothing",),
+        pictures="mixed_up",
+        arena=ArenaConfig(num_resamples=400, num_permutations=99),
+    )
+    counts = run(config, lake, QUIET)
+    values = json.loads((lake.current("fusion_arena").path / "arena.json").read_text(encoding="utf-8"))
+    verdicts = {one["contender"]: one["verdict"] for one in values["curve"]}
+    assert counts["failed"] == 0
+    assert counts["never_below_text_only"] is True
+    assert verdicts[values["chosen"]] != "worse"
+    assert verdicts["image"] == verdicts["equal weights"] == "worse", "the pictures do mislead who believes them"
+
+
+def in_basket(number: int, product_id: str, *, kind: EventKind = "purchase", **who: str) -> Event:
+    return Event(
+        event_id=EventId(f"e{number}"),
+        request_id=RequestId("r"),
+        release_id=ReleaseId("r"),
+        kind=kind,
+        product_id=ProductId(product_id),
+        occurred_at=NOON,
+        received_at=NOON,
+        **who,
+    )
+
+
+def test_companions_come_from_the_baskets_of_sessions_and_of_users_without_one(ring: Ring, tmp_path: Path) -> None:
+    lake = copy_of(shop().lake, tmp_path / "lake")
+    bought = [("p001", "s1"), ("p004", "s1"), ("p001", "s2"), ("p004", "s2"), ("p007", "s2"), ("gone", "s2")]
+    events = [in_basket(number, product, session_id=session) for number, (product, session) in enumerate(bought)]
+    events += [
+        in_basket(10 + number, product, user_id="u", kind="add_to_cart")
+        for number, product in enumerate(("p010", "p013"))
+    ]
+    events += [in_basket(20, "p016"), in_basket(21, "p019")]  # of nobody: no basket
+    events += [
+        in_basket(30, "p022", session_id="s1", kind="click"),
+        in_basket(31, "p025", session_id="s1", kind="view"),
+    ]
+    EVENTS.publish(lake, EVENTS.from_rows([event_to_row(one) for one in events]))
+    config = dataclasses.replace(CHEAP, imputers=("nothing", "bought together"), missing=(0.5,))
+    companions = dict(named_imputers(config, lake, ring.retrieve))["bought together"]
+    assert isinstance(companions, BoughtTogether)
+    pairs = dict(zip(map(tuple, companions.pairs_P2.tolist()), companions.counts_P.tolist(), strict=True))
+    assert pairs == {(1, 4): 2.0, (1, 7): 1.0, (4, 7): 1.0, (10, 13): 1.0}
+    counts = run(config, lake, QUIET)
+    values = json.loads((lake.current("fusion_arena").path / "arena.json").read_text(encoding="utf-8"))
+    assert counts["failed"] == 0
+    assert {one["imputer"] for one in values["curve"]} == {"nothing", "bought together", ""}
+    means = {
+        imputer: {one["contender"]: one["mean"] for one in values["curve"] if one["imputer"] == imputer}
+        for imputer in config.imputers
+    }
+    assert means["nothing"]["image"] != means["bought together"]["image"]
 
 
 def test_a_split_without_queries_is_refused(tmp_path: Path) -> None:
