@@ -128,7 +128,8 @@ def _search(
         trials=config.resources,
     )
     identity = short(sha256_json({"config": fingerprint(config), "rows": lake.current("training_rows").digest}))
-    return run_search(search, folder=lake.root, on_trial=partial(progress, "trials"), identity=identity)
+    on_trial = partial(progress, "trials")
+    return run_search(search, folder=lake.root, on_trial=on_trial, identity=identity, job=JOB.name)
 
 
 def _best(tried: Sequence[Trial]) -> list[Trial]:

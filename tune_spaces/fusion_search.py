@@ -111,7 +111,7 @@ def _searched(
             error=one.error,
             stopped=one.stopped,
         )
-        for one in run_search(search, folder=folder, on_trial=on_trial, identity=identity)
+        for one in run_search(search, folder=folder, on_trial=on_trial, identity=identity, job="search_fusion")
     ]
 
 

@@ -52,6 +52,32 @@ def test_hopeless_points_are_stopped_early_and_the_best_is_measured_to_its_end(t
     assert list(tmp_path.iterdir()) == [], "nothing of Tune stays behind"
 
 
+def double(point: Mapping[str, float], data: float) -> dict[str, float]:
+    return {"y": data * point["x"]}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_search_throws_away_stopped_searches_of_its_own_job_alone(tmp_path: Path) -> None:
+    stopped = ("ranks.0a", "fuses.0b", "fuses.0c-fitted", "of nobody")
+    for name in stopped:
+        (tmp_path / ".tune" / name).mkdir(parents=True)
+    search = PointSearch(
+        measure=double,
+        data=2.0,
+        space={"x": tune.uniform(0.0, 1.0)},
+        maximise="y",
+        worst=0.0,
+        first_points=[],
+        num_trials=1,
+        num_at_once=1,
+        seed=1,
+    )
+    run_search(search, folder=tmp_path, identity="0c", job="fuses")
+    assert {path.name for path in (tmp_path / ".tune").iterdir()} == {"ranks.0a", "fuses.0c-fitted", "of nobody"}
+    run_search(search, folder=tmp_path, identity="0d", job="fuses")
+    assert {path.name for path in (tmp_path / ".tune").iterdir()} == {"ranks.0a", "of nobody"}
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -107,6 +107,7 @@ def run_search(
     folder: Path,
     on_trial: Callable[[int, int], None] = lambda done, total: None,
     identity: str = "",
+    job: str = "",
 ) -> list[Trial]:
     """Measure the points of a search; equal searches give equal trials, in the same order.
 
@@ -115,7 +116,8 @@ def run_search(
         folder: where Tune keeps its notes while it runs, on a cluster a folder that every node mounts; nothing stays there when it ends.
         on_trial: told how many trials of how many are done.
         identity: names all that decides the result. With it, a search that was stopped goes on where it stood when it is asked for again
-            under the same name; notes of other names are thrown away. Without it, it starts anew.
+            under the same name; notes of other names of the same job are thrown away. Without it, it starts anew.
+        job: whose search it is: stopped searches of other jobs in the same folder keep their notes.
 
     Raises:
         ConfigError: every trial failed.
@@ -124,7 +126,7 @@ def run_search(
     token = _on_trial.set(on_trial)
     try:
         with (
-            _notes(folder, identity) as notes,
+            _notes(folder, identity, job) as notes,
             _noted_often(),
             contextlib.redirect_stdout(io.StringIO()),  # Tune greets there even when told to be silent
         ):
@@ -191,22 +193,23 @@ class _CountTrials(tune.Callback):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _notes(folder: Path, identity: str) -> Iterator[Path]:
+def _notes(folder: Path, identity: str, job: str) -> Iterator[Path]:
     """Where Tune writes: a folder that is gone at the end, or, with an identity, one that stays until the search has ended well."""
     if not identity:
         with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_NOTES}-", ignore_cleanup_errors=True) as notes:
             yield Path(notes).resolve()
         return
     home = folder / _NOTES
+    of_job = f"{job}." if job else ""
+    mine = home / f"{of_job}{identity}"
+    run = mine.name.partition("-")[0]  # searches of one run of a job share the part before the hyphen
     for other in home.glob("*"):
-        if not other.name.startswith(
-            identity.partition("-")[0]
-        ):  # searches of one job share the part before the hyphen
+        if other.name.rpartition(".")[0] == job and not other.name.startswith(run):
             shutil.rmtree(other, ignore_errors=True)
-    (home / identity).mkdir(parents=True, exist_ok=True)
-    yield (home / identity).resolve()
-    shutil.rmtree(home / identity, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another search of the same job has its notes here
+    mine.mkdir(parents=True, exist_ok=True)
+    yield mine.resolve()
+    shutil.rmtree(mine, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another search has its notes here
         home.rmdir()
 
 
