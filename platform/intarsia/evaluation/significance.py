@@ -17,22 +17,6 @@ _ROUNDING = (
 )
 
 
-def paired_permutation(a_Q: Floats, b_Q: Floats, *, seed: int, num_permutations: int = NUM_PERMUTATIONS) -> float:
-    """The probability of a mean difference at least as large (two-sided), were the two systems interchangeable on every query.
-
-    Queries that are NaN in both (no positive) are left out; with no query left, or equal values on all, it is 1.
-
-    Raises:
-        ValueError: the two were not measured on the same queries, or fewer than one permutation.
-    """
-    if a_Q.shape != b_Q.shape or not np.array_equal(np.isnan(a_Q), np.isnan(b_Q)):
-        raise ValueError(
-            f"{np.count_nonzero(~np.isnan(a_Q))} queries against {np.count_nonzero(~np.isnan(b_Q))}, or different ones; "
-            "a paired test needs both systems on the same queries"
-        )
-    return float(permutation_p_values((a_Q - b_Q)[:, None], seed=seed, num_permutations=num_permutations)[0])
-
-
 def permutation_p_values(differences_QM: Floats, *, seed: int, num_permutations: int = NUM_PERMUTATIONS) -> Floats:
     """The two-sided p of each column of paired differences, all from the same permutations: float64 [M].
 

@@ -1,18 +1,17 @@
-"""Which fold a query is in, and what a fuser that never saw a query says of it: out-of-fold fusing.
+"""Fusers that never saw the queries of a fold, and the queries that they learn from.
 
 A fold is cut by the query's id alone, so it is the same for every job, whatever other queries there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from intarsia.errors import DataError
 from intarsia.fusion.lessons import select
 from intarsia.fusion.protocol import Fuser, Lessons
 from intarsia.ids import fold_of
-from intarsia.records.candidates import Candidates
 
 FuserT = TypeVar("FuserT", bound=Fuser)
 
@@ -24,15 +23,6 @@ def fit_without(fit: Callable[[Lessons], FuserT], lessons: Lessons, num_folds: i
         DataError: some fold leaves no query with a relevant candidate to the others.
     """
     return tuple(fit(others(lessons, fold, num_folds)) for fold in range(num_folds))
-
-
-def fuse_out_of_fold(fusers: Sequence[Fuser], lessons: Lessons) -> list[Candidates]:
-    """The lessons' candidates, each query fused by the fuser of its fold, which never saw it."""
-    num_folds = len(fusers)
-    return [
-        fusers[fold_of(query_id, num_folds)].fuse(candidates)
-        for query_id, candidates in zip(lessons.query_ids, lessons.candidates, strict=True)
-    ]
 
 
 def others(lessons: Lessons, fold: int, num_folds: int) -> Lessons:

@@ -7,13 +7,11 @@ by `pipelines/compare_fusions`. Letters: N products, D width of the present moda
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from intarsia.fusion.protocol import ProductVectors
 
 Vectors = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -140,13 +138,6 @@ class Generated:
                 )
             filled_NE[wanted] = _unit(made_nE)
         return filled_NE
-
-
-def fill_pictures(products: ProductVectors, imputer: Imputer) -> ProductVectors:
-    """The same products with pictures imputed from their texts; what could be filled counts as there."""
-    image_NE = imputer(products.text_ND, products.image_NE, products.has_N2[:, 1])
-    has_N2 = np.stack([products.has_N2[:, 0], (image_NE != 0).any(axis=1)], axis=1)
-    return replace(products, image_NE=image_NE, has_N2=has_N2)
 
 
 def pairs_bought_together(baskets: Iterable[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -11,7 +11,7 @@ from intarsia.evaluation.arena import Arena, ArenaConfig, Entrant, curve_point, 
 from intarsia.evaluation.arena_report import ArenaSetting, lines_of, said, write_arena
 from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.report import format_p
-from intarsia.evaluation.significance import holm, paired_permutation
+from intarsia.evaluation.significance import holm, permutation_p_values
 from intarsia.ids import QueryId
 from tests.unit.evaluation.test_report import Tags
 
@@ -79,7 +79,9 @@ def test_each_contender_is_set_beside_each_baseline_with_holms_correction(arena:
     gain, twin = arena.row("gain"), arena.row("twin of rrf")
     assert set(gain.against) == {"bm25", "rrf"}
     raw = [
-        paired_permutation(row.entrant.test_Q, arena.row("rrf").entrant.test_Q, seed=CONFIG.seed, num_permutations=999)  # type: ignore[arg-type]
+        permutation_p_values(
+            (row.entrant.test_Q - arena.row("rrf").entrant.test_Q)[:, None], seed=CONFIG.seed, num_permutations=999
+        )[0]  # type: ignore[operator]
         for row in (gain, twin)
     ]
     assert [row.against["rrf"].p for row in (gain, twin)] == raw

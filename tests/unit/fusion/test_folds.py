@@ -10,7 +10,7 @@ import pytest
 from intarsia.errors import ArtifactError, DataError
 from intarsia.fusion.boosting import BoostingConfig
 from intarsia.fusion.crossed import FOLDS, FOLDS_FILE, CrossedFuser, fit_crossed, open_crossed
-from intarsia.fusion.folds import fuse_out_of_fold, others
+from intarsia.fusion.folds import others
 from intarsia.fusion.lessons import select
 from intarsia.fusion.protocol import Fuser, Lessons
 from intarsia.fusion.registry import open_fuser
@@ -50,13 +50,9 @@ def test_a_fold_fuser_never_saw_its_queries() -> None:
 
 
 def test_each_train_query_is_fused_by_the_fuser_of_its_fold() -> None:
-    train, crossed = lessons("train"), fit(lessons("train"))
-    assert crossed.without("train-4") is crossed.folds[fold_of("train-4", NUM_FOLDS)]
-    fused = fuse_out_of_fold(crossed.folds, train)[4].fused_C
-    alone = crossed.without("train-4").fuse(train.candidates[4]).fused_C
-    assert fused is not None
-    assert alone is not None
-    assert fused.tobytes() == alone.tobytes()
+    crossed = fit(lessons("train"))
+    for name in lessons("train").query_ids:
+        assert crossed.without(name) is crossed.folds[fold_of(name, NUM_FOLDS)]
 
 
 def test_saved_and_opened_full_and_folds_have_the_same_bits(tmp_path: Path) -> None:
