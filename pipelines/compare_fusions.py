@@ -158,6 +158,9 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
 def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up: int | None = None) -> Ring:
     """The judged queries of all splits against the lake's current indexes; with a seed, against pictures that it mixes up.
 
+    Mixed up, train queries are asked of the text tower of all train queries even where fold_indexes hold those that did not learn from
+    them: of a fine-tuned tower the choice then believes words more than it should.
+
     Raises:
         DataError: a split without a query.
     """
