@@ -6,22 +6,22 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from intarsia.config import plain, setting
 from intarsia.encoders.open import read_card
 from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
 from intarsia.engine.learning_curves import read_learning_curves
-from intarsia.engine.missing_pictures import release_without_pictures
 from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
-from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, Orders, all_orders, ranked_orders
+from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, TEXT_ONLY, Orders, all_orders, ranked_orders
+from intarsia.engine.text_only import open_text_only, text_only_orders
+from intarsia.engine.tried_fusions import how_chosen, read_search
 from intarsia.errors import DataError
-from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
-from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingPictures, Setting, write_report
 from intarsia.evaluation.said import json_of, lines_of
 from intarsia.evaluation.slices import standard_slices
 from intarsia.features.stats import ProductStats
@@ -30,13 +30,13 @@ from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle
 from intarsia.release.gate import Evidence
+from intarsia.release.pictures import compare_shares, gains_of, orders_at
 from intarsia.release.rival import Figures, judged_digest, rival_orders, with_figures
 from intarsia.release.staged import read_staged, rival
 from intarsia.tables.products import REJECTED_PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
-_MISSING = "ranked, {share:.0%} of pictures missing"
 _NO_SLICE = (_EXACT_TEXT, _EXACT_RANKED)  # nor has the release with fewer pictures any
 _LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
@@ -50,7 +50,8 @@ class EvaluateReleaseConfig:
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
     missing_pictures: tuple[float, ...] = setting(
         "shares of the products whose pictures are taken away, to see what is left; the gate refuses a release that does worse with some "
-        "or all of its pictures than without any. Empty asks nothing; does nothing for a catalog without pictures",
+        "or all of its pictures than without any, or whose fusion does worse than the best one of words alone. Empty asks nothing; does "
+        "nothing for a catalog without pictures",
         (0.1, 0.25, 0.5, 0.75, 0.9),
     )
     notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())
@@ -88,7 +89,11 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         exact = judged.candidates(engine, folder=releases / release_id)
         systems[_EXACT_TEXT] = all_orders(exact, engine.fuser, engine.rank)["text"]
         systems[_EXACT_RANKED] = ranked_orders(exact, engine.fuser, engine.rank)
-    poorer = _with_fewer_pictures(config, engine, releases / release_id, judged)
+    text_only = open_text_only(releases / release_id / "fusion_spec")
+    if text_only is not None:
+        systems[TEXT_ONLY] = text_only_orders(candidates, text_only)
+    shares = _shares(config, engine)
+    poorer = orders_at(engine, releases / release_id, shares[1:], judged.candidates, config.evaluation.seed)
     whole_only = (*_NO_SLICE, *poorer)
     systems |= poorer
     live, why_not_opened = rival(lake), ""
@@ -107,6 +112,9 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     against = next(
         (row.paired.difference for row in evaluation.comparisons if row.baseline in (_LIVE, _LIVE_THEN)), None
     )
+    missing = compare_shares(evaluation, shares, config.evaluation)
+    over_none, over_text_only = gains_of(missing)
+    shown = replace(evaluation, systems=tuple(row for row in evaluation.systems if row.name not in poorer))
     evidence = Evidence(
         release_id=release_id,
         metric=evaluation.headline,
@@ -114,10 +122,11 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         live=live,
         against_live=(against.mean, against.low, against.high) if against else None,
         why_not_opened=why_not_opened,
-        missing_pictures=_against_no_pictures(evaluation, list(poorer), config.evaluation),
+        missing_pictures=over_none,
+        text_only=over_text_only,
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
-        write_report(_report(config, lake, engine, evaluation, release_id), folder)
+        write_report(_report(config, lake, engine, shown, missing, release_id), folder)
         write_json(folder / "evaluation.json", json_of(evaluation, [query.query_id for query in judged.queries]))
         write_json(folder / "evidence.json", plain(evidence))
         figures.save(folder)
@@ -127,32 +136,11 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     return {"release": release_id, "queries": evidence.num_queries, **{n: headline[n] for n in ("bm25", FUSED, RANKED)}}
 
 
-def _with_fewer_pictures(
-    config: EvaluateReleaseConfig, engine: SearchEngine, folder: Path, judged: _Judged
-) -> dict[str, Orders]:
-    """The ranked orders of the release with pictures missing, the last with none at all."""
+def _shares(config: EvaluateReleaseConfig, engine: SearchEngine) -> tuple[float, ...]:
+    """From 0 to 1, what is asked of missing pictures; nothing where there are none."""
     if not config.missing_pictures or not engine.columns.num_images.any():
-        return {}
-    found = {}
-    for share in (*sorted(config.missing_pictures), 1.0):
-        poorer = release_without_pictures(engine, folder, share, config.evaluation.seed)
-        found[_MISSING.format(share=share)] = ranked_orders(judged.candidates(poorer), poorer.fuser, poorer.rank)
-    return found
-
-
-def _against_no_pictures(
-    evaluation: Evaluation, names: Sequence[str], config: EvaluationConfig
-) -> dict[str, tuple[float, float, float]]:
-    """What the release, with all and with fewer pictures, has over itself without any: mean, lower, upper."""
-    if not names:
-        return {}
-    *some, none = names
-    values = evaluation.values
-    gains = {
-        name: paired_bootstrap(values[name], values[none], seed=config.seed, num_resamples=config.num_resamples)
-        for name in (RANKED, *some)
-    }
-    return {name: (gain.difference.mean, gain.difference.low, gain.difference.high) for name, gain in gains.items()}
+        return ()
+    return tuple(sorted({0.0, *config.missing_pictures, 1.0}))
 
 
 def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:
@@ -183,7 +171,7 @@ def _evaluate(
     best_single = max(
         engine.retrieve.retrievers, key=lambda name: mean_of(systems[name], qrels, headline, config.evaluation.gain)
     )
-    plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS)))
+    plain_ones = list(dict.fromkeys(("bm25", best_single, *PLAIN_FUSIONS, *({TEXT_ONLY} & systems.keys()))))
     pairs = [(RANKED, FUSED), *((RANKED, name) for name in plain_ones), *((FUSED, name) for name in plain_ones)]
     pairs += [pair for pair in (("text", _EXACT_TEXT), (RANKED, _EXACT_RANKED), (RANKED, _LIVE)) if pair[1] in systems]
     evaluation = evaluate_systems(
@@ -199,10 +187,15 @@ def _evaluate(
 
 
 def _report(
-    config: EvaluateReleaseConfig, lake: Lake, engine: SearchEngine, evaluation: Evaluation, release_id: ReleaseId
+    config: EvaluateReleaseConfig,
+    lake: Lake,
+    engine: SearchEngine,
+    evaluation: Evaluation,
+    missing: tuple[MissingPictures, ...],
+    release_id: ReleaseId,
 ) -> EvaluationReport:
     bundle = lake.root / "releases" / release_id
-    trials = json.loads((bundle / "fusion_spec" / "trials.json").read_text(encoding="utf-8"))["trials"]
+    search = read_search(bundle / "fusion_spec")
     ranker = json.loads((bundle / "ranker" / "ranker.json").read_text(encoding="utf-8"))
     return EvaluationReport(
         title=f"{config.data_set}: release {release_id}",
@@ -215,11 +208,13 @@ def _report(
             release_id=release_id,
         ),
         evaluation=evaluation,
+        missing_pictures=missing,
         fusion_trials=tuple(
             FusionTrial(number=number, kind=one["spec"]["kind"], score=one["train"])
-            for number, one in enumerate(trials)
+            for number, one in enumerate(search["trials"])
             if one["spec"] is not None
         ),
+        fusion_choice=how_chosen(search),
         learning_curves=read_learning_curves(bundle, lake),
         importances=ranker.get("importances", {}),
         notes=(

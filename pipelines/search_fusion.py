@@ -26,6 +26,7 @@ from intarsia.engine.fusion_search import (
     by_kind,
     lean,
     plain_fusions,
+    said,
     spec_of,
     table,
 )
@@ -33,6 +34,8 @@ from intarsia.engine.fusion_task import FusionTask, mean_known
 from intarsia.engine.fusion_trials import TrialLessons, ndcg_of
 from intarsia.engine.product_vectors import product_vectors
 from intarsia.engine.search import open_retrieve
+from intarsia.engine.text_only import WordsJudged, choose_text_only, save_text_only
+from intarsia.engine.tried_fusions import FILE as TRIALS_FILE
 from intarsia.errors import DataError
 from intarsia.evaluation.known_items import is_made
 from intarsia.evaluation.qrels import Floats, qrels_by_query
@@ -42,6 +45,7 @@ from intarsia.fusion.kind import KindConfig
 from intarsia.fusion.protocol import Lessons
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
+from intarsia.fusion.weighted import WeightedConfig
 from intarsia.ids import sha256_json, short
 from intarsia.lake import Lake, write_json
 from intarsia.onray.tuning import TrialsConfig
@@ -88,14 +92,15 @@ class SearchFusionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judged:
-    """The queries of one split, packed and as lessons; lessons only where fitted kinds need them."""
+    """The queries of one split, packed; as lessons where fitted kinds need them, by words alone where there are pictures."""
 
     task: FusionTask
     lessons: Lessons | None
+    words: WordsJudged | None
 
 
 def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
-    """Judged queries and their candidates -> fusion_spec, with the table of everything tried."""
+    """Judged queries and their candidates -> fusion_spec, with the table of everything tried; with pictures, also the fusion of words."""
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
     only_made = all(is_made(query.query_id) for query in read_judged(lake, splits)[0])
@@ -115,8 +120,19 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     with lake.publish("fusion_spec", {"kind": found.chosen.spec.kind}) as folder:
         fit_to_serve(found.chosen.spec, train.lessons, validation.lessons, config).save(folder)
         config.engine.save(folder)
-        write_json(folder / "trials.json", plain(found))
-    print("\n".join(table(found)))
+        write_json(folder / TRIALS_FILE, plain(found))
+        lines = table(found)
+        if train.words is not None and validation.words is not None:
+            spec = choose_text_only(
+                train.words,
+                validation.words,
+                WeightedConfig(normalisers=config.space.normalisers, depth=config.engine.depth),
+                made_may_lose=config.made_may_lose if only_made else None,
+                seed=config.seed,
+            )
+            save_text_only(spec, folder)
+            lines.append(f"by words alone: {said(spec)}")
+    print("\n".join(lines))
     return {
         "trials": len(found.trials),
         "failed": sum(one.error is not None for one in found.trials),
@@ -135,11 +151,10 @@ def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, prog
     query_ids = [each.judged.query_id for each in found]
     qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
     candidates = [each.candidates for each in found]
-    lessons = None
-    if config.space.fitted:
-        asked = Asked(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
-        lessons = asked.lessons(candidates, product_vectors(retrieve.vectors))
-    return _Judged(task=FusionTask.of(candidates, qrels), lessons=lessons)
+    asked = Asked(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
+    lessons = asked.lessons(candidates, product_vectors(retrieve.vectors)) if config.space.fitted else None
+    words = WordsJudged.of(asked, candidates, qrels) if retrieve.columns.num_images.any() else None
+    return _Judged(task=FusionTask.of(candidates, qrels), lessons=lessons, words=words)
 
 
 def search_fusion(

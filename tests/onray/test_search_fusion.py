@@ -18,6 +18,7 @@ from intarsia.engine.fusion_lessons import Asked
 from intarsia.engine.fusion_search import FusionSearch, table
 from intarsia.engine.fusion_task import FusionTask
 from intarsia.engine.fusion_trials import TrialLessons, worth_of
+from intarsia.engine.text_only import open_text_only
 from intarsia.errors import ConfigError, DataError
 from intarsia.fusion.boosting import BoostingConfig
 from intarsia.fusion.crossed import open_crossed
@@ -188,6 +189,9 @@ def test_the_job_reads_the_lake_and_publishes_what_it_chose(tmp_path: Path) -> N
     assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]
     assert EngineConfig.open(folder) == FLOORS
     assert open_crossed(folder).full.fuse(judged_shop_candidates()).fused_C is not None
+    text_only = open_text_only(folder)
+    assert text_only is not None, "the shop has pictures"
+    assert set(text_only.spec.weights) in ({"bm25", "text"}, set())
     assert not (lake.root / ".tune").exists()
 
 

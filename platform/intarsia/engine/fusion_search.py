@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from intarsia.engine.fusion_task import FusionTask, lean_to_equal, mean_known, weigh_by_kind
+from intarsia.engine.tried_fusions import LEANING
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
@@ -82,7 +83,7 @@ def by_kind(one: Tried, train: FusionTask, *, num_steps: int, min_queries: int) 
 def lean(one: Tried, tasks: Sequence[FusionTask], *, may_lose: float) -> Tried:
     """The same fusion, its weights nearer to equal; the first of `tasks` is train."""
     spec = lean_to_equal(spec_of(one), tasks, k=CUTOFF, may_lose=may_lose)
-    return Tried(name=f"{one.name}, leaning", spec=spec, train=mean_known(tasks[0].ndcg(spec, CUTOFF)))
+    return Tried(name=f"{one.name}{LEANING}", spec=spec, train=mean_known(tasks[0].ndcg(spec, CUTOFF)))
 
 
 def plain_fusions(depth: int) -> dict[str, FusionSpec]:
@@ -137,10 +138,11 @@ def table(found: FusionSearch) -> list[str]:
         )
     lines += [f"{one.name} failed: {one.error}" for one in found.trials if one.error]
     assert found.chosen.spec is not None
-    return [*lines, f"chosen: {_said(found.chosen.spec)}"]
+    return [*lines, f"chosen: {said(found.chosen.spec)}"]
 
 
-def _said(spec: KindConfig) -> str:
+def said(spec: KindConfig) -> str:
+    """A fusion's settings on one line."""
     if not isinstance(spec, FusionSpec):
         return f"{spec.kind}, fitted"
     parts = [f"{spec.kind}, {f'k {spec.rrf_k:.1f}' if spec.kind == 'rrf' else spec.normaliser}, depth {spec.depth}"]

@@ -22,6 +22,8 @@ Orders = list[NDArray[np.int64]]
 """Product rows, best first, one array for each query."""
 
 FUSED, RANKED = "fused", "ranked"
+TEXT_ONLY = "text only"
+"""The fusion of words alone (`text_only.py`), without a ranker: what `FUSED` is compared with to see what pictures bring."""
 PLAIN_FUSIONS = {"rrf": FusionSpec(kind="rrf"), "equal weights": FusionSpec(kind="equal")}
 
 

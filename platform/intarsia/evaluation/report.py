@@ -53,6 +53,25 @@ class FusionTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPictures:
+    """What is left when a share of the products has no picture.
+
+    Attributes:
+        share: 0..1.
+        ranked: of the order that is served.
+        minus_none: that order minus the same system without any picture.
+        fused: of the fused order.
+        minus_text_only: the fused order minus that of the fusion of words alone, where there is one.
+    """
+
+    share: float
+    ranked: Interval
+    minus_none: PairedDifference
+    fused: Interval
+    minus_text_only: PairedDifference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
     """Everything a report shows.
 
@@ -61,7 +80,9 @@ class EvaluationReport:
         setting: what was measured where.
         evaluation: the tables; the first comparison is the headline.
         summary: one or two sentences on what came out; may be empty.
+        missing_pictures: by share, from 0 to 1; may be empty.
         fusion_trials: of the search for the fusion, in order; may be empty.
+        fusion_choice: a sentence on how the fusion that serves was chosen; may be empty.
         learning_curves: of the fitted parts; may be empty.
         importances: share of each feature in the ranker's gain; may be empty.
         notes: how to read the figures, what was chosen and why.
@@ -72,7 +93,9 @@ class EvaluationReport:
     setting: Setting
     evaluation: Evaluation
     summary: str = ""
+    missing_pictures: tuple[MissingPictures, ...] = ()
     fusion_trials: tuple[FusionTrial, ...] = ()
+    fusion_choice: str = ""
     learning_curves: tuple[LearningCurve, ...] = ()
     importances: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

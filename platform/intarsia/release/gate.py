@@ -19,7 +19,8 @@ class Evidence:
     `against_live` is (mean difference, lower, upper) of the primary metric, staged minus `live`, over the same queries; both are None when
     nothing was live. `why_not_opened` says why this code could not open the live release, if it could not: the difference is then to what
     its own evaluation found by the same judgments, or None when that is not known. `missing_pictures` is what the release has over itself
-    without any picture: first with all that there are, then with some taken away; empty where there are none.
+    without any picture: first with all that there are, then with some taken away; empty where there are none. `text_only` is what its fused
+    order, with the same pictures, has over the best fusion of words alone; empty too where the search knew none.
     """
 
     release_id: str
@@ -29,6 +30,7 @@ class Evidence:
     against_live: tuple[float, float, float] | None
     why_not_opened: str = ""
     missing_pictures: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    text_only: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def check(
@@ -45,7 +47,7 @@ def check(
     Raises:
         ReleaseRefused: the evaluation is of another release, against another live one, or empty; the features are not this code's; the
             release was not compared with the live one, unless `allow_uncompared`; it is worse than that beyond the interval; or it is
-            worse with its pictures, or with some of them, than without any.
+            worse with its pictures, or with some of them, than without any, or its fusion than the fusion of words alone.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
@@ -86,22 +88,41 @@ def check(
 
 
 def _pictures(evidence: Evidence) -> Mapping[str, str]:
-    """What pictures are worth to the release.
+    """What pictures are worth to the release: over itself without any, and over the best fusion of words alone.
 
     Raises:
-        ReleaseRefused: it is worse with its pictures, or with some of them, than without any.
+        ReleaseRefused: it is worse with its pictures, or with some of them, than without any, or its fusion is worse than that of words.
     """
-    if not evidence.missing_pictures:
-        return {}
+    held = _never_below(
+        evidence,
+        evidence.missing_pictures,
+        "does worse with pictures than without any",
+        "look at the pictures, raise build_training_rows.missing_pictures, or set search_fusion.space.kinds to kinds that do not read them",
+    )
+    over_text_only = _never_below(
+        evidence,
+        evidence.text_only,
+        "fuses worse with pictures than the best fusion of words alone",
+        "look at the pictures, raise search_fusion.num_trials, or search other search_fusion.space.kinds",
+    )
+    return {
+        **({"pictures": held} if held else {}),
+        **({"pictures against text only": over_text_only} if over_text_only else {}),
+    }
+
+
+def _never_below(
+    evidence: Evidence, gains: Mapping[str, tuple[float, float, float]], what: str, mend: str
+) -> str | None:
+    """The first gain in words, when none is below 0 by more than its interval; None of none."""
     said = {
         name: f"{evidence.metric} {mean:+.4f} [{lower:+.4f}, {upper:+.4f}]"
-        for name, (mean, lower, upper) in evidence.missing_pictures.items()
+        for name, (mean, lower, upper) in gains.items()
     }
-    hurt = [name for name, (_, _, upper) in evidence.missing_pictures.items() if not upper >= 0]
+    hurt = [name for name, (_, _, upper) in gains.items() if not upper >= 0]
     if hurt:
         raise ReleaseRefused(
-            f"release {evidence.release_id} does worse with pictures than without any, beyond the interval: "
-            f"{'; '.join(f'{name}: {said[name]}' for name in hurt)}; look at the pictures, raise build_training_rows.missing_pictures, or "
-            "set search_fusion.space.kinds to kinds that do not read them; evaluate_release.missing_pictures says which shares are asked"
+            f"release {evidence.release_id} {what}, beyond the interval: {'; '.join(f'{name}: {said[name]}' for name in hurt)}; {mend}; "
+            "evaluate_release.missing_pictures says which shares are asked"
         )
-    return {"pictures": next(iter(said.values()))}
+    return next(iter(said.values()), None)

@@ -61,6 +61,7 @@ def report() -> EvaluationReport:
         setting=Setting(data_set="shop", split="test", num_products=50, depth=100, commands=("python -m pipelines",)),
         evaluation=evaluation,
         fusion_trials=(FusionTrial(number=0, kind="rrf", score=0.4), FusionTrial(number=1, kind="convex", score=0.6)),
+        fusion_choice="Chosen: trial 1 (convex), best on validation.",
         importances={"text_score": 0.75, "price_log": 0.25},
         notes=("Unjudged products count 0.",),
         defects=("3 products have the same title.",),
@@ -76,6 +77,7 @@ def test_the_markdown_holds_every_table_with_intervals_and_verdicts(report: Eval
     assert "4 queries have no relevant product" in text
     assert "| text_score | 75.0% |" in text
     assert "- 3 products have the same title." in text
+    assert "Chosen: trial 1 (convex), best on validation." in text
     assert "- Unjudged products count 0." in text
     assert "python -m pipelines" in text
 
@@ -96,6 +98,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationRe
     assert "bm25 <k1 | b>" in words
     assert "no difference" in words
     assert "3 products have the same title." in words
+    assert "Chosen: trial 1 (convex), best on validation." in words
 
 
 def test_the_page_draws_all_five_pictures(report: EvaluationReport, tmp_path: Path) -> None:

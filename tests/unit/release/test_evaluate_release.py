@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from intarsia.engine.search import PARTS
+from intarsia.engine.text_only import save_text_only
 from intarsia.evaluation.evaluate import EvaluationConfig
 from intarsia.features.default_set import FEATURES
+from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import QueryId, ReleaseId, sha256_bytes
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import HEADER
@@ -141,6 +144,27 @@ def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> No
     row = "| ranker | validation nDCG@10 | 3 trees | 0.250 | 0.500 | 0.750 | 2 | 2 |"
     assert row in (folder / "report.md").read_text(encoding="utf-8")
     assert ">kept: tree 2</text>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_fewer_pictures(parts: Lake) -> None:
+    before = parts.current("fusion_spec").path
+    with parts.publish("fusion_spec") as folder:
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+        save_text_only(FusionSpec(kind="convex", weights={"bm25": 1.0, "text": 0.0}), folder)
+    bundled(parts)
+    evidence = evaluated(parts)
+    missing = [f", {share}% of pictures missing" for share in (10, 25, 50, 75, 90)]
+    assert list(evidence["text_only"]) == ["fused", *(f"fused{one}" for one in missing)]
+    assert list(evidence["missing_pictures"]) == ["ranked", *(f"ranked{one}" for one in missing)]
+    folder = parts.current("evaluation").path
+    values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
+    assert values["text only"] == values["bm25"]
+    gain = np.mean(values["fused"]) - np.mean(values["text only"])
+    assert evidence["text_only"]["fused"][0] == pytest.approx(gain)
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| ranked | text only | " in report and "| fused | text only | " in report
+    shown = [line.split(" | ")[0] for line in report.splitlines() if " % | " in line]
+    assert shown[-7:] == [f"| {share} %" for share in (0, 10, 25, 50, 75, 90, 100)]
 
 
 def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of_its_own_evaluation(

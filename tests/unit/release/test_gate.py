@@ -142,3 +142,24 @@ def test_a_release_that_its_pictures_hurt_is_refused_however_many_are_left() -> 
         expected = rf"worse with pictures than without any, beyond the interval: {name}: ndcg@10 -0\.0200 \[-0\.0400, -0\.0010\];"
         with pytest.raises(ReleaseRefused, match=expected):
             judge(replace(evidence(), missing_pictures=hurt))
+
+
+def test_a_release_whose_fusion_falls_below_that_of_words_alone_is_refused_however_many_pictures_are_left() -> None:
+    fine = {"fused": (0.1, 0.05, 0.15), "fused, 75% of pictures missing": (-0.01, -0.03, 0.0)}
+    asked = replace(evidence(), missing_pictures={"ranked": (0.2, 0.1, 0.3)}, text_only=fine)
+    held = judge(asked)
+    assert held["pictures"] == "ndcg@10 +0.2000 [+0.1000, +0.3000]"
+    assert held["pictures against text only"] == "ndcg@10 +0.1000 [+0.0500, +0.1500]"
+    for name in fine:
+        expected = (
+            rf"r-new fuses worse with pictures than the best fusion of words alone, beyond the interval: {name}: "
+            r"ndcg@10 -0\.0200 \[-0\.0400, -0\.0010\]; look at the pictures, raise search_fusion\.num_trials"
+        )
+        with pytest.raises(ReleaseRefused, match=expected):
+            judge(replace(asked, text_only={**fine, name: (-0.02, -0.04, -0.001)}))
+
+
+def test_an_interval_over_the_fusion_of_words_that_could_not_be_computed_proves_nothing() -> None:
+    nan = float("nan")
+    with pytest.raises(ReleaseRefused, match=r"fuses worse .*: fused: ndcg@10 \+nan"):
+        judge(replace(evidence(), text_only={"fused": (nan, nan, nan)}))
