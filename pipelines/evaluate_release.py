@@ -17,11 +17,11 @@ from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, TEXT_ONLY, Orders, all_orders, ranked_orders
 from intarsia.engine.text_only import open_text_only, text_only_orders
-from intarsia.engine.tried_fusions import how_chosen, read_search
+from intarsia.engine.tried_fusions import how_chosen, read_search, trials_of
 from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
-from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingPictures, Setting, write_report
+from intarsia.evaluation.report import EvaluationReport, MissingPictures, Setting, write_report
 from intarsia.evaluation.said import json_of, lines_of
 from intarsia.evaluation.slices import standard_slices
 from intarsia.features.stats import ProductStats
@@ -209,11 +209,7 @@ def _report(
         ),
         evaluation=evaluation,
         missing_pictures=missing,
-        fusion_trials=tuple(
-            FusionTrial(number=number, kind=one["spec"]["kind"], score=one["train"])
-            for number, one in enumerate(search["trials"])
-            if one["spec"] is not None
-        ),
+        fusion_trials=trials_of(search),
         fusion_choice=how_chosen(search),
         learning_curves=read_learning_curves(bundle, lake),
         importances=ranker.get("importances", {}),

@@ -17,6 +17,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.fusion_lessons import Asked
 from intarsia.engine.fusion_search import (
     CUTOFF,
+    TRIALS_FILE,
     FusionSearch,
     Tried,
     alone,
@@ -35,7 +36,6 @@ from intarsia.engine.fusion_trials import TrialLessons, ndcg_of
 from intarsia.engine.product_vectors import product_vectors
 from intarsia.engine.search import open_retrieve
 from intarsia.engine.text_only import WordsJudged, choose_text_only, save_text_only
-from intarsia.engine.tried_fusions import FILE as TRIALS_FILE
 from intarsia.errors import DataError
 from intarsia.evaluation.known_items import is_made
 from intarsia.evaluation.qrels import Floats, qrels_by_query

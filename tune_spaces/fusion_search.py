@@ -10,6 +10,7 @@ from pathlib import Path
 from intarsia.engine.fusion_search import CUTOFF, Tried
 from intarsia.engine.fusion_trials import TrialLessons, worth_of
 from intarsia.errors import ConfigError
+from intarsia.fusion.kind import KindConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
 from tune_spaces.fusion import FusionSpaceConfig, config_of_point, first_points, fusion_space
@@ -106,13 +107,21 @@ def _searched(
     return [
         Tried(
             name="",
-            spec=None if one.error else config_of_point(one.point, retrievers, space),
+            spec=_settings_of(one.point, retrievers, space),
             train=one.figures["ndcg"] if one.figures else None,
             error=one.error,
             stopped=one.stopped,
         )
         for one in run_search(search, folder=folder, on_trial=on_trial, identity=identity, job="search_fusion")
     ]
+
+
+def _settings_of(point: Point, retrievers: Sequence[str], space: FusionSpaceConfig) -> KindConfig | None:
+    """What a point stands for; None where that itself was refused, which is then why its trial failed."""
+    try:
+        return config_of_point(point, retrievers, space)
+    except (ConfigError, ValueError):
+        return None
 
 
 def measure_point(point: Point, lessons: TrialLessons, *, tuning: FusionTuning) -> Figures | Iterator[Figures]:

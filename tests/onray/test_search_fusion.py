@@ -22,6 +22,7 @@ from intarsia.engine.text_only import open_text_only
 from intarsia.errors import ConfigError, DataError
 from intarsia.fusion.boosting import BoostingConfig
 from intarsia.fusion.crossed import open_crossed
+from intarsia.fusion.features import FeatureConfig
 from intarsia.fusion.spec import FusionSpec, QueryKind
 from intarsia.fusion.weighted import WeightedConfig
 from intarsia.lake import Lake
@@ -129,7 +130,7 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
         for name, (candidates, qrels) in found_by.items()
     )
     space = FusionSpaceConfig(
-        kinds=("convex", "weighted", "boosting"),
+        kinds=("convex", "weighted", "boosting", "gated"),  # gated reads vectors, and there are none
         settings={"boosting": {"num_rounds": 20}, "weighted": {"normalisers": ("z",), "num_steps": 2}},
     )
     whole = TrialsConfig(first_stop=9)  # who is stopped depends on who reported first: here nobody is
@@ -144,6 +145,9 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
     )
     kinds = [one.spec.kind for one in searched.trials if one.spec]
     assert {"weighted", "boosting"} <= set(kinds)
+    (failed,) = [one for one in searched.trials if one.error]
+    assert failed.spec == FeatureConfig(kind="gated"), "the report names the kind that failed"
+    assert failed.train is None
     finalists = {one.spec.kind: one for one in searched.finalists if one.spec and not isinstance(one.spec, FusionSpec)}
     assert set(finalists) == {"weighted", "boosting"}
     weighted = finalists["weighted"]

@@ -5,21 +5,28 @@ Who tries what is `pipelines/search_fusion`'s matter. Letters: Q queries, M fina
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from intarsia.config import plain
 from intarsia.engine.fusion_task import FusionTask, lean_to_equal, mean_known, weigh_by_kind
-from intarsia.engine.tried_fusions import LEANING
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
+from intarsia.fusion.fuser import SPEC_KINDS
 from intarsia.fusion.kind import KindConfig
+from intarsia.fusion.registry import KINDS
 from intarsia.fusion.spec import FusionSpec
 
 CUTOFF = 10
 """nDCG@10 is what is searched for."""
+TRIALS_FILE = "trials.json"
+"""The `FusionSearch` as plain values, in the folder of the fusion."""
+LEANING = ", leaning"
+"""Ends the name of a fusion whose weights were moved towards equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,11 @@ def best_different(trials: Sequence[Tried], num: int) -> list[Tried]:
 
 def best_of_kind(trials: Sequence[Tried], kind: str) -> Tried | None:
     """The trial of a fitted kind that is best on train, of those that were measured to the end."""
-    mine = [one for one in trials if one.spec is not None and one.spec.kind == kind and not one.stopped]
+    mine = [
+        one
+        for one in trials
+        if one.spec is not None and one.spec.kind == kind and one.train is not None and not one.stopped
+    ]
     return max(mine, key=lambda one: one.train or 0.0, default=None)
 
 
@@ -142,11 +153,33 @@ def table(found: FusionSearch) -> list[str]:
 
 
 def said(spec: KindConfig) -> str:
-    """A fusion's settings on one line."""
-    if not isinstance(spec, FusionSpec):
-        return f"{spec.kind}, fitted"
-    parts = [f"{spec.kind}, {f'k {spec.rrf_k:.1f}' if spec.kind == 'rrf' else spec.normaliser}, depth {spec.depth}"]
-    for kind, weights in [("all", spec.weights), *spec.weights_by_kind.items()]:
+    """A fusion on one line."""
+    return f"{spec.kind}, {settings_said(plain(spec))}{'' if isinstance(spec, FusionSpec) else ', fitted'}"
+
+
+def settings_said(settings: Mapping[str, Any]) -> str:
+    """A fusion's settings in words, without its kind: of a fitted one, whose weights are found, what differs from the kind's defaults."""
+    if settings["kind"] in SPEC_KINDS:
+        return _spec_said(settings)
+    kind = KINDS.get(settings["kind"])
+    usual = dict(_flat(plain(kind.config(kind=settings["kind"])))) if kind else {}
+    changed = [f"{name} {value}" for name, value in _flat(settings) if name != "kind" and usual.get(name) != value]
+    return ", ".join(changed) or "defaults"
+
+
+def _spec_said(spec: Mapping[str, Any]) -> str:
+    scale = f"k {spec['rrf_k']:.1f}" if spec["kind"] == "rrf" else spec["normaliser"]
+    parts = [f"{scale}, depth {spec['depth']}"]
+    for kind, weights in [("all", spec["weights"]), *spec["weights_by_kind"].items()]:
         shares = [f"{name} {weight / sum(weights.values()):.2f}" for name, weight in weights.items() if weight]
         parts.append(f"{kind}: {', '.join(shares) or 'all equal'}")
     return "; ".join(parts)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings within settings under dotted names, numbers rounded to be read."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", f"{value:.3g}" if isinstance(value, float) else str(value)

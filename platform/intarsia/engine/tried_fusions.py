@@ -7,17 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from intarsia.engine.fusion_search import LEANING, TRIALS_FILE, settings_said
+from intarsia.evaluation.report import FusionTrial
 from intarsia.fusion.fuser import SPEC_KINDS
-
-FILE = "trials.json"
-LEANING = ", leaning"
-"""Ends the name of a fusion whose weights were moved towards equal."""
 
 
 def read_search(fusion_spec: Path) -> Mapping[str, Any]:
     """The `FusionSearch` of a fusion, as plain values."""
-    found: Mapping[str, Any] = json.loads((fusion_spec / FILE).read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = json.loads((fusion_spec / TRIALS_FILE).read_text(encoding="utf-8"))
     return found
+
+
+def trials_of(search: Mapping[str, Any]) -> tuple[FusionTrial, ...]:
+    """Every trial in the order they were chosen, also those that were stopped or failed."""
+    return tuple(
+        FusionTrial(
+            number=number,
+            kind=one["spec"]["kind"] if one["spec"] else "",
+            settings=settings_said(one["spec"]) if one["spec"] else "",
+            score=one["train"],
+            stopped=one.get("stopped", False),
+            error=one["error"] or "",
+        )
+        for number, one in enumerate(search["trials"])
+    )
 
 
 def how_chosen(search: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ The tables are made by `evaluate.py`; here nothing is measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from intarsia.evaluation.compare import Interval, PairedDifference
 from intarsia.evaluation.evaluate import Evaluation
 from intarsia.evaluation.learning_curves import LearningCurve, curve_rows
 
+_MOST_TRIALS = 200
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -45,11 +46,28 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionTrial:
-    """One point of the fusion search and its mean on train."""
+    """One point of the fusion search.
+
+    Attributes:
+        number: in the order they were chosen.
+        kind: of fusion; empty where all points of the fitted kinds failed together.
+        settings: in words.
+        score: mean on the train queries, of those measured so far where the trial was stopped; None where it failed.
+        stopped: it was given up before it was measured to the end.
+        error: why it failed; empty where it did not.
+    """
 
     number: int
     kind: str
-    score: float
+    settings: str = ""
+    score: float | None
+    stopped: bool = False
+    error: str = ""
+
+    @property
+    def state(self) -> str:
+        """How it ended."""
+        return f"failed: {self.error}" if self.error else "stopped early" if self.stopped else "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +130,17 @@ def write_report(report: EvaluationReport, folder: Path) -> tuple[Path, Path]:
         "evaluation": report.evaluation,
         "best": _best(report.evaluation),
         "curves": curve_rows(report.learning_curves),
+        "trials": best_trials(report.fusion_trials)[:_MOST_TRIALS],
     }
     markdown, page = folder / "report.md", folder / "report.html"
     markdown.write_text(environment.get_template("report.md").render(shown), encoding="utf-8")
     page.write_text(environment.get_template("report.html").render(shown, plots=_plots(report)), encoding="utf-8")
     return markdown, page
+
+
+def best_trials(trials: Sequence[FusionTrial]) -> list[FusionTrial]:
+    """The best first; then those stopped early, whose figures are of fewer queries; the failed last."""
+    return sorted(trials, key=lambda one: (one.score is None, one.stopped, -(one.score or 0.0), one.number))
 
 
 def templates() -> Environment:
@@ -185,7 +209,8 @@ def _plots(report: EvaluationReport) -> dict[str, str]:
         drawn["comparisons"] = plots.comparisons(evaluation.comparisons)
         drawn["queries"] = plots.per_query(evaluation.values[first.system] - evaluation.values[first.baseline], first)
     if report.fusion_trials:
-        drawn["trials"] = plots.trials([(t.number, t.kind, t.score) for t in report.fusion_trials])
+        points = [(t.number, t.kind, t.score) for t in report.fusion_trials if t.score is not None]
+        drawn["trials"] = plots.trials(points)
     if report.learning_curves:
         drawn["learning_curves"] = curve_plots.learning_curves(report.learning_curves)
     if report.importances:

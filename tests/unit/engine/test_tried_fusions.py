@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from intarsia.config import plain
-from intarsia.engine.fusion_search import FusionSearch, Tried
-from intarsia.engine.tried_fusions import how_chosen
+from intarsia.engine.fusion_search import TRIALS_FILE, FusionSearch, Tried, settings_said
+from intarsia.engine.tried_fusions import how_chosen, read_search, trials_of
 from intarsia.evaluation.compare import Interval
+from intarsia.evaluation.report import FusionTrial
 from intarsia.fusion.boosting import BoostingConfig
+from intarsia.fusion.features import FeatureConfig
+from intarsia.fusion.joint.config import JointConfig
 from intarsia.fusion.kind import KindConfig
 from intarsia.fusion.spec import FusionSpec
+from intarsia.lake import write_json
 
 RRF, EQUAL = FusionSpec(kind="rrf"), FusionSpec(kind="equal")
 
@@ -48,3 +53,34 @@ def test_where_nobody_judged_any_query_the_report_says_that_the_weights_lean() -
 
 def test_a_search_that_names_no_choice_says_nothing() -> None:
     assert how_chosen({"trials": []}) == ""
+
+
+def test_every_trial_is_told_also_one_that_was_stopped_or_failed(tmp_path: Path) -> None:
+    convex = FusionSpec(kind="convex", normaliser="z", depth=50, weights={"bm25": 3.0, "text": 1.0, "image": 0.0})
+    gated = FeatureConfig(kind="gated", joint=JointConfig(width=64, learning_rate=0.00123456))
+    trials = (
+        Tried(name="trial 0", spec=convex, train=0.5),
+        Tried(name="trial 1", spec=RRF, train=0.4),
+        Tried(name="trial 2", spec=gated, train=0.3, stopped=True),
+        Tried(name="trial 3", spec=BoostingConfig(), train=None, error="ValueError: no"),
+        Tried(name="trial 4", spec=None, train=None, error="all failed"),
+    )
+    found = FusionSearch(chosen=trials[0], baselines=(), finalists=(), trials=trials)
+    write_json(tmp_path / TRIALS_FILE, plain(found))
+    assert trials_of(read_search(tmp_path)) == (
+        FusionTrial(number=0, kind="convex", settings="z, depth 50; all: bm25 0.75, text 0.25", score=0.5),
+        FusionTrial(number=1, kind="rrf", settings="k 60.0, depth 1000; all: all equal", score=0.4),
+        FusionTrial(
+            number=2,
+            kind="gated",
+            settings="joint.learning_rate 0.00123, joint.width 64",
+            score=0.3,
+            stopped=True,
+        ),
+        FusionTrial(number=3, kind="boosting", settings="defaults", score=None, error="ValueError: no"),
+        FusionTrial(number=4, kind="", settings="", score=None, error="all failed"),
+    )
+
+
+def test_settings_of_a_kind_that_this_code_does_not_know_are_told_whole() -> None:
+    assert settings_said({"kind": "of old", "depth": 3, "inner": {"rate": 0.25}}) == "depth 3, inner.rate 0.25"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from intarsia.evaluation import plots
+from intarsia.evaluation.compare import Interval, PairedDifference
 from intarsia.evaluation.evaluate import EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
-from intarsia.evaluation.report import EvaluationReport, FusionTrial, Setting, write_report
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingPictures, Setting, write_report
 from intarsia.evaluation.slices import slices_by_value
 
 _VOID = {"meta", "link", "br", "img", "input", "use", "path"}
@@ -60,7 +62,12 @@ def report() -> EvaluationReport:
         summary="Fused is better.",
         setting=Setting(data_set="shop", split="test", num_products=50, depth=100, commands=("python -m pipelines",)),
         evaluation=evaluation,
-        fusion_trials=(FusionTrial(number=0, kind="rrf", score=0.4), FusionTrial(number=1, kind="convex", score=0.6)),
+        fusion_trials=(
+            FusionTrial(number=0, kind="", score=None, error="ValueError: a | b"),
+            FusionTrial(number=1, kind="gated", settings="defaults", score=0.7, stopped=True),
+            FusionTrial(number=2, kind="rrf", settings="k 60.0", score=0.4),
+            FusionTrial(number=3, kind="convex", settings="z", score=0.6),
+        ),
         fusion_choice="Chosen: trial 1 (convex), best on validation.",
         importances={"text_score": 0.75, "price_log": 0.25},
         notes=("Unjudged products count 0.",),
@@ -87,7 +94,50 @@ def test_tables_of_the_markdown_have_as_many_cells_in_every_row(report: Evaluati
     for above, line in itertools.pairwise(lines):
         if above.startswith("|") and line.startswith("|"):
             assert above.count("|") == line.count("|"), line
-    assert sum(line.startswith("|---") for line in lines) == 4
+    assert sum(line.startswith("|---") for line in lines) == 5
+
+
+def test_the_trials_stand_best_first_then_the_stopped_then_the_failed_with_why(
+    report: EvaluationReport, tmp_path: Path
+) -> None:
+    markdown, page = write_report(report, tmp_path)
+    rows = [
+        "| 3 | convex | z | 0.600 | done |",
+        "| 2 | rrf | k 60.0 | 0.400 | done |",
+        "| 1 | gated | defaults | 0.700 | stopped early |",
+        r"| 0 | – |  | – | failed: ValueError: a \| b |",
+    ]
+    assert "\n".join(rows) in markdown.read_text(encoding="utf-8")
+    words = [word.strip() for word in Tags(page.read_text(encoding="utf-8")).words if word.strip()]
+    places = [words.index(state) for state in ("done", "stopped early", "failed: ValueError: a | b")]
+    assert places == sorted(places)
+
+
+def test_of_very_many_trials_the_best_are_shown_and_the_rest_counted(report: EvaluationReport, tmp_path: Path) -> None:
+    many = tuple(FusionTrial(number=n, kind="convex", settings="z", score=n / 1000) for n in range(230))
+    for path in write_report(dataclasses.replace(report, fusion_trials=many), tmp_path):
+        text = path.read_text(encoding="utf-8")
+        assert "30 more are in" in text
+        assert ("0.229" in text, "0.030" in text, "0.029" in text) == (True, True, False)
+
+
+def test_what_pictures_are_worth_is_a_table_of_both_comparisons(report: EvaluationReport, tmp_path: Path) -> None:
+    value = Interval(mean=0.5, low=0.4, high=0.6, num_queries=9)
+    gain = PairedDifference(difference=Interval(mean=0.2, low=0.1, high=0.3, num_queries=9))
+    loss = PairedDifference(difference=Interval(mean=-0.2, low=-0.3, high=-0.1, num_queries=9))
+    rows = (
+        MissingPictures(share=0.0, ranked=value, minus_none=gain, fused=value, minus_text_only=loss),
+        MissingPictures(share=0.75, ranked=value, minus_none=gain, fused=value, minus_text_only=None),
+    )
+    markdown, page = write_report(dataclasses.replace(report, missing_pictures=rows), tmp_path)
+    text = markdown.read_text(encoding="utf-8")
+    ranked = "0.500 [0.400, 0.600] | +0.200 [+0.100, +0.300] better"
+    fused = "0.500 [0.400, 0.600]"
+    assert f"| 0 % | {ranked} | {fused} | -0.200 [-0.300, -0.100] worse |" in text
+    assert f"| 75 % | {ranked} | {fused} | – |" in text
+    found = Tags(page.read_text(encoding="utf-8"))
+    assert found.open == []
+    assert {"75 %", "-0.200 [-0.300, -0.100]", "worse"} <= set(found.words)
 
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationReport, tmp_path: Path) -> None:
