@@ -106,7 +106,7 @@ def test_a_changed_setting_makes_a_second_release_that_can_be_rolled_back(
 def test_the_report_names_every_system_and_every_defect(stopped: tuple[Path, str]) -> None:
     lake, _ = stopped
     report = (Lake(lake).current("evaluation").path / "report.md").read_text(encoding="utf-8")
-    for name in ("bm25", "text", "image", "aligned", "rrf", "equal weights", "fused", "ranked", "fp32"):
+    for name in ("bm25", "text", "image", "aligned", "rrf", "equal weights", "fused", "ranked", "text only", "fp32"):
         assert name in report
     assert "in the catalog" in report or "stays without" in report
 
