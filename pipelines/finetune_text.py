@@ -197,7 +197,7 @@ def tower_of(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
 def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, Fitted]:
     config = shop.config
     path = shop.aside / "texts.json"
-    write_json(path, list(catalog.texts))
+    write_json(path, {"texts": list(catalog.texts), "pairs": catalog.pairs if config.masked.next_sentence else []})
     fit = replace(config.fit, epochs=config.masked_epochs, watch="", patience=0, batch_size=config.masked_batch_size)
     task = MaskedWordsTask(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
     fitted = shop.train("masked_words", task, fit)

@@ -28,7 +28,7 @@ _WORDS, _TOWER = "masked_words", "tower"  # fits of a text tower; the others are
 _VALIDATION, _HELD_OUT = "validation {name}", "held out, {name}"
 _NDCG = "nDCG@10"
 _TEXT_FIGURES = {"ndcg@10": _VALIDATION.format(name=_NDCG)}
-_WORD_FIGURES = {"guessed": _HELD_OUT.format(name="words guessed")}
+_WORD_FIGURES = {"guessed": _HELD_OUT.format(name="words guessed"), "paired": _HELD_OUT.format(name="pairs guessed")}
 _IMAGE_FIGURES = {
     "r@1": _HELD_OUT.format(name="R@1"),
     "r@10": _HELD_OUT.format(name="R@10"),

@@ -120,9 +120,12 @@ class MaskedWordsTask:
     def learner(self) -> tuple[TorchTextEncoder, MaskedWordsLearner]:
         """The encoder whose tower learns, and its learner."""
         encoder = open_trainable(self.tower)
-        texts = json.loads(self.texts.read_text(encoding="utf-8"))
+        read = json.loads(self.texts.read_text(encoding="utf-8"))
+        pairs = [(title, description) for title, description in read["pairs"]]
         with _seeded(self.seed):
-            learner = MaskedWordsLearner(encoder, texts, mask_id_of(encoder), self.masked, seed=self.seed)
+            learner = MaskedWordsLearner(
+                encoder, read["texts"], mask_id_of(encoder), self.masked, pairs=pairs, seed=self.seed
+            )
         return encoder, learner
 
 

@@ -86,6 +86,12 @@ class Catalog:
     texts: Sequence[str]
     groups: Sequence[str]
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The different titles with their descriptions, of products that have both."""
+        found = {(one.title, one.description) for one in self.products if one.title and one.description}
+        return sorted(found)
+
 
 def read_catalog(lake: Lake, fields: Sequence[TextField]) -> Catalog:
     """The products of the lake as texts."""

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, processors
 from intarsia.encoders.clip import ClipTextTower
 from intarsia.encoders.config import USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.pooling import last_token
+from intarsia.encoders.pooling import last_token, unit
 from intarsia.encoders.recurrent import BiLstmTower, RecurrentShape, RecurrentTextEncoder
 from intarsia.encoders.scratch import TEXT_MODELS, byte_tokenizer
 from intarsia.encoders.torch_text import TorchTextEncoder
@@ -78,6 +78,26 @@ def test_the_first_token_of_a_causal_model_is_refused_as_a_texts_vector() -> Non
 def test_the_first_token_of_a_model_that_reads_both_ways_is_a_texts_vector() -> None:
     vectors_ND = open_text_encoder(small("scratch:bert:1", pooling="cls")).encode(["red", "rose"])
     assert float(vectors_ND[0] @ vectors_ND[1]) < 0.9999
+
+
+def test_tokens_their_places_and_their_segments_are_summed_and_each_moves_a_berts_vectors() -> None:
+    encoder = open_text_encoder(small("scratch:bert:1"))
+    assert isinstance(encoder, TransformerTextEncoder)
+    model = encoder.tower.transformer
+    tables, ids_T, segments_T = model.embeddings, torch.tensor([2, 70, 80, 3]), torch.tensor([0, 0, 1, 1])
+    with torch.no_grad():
+        summed_TD = tables.word_embeddings.weight[ids_T] + tables.token_type_embeddings.weight[segments_T]
+        read_1TD = tables(input_ids=ids_T[None], token_type_ids=segments_T[None])
+        torch.testing.assert_close(read_1TD[0], tables.LayerNorm(summed_TD + tables.position_embeddings.weight[:4]))
+        shown = [
+            model(ids_T[None]),
+            model(torch.tensor([[2, 70, 81, 3]])),  # another token
+            model(torch.tensor([[2, 80, 70, 3]])),  # other places: without them the mean would be the same
+            model(ids_T[None], token_type_ids=segments_T[None]),
+        ]
+        vectors_ND = torch.cat([unit(one.last_hidden_state.mean(dim=1)) for one in shown])
+    apart_NN = torch.cdist(vectors_ND, vectors_ND)
+    assert (apart_NN + torch.eye(len(shown))).min() > 0.01
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])

@@ -13,16 +13,17 @@ from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.losses import LossConfig
+from intarsia.encoders.learning.masked_words import MaskedWordsConfig
 from intarsia.encoders.learning.negatives import NegativesConfig
 from intarsia.encoders.learning.pairs import TextExample
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.text_lessons import HeldOutOrders, Lessons, TextLessonsTask, open_trainable
+from intarsia.engine.text_lessons import HeldOutOrders, Lessons, MaskedWordsTask, TextLessonsTask, open_trainable
 from intarsia.engine.text_sources import SourcesConfig, judged_of, read_catalog, read_lessons
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import fold_of
-from intarsia.lake import Lake
+from intarsia.lake import Lake, write_json
 from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
 from pipelines.finetune_text import FinetuneTextConfig, _Shop, _without, tower_of
 from pipelines.job import Progress
@@ -99,6 +100,24 @@ def test_products_without_a_text_teach_nothing_and_stop_nothing(lake: Lake) -> N
     lessons = read_lessons(config, AugmentConfig(), lake, catalog, lambda: open_text_encoder(TOWER), 1)
     assert {len(one.texts) for one in (*lessons.examples, *lessons.held_out)} == {len(TITLES) - 6}
     assert all("" not in one.texts for one in (*lessons.examples, *lessons.held_out))
+
+
+def test_titles_and_their_descriptions_are_pairs_for_whoever_hides_words(lake: Lake, tmp_path: Path) -> None:
+    fill_with_judged_shop(lake)
+    assert read_catalog(lake, ("title",)).pairs == []  # nothing there is described
+    products = [row_to_product(row)[0] for row in PRODUCTS.read(lake.current("products")).to_pylist()]
+    told = [replace(one, description=f"of {one.title.split()[1]}s") if n < 6 else one for n, one in enumerate(products)]
+    PRODUCTS.publish(lake, PRODUCTS.from_rows([product_to_row(one, []) for one in told]))
+    catalog = read_catalog(lake, ("title",))
+    assert catalog.pairs == sorted((title, f"of {title.split()[1]}s") for title in TITLES[:6])
+    write_json(tmp_path / "texts.json", {"texts": catalog.texts, "pairs": catalog.pairs})
+    for next_sentence, num_examples in ((False, len(TITLES)), (True, len(TITLES) + 6)):
+        masked = MaskedWordsConfig(held_out=0, next_sentence=next_sentence)
+        task = MaskedWordsTask(tower=TOWER, masked=masked, seed=1, texts=tmp_path / "texts.json")
+        first, second = task(), task()
+        assert first.num_examples == num_examples
+        for name, tensor in first.module.state_dict().items():
+            assert tensor.equal(second.module.state_dict()[name]), name
 
 
 def test_augmentation_gets_its_words_and_brands(lake: Lake) -> None:
