@@ -32,7 +32,7 @@ from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, Progress, main, unfinished
 
 _HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
 _default_fit = functools.partial(
@@ -76,23 +76,24 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
     def tell(done: int, total: int, left_s: float) -> None:
         progress(f"{left_s:.0f} s to go, step", done, total)
 
-    logs = lake.root / "logs" / "align_modalities"
+    logs = lake.root / "logs" / JOB.name
     fit = _long_enough(config, learner.num_examples)
-    fitted = train_on_workers(make, fit, config.workers, lake.root, on_step=tell, logs=logs)
-    load_trained(learner.module, fitted.state)
-    measured = learner.measure()
-    alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(pictures.notes["space_id"]))
-    with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
-        alignment.save(folder)
-        curve = [plain(point) for point in fitted.curve]
-        told = {"curve": curve, "kept_step": fitted.kept_step, "held_out": measured, "untrained": untrained}
-        write_json(folder / "curve.json", told)
+    with unfinished(JOB, config, lake) as kept:
+        fitted = train_on_workers(make, fit, config.workers, kept, on_step=tell, logs=logs, resume_as="heads")
+        load_trained(learner.module, fitted.state)
+        measured = learner.measure()
+        alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(pictures.notes["space_id"]))
+        with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
+            alignment.save(folder)
+            told = {"curve": plain(fitted.curve), "kept_step": fitted.kept_step}
+            write_json(folder / "curve.json", told | {"held_out": measured, "untrained": untrained})
     return {
         "pictures": len(lessons.owners_V),
         "words": len(places),
         "judged_queries": len(lessons.query_ids),
         "held_out": int(lessons.held_out_N.sum()),
         "steps": fitted.num_steps,
+        "resumed": fitted.num_resumed,
         **{name: round(value, 4) for name, value in measured.items()},
     }
 

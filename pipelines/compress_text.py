@@ -1,7 +1,7 @@
 """products -> `small_text_tower`: a text encoder with fewer layers, heads or units that learned the vectors of its teacher.
 
 It learns from the catalog's texts and spans of them; no query and no judgment is read. Its space is its own: a catalog that is searched
-with it is embedded with it (`embed_products.text.model` names its folder).
+with it is embedded with it (`embed_products.text.model: lake:small_text_tower`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from intarsia.config import check_range, plain, setting
 from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learned import learned, learned_input
 from intarsia.encoders.learning.checkpoint import load_trained
 from intarsia.encoders.learning.distil import Distilling, encoder_over, fewer_layers, with_spans
 from intarsia.encoders.learning.fit_config import FitConfig
@@ -29,14 +30,17 @@ from intarsia.errors import ConfigError
 from intarsia.lake import Lake, folder_aside
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, Progress, main, unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressTextConfig:
     """Who teaches, what is cut, and how the rest learns."""
 
-    teacher: TextEncoderConfig = setting("the large encoder, a transformer", factory=TextEncoderConfig)
+    teacher: TextEncoderConfig = setting(
+        "the large encoder, a transformer; model may be lake:text_tower, which finetune_text trained",
+        factory=TextEncoderConfig,
+    )
     text_fields: tuple[TextField, ...] = setting(
         "what a product's text is made of; the same as embed_products' setting", ("title",)
     )
@@ -79,33 +83,35 @@ class DistilTask:
 
 def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
     """Cut, teach, publish."""
-    teacher = open_text_encoder(config.teacher)
+    large = learned(config.teacher, ("text_tower",), lake)
+    teacher = open_text_encoder(large)
     if not isinstance(teacher, TransformerTextEncoder):
         raise ConfigError(f"teacher is {config.teacher.model!r}, which has no layers to cut; name a transformer")
     texts = with_spans(_texts_of(lake, config.text_fields), config.fit.seed)
     vectors_ND, num_known = frozen_vectors(texts, teacher, lake)
-    with folder_aside(lake.root / "compress_text") as aside:
+    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
         np.savez(aside / "lessons.npz", texts=np.array(texts), vectors=vectors_ND)
         save_text_tower(_cut(teacher, config, texts), aside / "student")
-        task = DistilTask(student=replace(config.teacher, model=str(aside / "student")), lessons=aside / "lessons.npz")
+        task = DistilTask(student=replace(large, model=str(aside / "student")), lessons=aside / "lessons.npz")
         student, learner = task.learner()
         before = learner.measure()["cosine_to_teacher"]
 
         def tell(done: int, total: int, left_s: float) -> None:
             progress(f"{left_s:.0f} s to go,", done, total)
 
-        logs = lake.root / "logs" / "compress_text"
-        fitted = train_on_workers(task, config.fit, config.workers, lake.root, on_step=tell, logs=logs)
-    load_trained(learner.module, fitted.state)
-    after = learner.measure()["cosine_to_teacher"]
-    small = encoder_over(student, student.tower.transformer)
-    notes: dict[str, object] = {"encoder": plain(config.teacher), "space_id": small.space_id}
-    with lake.publish("small_text_tower", notes) as folder:
-        save_text_tower(small, folder)
+        logs = lake.root / "logs" / JOB.name
+        fitted = train_on_workers(task, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="student")
+        load_trained(learner.module, fitted.state)
+        after = learner.measure()["cosine_to_teacher"]
+        small = encoder_over(student, student.tower.transformer)
+        notes: dict[str, object] = {"encoder": plain(large), "space_id": small.space_id}
+        with lake.publish("small_text_tower", notes) as folder:
+            save_text_tower(small, folder)
     return {
         "texts": len(texts),
         "texts_from_cache": num_known,
         "steps": fitted.num_steps,
+        "resumed": fitted.num_resumed,
         "parameters": _num_parameters(small),
         "parameters_of_teacher": _num_parameters(teacher),
         "cosine_to_teacher_before": round(before, 4),
@@ -137,6 +143,7 @@ JOB = Job(
     about="clean products -> a smaller text encoder that learned the vectors of a larger one",
     config=CompressTextConfig,
     reads=("products",),
+    more_inputs=lambda lake, config: learned_input(config.teacher, lake),
     writes=("small_text_tower",),
     run=run,
 )

@@ -15,6 +15,7 @@ import numpy as np
 
 from intarsia.catalog.columns import open_columns
 from intarsia.config import check_range, setting
+from intarsia.encoders.learned import tower_of
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import product_text
 from intarsia.engine.fold_views import MANIFEST, QUERY_SIDE, TEXT_INDEX
@@ -24,7 +25,6 @@ from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.onray.encoding import Actors, encode_texts
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
-from pipelines.finetune_text import tower_of
 from pipelines.job import Counts, Job, Progress, main
 
 _PROBES = 64

@@ -6,17 +6,17 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from intarsia.config import build, check_range, plain, setting
-from intarsia.encoders.config import LEARNED, ImageEncoderConfig, TextEncoderConfig
+from intarsia.config import check_range, plain, setting
+from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.learned import IMAGE_TOWERS, TEXT_TOWERS, learned
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import Place, Vectors, known_vectors, write_vectors
-from intarsia.errors import ConfigError
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
 from intarsia.onray.encoding import Actors, PicturePlace, encode_pictures, encode_texts
@@ -24,11 +24,6 @@ from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
 from pipelines.job import Counts, Job, Progress, main
-
-TEXT_TOWERS, IMAGE_TOWERS = ("text_tower", "small_text_tower"), ("image_tower",)
-"""Encoders that jobs before this one may have trained; `model: lake:text_tower` takes one, and its own settings but for batch_size."""
-
-EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +70,7 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
     The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
     """
     config = replace(
-        config, text=_learned(config.text, TEXT_TOWERS, lake), image=_learned(config.image, IMAGE_TOWERS, lake)
+        config, text=learned(config.text, TEXT_TOWERS, lake), image=learned(config.image, IMAGE_TOWERS, lake)
     )
     text = _embed_texts(config, lake, progress)
     image = _embed_pictures(config, lake, progress)
@@ -89,24 +84,6 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
         "pictures_unreadable": image.num_unreadable,
         "without_image": len(text.places) - len({place.product_id for place in image.places}),
     }
-
-
-def _learned(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> EncoderConfigT:
-    """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned.
-
-    Raises:
-        ConfigError: no tower of this modality has that name.
-        ArtifactError: it was not trained yet.
-    """
-    if not encoder.model.startswith(LEARNED):
-        return encoder
-    name = encoder.model.removeprefix(LEARNED)
-    if name not in towers:
-        raise ConfigError(f"model is {encoder.model!r}; allowed here: {', '.join(LEARNED + one for one in towers)}")
-    entry = lake.current(name)
-    told = entry.notes.get("encoder")  # an image tower's folder says all itself
-    own = encoder if told is None else build(type(encoder), told, where=f"{entry.name}.encoder")
-    return replace(own, model=str(entry.path), batch_size=encoder.batch_size)
 
 
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:

@@ -17,6 +17,7 @@ import numpy as np
 from intarsia.config import check_range, plain, setting
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.image_folder import TrainableImage, save_trained
+from intarsia.encoders.learned import TEXT_TOWERS, learned, learned_input
 from intarsia.encoders.learning.checkpoint import load_trained
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
@@ -31,7 +32,7 @@ from intarsia.image import ImageError, decode
 from intarsia.lake import Entry, Lake, folder_aside, write_json
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, Progress, main, unfinished
 
 SETTINGS, CURVE = "training.json", "curve.json"
 
@@ -41,7 +42,9 @@ class FinetuneImageConfig:
     """Where the tower starts, what it learns from, and how."""
 
     tower: ImageEncoderConfig = setting("where it starts", factory=ImageEncoderConfig)
-    text: TextEncoderConfig = setting("the frozen text encoder", factory=TextEncoderConfig)
+    text: TextEncoderConfig = setting(
+        "the frozen text encoder; model may be lake:text_tower or lake:small_text_tower", factory=TextEncoderConfig
+    )
     text_fields: tuple[TextField, ...] = setting("what a picture's text is made of", ("title", "category"))
     pairs: ImagePairsConfig = setting("what of it is trained, against what", factory=ImagePairsConfig)
     keep_head: bool = setting(
@@ -97,9 +100,10 @@ def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
     """Read what stands beside the pictures, fit, publish."""
     products = lake.current("products")
     texts = _texts_of_pictured(products, config)
-    with folder_aside(lake.root / "finetune_image") as aside:
+    frozen = learned(config.text, TEXT_TOWERS, lake)
+    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
         path = aside / "texts.npz"
-        counts = _write_lessons(texts, config, lake, path)
+        counts = _write_lessons(texts, frozen, config.held_out_one_in, lake, path)
         task = ImageLessonsTask(
             tower=config.tower, pairs=config.pairs, seed=config.fit.seed, products=products, texts=path
         )
@@ -112,20 +116,21 @@ def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
         def tell(done: int, total: int, left_s: float) -> None:
             progress(f"{left_s:.0f} s to go,", done, total)
 
-        logs = lake.root / "logs" / "finetune_image"
-        fitted = train_on_workers(task, config.fit, config.workers, lake.root, on_step=tell, logs=logs)
-    load_trained(learner.module, fitted.state)
-    learner.module.eval()
-    after = learner.measure()
-    head = learner.head if config.keep_head else None
-    notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": plain(config.text)}
-    with lake.publish("image_tower", notes) as folder:
-        save_trained(trainable, head, folder)
-        _describe(config, fitted, before, after, folder)
-        notes["space_id"] = open_image_encoder(ImageEncoderConfig(model=str(folder))).space_id
+        logs = lake.root / "logs" / JOB.name
+        fitted = train_on_workers(task, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="tower")
+        load_trained(learner.module, fitted.state)
+        learner.module.eval()
+        after = learner.measure()
+        head = learner.head if config.keep_head else None
+        notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": plain(frozen)}
+        with lake.publish("image_tower", notes) as folder:
+            save_trained(trainable, head, folder)
+            _describe(config, fitted, before, after, folder)
+            notes["space_id"] = open_image_encoder(ImageEncoderConfig(model=str(folder))).space_id
     return {
         **counts,
         "steps": fitted.num_steps,
+        "resumed": fitted.num_resumed,
         **{f"held_out_{name}_before": round(value, 4) for name, value in before.items()},
         **{f"held_out_{name}": round(value, 4) for name, value in after.items()},
     }
@@ -146,13 +151,14 @@ def _texts_of_pictured(products: Entry, config: FinetuneImageConfig) -> dict[str
     return texts
 
 
-def _write_lessons(texts: Mapping[str, str], config: FinetuneImageConfig, lake: Lake, path: Path) -> dict[str, object]:
+def _write_lessons(
+    texts: Mapping[str, str], frozen: TextEncoderConfig, one_in: int, lake: Lake, path: Path
+) -> dict[str, object]:
     """Vectors of the texts, groups of equal ones and who is held out, in the order of the product ids."""
     product_ids = sorted(texts)
     numbers = {text: number for number, text in enumerate(sorted(set(texts.values())))}
-    vectors_UT, num_known = frozen_vectors(list(numbers), open_text_encoder(config.text), lake)
+    vectors_UT, num_known = frozen_vectors(list(numbers), open_text_encoder(frozen), lake)
     groups_N = np.array([numbers[texts[product_id]] for product_id in product_ids], np.int64)
-    one_in = config.held_out_one_in
     held_out_N = np.array([one_in > 0 and fold_of(product_id, one_in) == 0 for product_id in product_ids])
     np.savez(path, product_ids=np.array(product_ids), texts=vectors_UT[groups_N], groups=groups_N, held_out=held_out_N)
     return {
@@ -184,11 +190,7 @@ def _can_be_read(content: bytes) -> bool:
 def _describe(
     config: FinetuneImageConfig, fitted: Fitted, before: Mapping[str, float], after: Mapping[str, float], folder: Path
 ) -> None:
-    curve = [
-        {"step": p.step, "loss": p.loss, "learning_rate": p.learning_rate, "figures": dict(p.figures)}
-        for p in fitted.curve
-    ]
-    write_json(folder / CURVE, curve)
+    write_json(folder / CURVE, plain(fitted.curve))
     write_json(
         folder / SETTINGS,
         {
@@ -205,6 +207,7 @@ JOB = Job(
     about="clean products -> an image encoder that learned from what stands beside their pictures",
     config=FinetuneImageConfig,
     reads=("products",),
+    more_inputs=lambda lake, config: learned_input(config.text, lake),
     writes=("image_tower",),
     run=run,
 )

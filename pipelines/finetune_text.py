@@ -9,6 +9,7 @@ tower that learned from them: they look better than any cosine will in the shop.
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,21 +17,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from intarsia.config import build, check_range, plain, setting
+from intarsia.config import check_range, plain, setting
 from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learned import FOLDS, learned, learned_input
 from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.learning.checkpoint import load_trained
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.loop import Fitted
 from intarsia.encoders.learning.masked_words import MaskedWordsConfig
-from intarsia.encoders.learning.text_folder import arrays_of, put_arrays, save_text_tower
+from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import TextField
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.engine.text_lessons import (
-    WATCHED,
     HeldOutOrders,
     Lessons,
     MaskedWordsTask,
@@ -38,14 +39,16 @@ from intarsia.engine.text_lessons import (
     open_trainable,
 )
 from intarsia.engine.text_sources import Catalog, SourcesConfig, read_catalog, read_lessons
+from intarsia.engine.tower_soup import soup_of_towers
 from intarsia.errors import ConfigError
-from intarsia.fusion.soup import Arrays, Ingredient, arrays_digest, greedy_soup, mix
-from intarsia.ids import fold_of
 from intarsia.lake import Lake, folder_aside, write_json
 from intarsia.onray.torch_training import MakeLearner, TorchWorkersConfig, train_on_workers
-from pipelines.job import Counts, Job, Progress, main
+from intarsia.onray.tuning import Point, Trial, TrialsConfig
+from pipelines.job import Counts, Job, Progress, main, unfinished
+from tune_spaces.finetuning import FinetuningSpaceConfig, fit_of_point, pairs_of_point
+from tune_spaces.finetuning_search import FinetuningTuning, best_trial, table, tune_finetuning
 
-SETTINGS, CURVE, FOLDS = "training.json", "curve.json", "folds"
+SETTINGS, CURVE = "training.json", "curve.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class FinetuneTextConfig:
     fit: FitConfig = setting(
         "how it is fitted; batch_size counts anchors, each comes with its texts; ndcg@10 of the validation queries can be watched, folds "
         "watch nothing",
-        factory=functools.partial(FitConfig, batch_size=8, epochs=4),
+        factory=functools.partial(FitConfig, batch_size=8, epochs=4, checkpoint_every=20),
     )
     masked: MaskedWordsConfig = setting("how words are hidden from it before", factory=MaskedWordsConfig)
     masked_epochs: int = setting(
@@ -82,6 +85,18 @@ class FinetuneTextConfig:
         "all",
     )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
+    space: FinetuningSpaceConfig = setting(
+        "which settings are tried beside those of `fit`", factory=FinetuningSpaceConfig
+    )
+    trials: int = setting(
+        "points of the space that Ray Tune measures by ndcg@10 of the validation queries, the settings of `fit` first; every tower is then "
+        "fitted with the best one's. 0 tries none",
+        0,
+    )
+    num_at_once: int = setting("trials beside each other; changes which points are tried", 2)
+    resources: TrialsConfig = setting(
+        "what a trial may use, and when hopeless ones are stopped; it reports after each epoch", factory=TrialsConfig
+    )
 
     @property
     def learns_from_clicks(self) -> bool:
@@ -91,19 +106,20 @@ class FinetuneTextConfig:
     def __post_init__(self) -> None:
         if not self.text_fields:
             raise ValueError("text_fields is empty; allowed: at least one field")
-        check_range(self, "masked_epochs", "folds", low=0)
-        check_range(self, "masked_batch_size", low=1)
+        check_range(self, "masked_epochs", "folds", "trials", low=0)
+        check_range(self, "masked_batch_size", "num_at_once", low=1)
         if self.folds == 1:
             raise ValueError("folds is 1: its tower would have seen nothing; allowed: 0, or 2 and more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shop:
-    """What every fit of one run shares."""
+    """What every fit of one run shares; what lies in `kept` a stopped run finds again."""
 
     config: FinetuneTextConfig
     start: TextEncoderConfig
     aside: Path
+    kept: Path
     lake: Lake
     progress: Progress
 
@@ -112,17 +128,36 @@ class _Shop:
         config = self.config
         if not lessons.examples:
             raise ConfigError(f"{name} has nothing to learn from; cut fewer folds, or judge more train queries")
-        path = self.aside / f"{name.replace('/', '_')}.json"
-        lessons.write(path)
         fit = config.fit if lessons.held_out else replace(config.fit, watch="", patience=0)
-        task = TextLessonsTask(
-            tower=self.start, pairs=config.pairs, adapter=config.adapter, augment=config.augment, fit=fit, lessons=path
-        )
+        task = self.task(name, lessons, fit)
         fitted = self.train(name, task, fit)
         encoder, learner, adapters = task.learner()
         load_trained(learner.module, fitted.state)
         adapters.merge()
         return encoder, fitted
+
+    def task(self, name: str, lessons: Lessons, fit: FitConfig) -> TextLessonsTask:
+        """A fit to the lessons, which are written down for whoever makes its learner."""
+        config, path = self.config, self.aside / f"{_plain_name(name)}.json"
+        lessons.write(path)
+        return TextLessonsTask(
+            tower=self.start, pairs=config.pairs, adapter=config.adapter, augment=config.augment, fit=fit, lessons=path
+        )
+
+    def search(self, lessons: Lessons) -> list[Trial]:
+        """The points of the space and their figures; of a run that was stopped after its search, those it had found."""
+        config, found = self.config, self.kept / "trials.json"
+        if not found.exists():
+            tuning = FinetuningTuning(
+                space=config.space,
+                num_trials=config.trials,
+                num_at_once=config.num_at_once,
+                resources=config.resources,
+            )
+            task = self.task("trials", lessons, config.fit)
+            tell = functools.partial(self.progress, "trials")
+            write_json(found, plain(tune_finetuning(tuning, task, folder=self.kept, on_trial=tell, identity="search")))
+        return [Trial(**one) for one in json.loads(found.read_text(encoding="utf-8"))]
 
     def train(self, name: str, task: MakeLearner, fit: FitConfig) -> Fitted:
         """The fit on the workers, with its curve in TensorBoard."""
@@ -131,37 +166,44 @@ class _Shop:
             self.progress(f"{name}, {left_s:.0f} s to go,", done, total)
 
         logs = self.lake.root / "logs" / "finetune_text" / name
-        return train_on_workers(task, fit, self.config.workers, self.lake.root, on_step=tell, logs=logs)
+        return train_on_workers(
+            task, fit, self.config.workers, self.kept, on_step=tell, logs=logs, resume_as=_plain_name(name)
+        )
 
 
 def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
-    """Guess hidden words if asked to, learn from the train queries without each fold and from all of them, publish."""
+    """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
+    config = replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, Fitted] = {}
     notes: dict[str, object] = {}
-    with folder_aside(lake.root / "finetune_text") as aside:
-        shop = _Shop(config=config, start=config.tower, aside=aside, lake=lake, progress=progress)
+    tried: list[Trial] = []
+    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
+        shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
         if config.masked_epochs:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)
         open_tower = functools.partial(open_text_encoder, shop.start)
         lessons = read_lessons(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
-        if config.folds and config.served == "greedy_soup" and not lessons.held_out:
-            raise ConfigError(
-                "served is greedy_soup, and no judged validation query says what helps; judge some, or set served to soup"
-            )
+        _refuse_blind_choices(config, lessons)
+        if config.trials:
+            tried = shop.search(lessons)
+            print("\n".join(table(tried)))
+            shop = replace(shop, config=_with_settings(config, best_trial(tried).point))
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):
-                encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(f"{FOLDS}/{fold}", _without(lessons, fold, config.folds))
+                encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(f"{FOLDS}/{fold}", lessons.without_fold(fold, config.folds))
                 save_text_tower(encoder, folder / FOLDS / str(fold))
             if config.folds and config.served != "all":
                 towers = [_opened(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
-                encoder = _soup(config.served, open_trainable(shop.start), towers, HeldOutOrders(lessons.held_out))
+                encoder = soup_of_towers(
+                    config.served, open_trainable(shop.start), towers, HeldOutOrders(lessons.held_out)
+                )
             else:
                 encoder, fits["tower"] = shop.fit("tower", lessons)
             save_text_tower(encoder, folder)
             figures = HeldOutOrders(lessons.held_out)(encoder.encode)
             before = HeldOutOrders(lessons.held_out)(open_text_encoder(shop.start).encode)
-            _describe(config, fits, figures, before, folder)
+            _describe(config, fits, {"before": before, "after": figures}, folder, tried)
             notes["space_id"] = _opened(
                 config.tower, folder
             ).space_id  # the fitted one still bears the name it began with
@@ -169,29 +211,32 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
     by_source = Counter(one.source for one in lessons.examples)
     return {
         **{f"{source}_examples": count for source, count in sorted(by_source.items())},
+        **({"trials": len(tried), "kept_trial": best_trial(tried).number} if tried else {}),
         "steps": sum(fitted.num_steps for fitted in fits.values()),
+        "resumed": sum(fitted.num_resumed for fitted in fits.values()),
         "folds": config.folds,
         **{f"validation_{name}_before": value for name, value in before.items()},
         **{f"validation_{name}": value for name, value in figures.items()},
     }
 
 
-def tower_of(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
-    """The encoder settings of the lake's tower: of the one that serves, or of the one that did not see a fold of the train queries.
+def _refuse_blind_choices(config: FinetuneTextConfig, lessons: Lessons) -> None:
+    if any(max(one.grades) > 0 for one in lessons.held_out):
+        return
+    for is_chosen, found, mend in (
+        (config.trials, f"trials is {config.trials}", "set trials to 0"),
+        (config.folds and config.served == "greedy_soup", "served is greedy_soup", "set served to soup"),
+    ):
+        if is_chosen:
+            raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {mend}")
 
-    Raises:
-        ArtifactError: no tower was published.
-        ConfigError: it has no such fold.
-    """
-    entry = lake.current("text_tower")
-    num_folds = int(entry.notes["folds"])
-    if fold is not None and fold not in range(num_folds):
-        raise ConfigError(
-            f"the tower of {lake.root} has {num_folds} folds, fold {fold} was asked for; set finetune_text.folds"
-        )
-    folder = entry.path if fold is None else entry.path / FOLDS / str(fold)
-    config = build(TextEncoderConfig, entry.notes["encoder"], where="text_tower.encoder")
-    return replace(config, model=str(folder))
+
+def _with_settings(config: FinetuneTextConfig, point: Point) -> FinetuneTextConfig:
+    return replace(config, fit=fit_of_point(point, config.fit), pairs=pairs_of_point(point, config.pairs))
+
+
+def _plain_name(name: str) -> str:
+    return name.replace("/", "_")
 
 
 def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, Fitted]:
@@ -208,37 +253,6 @@ def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, Fitted]:
     return replace(shop, start=replace(shop.start, model=str(folder))), fitted
 
 
-def _without(lessons: Lessons, fold: int, num_folds: int) -> Lessons:
-    """Without the judged queries of a fold; measured on nothing, so that each fold's fit ends after the same steps."""
-    kept = [one for one in lessons.examples if not one.query_id or fold_of(one.query_id, num_folds) != fold]
-    return replace(lessons, examples=kept, held_out=())
-
-
-def _soup(
-    recipe: Literal["soup", "greedy_soup"],
-    start: TorchTextEncoder,
-    towers: Sequence[TorchTextEncoder],
-    orders: HeldOutOrders,
-) -> TorchTextEncoder:
-    """The first tower with the mixed weights of all, or of those that help."""
-    base = arrays_digest(arrays_of(start))
-    ingredients = [
-        Ingredient(name=f"{FOLDS}/{fold}", arrays=arrays_of(tower), base_digest=base)
-        for fold, tower in enumerate(towers)
-    ]
-    tasted = towers[0]
-
-    def worth(arrays: Arrays) -> float:
-        put_arrays(tasted, arrays)
-        return orders(tasted.encode)[WATCHED]
-
-    if recipe == "soup":
-        put_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
-    else:
-        put_arrays(tasted, greedy_soup(ingredients, worth).arrays)
-    return tasted
-
-
 def _opened(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:
     return open_trainable(replace(config, model=str(folder)))
 
@@ -246,22 +260,19 @@ def _opened(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:
 def _describe(
     config: FinetuneTextConfig,
     fits: Mapping[str, Fitted],
-    figures: Mapping[str, float],
-    before: Mapping[str, float],
+    validation: Mapping[str, Mapping[str, float]],
     folder: Path,
+    tried: Sequence[Trial] = (),
 ) -> None:
-    curves = {
-        name: [
-            {"step": p.step, "loss": p.loss, "learning_rate": p.learning_rate, "figures": dict(p.figures)}
-            for p in fitted.curve
-        ]
-        for name, fitted in fits.items()
+    write_json(folder / CURVE, {name: plain(fitted.curve) for name, fitted in fits.items()})
+    told: dict[str, object] = {
+        "config": plain(config),
+        "fits": {name: {"steps": fitted.num_steps, "kept_step": fitted.kept_step} for name, fitted in fits.items()},
+        "validation": validation,
     }
-    write_json(folder / CURVE, curves)
-    kept = {name: {"steps": fitted.num_steps, "kept_step": fitted.kept_step} for name, fitted in fits.items()}
-    write_json(
-        folder / SETTINGS, {"config": plain(config), "fits": kept, "validation": {"before": before, "after": figures}}
-    )
+    if tried:
+        told["search"] = {"trials": plain(tried), "kept": best_trial(tried).number}
+    write_json(folder / SETTINGS, told)
 
 
 JOB = Job(
@@ -274,7 +285,8 @@ JOB = Job(
         [config.sources.clicks.served] if config.learns_from_clicks and config.sources.clicks.served else []
     ),
     more_inputs=lambda lake, config: (
-        {"events": lake.current("events").digest} if config.learns_from_clicks and lake.has("events") else {}
+        ({"events": lake.current("events").digest} if config.learns_from_clicks and lake.has("events") else {})
+        | learned_input(config.tower, lake)
     ),
     writes=("text_tower",),
     run=run,

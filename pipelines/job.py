@@ -15,8 +15,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ from intarsia import __version__
 from intarsia.config import build, describe, fingerprint, nearest_of, plain, setting
 from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
-from intarsia.ids import sha256_tree
-from intarsia.lake import Lake, write_json
+from intarsia.ids import sha256_json, sha256_tree, short
+from intarsia.lake import Lake, folder_kept, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
@@ -111,9 +111,8 @@ def execute(
 
     `start_ray` is called when the job is going to run and needs Ray.
     """
-    inputs = _inputs(job, config, lake)
     record_path = lake.root / "runs" / f"{job.name}.json"
-    wanted = {"inputs": inputs, "config": fingerprint(config), "version": __version__}
+    wanted = _stands_on(job, config, lake)
     if not (again or job.always) and _is_up_to_date(job, lake, record_path, wanted):
         print(f"{job.name:<24} up to date")
         return False
@@ -143,6 +142,17 @@ def execute(
     for name in job.writes:
         print(f"{'':<24} {name} -> {lake.current(name).path}")
     return True
+
+
+@contextmanager
+def unfinished(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterator[Path]:
+    """A folder for what a run that is stopped wants to find again: the same for equal inputs and config; gone when the block ends well.
+
+    Raises:
+        ArtifactError: such a run is at work.
+    """
+    with folder_kept(lake.root, job.name, short(sha256_json(_stands_on(job, config, lake)))) as folder:
+        yield folder
 
 
 def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
@@ -218,6 +228,11 @@ def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool
     lake = Lake(shared.lake.absolute())  # workers may stand in another folder
     with ExitStack() as session:
         execute(job, config, lake, again=again, start_ray=lambda: session.enter_context(ray_session(shared.session)))
+
+
+def _stands_on(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
+    """What decides a job's result; equal ones mean it is up to date."""
+    return {"inputs": _inputs(job, config, lake), "config": fingerprint(config), "version": __version__}
 
 
 def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:

@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -116,6 +116,48 @@ def folder_aside(home: Path) -> Iterator[Path]:
             yield staging / _FILLED
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
+    """A folder below `home` that outlives its writer's death: the next one of equal name and identity finds it as it was left.
+
+    It is gone when the block ends without an error. What writers of other identities left under the name is removed first, unless one is
+    still at work.
+
+    Raises:
+        ArtifactError: another writer of this identity is at work.
+    """
+    place = home / f".{name}-{identity}"
+    for other in home.glob(f".{name}-*"):
+        if other != place:
+            with suppress(OSError), _held(other):
+                shutil.rmtree(other, ignore_errors=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(_held(place))
+        except BlockingIOError:
+            raise ArtifactError(f"another process writes {name} in {home} just now; wait for it, or stop it") from None
+        yield place
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """While open, nobody else holds the folder, which is made; the system lets it go however its holder dies.
+
+    Raises:
+        BlockingIOError: another one holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # this file system has no locks
+            pass
+        yield
 
 
 def _drop_left_aside(home: Path) -> None:

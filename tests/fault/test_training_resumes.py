@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from ray.train import TrainingFailedError
 
 from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.errors import ArtifactError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from tests.word_matching import DiesOnce, WordMatching
 
@@ -42,4 +44,7 @@ def test_a_fit_that_was_given_up_goes_on_under_its_name(cluster: None, tmp_path:
     assert [path.name for path in storage.iterdir()] == [".fit-pairs"]
     fitted = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert (fitted.num_steps, fitted.num_resumed) == (NUM_STEPS, 1)
-    assert not list(storage.iterdir())
+    again = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
+    assert (again.curve, again.num_resumed) == (fitted.curve, 1), "it had ended: no worker took it up"
+    with pytest.raises(ArtifactError, match="the checkpoint is of a fit with other settings"):
+        train_on_workers(make, replace(CONFIG, seed=1), workers, storage, resume_as="pairs")

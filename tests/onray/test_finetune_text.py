@@ -11,6 +11,7 @@ import pytest
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.config import plain
 from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learned import tower_of
 from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.masked_words import MaskedWordsConfig
@@ -24,9 +25,10 @@ from intarsia.index.files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
 from pipelines import embed_folds
-from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run, tower_of
+from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run
 from pipelines.job import Progress
 from tests.judged_shop import TITLES, fill_with_judged_shop
+from tune_spaces.finetuning import FinetuningSpaceConfig
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -82,6 +84,29 @@ def test_two_workers_fit_folds_with_adapters_and_their_mean_serves(lake: Lake) -
     mean, *folds = (tower.tower.state_dict() for tower in towers)  # type: ignore[attr-defined]
     name = "transformer.encoder.layer.0.attention.self.query.weight"
     np.testing.assert_allclose(mean[name], (folds[0][name] + folds[1][name]) / 2, atol=1e-6)
+
+
+def test_the_best_searched_settings_fit_the_tower_and_are_told_with_it(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_with_judged_shop(lake)
+    fit = replace(CONFIG.fit, epochs=3, learning_rate=0.5)  # it forgets all it knew
+    space = FinetuningSpaceConfig(learning_rates=(1e-7, 1e-3), batch_sizes=(4,))
+    counts = run(replace(CONFIG, fit=fit, space=space, trials=2, num_at_once=1), lake, quiet)
+    settings = json.loads((lake.current("text_tower").path / SETTINGS).read_text(encoding="utf-8"))
+    own, sampled = settings["search"]["trials"]
+    assert (own["point"]["learning_rate"], own["point"]["temperature"]) == (0.5, CONFIG.pairs.loss.temperature)
+    assert (settings["search"]["kept"], counts["trials"], counts["kept_trial"]) == (1, 2, 1)
+    assert sampled["figures"]["ndcg@10"] > own["figures"]["ndcg@10"]
+    assert sampled["figures"]["epochs"] == 3
+    assert counts["validation_ndcg@10"] == pytest.approx(sampled["figures"]["ndcg@10"], abs=1e-5), "the same fit"
+    curve = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))["tower"]
+    assert max(point["learning_rate"] for point in curve) == pytest.approx(sampled["point"]["learning_rate"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["trial", "ndcg@10", "epochs", "settings"]
+    assert shown[2].startswith(f"1      {sampled['figures']['ndcg@10']:.4f}")
+    assert [line.endswith("<- kept") for line in shown] == [False, False, True]
+    assert not list(lake.root.glob(".*"))
 
 
 def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: Lake) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree
-from intarsia.lake import Entry, Lake, write_json
+from intarsia.lake import Entry, Lake, folder_kept, write_json
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -33,6 +33,14 @@ with Lake(Path(sys.argv[1])).publish("products") as folder:
     (folder / "part-00000").write_text("of the slow one")
     print(folder, flush=True)
     sys.stdin.readline()
+"""
+KILLED_KEEPER = """
+import os, signal, sys
+from pathlib import Path
+from intarsia.lake import folder_kept
+with folder_kept(Path(sys.argv[1]), "fit", "one") as folder:
+    (folder / "step").write_text("7")
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 A_DAY_AGO_S = time.time() - 86_500
 
@@ -259,3 +267,40 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
         write_json(tmp_path / "a.json", {"a": object()})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_keeper_left_is_found_under_its_identity_and_gone_when_it_ended_well(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_KEEPER, str(tmp_path)], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(IsADirectoryError), folder_kept(tmp_path, "fit", "one") as folder:
+        folder.write_text("no file")
+    with folder_kept(tmp_path, "fit", "one") as folder:
+        assert (folder / "step").read_text() == "7"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_kept_under_another_identity_goes_unless_its_writer_lives(tmp_path: Path) -> None:
+    for left in (".fit-old", ".fitting-old"):
+        (tmp_path / left).mkdir()
+    with folder_kept(tmp_path, "fit", "one"), folder_kept(tmp_path, "fit", "two"):
+        assert {path.name for path in tmp_path.iterdir()} == {".fit-one", ".fit-two", ".fitting-old"}
+
+
+def test_two_writers_of_one_identity_are_one_too_many(tmp_path: Path) -> None:
+    with folder_kept(tmp_path, "fit", "one") as folder:
+        again = folder_kept(tmp_path, "fit", "one")
+        with pytest.raises(ArtifactError, match=r"another process writes fit in .* just now; wait for it, or stop it"):
+            again.__enter__()
+        assert folder.is_dir()
+
+
+def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*args: object) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with folder_kept(tmp_path, "fit", "one") as folder:
+        (folder / "step").write_text("7")
+    assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,7 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         return open_use_multilingual(config)
     if config.model.startswith(LEARNED):
         raise ConfigError(
-            f"text model is {config.model!r}, which embed_products alone can find; elsewhere name the folder of the lake's entry"
+            f"text model is {config.model!r}, which only a job that has the lake can find; elsewhere name the folder of its entry"
         )
     if config.model.startswith(OFFLINE) and config.model not in PACKAGES:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.errors import ConfigError
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders
+from intarsia.ids import fold_of
 from intarsia.lake import write_json
 
 NDCG_AT = 10
@@ -49,6 +50,11 @@ class Lessons:
     def write(self, path: Path) -> None:
         """As one JSON file."""
         write_json(path, asdict(self))
+
+    def without_fold(self, fold: int, num_folds: int) -> Lessons:
+        """Without the judged queries of a fold; measured on nothing, so that each fold's fit ends after the same steps."""
+        kept = [one for one in self.examples if not one.query_id or fold_of(one.query_id, num_folds) != fold]
+        return replace(self, examples=kept, held_out=())
 
     @classmethod
     def read(cls, path: Path) -> Lessons:

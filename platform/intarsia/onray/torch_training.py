@@ -21,7 +21,7 @@ from ray import cloudpickle
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
 
-from intarsia.config import check_range, setting
+from intarsia.config import check_range, fingerprint, setting
 from intarsia.encoders.learning.checkpoint import Progress, load_trained, read_checkpoint, write_checkpoint
 from intarsia.encoders.learning.crew import Alone, Crew, Together
 from intarsia.encoders.learning.learner import Learner
@@ -36,7 +36,7 @@ MakeLearner = Callable[[], Learner]
 
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
 _KEPT_CHECKPOINTS = 2  # the newest, and the one before while it is being written
-_REFUSAL, _TOLD = "refusal.pickle", "progress.json"
+_REFUSAL, _TOLD, _ENDED = "refusal.pickle", "progress.json", "ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +88,12 @@ def train_on_workers(
         make_learner: makes the same task in every worker.
         config: how it is fitted.
         workers: how many, how large.
-        storage: a folder that every node mounts, for checkpoints; left as it was, unless a fit that may be resumed has failed.
+        storage: a folder that every node mounts, for checkpoints; left as it was, unless the fit may be resumed.
         on_step: told of the progress about twice a second, from another thread than the caller's.
         logs: a folder that every node mounts, for TensorBoard.
-        resume_as: a name under which a later call goes on with this fit, should it fail or its caller die; it must change with whatever
-            the learner reads. Empty: every call starts anew.
+        resume_as: a name under which a later call goes on with this fit, should it fail or its caller die, and returns at once when it
+            had ended; it must change with whatever the learner reads. What it keeps in `storage` is the caller's to remove. Empty: every
+            call starts anew.
 
     Raises:
         ConfigError: the cluster has not so many CPUs or GPUs, or the tracker is not installed.
@@ -103,6 +104,10 @@ def train_on_workers(
     check_tracker(config.track)
     _check_resources(workers)
     place = (storage / f".fit-{resume_as or uuid.uuid4().hex}").resolve()
+    if (place / _ENDED).exists():
+        state, progress = read_checkpoint(Path((place / _ENDED).read_text(encoding="utf-8")))
+        if progress.made_by.partition(" ")[0] == fingerprint(config):  # else its worker refuses it with what to do
+            return fitted(state, progress)
     place.mkdir(parents=True, exist_ok=True)
     for left in (_REFUSAL, _TOLD):
         (place / left).unlink(missing_ok=True)
@@ -120,7 +125,8 @@ def train_on_workers(
         _raise_refusal(place)
         with result.checkpoint.as_directory() as folder:
             found = fitted(*read_checkpoint(Path(folder)))
-        shutil.rmtree(place)
+        if resume_as:
+            write_whole(place / _ENDED, str(result.checkpoint.path).encode())
         return found
     except TrainingFailedError:
         _raise_refusal(place)

@@ -284,5 +284,7 @@ def test_the_multilingual_encoder_knows_that_chinese_and_english_shoes_are_shoes
 
 
 def test_a_tower_of_a_lake_is_not_looked_for_without_the_lake() -> None:
-    with pytest.raises(ConfigError, match="text model is 'lake:text_tower', which embed_products alone can find"):
+    with pytest.raises(
+        ConfigError, match="text model is 'lake:text_tower', which only a job that has the lake can find"
+    ):
         open_text_encoder(TextEncoderConfig(model="lake:text_tower"))

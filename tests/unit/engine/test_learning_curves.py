@@ -70,7 +70,7 @@ def losses(fitted: Fitted) -> tuple[tuple[int, float], ...]:
 
 def publish_text_tower(lake: Lake, fits: Mapping[str, Fitted], space_id: str = SPACES["text"]) -> Path:
     with lake.publish("text_tower", {"space_id": space_id}) as folder:
-        finetune_text._describe(finetune_text.FinetuneTextConfig(), fits, {}, {}, folder)
+        finetune_text._describe(finetune_text.FinetuneTextConfig(), fits, {}, folder)
     return lake.current("text_tower").path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
+from intarsia.encoders.learned import tower_of
 from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.learning.fit_config import FitConfig
@@ -25,7 +26,7 @@ from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import fold_of
 from intarsia.lake import Lake, write_json
 from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
-from pipelines.finetune_text import FinetuneTextConfig, _Shop, _without, tower_of
+from pipelines.finetune_text import FinetuneTextConfig, _Shop
 from pipelines.job import Progress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
@@ -55,14 +56,17 @@ def test_train_queries_teach_validation_is_held_out_and_test_is_not_read(lake: L
 def test_a_fold_leaves_out_its_queries_and_keeps_what_no_query_asked(lake: Lake) -> None:
     lessons = lessons_of(fill_with_judged_shop(lake), use=("judgments", "fields"))
     for fold in range(3):
-        kept = _without(lessons, fold, 3)
+        kept = lessons.without_fold(fold, 3)
         assert all(fold_of(one.query_id, 3) != fold for one in kept.examples if one.query_id)
         assert sum(one.source == "fields" for one in kept.examples) == sum(
             one.source == "fields" for one in lessons.examples
         )
         assert not kept.held_out
     seen = [
-        one.query_id for fold in range(3) for one in lessons.examples if one not in _without(lessons, fold, 3).examples
+        one.query_id
+        for fold in range(3)
+        for one in lessons.examples
+        if one not in lessons.without_fold(fold, 3).examples
     ]
     assert sorted(seen) == sorted(one.query_id for one in lessons.examples if one.query_id)
 
@@ -187,7 +191,12 @@ def test_held_out_figures_are_the_mean_ndcg_of_the_cosines_orders() -> None:
 
 def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_path: Path) -> None:
     shop = _Shop(
-        config=FinetuneTextConfig(), start=TOWER, aside=tmp_path, lake=lake, progress=Progress("finetune_text")
+        config=FinetuneTextConfig(),
+        start=TOWER,
+        aside=tmp_path,
+        kept=tmp_path,
+        lake=lake,
+        progress=Progress("finetune_text"),
     )
     with pytest.raises(ConfigError, match=r"folds/0 has nothing to learn from; cut fewer folds"):
         shop.fit("folds/0", Lessons(examples=()))

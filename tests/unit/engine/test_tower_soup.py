@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,11 @@ from intarsia.encoders.learning.pairs import TextExample
 from intarsia.encoders.learning.text_folder import arrays_of, put_arrays
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.engine.text_lessons import HeldOutOrders, open_trainable
+from intarsia.engine.tower_soup import soup_of_towers
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import Lake
 from intarsia.tables.judgments import QUERIES
-from pipelines.finetune_text import FinetuneTextConfig, _soup, run
+from pipelines.finetune_text import FinetuneTextConfig, run
 from pipelines.job import Progress
 from tests.judged_shop import fill_with_judged_shop
 
@@ -25,12 +28,13 @@ EXAMPLES = [
     )
     for colour, grades in (("red", (3.0, 1.0, 0.0)), ("blue", (1.0, 3.0, 0.0)))
 ]
+TOWER = TextEncoderConfig(model="scratch:bert:1", max_tokens=16)
 ORDERS = HeldOutOrders(EXAMPLES)
 
 
 def tower(shift: float) -> TorchTextEncoder:
     """One starting point, moved a little or a lot."""
-    encoder = open_trainable(TextEncoderConfig(model="scratch:bert:1", max_tokens=16))
+    encoder = open_trainable(TOWER)
     rng = np.random.default_rng(int(shift * 100))
     moved = {
         name: (array + shift * rng.normal(size=array.shape)).astype(array.dtype) if array.dtype.kind == "f" else array
@@ -43,7 +47,7 @@ def tower(shift: float) -> TorchTextEncoder:
 def test_the_uniform_soup_is_the_mean_of_the_weights() -> None:
     towers = [tower(0.01), tower(0.02)]
     first, second = (arrays_of(one) for one in towers)
-    mixed = arrays_of(_soup("soup", tower(0.0), towers, ORDERS))
+    mixed = arrays_of(soup_of_towers("soup", tower(0.0), towers, ORDERS))
     for name in first:
         if first[name].dtype.kind == "f":
             np.testing.assert_allclose(mixed[name], (first[name].astype(np.float64) + second[name]) / 2, atol=1e-6)
@@ -53,18 +57,30 @@ def test_the_greedy_soup_is_never_below_the_best_of_its_towers_on_validation() -
     towers = [tower(shift) for shift in (0.01, 0.5, 1.0)]
     alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
     assert len(set(alone)) > 1
-    assert ORDERS(_soup("greedy_soup", tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+    assert ORDERS(soup_of_towers("greedy_soup", tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
 
 
-def test_a_greedy_soup_without_judged_validation_queries_is_refused_before_any_fit(lake: Lake) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        (
+            {"folds": 2, "served": "greedy_soup"},
+            "served is greedy_soup, and no judged validation query says what helps",
+        ),
+        ({"trials": 3}, "trials is 3, and no judged validation query says what helps; judge some, or set trials to 0"),
+    ],
+)
+def test_what_validation_must_choose_is_refused_without_it_before_any_fit(
+    lake: Lake, chosen: dict[str, Any], words: str
+) -> None:
     fill_with_judged_shop(lake)
     rows = QUERIES.read(lake.current("queries")).to_pylist()
     QUERIES.publish(lake, QUERIES.from_rows([row for row in rows if row["split"] != "validation"]))
-    with pytest.raises(ConfigError, match="served is greedy_soup, and no judged validation query says what helps"):
-        run(FinetuneTextConfig(folds=2, served="greedy_soup"), lake, Progress("finetune_text"))
+    with pytest.raises(ConfigError, match=words):
+        run(FinetuneTextConfig(tower=TOWER, **chosen), lake, Progress("finetune_text"))
 
 
 def test_towers_of_another_architecture_have_no_mean() -> None:
     other = open_trainable(TextEncoderConfig(model="scratch:gpt2:1", max_tokens=16, pooling="last"))
     with pytest.raises(ArtifactError, match="another architecture; mix models of one architecture"):
-        _soup("soup", tower(0.0), [tower(0.01), other], ORDERS)
+        soup_of_towers("soup", tower(0.0), [tower(0.01), other], ORDERS)

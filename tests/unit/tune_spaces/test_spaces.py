@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.losses import LossConfig
+from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.ranking.lambdamart import LambdaMartConfig
-from tune_spaces.finetuning import FinetuningSpaceConfig, finetuning_space, fit_of_point
+from tune_spaces.finetuning import (
+    FinetuningSpaceConfig,
+    finetuning_space,
+    fit_of_point,
+    pairs_of_point,
+    point_of,
+)
 from tune_spaces.ranker import RankerSpaceConfig, ranker_of_point, ranker_space
 
 NUM_DRAWS = 50
@@ -23,15 +31,26 @@ def test_every_point_is_a_ranker_and_what_is_not_searched_stays() -> None:
         assert (ranker["num_rounds"], ranker["seed"]) == (7, 3)
 
 
-def test_every_point_is_a_fit_and_what_is_not_searched_stays() -> None:
-    base = FitConfig(epochs=9)
-    space = finetuning_space(FinetuningSpaceConfig(learning_rates=(1e-5, 1e-4)))
+def test_every_point_is_a_fit_and_a_loss_and_what_is_not_searched_stays() -> None:
+    base = FitConfig(epochs=9, learning_rate=5e-5)
+    pairs = TextPairsConfig(texts_per_anchor=3, loss=LossConfig(in_batch=0.7))
+    space = finetuning_space(FinetuningSpaceConfig(learning_rates=(1e-5, 1e-4)), point_of(base, pairs))
     for _ in range(NUM_DRAWS):
         point = {name: domain.sample() for name, domain in space.items()}
-        fit = asdict(fit_of_point(point, base))
-        assert {name: fit[name] for name in point} == point
-        assert fit["epochs"] == 9
-        assert 1e-5 <= fit["learning_rate"] <= 1e-4
+        fit, shown = fit_of_point(point, base), pairs_of_point(point, pairs)
+        assert point_of(fit, shown) == point
+        assert (fit.epochs, shown.texts_per_anchor, shown.loss.in_batch) == (9, 3, 0.7)
+        assert 1e-5 <= fit.learning_rate <= 1e-4
+        assert 0.02 <= shown.loss.temperature <= 0.2
+
+
+def test_the_space_of_fits_holds_the_settings_it_begins_with() -> None:
+    own = point_of(FitConfig(learning_rate=1e-2, batch_size=5), TextPairsConfig(loss=LossConfig(temperature=0.01)))
+    space = finetuning_space(FinetuningSpaceConfig(), own)
+    assert (space["learning_rate"].lower, space["learning_rate"].upper) == (5e-6, 1e-2)
+    assert (space["temperature"].lower, space["temperature"].upper) == (0.01, 0.2)
+    assert space["batch_size"].categories == [8, 16, 32, 5]
+    assert space["weight_decay"].categories == [0.0, 0.01, 0.1], "the own value is there already"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +59,7 @@ def test_every_point_is_a_fit_and_what_is_not_searched_stays() -> None:
         (RankerSpaceConfig, {"learning_rates": (0.1, 0.1)}, r"learning_rates is 0.1\.\.0.1; allowed: above 0, rising"),
         (RankerSpaceConfig, {"num_leaves": ()}, "num_leaves, min_data_in_leaf and prior_weights need at least one"),
         (FinetuningSpaceConfig, {"learning_rates": (0.0, 0.1)}, r"learning_rates is 0.0\.\.0.1; allowed: above 0"),
+        (FinetuningSpaceConfig, {"temperatures": (0.2, 0.1)}, r"temperatures is 0.2\.\.0.1; allowed: above 0, rising"),
         (FinetuningSpaceConfig, {"batch_sizes": ()}, "batch_sizes is empty; allowed: at least one value"),
     ],
 )

@@ -1,0 +1,81 @@
+"""What one trial of a fine-tuning search does and what is told of all; the search itself is in onray/test_finetune_text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.adapters import AdapterConfig
+from intarsia.encoders.learning.augment import AugmentConfig
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.loop import fit_here
+from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.engine.text_lessons import Lessons, TextLessonsTask
+from intarsia.engine.text_sources import judged_of, read_catalog
+from intarsia.lake import Lake
+from intarsia.onray.tuning import Trial
+from tests.judged_shop import fill_with_judged_shop
+from tune_spaces.finetuning import point_of
+from tune_spaces.finetuning_search import best_trial, measure_point, table, task_of_point
+
+TRIALS = [
+    Trial(number=0, point={"learning_rate": 2e-5}, figures={"ndcg@10": 0.5, "epochs": 4.0}, error=None),
+    Trial(number=1, point={"learning_rate": 9.0}, figures=None, error="ConfigError: the loss is nan"),
+    Trial(number=2, point={"learning_rate": 1e-4}, figures={"ndcg@10": 0.75, "epochs": 4.0}, error=None),
+    Trial(number=3, point={"learning_rate": 1e-3}, figures={"ndcg@10": 0.8, "epochs": 1.0}, error=None, stopped=True),
+]
+
+
+@pytest.fixture
+def task(lake: Lake, tmp_path: Path) -> TextLessonsTask:
+    """A small fit to the judged train queries of a shop."""
+    catalog = read_catalog(fill_with_judged_shop(lake), ("title",))
+    lessons = Lessons(examples=judged_of(lake, catalog, "train"), held_out=judged_of(lake, catalog, "validation"))
+    lessons.write(tmp_path / "lessons.json")
+    return TextLessonsTask(
+        tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+        pairs=TextPairsConfig(texts_per_anchor=6),
+        adapter=AdapterConfig(),
+        augment=AugmentConfig(),
+        fit=FitConfig(epochs=3, batch_size=4, learning_rate=3e-3),
+        lessons=tmp_path / "lessons.json",
+    )
+
+
+@pytest.mark.parametrize("watch", ["", "ndcg@10"])
+def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
+    task: TextLessonsTask, watch: str
+) -> None:
+    point = point_of(task.fit, task.pairs) | {"learning_rate": 5e-3, "temperature": 0.1}
+    task = replace(task, fit=replace(task.fit, watch=watch))
+    reports = list(measure_point(point, task))
+    whole = task_of_point(point, task)
+    assert (whole.fit.learning_rate, whole.pairs.loss.temperature) == (5e-3, 0.1)
+    curve = fit_here(whole(), whole.fit).curve
+    measured = [each.figures["ndcg@10"] for each in curve if each.figures]
+    kept = [max(measured[: n + 1]) if watch else measured[n] for n in range(3)]
+    assert reports == [{"ndcg@10": pytest.approx(kept[n]), "epochs": n + 1.0} for n in range(3)]
+
+
+def test_a_fit_that_stops_early_has_nothing_more_to_report(task: TextLessonsTask) -> None:
+    fit = replace(task.fit, epochs=9, learning_rate=1e-9, watch="ndcg@10", patience=1)
+    reports = list(measure_point(point_of(fit, task.pairs), replace(task, fit=fit)))
+    assert [report["epochs"] for report in reports] == [1.0, 2.0]
+
+
+def test_a_stopped_trial_is_not_the_best_however_well_it_began() -> None:
+    assert best_trial(TRIALS).number == 2
+    assert best_trial([TRIALS[1], TRIALS[3]]).number == 3, "where no other has figures"
+
+
+def test_every_trial_is_told_in_a_line() -> None:
+    assert table(TRIALS) == [
+        "trial  ndcg@10  epochs  settings",
+        "0      0.5000   4       learning_rate 2e-05",
+        "1      failed: ConfigError: the loss is nan; learning_rate 9",
+        "2      0.7500   4       learning_rate 0.0001 <- kept",
+        "3      0.8000   1       learning_rate 0.001 (stopped)",
+    ]
