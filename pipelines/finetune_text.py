@@ -39,7 +39,7 @@ from intarsia.engine.text_lessons import (
     open_trainable,
 )
 from intarsia.engine.text_sources import Catalog, SourcesConfig, read_catalog, read_lessons
-from intarsia.engine.tower_soup import soup_of_towers
+from intarsia.engine.tower_soup import TASTED, soup_of_towers
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake, folder_aside, write_json
 from intarsia.onray.torch_training import MakeLearner, TorchWorkersConfig, train_on_workers
@@ -79,9 +79,9 @@ class FinetuneTextConfig:
         "parts of the train queries, each with a tower that did not see it, for what is fitted on them after it; 0 makes none",
         0,
     )
-    served: Literal["all", "soup", "greedy_soup"] = setting(
-        "the tower that serves: one more fit to all train queries; or of the folds' weights the mean (which costs nothing), or the mean of "
-        "those that help on validation; does nothing without folds",
+    served: Literal["all", "soup", "greedy_soup", "searched_soup"] = setting(
+        "the tower that serves: one more fit to all train queries; or of the folds' weights the mean (which costs nothing), the mean of "
+        "those that help on validation, or the weighted mean that is best there; does nothing without folds",
         "all",
     )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
@@ -225,7 +225,7 @@ def _refuse_blind_choices(config: FinetuneTextConfig, lessons: Lessons) -> None:
         return
     for is_chosen, found, mend in (
         (config.trials, f"trials is {config.trials}", "set trials to 0"),
-        (config.folds and config.served == "greedy_soup", "served is greedy_soup", "set served to soup"),
+        (config.folds and config.served in TASTED, f"served is {config.served}", "set served to soup"),
     ):
         if is_chosen:
             raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {mend}")

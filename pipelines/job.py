@@ -191,13 +191,16 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
-    """A config file's values with overrides; a key goes to `group`, but those of `RunConfig` and any `/key` to the top."""
+    """A config file's values with overrides.
+
+    A key, with or without `group.` before it, goes to `group`, but those of `RunConfig` and any `/key` go to the top.
+    """
     shared = {one.name for one in fields(RunConfig)}
 
     def placed(override: str) -> str:
         first = re.split(r"[.=]", override, maxsplit=1)[0]
         is_shared = group is None or first in shared or override.startswith("/")
-        return override.removeprefix("/") if is_shared else f"{group}.{override}"
+        return override.removeprefix("/") if is_shared else f"{group}.{override.removeprefix(f'{group}.')}"
 
     return with_overrides(read_yaml(path), [placed(override) for override in overrides])
 

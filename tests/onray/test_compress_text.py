@@ -8,9 +8,12 @@ import json
 import numpy as np
 import pytest
 
+from intarsia.config import plain
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
 from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_text_encoder
+from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
@@ -29,6 +32,14 @@ CONFIG = compress_text.CompressTextConfig(
     fit=FitConfig(epochs=3, batch_size=16, learning_rate=2e-3),
 )
 
+LEARNED = TextEncoderConfig(model="lake:text_tower", batch_size=8)
+
+
+def publish_text_tower(lake: Lake, tower: TextEncoderConfig) -> None:
+    """As finetune_text does it."""
+    with lake.publish("text_tower", {"encoder": plain(tower), "folds": 0, "text_fields": ["title"]}) as folder:
+        save_text_tower(open_trainable(tower), folder)
+
 
 def write_products(lake: Lake, number: int) -> None:
     rng = np.random.default_rng(1)
@@ -41,19 +52,45 @@ def write_products(lake: Lake, number: int) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake: Lake) -> None:
     write_products(lake, 100)
-    execute(compress_text.JOB, CONFIG, lake)
+    publish_text_tower(lake, CONFIG.teacher)
+    config = dataclasses.replace(CONFIG, teacher=LEARNED)
+    assert execute(compress_text.JOB, config, lake)
+    assert not execute(compress_text.JOB, config, lake)
     counts = json.loads((lake.root / "runs" / "compress_text.json").read_text())["counts"]
     assert counts["parameters"] < counts["parameters_of_teacher"]
     assert 1 - counts["cosine_to_teacher"] < 0.6 * (1 - counts["cosine_to_teacher_before"])
     entry = lake.current("small_text_tower")
     small = open_text_encoder(dataclasses.replace(CONFIG.teacher, model=str(entry.path)))
     assert small.space_id == entry.notes["space_id"] != open_text_encoder(CONFIG.teacher).space_id
+    assert entry.notes["encoder"] == {
+        **plain(CONFIG.teacher),
+        "model": str(lake.current("text_tower").path),
+        "batch_size": LEARNED.batch_size,
+    }
     own = json.loads((entry.path / "config.json").read_text())
     assert (own["num_hidden_layers"], own["intermediate_size"], [len(heads) for heads in own["kept_heads"]]) == (
         1,
         96,
         [3],
     )
+
+
+def test_a_new_tower_of_the_lake_makes_a_new_small_one(lake: Lake) -> None:
+    config = dataclasses.replace(CONFIG, teacher=LEARNED)
+    assert compress_text.JOB.more_inputs(lake, config) == {}
+    digests = []
+    for seed in (4, 5):
+        publish_text_tower(lake, TextEncoderConfig(model=f"scratch:bert:{seed}"))
+        digests.append(lake.current("text_tower").digest)
+        assert compress_text.JOB.more_inputs(lake, config) == {"text_tower": digests[-1]}
+    assert digests[0] != digests[1]
+    assert compress_text.JOB.more_inputs(lake, CONFIG) == {}, "another teacher does not look at it"
+
+
+def test_what_it_made_itself_is_no_teacher(lake: Lake) -> None:
+    own = dataclasses.replace(CONFIG, teacher=TextEncoderConfig(model="lake:small_text_tower"))
+    with pytest.raises(ConfigError, match=r"model is 'lake:small_text_tower'; allowed here: lake:text_tower$"):
+        compress_text.run(own, lake, Progress("test"))
 
 
 def test_a_teacher_without_layers_is_refused(lake: Lake) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from intarsia.config import plain
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.store import Place, write_vectors
+from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake
@@ -50,13 +54,19 @@ def write_products(lake: Lake, contents: list[list[bytes]]) -> None:
 def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
     write_products(lake, [[content] for content in PICTURES] + [[], [b"torn"]])
     titles = [f"thing {number}" for number in range(3)]
-    encoder = open_text_encoder(TEXT)
+    with lake.publish("text_tower", {"encoder": plain(TEXT), "folds": 0, "text_fields": ["title"]}) as folder:
+        save_text_tower(open_trainable(TEXT), folder)
+    config = dataclasses.replace(CONFIG, text=TextEncoderConfig(model="lake:text_tower"))
+    own = dataclasses.replace(TEXT, model=str(lake.current("text_tower").path))
+    encoder = open_text_encoder(own)
     vectors = dict(zip([sha256_bytes(title.encode()) for title in titles], encoder.encode(titles), strict=True))
     with lake.publish("text_embeddings") as folder:
         places = [Place(f"p{number}", 0, digest) for number, digest in enumerate(vectors)]
         write_vectors(TEXT_EMBEDDINGS, folder, places, vectors, encoder.space_id)
-    execute(finetune_image.JOB, CONFIG, lake)
+    execute(finetune_image.JOB, config, lake)
+    assert finetune_image.JOB.more_inputs(lake, config) == {"text_tower": lake.current("text_tower").digest}
     tower = lake.current("image_tower")
+    assert tower.notes["text"] == plain(own)
     record = json.loads((lake.root / "runs" / "finetune_image.json").read_text())["counts"]
     assert record["pictures"] == 24  # neither the product without a picture nor the one with a torn one
     assert (record["texts"], record["texts_from_cache"]) == (6, 3)

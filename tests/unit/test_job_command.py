@@ -29,6 +29,12 @@ def test_a_plain_override_goes_to_the_jobs_group_and_a_slash_to_the_top(file: Pa
     assert (values["lake"], values["session"]) == ("/data", {"num_cpus": 4})
 
 
+def test_the_name_of_the_jobs_group_may_stand_before_its_settings_as_in_a_whole_run(file: Path) -> None:
+    assert load_values(file, ["copy_texts.times=3"], group="copy_texts")["copy_texts"] == {"times": 3}
+    nested = load_values(file, ["copy_texts.copy_texts.times=3"], group="copy_texts")["copy_texts"]
+    assert nested == {"times": 2, "copy_texts": {"times": 3}}, "once"
+
+
 def test_overrides_of_a_whole_run_start_at_the_top(file: Path) -> None:
     values = load_values(file, ["lake=/data", "/session.num_cpus=4", "copy_texts.times=3"], group=None)
     assert (values["lake"], values["session"], values["copy_texts"]) == ("/data", {"num_cpus": 4}, {"times": 3})

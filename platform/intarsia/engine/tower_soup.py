@@ -8,18 +8,21 @@ from typing import Literal
 from intarsia.encoders.learning.text_folder import arrays_of, put_arrays
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.engine.text_lessons import WATCHED, HeldOutOrders
-from intarsia.fusion.soup import Arrays, Ingredient, arrays_digest, greedy_soup, mix
+from intarsia.fusion.soup import Arrays, Ingredient, arrays_digest, greedy_soup, mix, searched_soup
 
-Recipe = Literal["soup", "greedy_soup"]
+Recipe = Literal["soup", "greedy_soup", "searched_soup"]
+TASTED = {"greedy_soup": greedy_soup, "searched_soup": searched_soup}
+"""The recipes that ask what a mean is worth on validation."""
 
 
 def soup_of_towers(
     recipe: Recipe, start: TorchTextEncoder, towers: Sequence[TorchTextEncoder], orders: HeldOutOrders
 ) -> TorchTextEncoder:
-    """The first tower with the mixed weights of all, or of those that help.
+    """The first tower with the mixed weights of all, or of those that help, or weighed as helps most.
 
     Args:
-        recipe: soup weighs all alike; greedy_soup those that `orders` says help.
+        recipe: soup weighs all alike; greedy_soup those that `orders` says help; searched_soup looks for the best shares, and asks
+            `orders` for some dozens of them.
         start: the tower that all of them were before they learned.
         towers: of the folds; the first is changed in place.
         orders: of judged validation queries; soup asks them nothing.
@@ -40,5 +43,5 @@ def soup_of_towers(
     if recipe == "soup":
         put_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
     else:
-        put_arrays(tasted, greedy_soup(ingredients, worth).arrays)
+        put_arrays(tasted, TASTED[recipe](ingredients, worth).arrays)
     return tasted

@@ -26,7 +26,7 @@ from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import fold_of
 from intarsia.lake import Lake, write_json
 from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
-from pipelines.finetune_text import FinetuneTextConfig, _Shop
+from pipelines.finetune_text import FinetuneTextConfig, _Shop, run
 from pipelines.job import Progress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
@@ -205,6 +205,12 @@ def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_pat
 def test_what_torch_does_not_run_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be trained: torch does not run it"):
         open_trainable(replace(TOWER, model=USE_MULTILINGUAL))
+
+
+def test_a_tower_does_not_begin_with_what_its_job_makes(lake: Lake) -> None:
+    own = FinetuneTextConfig(tower=TextEncoderConfig(model="lake:text_tower"))
+    with pytest.raises(ConfigError, match=r"model is 'lake:text_tower'; allowed here: lake:small_text_tower$"):
+        run(own, lake, Progress("finetune_text"))
 
 
 def test_a_lake_without_a_tower_says_so(lake: Lake) -> None:

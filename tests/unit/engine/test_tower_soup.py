@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.learning.pairs import TextExample
 from intarsia.encoders.learning.text_folder import arrays_of, put_arrays
+from intarsia.encoders.learning.text_pairs import Encode
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.engine.text_lessons import HeldOutOrders, open_trainable
-from intarsia.engine.tower_soup import soup_of_towers
+from intarsia.engine.tower_soup import Recipe, soup_of_towers
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import Lake
 from intarsia.tables.judgments import QUERIES
@@ -53,11 +55,41 @@ def test_the_uniform_soup_is_the_mean_of_the_weights() -> None:
             np.testing.assert_allclose(mixed[name], (first[name].astype(np.float64) + second[name]) / 2, atol=1e-6)
 
 
-def test_the_greedy_soup_is_never_below_the_best_of_its_towers_on_validation() -> None:
+@pytest.mark.parametrize("recipe", ["greedy_soup", "searched_soup"])
+def test_a_tasted_soup_is_never_below_the_best_of_its_towers_on_validation(recipe: Recipe) -> None:
     towers = [tower(shift) for shift in (0.01, 0.5, 1.0)]
     alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
     assert len(set(alone)) > 1
-    assert ORDERS(soup_of_towers("greedy_soup", tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+    assert ORDERS(soup_of_towers(recipe, tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+
+
+def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_lies() -> None:
+    asked: list[float] = []
+
+    class Likes(HeldOutOrders):
+        """Likes three parts of the first and one of the second."""
+
+        def __call__(self, encode: Encode) -> Mapping[str, float]:
+            shift = float(np.abs(encode(["red bag"]) - wanted_1D).sum())
+            asked.append(shift)
+            return {"ndcg@10": -shift}
+
+    towers = [tower(0.0), tower(0.3)]
+    ends = [arrays_of(one) for one in towers]
+    put_arrays(
+        towers[0],
+        {
+            name: (0.75 * array.astype(np.float64) + 0.25 * ends[1][name]).astype(array.dtype)
+            if array.dtype.kind == "f"
+            else array
+            for name, array in ends[0].items()
+        },
+    )
+    wanted_1D = towers[0].encode(["red bag"])
+    put_arrays(towers[0], ends[0])
+    mixed = soup_of_towers("searched_soup", tower(0.0), towers, Likes([]))
+    assert len(asked) > 5
+    np.testing.assert_allclose(mixed.encode(["red bag"]), wanted_1D, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +99,7 @@ def test_the_greedy_soup_is_never_below_the_best_of_its_towers_on_validation() -
             {"folds": 2, "served": "greedy_soup"},
             "served is greedy_soup, and no judged validation query says what helps",
         ),
+        ({"folds": 2, "served": "searched_soup"}, "served is searched_soup, and no judged validation query says what"),
         ({"trials": 3}, "trials is 3, and no judged validation query says what helps; judge some, or set trials to 0"),
     ],
 )

@@ -1,0 +1,85 @@
+"""A finetune_text whose process is killed in the middle of a fit goes on when it is asked for again: no fold anew, no step twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learning.fit_config import FitConfig
+from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.lake import Lake, write_json
+from intarsia.onray.session import SessionConfig, ray_session
+from intarsia.onray.torch_training import TorchWorkersConfig
+from pipelines.finetune_text import CURVE, FinetuneTextConfig, run
+from tests.judged_shop import fill_with_judged_shop
+
+CONFIG = FinetuneTextConfig(
+    tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+    pairs=TextPairsConfig(texts_per_anchor=6),
+    fit=FitConfig(epochs=100, batch_size=4, learning_rate=1e-4, checkpoint_every=5),
+    folds=2,
+    served="soup",
+    workers=TorchWorkersConfig(max_failures=0),
+)
+_COUNTS = "counts.json"
+_DEADLINE_S = 240.0
+
+
+def finetune_in(lake: Lake) -> None:
+    """What the killed process and its successor do; the counts are written at the end."""
+    with ray_session(SessionConfig(num_cpus=1, object_store_mb=128)):
+        counts = run(CONFIG, lake, lambda step, done, total: None)
+    write_json(lake.root / _COUNTS, counts)
+
+
+@pytest.mark.timeout(500)
+def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> None:
+    fill_with_judged_shop(lake)
+    (lake.root / ".finetune_text-of-another-config").mkdir()
+    (lake.root / ".finetune_image-of-another-job").mkdir()
+    first = _start(lake)
+    deadline_s = time.monotonic() + _DEADLINE_S
+    while not _has_checkpoint(lake, "folds_1"):
+        assert first.poll() is None and time.monotonic() < deadline_s, "the job ended, or never came so far"
+        time.sleep(0.05)  # between two looks at its checkpoints
+    os.killpg(first.pid, signal.SIGKILL)  # the process and all of its Ray
+    first.wait()
+    (kept,) = lake.root.glob(".finetune_text-*")
+    assert not lake.has("text_tower")
+    assert (kept / ".fit-folds_0" / "ended").exists()
+    assert not (kept / ".fit-folds_1" / "ended").exists(), "it was killed too late: its steps are too few"
+
+    assert _start(lake).wait(timeout=_DEADLINE_S) == 0
+    counts = json.loads((lake.root / _COUNTS).read_text(encoding="utf-8"))
+    assert counts["resumed"] == 1, "the second fold's fit went on; the first one's had ended"
+    curves = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))
+    for fold in ("folds/0", "folds/1"):
+        assert [point["step"] for point in curves[fold]] == list(range(1, len(curves[fold]) + 1))
+        assert len(curves[fold]) % CONFIG.fit.epochs == 0
+    assert counts["steps"] == sum(map(len, curves.values()))
+    assert [path.name for path in lake.root.glob(".*")] == [".finetune_image-of-another-job"]
+
+
+def _start(lake: Lake) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.fault.test_finetuning_resumes", str(lake.root)],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONPATH": "platform:."},
+        start_new_session=True,
+    )
+
+
+def _has_checkpoint(lake: Lake, fit: str) -> bool:
+    return any(lake.root.glob(f".finetune_text-*/.fit-{fit}/fit/*/fit.pt"))
+
+
+if __name__ == "__main__":
+    finetune_in(Lake(Path(sys.argv[1])))
