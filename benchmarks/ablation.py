@@ -37,13 +37,13 @@ from intarsia.encoders.learning.pairs import Source
 from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.text_lessons import MaskedWordsTask, TextLessonsTask
+from intarsia.engine.text_lessons import MaskedWordsTask, TextLessonsTask, write_texts
 from intarsia.engine.text_sources import Catalog, read_catalog, read_lessons
 from intarsia.errors import ConfigError
 from intarsia.evaluation.compare import PairedDifference, paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.ids import ProductId, ReleaseId, RequestId
-from intarsia.lake import Lake, write_json
+from intarsia.lake import Lake
 from intarsia.records.query import Query
 from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
@@ -147,7 +147,7 @@ class Bench:
     def _after_masked_words(self, config: FinetuneTextConfig) -> TextEncoderConfig:
         texts = self.catalog.texts
         drawn = np.random.default_rng(config.fit.seed).permutation(len(texts))[: self.masked_texts]
-        write_json(self.aside / "texts.json", [texts[n] for n in np.sort(drawn)])
+        write_texts(self.aside / "texts.json", [texts[n] for n in np.sort(drawn)])
         fit = replace(config.fit, epochs=config.masked_epochs, batch_size=config.masked_batch_size)
         masked = replace(config.masked, held_out=0)
         task = MaskedWordsTask(tower=config.tower, masked=masked, seed=fit.seed, texts=self.aside / "texts.json")

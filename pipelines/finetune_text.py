@@ -37,6 +37,7 @@ from intarsia.engine.text_lessons import (
     MaskedWordsTask,
     TextLessonsTask,
     open_trainable,
+    write_texts,
 )
 from intarsia.engine.text_sources import Catalog, SourcesConfig, read_catalog, read_lessons
 from intarsia.engine.tower_soup import TASTED, soup_of_towers
@@ -242,7 +243,7 @@ def _plain_name(name: str) -> str:
 def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, Fitted]:
     config = shop.config
     path = shop.aside / "texts.json"
-    write_json(path, {"texts": list(catalog.texts), "pairs": catalog.pairs if config.masked.next_sentence else []})
+    write_texts(path, catalog.texts, catalog.pairs if config.masked.next_sentence else ())
     fit = replace(config.fit, epochs=config.masked_epochs, watch="", patience=0, batch_size=config.masked_batch_size)
     task = MaskedWordsTask(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
     fitted = shop.train("masked_words", task, fit)

@@ -109,9 +109,14 @@ class TextLessonsTask:
         return encoder, learner, adapters
 
 
+def write_texts(path: Path, texts: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> None:
+    """What `MaskedWordsTask` reads: texts of a catalog, and pairs of them where next sentences are asked for, as one JSON file."""
+    write_json(path, {"texts": list(texts), "pairs": list(pairs)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedWordsTask:
-    """Makes the learner that guesses hidden words of a catalog's texts."""
+    """Makes the learner that guesses hidden words of a catalog's texts; `texts` is a file of `write_texts`."""
 
     tower: TextEncoderConfig
     masked: MaskedWordsConfig

@@ -20,11 +20,18 @@ from intarsia.encoders.learning.pairs import TextExample
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.text_lessons import HeldOutOrders, Lessons, MaskedWordsTask, TextLessonsTask, open_trainable
+from intarsia.engine.text_lessons import (
+    HeldOutOrders,
+    Lessons,
+    MaskedWordsTask,
+    TextLessonsTask,
+    open_trainable,
+    write_texts,
+)
 from intarsia.engine.text_sources import SourcesConfig, judged_of, read_catalog, read_lessons
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import fold_of
-from intarsia.lake import Lake, write_json
+from intarsia.lake import Lake
 from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
 from pipelines.finetune_text import FinetuneTextConfig, _Shop, run
 from pipelines.job import Progress
@@ -114,7 +121,7 @@ def test_titles_and_their_descriptions_are_pairs_for_whoever_hides_words(lake: L
     PRODUCTS.publish(lake, PRODUCTS.from_rows([product_to_row(one, []) for one in told]))
     catalog = read_catalog(lake, ("title",))
     assert catalog.pairs == sorted((title, f"of {title.split()[1]}s") for title in TITLES[:6])
-    write_json(tmp_path / "texts.json", {"texts": catalog.texts, "pairs": catalog.pairs})
+    write_texts(tmp_path / "texts.json", catalog.texts, catalog.pairs)
     for next_sentence, num_examples in ((False, len(TITLES)), (True, len(TITLES) + 6)):
         masked = MaskedWordsConfig(held_out=0, next_sentence=next_sentence)
         task = MaskedWordsTask(tower=TOWER, masked=masked, seed=1, texts=tmp_path / "texts.json")
