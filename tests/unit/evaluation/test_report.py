@@ -137,7 +137,7 @@ def test_what_pictures_are_worth_is_a_table_of_both_comparisons(report: Evaluati
     assert f"| 75 % | {ranked} | {fused} | – |" in text
     found = Tags(page.read_text(encoding="utf-8"))
     assert found.open == []
-    assert {"75 %", "-0.200 [-0.300, -0.100]", "worse"} <= set(found.words)
+    assert {"75 %", "-0.200", "-0.300 to -0.100", "worse"} <= set(found.words)
 
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationReport, tmp_path: Path) -> None:
