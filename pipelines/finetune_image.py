@@ -121,6 +121,7 @@ def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
         load_trained(learner.module, fitted.state)
         learner.module.eval()
         after = learner.measure()
+        learner.adapters.merge()
         head = learner.head if config.keep_head else None
         notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": plain(frozen)}
         with lake.publish("image_tower", notes) as folder:

@@ -23,6 +23,7 @@ from torch import nn
 from intarsia.config import check_range, setting
 from intarsia.encoders.cnn import ImageTower
 from intarsia.encoders.image_folder import TrainableImage, TrainedImageTower
+from intarsia.encoders.learning.adapters import AdapterConfig, Adapters
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.learning.losses import info_nce
 from intarsia.encoders.learning.pixels_augment import PixelsConfig, augment_pixels
@@ -39,8 +40,13 @@ class ImagePairsConfig:
     temperature: float = setting("cosines are divided by it before any softmax; small sharpens", 0.05)
     trained_stages: int = setting(
         "so many of a convolutional network's last stages are trained, the ones before stay; 0 trains the head alone; does nothing for the "
-        "CLIP family, which is trained whole",
+        "CLIP family",
         4,
+    )
+    adapter: AdapterConfig = setting(
+        "what of a vision transformer (the CLIP family) is trained: all, upper or lora; convolutional networks allow all alone, which is "
+        "their last stages",
+        factory=AdapterConfig,
     )
     pixels: PixelsConfig = setting("how pictures are changed while it learns", factory=PixelsConfig)
 
@@ -48,6 +54,8 @@ class ImagePairsConfig:
         check_range(self, "trained_stages", low=0)
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; allowed: above 0")
+        if self.adapter.kind == "adalora":
+            raise ValueError("adapter.kind is adalora, which is for text towers; allowed here: all, upper, lora")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +78,8 @@ class ImageLessons:
 class ImagePairsLearner:
     """`Learner` over pictures and the frozen vectors of their texts.
 
-    The head takes the tower's vector into the space of the texts. Norms keep the statistics they came with: a batch of one shop's pictures
-    is no sample of what they were made for, and each worker would have its own.
+    The head takes the tower's vector into the space of the texts; `adapters` stay on the tower until they are merged. Norms keep the
+    statistics they came with: a batch of one shop's pictures is no sample of what they were made for, and each worker would have its own.
     """
 
     def __init__(
@@ -83,6 +91,7 @@ class ImagePairsLearner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Linear(trainable.dim, lessons.texts_NT.shape[1])
+            self.adapters = Adapters(trainable.tower, config.adapter, 0)
         _freeze(trainable.tower, config.trained_stages)
         self._module = _PairedTower(TrainedImageTower(trainable.tower, self.head))
         self.num_examples = len(self._learned)

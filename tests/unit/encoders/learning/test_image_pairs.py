@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,16 @@ import torch
 from PIL import Image
 
 from intarsia.encoders.config import ImageEncoderConfig
+from intarsia.encoders.image_folder import save_trained
+from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
 from intarsia.encoders.learning.loop import fit_here
 from intarsia.encoders.learning.pixels_augment import PixelsConfig, augment_pixels
 from intarsia.encoders.learning.trainable_image import open_trainable_image
+from intarsia.encoders.open import open_image_encoder
+from intarsia.encoders.pixels import read_pixels
+from intarsia.errors import ConfigError
 
 STILL = PixelsConfig(crop=1.0, flip=0.0, jitter=0.0)
 COLOURS = ((200, 30, 30), (30, 160, 40), (30, 40, 190), (210, 200, 40))
@@ -89,6 +95,32 @@ def test_the_last_stages_are_trained_and_the_head(stages: int, trained: int) -> 
     assert any("head" in name for name in names)
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip", "chinese_clip"])
+@pytest.mark.parametrize("adapter", [AdapterConfig(kind="lora", rank=2), AdapterConfig(kind="upper", num_layers=1)])
+def test_a_vision_transformer_learns_with_fewer_parameters_and_is_a_plain_tower_again(
+    family: str, adapter: AdapterConfig, tmp_path: Path
+) -> None:
+    config = ImageEncoderConfig(model=f"scratch:{family}:1")
+    trainable, lessons = open_trainable_image(config), lessons_of(12, num_held=0)
+    whole = {name: tensor.clone() for name, tensor in trainable.tower.state_dict().items()}
+    num_whole = sum(tensor.numel() for tensor in trainable.tower.parameters())
+    learner = ImagePairsLearner(trainable, lessons, ImagePairsConfig(pixels=STILL, adapter=adapter), seed=5)
+    assert 0 < sum(p.numel() for p in trainable.tower.parameters() if p.requires_grad) < 0.6 * num_whole
+    fit_here(learner, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
+    learned_ND = trainable.tower(torch.from_numpy(read_pixels(lessons.pictures, trainable.image_px))).detach().numpy()
+    learner.adapters.merge()
+    assert trainable.tower.state_dict().keys() == whole.keys()
+    save_trained(trainable, None, tmp_path)
+    opened = open_image_encoder(ImageEncoderConfig(model=str(tmp_path)))
+    np.testing.assert_allclose(opened.encode(lessons.pictures), learned_ND, atol=1e-5)
+    assert not np.allclose(learned_ND, open_image_encoder(config).encode(lessons.pictures), atol=1e-3)
+
+
+def test_a_convolutional_network_has_stages_and_no_adapters() -> None:
+    with pytest.raises(ConfigError, match=r"adapter kind lora needs a transformer, this tower has none"):
+        learner_of(lessons_of(4, num_held=0), adapter=AdapterConfig(kind="lora"))
+
+
 def test_norms_keep_their_statistics_while_the_tower_learns() -> None:
     learner = learner_of(lessons_of(12, num_held=0))
     before = {n: t.clone() for n, t in learner.module.state_dict().items() if "running" in n}
@@ -100,6 +132,10 @@ def test_norms_keep_their_statistics_while_the_tower_learns() -> None:
     ("make", "words"),
     [
         (lambda: ImagePairsConfig(temperature=0.0), r"temperature is 0.0; allowed: above 0"),
+        (
+            lambda: ImagePairsConfig(adapter=AdapterConfig(kind="adalora")),
+            r"adapter.kind is adalora, which is for text",
+        ),
         (lambda: ImagePairsConfig(trained_stages=-1), r"trained_stages is -1; allowed: 0 or more"),
         (lambda: PixelsConfig(crop=0.0), r"crop is 0.0; allowed: 0.05 to 1.0"),
         (lambda: PixelsConfig(flip=1.5), r"flip is 1.5; allowed: 0.0 to 1.0"),
