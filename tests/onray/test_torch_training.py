@@ -6,17 +6,37 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import ray.train
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.encoders.learning.loop import FitConfig, Fitted, fit_here
 from intarsia.errors import ConfigError, DataError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from tests.word_matching import RefusesItsRow, WordMatching
 
 TWO = TorchWorkersConfig(num_workers=2, cpus_per_worker=1.0, max_failures=0)
 CONFIG = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05, fgm_epsilon=0.2, checkpoint_every=4)
+
+
+class NotesItsWorkers(WordMatching):
+    """Leaves a file named after the number of workers it is one of."""
+
+    def __init__(self, seen: Path) -> None:
+        super().__init__()
+        (seen / str(ray.train.get_context().get_world_size())).touch()
+
+
+def assert_same_fit(one: Fitted, other: Fitted) -> None:
+    assert [point.step for point in one.curve] == [point.step for point in other.curve]
+    for ours, theirs in zip(one.curve, other.curve, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours.learning_rate == theirs.learning_rate
+        assert ours.figures == theirs.figures
+    assert one.state.keys() == other.state.keys()
+    for name, tensor in other.state.items():
+        torch.testing.assert_close(one.state[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp_path: Path) -> None:
@@ -26,20 +46,29 @@ def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp
         WordMatching, CONFIG, TWO, tmp_path, on_step=lambda *progress: told.append(progress), logs=tmp_path / "logs"
     )
     assert [point.step for point in shared.curve] == list(range(1, 10)) == [point.step for point in alone.curve]
-    for ours, theirs in zip(shared.curve, alone.curve, strict=True):
-        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
-        assert ours.learning_rate == theirs.learning_rate
-        assert ours.figures == theirs.figures
     assert shared.curve[-1].loss < 0.6 * shared.curve[0].loss
-    assert shared.state.keys() == alone.state.keys()
-    for name, tensor in alone.state.items():
-        torch.testing.assert_close(shared.state[name], tensor, rtol=1e-3, atol=1e-4)
+    assert_same_fit(shared, alone)
     load_trained(WordMatching().module, shared.state)
     assert told[-1] == (9, 9, 0.0)
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
     written = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert [event.step for event in written.Scalars("fit/loss")] == list(range(1, 10))
     assert [event.step for event in written.Scalars("measured/found")] == [3, 6, 9]
+
+
+def test_a_fit_for_which_there_is_less_room_than_asked_starts_with_fewer_workers_and_gives_the_same(
+    cluster: None, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    workers = TorchWorkersConfig(num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=0)
+    alone = fit_here(WordMatching(), CONFIG)
+    shared = train_on_workers(partial(NotesItsWorkers, seen), CONFIG, workers, tmp_path / "storage")
+    sizes = {int(path.name) for path in seen.iterdir()}
+    assert len(sizes) == 1
+    assert sizes <= {1, 2}  # this Ray has 4 CPUs
+    assert (shared.num_steps, shared.num_resumed) == (9, 0)
+    assert_same_fit(shared, alone)
 
 
 def test_an_error_for_the_user_comes_as_it_was_out_of_a_fit_that_started_with_the_workers_there_was_room_for(
