@@ -31,7 +31,7 @@ def fill_with_judged_shop(lake: Lake) -> Lake:
         for n, title in enumerate(TITLES)
     ]
     judgments = [
-        Judgment(query_id=query.query_id, product_id=product.product_id, grade=_grade(TITLES[q], product.title))
+        Judgment(query_id=query.query_id, product_id=product.product_id, grade=grade_of(TITLES[q], product.title))
         for q, query in enumerate(queries)
         for product in products
     ]
@@ -41,7 +41,8 @@ def fill_with_judged_shop(lake: Lake) -> Lake:
     return lake
 
 
-def _grade(asked: str, title: str) -> float:
+def grade_of(asked: str, title: str) -> float:
+    """What asking for one title is worth to another."""
     if asked == title:
         return 3.0
     return 1.0 if asked.split()[1] == title.split()[1] else 0.0

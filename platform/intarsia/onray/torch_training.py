@@ -1,6 +1,7 @@
 """A torch fit over several workers: Ray Train starts them, restarts them after a death, and keeps their checkpoints.
 
-What a step is, and why its result does not depend on the number of workers, is `encoders/learning/`'s matter.
+What a step is, and why its result does not depend on the number of workers (but for the masks of dropout), is `encoders/learning/`'s
+matter.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ _REFUSAL, _TOLD, _ENDED = "refusal.pickle", "progress.json", "ended"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchWorkersConfig:
-    """The workers of a torch fit; the fitted parameters do not depend on them."""
+    """The workers of a torch fit.
+
+    Without dropout the curve and the fitted parameters do not depend on their number. A module that drops out draws its masks by worker:
+    with another number it sees other masks, as with another seed, and the curves agree in the mean alone.
+    """
 
     num_workers: int = setting("processes that share each batch", 1)
     min_workers: int = setting(
