@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -12,22 +13,27 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learning.checkpoint import Progress
-from intarsia.encoders.learning.crew import Together
+from intarsia.encoders.learning.adapters import AdapterConfig, Adapters
+from intarsia.encoders.learning.checkpoint import Progress, State, load_trained, trained_state
+from intarsia.encoders.learning.crew import Sharded, Together
 from intarsia.encoders.learning.dropout import set_dropout
 from intarsia.encoders.learning.learner import Learner
 from intarsia.encoders.learning.loop import FitConfig, Fitted, run_fit
 from intarsia.encoders.learning.losses import LossConfig
 from intarsia.encoders.learning.pairs import TextExample
-from intarsia.encoders.learning.text_pairs import TextPairsConfig, TextPairsLearner
+from intarsia.encoders.learning.text_pairs import Encode, TextPairsConfig, TextPairsLearner
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.errors import IntarsiaError
 from tests.judged_shop import TITLES, grade_of
+from tests.word_matching import Towers, WordMatching
 
 SIZE = 2
+NUM_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,9 @@ class SharedFit:
 
     make: Callable[[], Learner]
     config: FitConfig
+    shard: bool = False
+    goes_on_from: int = 0
+    """Steps after which it is stopped, to go on from its checkpoint; 0 never."""
 
 
 def fit_in_two(fits: Mapping[str, SharedFit], folder: Path) -> dict[str, Fitted | IntarsiaError]:
@@ -58,9 +67,9 @@ def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=SIZE, init_method=f"file://{folder}/meeting")
     found: dict[str, Fitted | IntarsiaError] = {}
     for name, fit in fits.items():
-        crew = Together(torch.device("cpu"))
+        crew = (Sharded if fit.shard else Together)(torch.device("cpu"))
         try:
-            found[name] = run_fit(fit.make(), fit.config, crew, Progress(), keep=lambda progress: None)
+            found[name] = _fit(fit, crew)
         except IntarsiaError as error:
             found[name] = error
     if rank == 0:
@@ -69,11 +78,31 @@ def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def tower_learner(dropout: float) -> TextPairsLearner:
-    """A small tower that learns the shop's orders and its temperature."""
-    encoder = open_text_encoder(TextEncoderConfig(model="scratch:bert:3", max_tokens=24))
+def _fit(fit: SharedFit, crew: Together) -> Fitted:
+    learner, progress = fit.make(), Progress()
+    kept: dict[int, tuple[State, Progress]] = {}
+
+    def keep(progress: Progress) -> None:
+        kept[progress.num_steps] = trained_state(learner.module), copy.deepcopy(progress)
+
+    fitted = run_fit(learner, fit.config, crew, progress, keep=keep)
+    if not fit.goes_on_from:
+        return fitted
+    state, progress = kept[fit.goes_on_from]
+    learner = fit.make()
+    load_trained(learner.module, state)
+    return run_fit(learner, fit.config, crew, progress, keep=lambda progress: None)
+
+
+def tower_learner(
+    dropout: float, kind: str = "bert", adapter: AdapterConfig | None = None, r_drop: float = 0.0
+) -> TextPairsLearner:
+    """A small tower that learns the shop's orders and its temperature; it measures how far apart the first two titles are."""
+    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     set_dropout(encoder.tower, dropout)
+    torch.manual_seed(5)
+    adapters = Adapters(encoder.tower, adapter or AdapterConfig(), NUM_STEPS)
     examples = [
         TextExample(
             anchor=f"a {asked}",
@@ -83,5 +112,54 @@ def tower_learner(dropout: float) -> TextPairsLearner:
         )
         for asked in TITLES
     ]
-    config = TextPairsConfig(texts_per_anchor=4, loss=LossConfig(learn_temperature=True))
-    return TextPairsLearner(encoder, examples, config)
+    config = TextPairsConfig(texts_per_anchor=4, loss=LossConfig(learn_temperature=True, r_drop=r_drop))
+    return TextPairsLearner(encoder, examples, config, adapters=adapters, figures=_far_apart)
+
+
+def _far_apart(encode: Encode) -> dict[str, float]:
+    one, other = encode(TITLES[:2])
+    return {"apart": 1.0 - float(one @ other)}
+
+
+class ShiftedTowers(Towers):
+    """With a number that each worker's own rows read."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+        self.shift = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, left_b: torch.Tensor, right_b: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = super().forward(left_b, right_b)
+        return {**found, "left": found["left"] + self.shift * left_b[:, None]}
+
+
+class HoldsItsPart(WordMatching):
+    """It begins otherwise on rank 1, and measures which share of the parameters' numbers a worker holds between steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.module = ShiftedTowers()
+        if dist.is_initialized() and dist.get_rank() == 1:
+            with torch.no_grad():
+                self.module.words.weight.add_(1.0)
+                self.module.seen.add_(1.0)
+        self._held = 0.0
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        parameters = list(self.module.parameters())
+        held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
+        self._held = held / sum(p.numel() for p in parameters)
+
+    def measure(self) -> Mapping[str, float]:
+        return {"held": self._held}
+
+
+class SharesALayersWeight(WordMatching):
+    """A module whose layers share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        layers[1].weight = layers[0].weight
+        self.module.layers = layers

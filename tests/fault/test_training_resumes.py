@@ -10,7 +10,7 @@ import pytest
 import torch
 from ray.train import TrainingFailedError
 
-from intarsia.encoders.learning.loop import FitConfig, fit_here
+from intarsia.encoders.learning.loop import FitConfig, Fitted, fit_here
 from intarsia.errors import ArtifactError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from tests.word_matching import DiesOnce, WordMatching
@@ -19,30 +19,36 @@ CONFIG = FitConfig(epochs=3, batch_size=5, accumulate=2, learning_rate=0.05, che
 NUM_STEPS = 3 * 4  # 37 examples are 8 batches of at most 5, two to a step
 
 
-def test_a_killed_worker_costs_no_step_and_changes_no_loss(cluster: None, tmp_path: Path) -> None:
-    marker = tmp_path / "was killed"
-    workers = TorchWorkersConfig(num_workers=2, max_failures=1)
-    fitted = train_on_workers(
-        partial(DiesOnce, 7, marker), CONFIG, workers, tmp_path / "storage", logs=tmp_path / "logs"
-    )
+def assert_undisturbed(fitted: Fitted) -> None:
     undisturbed = fit_here(WordMatching(), CONFIG)
-    assert marker.exists()
-    assert fitted.num_resumed == 1
-    assert fitted.num_steps == NUM_STEPS
     assert [point.step for point in fitted.curve] == list(range(1, NUM_STEPS + 1))
     assert [p.loss for p in fitted.curve] == pytest.approx([p.loss for p in undisturbed.curve], rel=1e-4)
     for name, tensor in undisturbed.state.items():
         torch.testing.assert_close(fitted.state[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_a_fit_that_was_given_up_goes_on_under_its_name(cluster: None, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_no_step_and_changes_no_loss(cluster: None, tmp_path: Path) -> None:
+    marker = tmp_path / "was killed"
+    workers = TorchWorkersConfig(num_workers=2, max_failures=1)
+    fitted = train_on_workers(
+        partial(DiesOnce, 7, marker), CONFIG, workers, tmp_path / "storage", logs=tmp_path / "logs"
+    )
+    assert marker.exists()
+    assert fitted.num_resumed == 1
+    assert fitted.num_steps == NUM_STEPS
+    assert_undisturbed(fitted)
+
+
+def test_a_sharded_fit_that_was_given_up_goes_on_under_its_name_in_one_worker(cluster: None, tmp_path: Path) -> None:
     marker, storage = tmp_path / "was killed", tmp_path / "storage"
-    workers = TorchWorkersConfig(num_workers=1, max_failures=0)
+    workers = TorchWorkersConfig(num_workers=2, shard=True, max_failures=0)
     make = partial(DiesOnce, 7, marker)
     with pytest.raises(TrainingFailedError):
         train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert [path.name for path in storage.iterdir()] == [".fit-pairs"]
+    workers = TorchWorkersConfig(num_workers=1, shard=True, max_failures=0)
     fitted = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
+    assert_undisturbed(fitted)
     assert (fitted.num_steps, fitted.num_resumed) == (NUM_STEPS, 1)
     again = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert (again.curve, again.num_resumed) == (fitted.curve, 1), "it had ended: no worker took it up"

@@ -23,8 +23,14 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer, get_device
 
 from intarsia.config import check_range, fingerprint, setting
-from intarsia.encoders.learning.checkpoint import Progress, load_trained, read_checkpoint, write_checkpoint
-from intarsia.encoders.learning.crew import Alone, Crew, Together
+from intarsia.encoders.learning.checkpoint import (
+    Progress,
+    load_trained,
+    read_checkpoint,
+    trained_state,
+    write_checkpoint,
+)
+from intarsia.encoders.learning.crew import Alone, Crew, Sharded, Together
 from intarsia.encoders.learning.learner import Learner
 from intarsia.encoders.learning.loop import FitConfig, Fitted, OnStep, fitted, run_fit
 from intarsia.encoders.learning.tracking import check_tracker
@@ -54,6 +60,11 @@ class TorchWorkersConfig:
     )
     cpus_per_worker: float = setting("CPUs each reserves; torch uses as many threads", 1.0)
     gpus_per_worker: float = setting("GPUs each reserves", 0.0)
+    shard: bool = setting(
+        "each holds a part of the parameters, the gradients and the optimiser's state, and gets a layer's others while it computes: for a "
+        "tower that is too large for one; does nothing with one worker",
+        False,
+    )
     max_failures: int = setting(
         "deaths of workers after which the fit is given up; each goes on from the last checkpoint", 3
     )
@@ -75,6 +86,7 @@ class _Given:
     logs: Path | None
     place: Path
     num_threads: int
+    shard: bool
 
 
 def train_on_workers(
@@ -123,6 +135,7 @@ def train_on_workers(
         logs=logs.resolve() if logs is not None else None,
         place=place,
         num_threads=max(1, int(workers.cpus_per_worker)),
+        shard=workers.shard,
     )
     try:
         with heard(place / _TOLD, on_step):
@@ -176,8 +189,7 @@ def _work(told: dict[str, bytes]) -> None:
 
 
 def _fit(given: _Given) -> None:
-    context = ray.train.get_context()
-    crew: Crew = Together(get_device()) if context.get_world_size() > 1 else Alone(str(get_device()))
+    crew = _crew(given.shard)
     learner = given.make_learner()
     progress = Progress()
     if (checkpoint := ray.train.get_checkpoint()) is not None:
@@ -187,15 +199,22 @@ def _fit(given: _Given) -> None:
         progress.num_resumed += 1
 
     def keep(progress: Progress) -> None:
+        state = trained_state(learner.module)  # where it is sharded each worker gives its part
         if crew.rank != 0:
             ray.train.report({})
             return
         with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(Path(folder), learner.module, progress)
+            write_checkpoint(Path(folder), state, progress)
             ray.train.report({"step": progress.num_steps}, checkpoint=Checkpoint.from_directory(folder))
 
     tell = StepsTold(given.place / _TOLD) if crew.rank == 0 else None
     run_fit(learner, given.config, crew, progress, keep=keep, logs=given.logs, on_step=tell)
+
+
+def _crew(shard: bool) -> Crew:
+    if ray.train.get_context().get_world_size() == 1:
+        return Alone(str(get_device()))
+    return Sharded(get_device()) if shard else Together(get_device())
 
 
 def _raise_refusal(place: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from intarsia.encoders.learning.sharding import part_like, whole
 from intarsia.errors import ArtifactError
 
 State = dict[str, torch.Tensor]
@@ -71,11 +72,11 @@ class Progress:
 def trained_state(module: nn.Module) -> State:
     """Copies, on the CPU, of the parameters that are trained and of the buffers that a state dict holds.
 
-    A weight that two layers share is held once, under its first name.
+    A weight that two layers share is held once, under its first name. Of a sharded module every worker must ask.
     """
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     frozen = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items() if name not in frozen}
+    return {name: whole(tensor) for name, tensor in module.state_dict().items() if name not in frozen}
 
 
 def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -96,18 +97,18 @@ def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     missing = [name for name, parameter in module.named_parameters() if parameter.requires_grad and name not in state]
     if missing:
         raise ArtifactError(f"fitted parameters lack {missing[0]}; fit this architecture again")
-    module.load_state_dict(dict(state), strict=False)
+    module.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in state.items()}, strict=False)
 
 
-def write_checkpoint(folder: Path, module: nn.Module, progress: Progress) -> None:
-    """Write a checkpoint into `folder` in one step; it replaces the one that lies there."""
+def write_checkpoint(folder: Path, state: State, progress: Progress) -> None:
+    """Write what `trained_state` gave, and the progress, into `folder` in one step; it replaces the checkpoint that lies there."""
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{_FILE}.{uuid.uuid4().hex}"
     kept = {name.name: getattr(progress, name.name) for name in fields(progress)}
     kept["curve"] = [asdict(point) for point in progress.curve]
     try:
         with aside.open("wb") as file:
-            torch.save({"state": trained_state(module), "progress": kept}, file)
+            torch.save({"state": state, "progress": kept}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, folder / _FILE)

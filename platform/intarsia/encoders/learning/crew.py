@@ -7,7 +7,7 @@ Letters: B examples of a global batch, b of them on one worker, W workers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -15,6 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from intarsia.encoders.learning.sharding import shard, whole_outside_layers
+
+Figures = dict[str, float]
 
 
 class Crew(Protocol):
@@ -25,7 +29,7 @@ class Crew(Protocol):
     device: torch.device
 
     def share(self, module: nn.Module) -> nn.Module:
-        """The module whose gradients, after a backward, are the mean over the crew."""
+        """The module, on the device, whose gradients after a backward are the mean over the crew; its parameters may be other objects."""
         ...
 
     def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
@@ -36,8 +40,8 @@ class Crew(Protocol):
         """The rows of all workers in the order of their ranks."""
         ...
 
-    def told_by_first(self, value: Any) -> Any:
-        """What the worker of rank 0 gave, on every worker."""
+    def measured(self, module: nn.Module, measure: Callable[[], Figures]) -> Figures:
+        """What `measure` gives on the worker of rank 0, on every worker; it may call parts of the shared module."""
         ...
 
 
@@ -52,7 +56,7 @@ class Alone:
 
     def share(self, module: nn.Module) -> nn.Module:
         """The module itself."""
-        return module
+        return module.to(self.device)
 
     def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
         """Nothing to hold back."""
@@ -62,9 +66,9 @@ class Alone:
         """The rows themselves."""
         return own_b
 
-    def told_by_first(self, value: Any) -> Any:
-        """The value itself."""
-        return value
+    def measured(self, module: nn.Module, measure: Callable[[], Figures]) -> Figures:
+        """What it gives."""
+        return measure()
 
 
 class Together:
@@ -79,7 +83,7 @@ class Together:
         Parameters that the loss does not reach (a pooler that nobody reads) are found at each step. Buffers are not exchanged: those of
         rank 0 are kept in the end, as they would be if it sent them around.
         """
-        return DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
+        return DistributedDataParallel(module.to(self.device), find_unused_parameters=True, broadcast_buffers=False)
 
     def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
         """`no_sync` of the shared module."""
@@ -96,11 +100,33 @@ class Together:
         gathered: torch.Tensor = _Gather.apply(own_b, tuple(sizes_W), self.rank)
         return gathered
 
-    def told_by_first(self, value: Any) -> Any:
-        """What rank 0 gave; the others wait for it."""
-        told = [value]
+    def measured(self, module: nn.Module, measure: Callable[[], Figures]) -> Figures:
+        """What rank 0 measured; the others wait for it."""
+        told = [measure() if self.rank == 0 else {}]
         dist.broadcast_object_list(told, src=0, device=self.device)
         return told[0]
+
+
+class Sharded(Together):
+    """The workers of an initialised process group, each with a part of the parameters, of the gradients and of the optimiser's state."""
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """The module itself, cut into parts.
+
+        Raises:
+            ConfigError: it cannot be cut.
+        """
+        return shard(module, self.device)
+
+    def unshared(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Nothing is held back: gradients add up in parts, so that nobody holds them whole."""
+        return nullcontext()
+
+    def measured(self, module: nn.Module, measure: Callable[[], Figures]) -> Figures:
+        """What rank 0 measured; the others measure the same, since none can compute without their parts."""
+        with whole_outside_layers(module):
+            found = measure()
+        return super().measured(module, lambda: found)
 
 
 class _Gather(torch.autograd.Function):

@@ -43,5 +43,5 @@ class Learner(Protocol):
         ...
 
     def measure(self) -> Mapping[str, float]:
-        """Figures on held-out examples, by name, of the module as it is now; may be empty. Asked of rank 0, between epochs."""
+        """Figures on held-out examples, by name, of the module as it is now; may be empty. Asked between epochs, of rank 0 or of all."""
         ...

@@ -100,7 +100,7 @@ def fit_here(
 
     def keep(progress: Progress) -> None:
         if checkpoints is not None:
-            write_checkpoint(checkpoints, learner.module, progress)
+            write_checkpoint(checkpoints, trained_state(learner.module), progress)
 
     return run_fit(learner, config, Alone(device), progress, keep=keep, logs=logs, on_step=on_step)
 
@@ -143,7 +143,7 @@ def run_fit(
             loss, rate = stepper.step(timetable.batches(step), step)
             figures: Mapping[str, float] = {}
             if timetable.ends_epoch(step):
-                figures = crew.told_by_first(stepper.measure() if crew.rank == 0 else None)
+                figures = stepper.measure()
             progress.curve.append(CurvePoint(step=step + 1, loss=loss, learning_rate=rate, figures=figures))
             if figures:
                 _keep_best(progress, config, learner.module)

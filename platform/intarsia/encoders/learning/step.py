@@ -21,6 +21,7 @@ from intarsia.encoders.learning.crew import Crew
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.learner import Learner, Rows, Tensors
 from intarsia.encoders.learning.schedule import rate_at, shares
+from intarsia.encoders.learning.sharding import load_whole_state, whole_state
 from intarsia.errors import ConfigError
 
 
@@ -74,27 +75,27 @@ class Stepper:
 
     def __init__(self, learner: Learner, config: FitConfig, crew: Crew, num_steps: int) -> None:
         self._learner, self._config, self._crew, self._num_steps = learner, config, crew, num_steps
-        learner.module.to(crew.device).train()
-        self._trained = [parameter for parameter in learner.module.parameters() if parameter.requires_grad]
-        if not self._trained:
+        learner.module.train()
+        if not any(parameter.requires_grad for parameter in learner.module.parameters()):
             raise ConfigError("no parameter of the module is trained; unfreeze some, or leave the fit out")
+        self._whole = crew.share(_WholeLoss(learner, config, crew))
+        self._trained = [parameter for parameter in learner.module.parameters() if parameter.requires_grad]
         self._pushed = word_embeddings(learner.module) if config.fgm_epsilon else None
         decayed = [p for p in self._trained if p.ndim > 1]
         others = [p for p in self._trained if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)  # on a CPU 4 times as fast
-        self._whole = crew.share(_WholeLoss(learner, config, crew))
 
     def restore(self, progress: Progress) -> None:
         """Take up what `keep` put there in an earlier part of the fit."""
         if progress.optimiser:
-            self.optimiser.load_state_dict(progress.optimiser)
+            load_whole_state(self.optimiser, progress.optimiser)
         if progress.learner and isinstance(self._learner, KeepsState):
             self._learner.load_kept_state(progress.learner)
 
     def keep(self, progress: Progress) -> None:
         """Put there what the next step depends on beside the parameters: the optimiser's moments, and what the learner keeps."""
-        progress.optimiser = self.optimiser.state_dict()
+        progress.optimiser = whole_state(self.optimiser)
         if isinstance(self._learner, KeepsState):
             progress.learner = self._learner.kept_state()
 
@@ -125,15 +126,18 @@ class Stepper:
         return loss, rate
 
     def measure(self) -> dict[str, float]:
-        """The learner's figures of the module in its evaluating mode."""
+        """The learner's figures of the module in its evaluating mode, the same on every worker."""
         self._learner.module.eval()
-        with torch.no_grad():
-            figures = {name: float(value) for name, value in self._learner.measure().items()}
+        figures = self._crew.measured(self._whole, self._figures)
         self._learner.module.train()
         if self._config.watch and self._config.watch not in figures:
             known = ", ".join(figures) or "none"
             raise ConfigError(f"watch is {self._config.watch!r}; the learner measures: {known}")
         return figures
+
+    def _figures(self) -> dict[str, float]:
+        with torch.no_grad():
+            return {name: float(value) for name, value in self._learner.measure().items()}
 
     def _backward(self, rows_B: Rows, step: int, number: int, num_batches: int, *, is_last: bool) -> float:
         parts = shares(rows_B, self._crew.size)
