@@ -1,8 +1,8 @@
 """A training step on Ray Train against the same step in plain PyTorch, and two workers against one: `python -m benchmarks.training`.
 
 The task is contrastive: a BERT of MiniLM's shape with random weights embeds two texts of each example, and every pair is told from the
-others of its batch. Start-up is left out: a step lasts from one reading of inputs to the next. Beside the wall clock stands the CPU time
-of the process, which other work on the machine disturbs less.
+others of its batch. Start-up is left out: a step lasts from one reading of inputs to the next. Throughput is by the wall clock, and so is
+the exit status; beside it stands the CPU time of the process, which other work on the machine disturbs less.
 
 Letters: B examples of a global batch, b of them on one worker, T tokens.
 """
@@ -109,7 +109,7 @@ def _step_ms(times: Path) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Measure and print; the exit status is 1 when Ray Train costs more of a step than it may."""
+    """Measure and print; the exit status is 1 when one worker of Ray Train shows fewer examples a second than it must."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--steps", type=int, default=60, help="steps of each fit")
     parser.add_argument("--batch-size", type=int, default=32, help="examples of a global batch")
@@ -155,9 +155,10 @@ def _report(measured: Mapping[str, tuple[float, float]], batch_size: int) -> int
         )
     two = measured["ray-1"][0] / measured["ray-2"][0]
     print(f"two workers do {two:.2f} times the examples of one in the same time")
-    ratio = max(plain_wall / measured["ray-1"][0], plain_cpu / measured["ray-1"][1])
-    if ratio < _WANTED_RATIO:
-        print(f"Ray Train gives {ratio:.2f} of plain PyTorch's throughput; wanted: {_WANTED_RATIO} or more")
+    throughput, by_cpu = plain_wall / measured["ray-1"][0], plain_cpu / measured["ray-1"][1]
+    print(f"Ray Train gives {throughput:.2f} of plain PyTorch's throughput; by CPU time alone it would be {by_cpu:.2f}")
+    if throughput < _WANTED_RATIO:
+        print(f"too little throughput; wanted: {_WANTED_RATIO} or more")
         return 1
     return 0
 
