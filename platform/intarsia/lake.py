@@ -122,8 +122,8 @@ def folder_aside(home: Path) -> Iterator[Path]:
 def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
     """A folder below `home` that outlives its writer's death: the next one of equal name and identity finds it as it was left.
 
-    It is gone when the block ends without an error. What writers of other identities left under the name is removed first, unless one is
-    still at work.
+    It is gone when the block ends without an error, or with nothing in it. What writers of other identities left under the name is
+    removed first, unless one is still at work.
 
     Raises:
         ArtifactError: another writer of this identity is at work.
@@ -138,8 +138,13 @@ def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
             held.enter_context(_held(place))
         except BlockingIOError:
             raise ArtifactError(f"another process writes {name} in {home} just now; wait for it, or stop it") from None
-        yield place
-        shutil.rmtree(place, ignore_errors=True)
+        has_ended = False
+        try:
+            yield place
+            has_ended = True
+        finally:
+            if has_ended or [path.name for path in place.iterdir()] == [_LOCK]:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager

@@ -279,6 +279,12 @@ def test_what_a_killed_keeper_left_is_found_under_its_identity_and_gone_when_it_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_writer_that_fails_with_nothing_kept_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), folder_kept(tmp_path, "fit", "one") as folder:
+        folder.write_text("no file")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_kept_under_another_identity_goes_unless_its_writer_lives(tmp_path: Path) -> None:
     for left in (".fit-old", ".fitting-old"):
         (tmp_path / left).mkdir()

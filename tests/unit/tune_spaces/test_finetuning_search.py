@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learning.adapters import AdapterConfig
+from intarsia.encoders.learning.adapters import AdapterConfig, TrainedKind
 from intarsia.encoders.learning.augment import AugmentConfig
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.loop import fit_here
@@ -45,12 +45,12 @@ def task(lake: Lake, tmp_path: Path) -> TextLessonsTask:
     )
 
 
-@pytest.mark.parametrize("watch", ["", "ndcg@10"])
+@pytest.mark.parametrize(("watch", "kind"), [("", "all"), ("ndcg@10", "all"), ("", "adalora")])
 def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
-    task: TextLessonsTask, watch: str
+    task: TextLessonsTask, watch: str, kind: TrainedKind
 ) -> None:
     point = point_of(task.fit, task.pairs) | {"learning_rate": 5e-3, "temperature": 0.1}
-    task = replace(task, fit=replace(task.fit, watch=watch))
+    task = replace(task, fit=replace(task.fit, watch=watch), adapter=AdapterConfig(kind=kind, rank=4))
     reports = list(measure_point(point, task))
     whole = task_of_point(point, task)
     assert (whole.fit.learning_rate, whole.pairs.loss.temperature) == (5e-3, 0.1)
