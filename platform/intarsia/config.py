@@ -33,7 +33,7 @@ def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dat
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Path = _HERE) -> T:
+def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Path = _HERE, start: T | None = None) -> T:
     """A config dataclass from plain values, nested ones too.
 
     Args:
@@ -41,6 +41,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
         values: what YAML gave.
         where: dotted path of this group, for messages.
         base: what relative paths of a config file start from, its folder; those of overrides start from the working directory.
+        start: where what is not given is taken from, instead of the defaults of `cls`: a group's owner may have set others.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), missing key, wrong type, or a value its owner refuses.
@@ -55,10 +56,15 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
             raise ConfigError(f"unknown setting {_dotted(where, key)}{nearest_of(key, fields)}")
     ready: dict[str, Any] = {}
     for name, field in fields.items():
-        if name in values:
+        own = _default(field) if start is None else getattr(start, name)
+        if name not in values:
+            if own is dataclasses.MISSING:
+                raise ConfigError(f"setting {_dotted(where, name)} is required: {field.metadata.get('help', '')}")
+            ready[name] = own
+        elif type(own) is hints[name] and dataclasses.is_dataclass(own) and isinstance(values[name], Mapping):
+            ready[name] = build(hints[name], values[name], where=_dotted(where, name), base=base, start=own)
+        else:
             ready[name] = _convert(hints[name], values[name], _dotted(where, name), base)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"setting {_dotted(where, name)} is required: {field.metadata.get('help', '')}")
     try:
         return cls(**ready)
     except ValueError as error:
@@ -101,17 +107,19 @@ def fingerprint(config: object) -> str:
     return sha256_json(plain(config, path_text=lambda path: path.name))
 
 
-def describe(cls: type[Any], *, indent: str = "  ") -> str:
-    """Every setting of a config class with type, default and meaning: the body of a job's `--help`."""
+def describe(cls: type[Any], *, indent: str = "  ", start: Any = None) -> str:
+    """Every setting of a config class with type, default and meaning: the body of a job's `--help`; `start` as in `build`."""
     hints = typing.get_type_hints(cls)
     lines: list[str] = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        lines.append(f"{indent}{field.name}: {_type_name(hint)}{_default_text(field)}")
+        own = _default(field) if start is None else getattr(start, field.name)
+        said = "  (required)" if own is dataclasses.MISSING else f" = {plain(own)!r}"
+        lines.append(f"{indent}{field.name}: {_type_name(hint)}{said}")
         if text := field.metadata.get("help", ""):
             lines.append(f"{indent}    {text}")
         for nested in _nested_configs(hint):
-            lines.append(describe(nested, indent=indent + "    "))
+            lines.append(describe(nested, indent=indent + "    ", start=own if type(own) is nested else None))
     return "\n".join(lines)
 
 
@@ -177,12 +185,9 @@ def _type_name(hint: Any) -> str:
     return str(hint).replace("typing.", "").replace("pathlib.", "").replace("intarsia.", "")
 
 
-def _default_text(field: dataclasses.Field[Any]) -> str:
-    if field.default is not dataclasses.MISSING:
-        return f" = {plain(field.default)!r}"
-    if field.default_factory is not dataclasses.MISSING:
-        return f" = {plain(field.default_factory())!r}"
-    return "  (required)"
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Its value where none is given; MISSING when one must be."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _dotted(where: str, key: object) -> str:

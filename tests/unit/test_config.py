@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,6 +92,22 @@ def test_a_text_of_an_override_is_a_plain_text() -> None:
 
 def test_what_the_file_does_not_say_has_its_default() -> None:
     assert build(Shop, {"source": "/a"}) == Shop(source=Path("/a"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wide:
+    """Another whole: its part has defaults of its own, and so has the part of its shop."""
+
+    encoder: Encoder = setting("the encoder", factory=partial(Encoder, dim=512))
+    shop: Shop = setting("a shop", factory=partial(Shop, source=Path("a.csv"), encoder=Encoder(dim=64)))
+
+
+def test_what_a_group_is_not_told_is_as_its_owner_set_it() -> None:
+    wide = build(Wide, {"encoder": {"pooling": "cls"}, "shop": {"encoder": {"pooling": "cls"}}})
+    assert wide.encoder == Encoder(dim=512, pooling="cls")
+    assert wide.shop == Shop(source=Path("a.csv"), encoder=Encoder(dim=64, pooling="cls"))
+    assert "      dim: int = 512" in describe(Wide).splitlines()
+    assert "          dim: int = 64" in describe(Wide).splitlines()
 
 
 def test_a_group_that_is_built_already_is_taken_as_it_is() -> None:
