@@ -11,20 +11,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from scipy.sparse import csr_matrix
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.learning.adapters import AdapterConfig, Adapters
+from intarsia.encoders.learning.alignment import AlignConfig, AlignLearner, AlignLessons, Texts
 from intarsia.encoders.learning.checkpoint import Progress, State, load_trained, trained_state
 from intarsia.encoders.learning.crew import Sharded, Together
 from intarsia.encoders.learning.dropout import set_dropout
 from intarsia.encoders.learning.learner import Learner
 from intarsia.encoders.learning.loop import FitConfig, Fitted, run_fit
 from intarsia.encoders.learning.losses import LossConfig
+from intarsia.encoders.learning.masked_words import MaskedWordsConfig, MaskedWordsLearner
 from intarsia.encoders.learning.pairs import TextExample
+from intarsia.encoders.learning.text_folder import mask_id_of
 from intarsia.encoders.learning.text_pairs import Encode, TextPairsConfig, TextPairsLearner
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.torch_text import TorchTextEncoder
@@ -119,6 +125,31 @@ def tower_learner(
 def _far_apart(encode: Encode) -> dict[str, float]:
     one, other = encode(TITLES[:2])
     return {"apart": 1.0 - float(one @ other)}
+
+
+def masked_words_learner() -> MaskedWordsLearner:
+    """Its head guesses with the very weights of the word embeddings."""
+    encoder = open_text_encoder(TextEncoderConfig(model="scratch:bert:3", max_tokens=24))
+    assert isinstance(encoder, TorchTextEncoder)
+    set_dropout(encoder.tower, 0.0)
+    torch.manual_seed(5)
+    return MaskedWordsLearner(encoder, TITLES, mask_id_of(encoder), MaskedWordsConfig(held_out=4), seed=1)
+
+
+def align_learner() -> AlignLearner:
+    """Titles beside pictures of which each is an axis of its own; it measures what its heads give as arrays."""
+    number = len(TITLES)
+    lessons = AlignLessons(
+        titles=Texts(words=TITLES, vectors_NT=np.ones((number, 2), np.float32)),
+        pictures_VE=np.eye(number, dtype=np.float32),
+        owners_V=np.arange(number),
+        groups_N=np.arange(number),
+        held_out_N=np.arange(number) % 4 == 0,
+        queries=Texts(words=[], vectors_NT=np.ones((0, 2), np.float32)),
+        query_ids=[],
+        gains_QN=csr_matrix((0, number)),
+    )
+    return AlignLearner(lessons, AlignConfig(), frequent_words(TITLES, min_texts=2, max_words=100), seed=3)
 
 
 class ShiftedTowers(Towers):

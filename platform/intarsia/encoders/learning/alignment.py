@@ -26,6 +26,7 @@ from intarsia.config import check_range, setting
 from intarsia.encoders.aligned import Alignment, TextHeads, words_of
 from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.encoders.learning.losses import info_nce
+from intarsia.encoders.learning.sharding import whole
 from intarsia.encoders.pooling import unit
 from intarsia.ids import SpaceId, fold_of
 
@@ -213,9 +214,7 @@ class AlignLearner:
         num_heads, dim = self.module.shape
         chosen = list(range(num_heads))[ALL_JUDGED:] or [TITLES]
         heads = chosen if head is None else [head]
-        state = {
-            name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in self.module.state_dict().items()
-        }
+        state = {name: whole(tensor).numpy().astype(np.float32) for name, tensor in self.module.state_dict().items()}
         text_width = state["vector.weight"].shape[1]
         return Alignment(
             text_space=text_space,

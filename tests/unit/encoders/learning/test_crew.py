@@ -13,7 +13,15 @@ import torch
 from intarsia.encoders.learning.adapters import AdapterConfig
 from intarsia.encoders.learning.loop import FitConfig, Fitted, fit_here
 from intarsia.errors import ConfigError, IntarsiaError
-from tests.crew_of_two import HoldsItsPart, SharedFit, SharesALayersWeight, fit_in_two, tower_learner
+from tests.crew_of_two import (
+    HoldsItsPart,
+    SharedFit,
+    SharesALayersWeight,
+    align_learner,
+    fit_in_two,
+    masked_words_learner,
+    tower_learner,
+)
 from tests.word_matching import WordMatching
 
 CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=1e-3)
@@ -44,6 +52,8 @@ FITS = {
     "sharded, stopped": SharedFit(
         make=partial(tower_learner, 0.0), config=replace(CONFIG, checkpoint_every=5), shard=True, goes_on_from=5
     ),
+    "sharded masked words": SharedFit(make=masked_words_learner, config=CONFIG, shard=True),
+    "sharded alignment": SharedFit(make=align_learner, config=CONFIG, shard=True),
     "sharded words": SharedFit(make=WordMatching, config=WORDS, shard=True),
     "parts": SharedFit(make=HoldsItsPart, config=WORDS, shard=True),
     "adalora": SharedFit(
