@@ -17,7 +17,7 @@ import Stemmer
 Locale = str
 """BCP 47 language of a text, `zh` or `en`; tokens do not depend on it (shops mix both in one title)."""
 
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _PIECE = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+", re.UNICODE)
 _HAS_HAN = re.compile(rf"[{_HAN}]")
 _SPACE = re.compile(r"\s+")

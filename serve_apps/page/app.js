@@ -144,6 +144,7 @@ async function search({ keepPlace = false } = {}) {
   const startMs = performance.now();
   busy(true);
   try {
+    await released;
     const [reply, others] = await Promise.all([send(request()), otherValues()]);
     if (turn !== state.asked) return;
     state.reply = reply;
@@ -607,15 +608,15 @@ function listen() {
   window.onpopstate = recall;
 }
 
-async function begin() {
-  speak();
-  listen();
+async function learnRelease() {
   try {
     state.release = await answer(await fetch("/v1/release"));
     state.facetNames = state.release.facets.slice(0, MAX_FACETS);
     speak();
   } catch { /* the search itself will say what is wrong */ }
-  recall();
 }
 
-begin();
+speak();
+listen();
+const released = learnRelease(); // a question waits for it, whoever types does not
+recall();

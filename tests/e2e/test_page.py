@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from intarsia.events.journal import read_events
 from serve_apps.process import open_api
@@ -106,6 +106,19 @@ def test_typing_finds_products(page: Page) -> None:
     expect(page.locator(".card h3").first).to_contain_text("green mug")
     expect(page.locator("#count")).to_contain_text("matches")
     expect(page.locator(".card img").first).to_be_visible()
+
+
+def test_what_is_typed_before_the_page_knows_its_release_stays_and_gets_its_filters(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/release", lambda route: held.append(route))
+    page.reload()
+    page.fill("#words", "red")
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.locator("#footer")).to_contain_text("r-")
+    expect(page.locator("#words")).to_have_value("red")
+    page.press("#words", "Enter")
+    expect(page.locator("label", has=page.locator("[data-facet='brand=Luma']"))).to_be_visible()
 
 
 def test_an_example_is_one_click(page: Page) -> None:
