@@ -24,7 +24,7 @@ from tests.judged_shop import fill_with_judged_shop
 CONFIG = FinetuneTextConfig(
     tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
     pairs=TextPairsConfig(texts_per_anchor=6),
-    fit=FitConfig(epochs=100, batch_size=4, learning_rate=1e-4, checkpoint_every=5),
+    fit=FitConfig(epochs=50, batch_size=4, learning_rate=1e-4, checkpoint_every=20),
     folds=2,
     served="soup",
     workers=TorchWorkersConfig(max_failures=0),
