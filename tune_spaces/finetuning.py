@@ -23,7 +23,9 @@ class FinetuningSpaceConfig:
     batch_sizes: tuple[int, ...] = setting("examples that one loss sees", (8, 16, 32))
     weight_decays: tuple[float, ...] = setting("decay of weights", (0.0, 0.01, 0.1))
     warmup_shares: tuple[float, ...] = setting("share of the steps over which the rate rises", (0.0, 0.1))
-    fgm_epsilons: tuple[float, ...] = setting("length of the adversarial push; 0 is none", (0.0, 0.5, 1.0))
+    fgm_epsilons: tuple[float, ...] = setting(
+        "length of the adversarial push; 0 is none; searched where the whole tower is trained", (0.0, 0.5, 1.0)
+    )
     temperatures: tuple[float, float] = setting(
         "smallest and largest temperature that the loss divides cosines by; log-uniform between", (0.02, 0.2)
     )

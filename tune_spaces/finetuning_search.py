@@ -61,7 +61,7 @@ def tune_finetuning(
     search = PointSearch(
         measure=partial(measure_point, device="cuda" if tuning.resources.gpus_per_trial else "cpu"),
         data=task,
-        space=finetuning_space(tuning.space, own),
+        space=finetuning_space(space_of(tuning.space, task), own),
         maximise=WATCHED,
         worst=0.0,
         first_points=[own],
@@ -71,6 +71,11 @@ def tune_finetuning(
         trials=tuning.resources,
     )
     return run_search(search, folder=folder, on_trial=on_trial, identity=identity)
+
+
+def space_of(space: FinetuningSpaceConfig, task: TextLessonsTask) -> FinetuningSpaceConfig:
+    """What of a space the task can be fitted with: FGM pushes word embeddings, so it needs a tower that is trained whole."""
+    return space if task.adapter.kind == "all" else replace(space, fgm_epsilons=(task.fit.fgm_epsilon,))
 
 
 def measure_point(point: Point, task: TextLessonsTask, *, device: str = "cpu") -> Iterator[Figures]:

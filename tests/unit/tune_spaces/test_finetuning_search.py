@@ -15,11 +15,12 @@ from intarsia.encoders.learning.loop import fit_here
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.engine.text_lessons import Lessons, TextLessonsTask
 from intarsia.engine.text_sources import judged_of, read_catalog
+from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.tuning import Trial
 from tests.judged_shop import fill_with_judged_shop
-from tune_spaces.finetuning import point_of
-from tune_spaces.finetuning_search import best_trial, measure_point, table, task_of_point
+from tune_spaces.finetuning import FinetuningSpaceConfig, point_of
+from tune_spaces.finetuning_search import best_trial, measure_point, space_of, table, task_of_point
 
 TRIALS = [
     Trial(number=0, point={"learning_rate": 2e-5}, figures={"ndcg@10": 0.5, "epochs": 4.0}, error=None),
@@ -43,6 +44,22 @@ def task(lake: Lake, tmp_path: Path) -> TextLessonsTask:
         fit=FitConfig(epochs=3, batch_size=4, learning_rate=3e-3),
         lessons=tmp_path / "lessons.json",
     )
+
+
+@pytest.mark.parametrize("kind", ["upper", "lora"])
+def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
+    task: TextLessonsTask, kind: TrainedKind
+) -> None:
+    task = replace(task, adapter=AdapterConfig(kind=kind, num_layers=1), fit=replace(task.fit, epochs=1))
+    wide = FinetuningSpaceConfig()
+    assert space_of(wide, replace(task, adapter=AdapterConfig())) == wide
+    space = space_of(wide, task)
+    for push in space.fgm_epsilons:
+        point = point_of(task.fit, task.pairs) | {"fgm_epsilon": push}
+        assert len(list(measure_point(point, task))) == 1
+    refused = point_of(task.fit, task.pairs) | {"fgm_epsilon": 0.5}
+    with pytest.raises(ConfigError, match="fgm_epsilon pushes word embeddings, and this fit keeps them frozen"):
+        list(measure_point(refused, task))
 
 
 @pytest.mark.parametrize(("watch", "kind"), [("", "all"), ("ndcg@10", "all"), ("", "adalora")])
