@@ -19,6 +19,7 @@ from intarsia.engine.candidates import (
     UNRELEASED,
     as_query,
     catalog_time,
+    check_judged,
     judged_candidates,
     open_judged_encoders,
     read_judged,
@@ -36,7 +37,7 @@ from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError
 from intarsia.evaluation.arena import ArenaConfig
 from intarsia.evaluation.arena_report import ArenaSetting, lines_of, write_arena
-from intarsia.evaluation.qrels import qrels_by_query
+from intarsia.evaluation.qrels import judged_grades, qrels_by_query
 from intarsia.fusion.impute import BoughtTogether, Imputer, Neighbours, mean, pairs_bought_together
 from intarsia.ids import QueryId
 from intarsia.lake import Lake
@@ -162,7 +163,7 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
     them: of a fine-tuned tower the choice then believes words more than it should.
 
     Raises:
-        DataError: a split without a query.
+        DataError: a split without a query, or without one that has a relevant product.
     """
     encoders = open_judged_encoders(lake)
     retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
@@ -182,15 +183,15 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
                 fix="judge queries of that split: an arena fits and chooses on train, stops fits on validation and tests on test",
             )
         ids = [query.query_id for query in queries]
+        qrels = qrels_by_query(judgments, ids, rows)
+        check_judged(judged_grades(qrels), split)
         if split == "train" and mixed_up is None:  # by what has not learned from them, as in search_fusion
             found = judged_candidates(lake, engine, [split], progress)
             encoded = [each.encoded for each in found]
             candidates[split] = [each.candidates for each in found]
         else:
             encoded = [encoders.encode(as_query(one, asked_at), judged_in_train=split == "train") for one in queries]
-        asked[split] = Asked(
-            query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels_by_query(judgments, ids, rows)
-        )
+        asked[split] = Asked(query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels)
         if split not in candidates:
             candidates[split] = asked[split].of(retrieve)
         progress("splits", number + 1, len(SPLITS))

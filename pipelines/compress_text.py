@@ -49,7 +49,8 @@ class CompressTextConfig:
     kept_units: int = setting("inner units that each layer keeps; 0 keeps all", 0)
     num_probes: int = setting("texts on which heads and units are weighed; does nothing when none is cut", 64)
     fit: FitConfig = setting(
-        "how it learns", factory=functools.partial(FitConfig, epochs=2, batch_size=32, learning_rate=3e-4)
+        "how it learns",
+        factory=functools.partial(FitConfig, epochs=2, batch_size=32, learning_rate=3e-4, checkpoint_every=50),
     )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
 

@@ -38,6 +38,7 @@ from pipelines.job import Counts, Job, Progress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
 _NO_SLICE = (_EXACT_TEXT, _EXACT_RANKED)  # nor has the release with fewer pictures any
+_NEAR = 1e-6
 _LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
 
@@ -55,6 +56,11 @@ class EvaluateReleaseConfig:
         (0.1, 0.25, 0.5, 0.75, 0.9),
     )
     notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())
+
+    def __post_init__(self) -> None:
+        for share in self.missing_pictures:
+            if not 0 < share < 1 or abs(share * 100 - round(share * 100)) > _NEAR:
+                raise ValueError(f"missing_pictures has {share}; allowed: whole percents between 0 and 1, such as 0.25")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

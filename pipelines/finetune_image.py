@@ -53,7 +53,9 @@ class FinetuneImageConfig:
         False,
     )
     held_out_one_in: int = setting("one product in so many teaches nothing and is measured on; 0 holds none out", 10)
-    fit: FitConfig = setting("how it is fitted", factory=functools.partial(FitConfig, epochs=2, learning_rate=3e-4))
+    fit: FitConfig = setting(
+        "how it is fitted", factory=functools.partial(FitConfig, epochs=2, learning_rate=3e-4, checkpoint_every=50)
+    )
     workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
 
     def __post_init__(self) -> None:

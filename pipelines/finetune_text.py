@@ -174,12 +174,12 @@ class _Shop:
 
 def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
     """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
-    config = replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
+    asked, config = config, replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, Fitted] = {}
     notes: dict[str, object] = {}
     tried: list[Trial] = []
-    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
+    with unfinished(JOB, asked, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
         shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
         if config.masked_epochs:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)

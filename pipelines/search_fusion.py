@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.config import fingerprint, plain, setting
-from intarsia.engine.candidates import UNRELEASED, judged_candidates, read_judged, row_numbers
+from intarsia.engine.candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.fusion_lessons import Asked
 from intarsia.engine.fusion_search import (
@@ -36,7 +36,6 @@ from intarsia.engine.fusion_trials import TrialLessons, ndcg_of
 from intarsia.engine.product_vectors import product_vectors
 from intarsia.engine.search import open_retrieve
 from intarsia.engine.text_only import WordsJudged, choose_text_only, save_text_only
-from intarsia.errors import DataError
 from intarsia.evaluation.known_items import is_made
 from intarsia.evaluation.qrels import Floats, qrels_by_query
 from intarsia.fusion.crossed import CrossedFuser, fit_crossed
@@ -189,8 +188,8 @@ def search_fusion(
         DataError: no product is relevant to any query of one of the splits.
         ConfigError: every trial failed.
     """
-    _check_judged(train, "train")
-    _check_judged(validation, "validation")
+    check_judged(train.judged_QJ, "train")
+    check_judged(validation.judged_QJ, "validation")
     measured_on = TrialLessons(task=train, train=lessons[0], validation=lessons[1])
     space = space_of(config, only_made=only_made)
     tuning = FusionTuning(
@@ -235,17 +234,6 @@ def search_fusion(
         finalists=tuple(judged[num_baselines:]),
         trials=tuple(trials),
     )
-
-
-def _check_judged(task: FusionTask, split: Split) -> None:
-    if not (task.judged_QJ > 0).any():
-        raise DataError(
-            table="judgments",
-            field="grade",
-            found=f"none above 0 for the {len(task.judged_QJ)} queries of split {split}",
-            allowed="some relevant product for queries of both train and validation",
-            fix=f"judge queries of split {split}, or correct the split of the queries",
-        )
 
 
 def _fitted_values(one: Tried, lessons: TrialLessons, config: SearchFusionConfig) -> Floats:

@@ -131,8 +131,9 @@ def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
     place = home / f".{name}-{identity}"
     for other in home.glob(f".{name}-*"):
         if other != place:
-            with suppress(OSError), _held(other):
-                shutil.rmtree(other, ignore_errors=True)
+            with suppress(OSError), (other / _LOCK).open("ab") as lock:
+                if _took(lock, fcntl.LOCK_EX | fcntl.LOCK_NB) or _is_old(other):
+                    shutil.rmtree(other, ignore_errors=True)
     with ExitStack() as held:
         try:
             held.enter_context(_held(place))

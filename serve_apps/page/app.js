@@ -141,10 +141,11 @@ async function search({ keepPlace = false } = {}) {
   if (!keepPlace) state.offset = 0;
   remember();
   const turn = ++state.asked; // an answer that was overtaken by a later question is dropped
-  const startMs = performance.now();
   busy(true);
   try {
     await released;
+    if (turn !== state.asked) return;
+    const startMs = performance.now();
     const [reply, others] = await Promise.all([send(request()), otherValues()]);
     if (turn !== state.asked) return;
     state.reply = reply;

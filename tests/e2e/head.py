@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.e2e.line import ROOT, environment
+from tests.killed import kill_session
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -53,7 +52,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_head() -> Iterator[Head]:
-    """`ray start --head` on ports and in a folder of its own, where a killed one may leave what it likes; ended by its process group."""
+    """`ray start --head` on ports and in a folder of its own, where a killed one may leave what it likes; killed at the end."""
     port = free_port()
     # a short path; a killed head leaves its address behind, and what it started may still write while the folder goes
     with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -73,7 +72,7 @@ def _started(port: int, env: dict[str, str]) -> Iterator[Head]:
             wait_until_up(f"http://127.0.0.1:{port}/api/version", started, env["RAY_AUTH_TOKEN"])
             yield Head(dashboard=f"http://127.0.0.1:{port}", environment=env)
         finally:
-            os.killpg(started.pid, signal.SIGKILL)  # the head and all it started; nothing of it is needed any more
+            kill_session(started)  # nothing of it is needed any more
 
 
 def wait_until_up(url: str, started: subprocess.Popen[bytes], token: str) -> None:

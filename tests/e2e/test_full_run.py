@@ -5,9 +5,7 @@ a second release, rolled back.
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +18,7 @@ from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
 from tests.e2e.head import running_head, submit
 from tests.e2e.line import CONFIG, JOBS, ROOT, command, environment, run
+from tests.killed import kill_session
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,7 +41,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         for line in started.stdout:
             if line.startswith("embed_products") and "running" in line:
                 break
-        os.killpg(started.pid, signal.SIGKILL)
+        kill_session(started)
     entry = command(lake, config=CONFIG.relative_to(ROOT))  # read from the copy that is sent to the cluster
     with running_head() as head:
         return lake, submit(head, entry, cwd=folder)

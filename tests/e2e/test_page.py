@@ -121,6 +121,19 @@ def test_what_is_typed_before_the_page_knows_its_release_stays_and_gets_its_filt
     expect(page.locator("label", has=page.locator("[data-facet='brand=Luma']"))).to_be_visible()
 
 
+def test_what_is_asked_before_the_page_knows_its_release_waits_for_it_and_the_last_question_counts(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/release", lambda route: held.append(route))
+    page.reload()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "/v1/search" in request.url else None)
+    ask(page, "blue")
+    ask(page, "red")
+    assert not asked
+    held[0].continue_()
+    expect(page.locator("label", has=page.locator("[data-facet='brand=Luma']"))).to_be_visible()
+
+
 def test_an_example_is_one_click(page: Page) -> None:
     page.locator("#examples button").first.click()
     expect(page.locator(".card[data-product]").first).to_be_visible()

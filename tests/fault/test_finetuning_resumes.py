@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig
 from pipelines.finetune_text import CURVE, FinetuneTextConfig, run
 from tests.judged_shop import fill_with_judged_shop
+from tests.killed import kill_session
 
 CONFIG = FinetuneTextConfig(
     tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
@@ -50,8 +50,7 @@ def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> N
     while not _has_checkpoint(lake, "folds_1"):
         assert first.poll() is None and time.monotonic() < deadline_s, "the job ended, or never came so far"
         time.sleep(0.05)  # between two looks at its checkpoints
-    os.killpg(first.pid, signal.SIGKILL)  # the process and all of its Ray
-    first.wait()
+    kill_session(first)
     (kept,) = lake.root.glob(".finetune_text-*")
     assert not lake.has("text_tower")
     assert (kept / ".fit-folds_0" / "ended").exists()
@@ -78,7 +77,9 @@ def _start(lake: Lake) -> subprocess.Popen[bytes]:
 
 
 def _has_checkpoint(lake: Lake, fit: str) -> bool:
-    return any(lake.root.glob(f".finetune_text-*/.fit-{fit}/fit/*/fit.pt"))
+    """Whether Ray Train has put one on its list; the files are there before."""
+    lists = lake.root.glob(f".finetune_text-*/.fit-{fit}/fit/checkpoint_manager_snapshot.json")
+    return any('"checkpoint_dir_name"' in one.read_text(encoding="utf-8") for one in lists)
 
 
 if __name__ == "__main__":

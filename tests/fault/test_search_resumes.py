@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from ray import tune
 from intarsia.lake import write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.tuning import PointSearch, run_search
+from tests.killed import kill_session
 
 NUM_TRIALS, NUM_BEFORE = 12, 6
 FOUND = "found.json"
@@ -61,8 +61,7 @@ def test_a_killed_search_goes_on_and_measures_what_was_noted_no_second_time(tmp_
     while _num_noted(tmp_path) < NUM_BEFORE - 1:
         assert first.poll() is None and time.monotonic() < deadline_s, "the search ended, or never began"
         time.sleep(0.05)  # between two looks at its notes
-    os.killpg(first.pid, signal.SIGKILL)  # the process and all of its Ray
-    first.wait()
+    kill_session(first)
     assert _num_lines(seen) == NUM_BEFORE
     assert [path.name for path in (tmp_path / ".tune").iterdir()] == ["doubling"]
 

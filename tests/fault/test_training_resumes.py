@@ -43,6 +43,9 @@ def test_a_sharded_fit_that_was_given_up_goes_on_under_its_name_in_one_worker(cl
     marker, storage = tmp_path / "was killed", tmp_path / "storage"
     workers = TorchWorkersConfig(num_workers=2, shard=True, max_failures=0)
     make = partial(DiesOnce, 7, marker)
+    torn = storage / ".fit-pairs" / "fit" / "checkpoint_manager_snapshot.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text('{"ray_ver', encoding="utf-8")  # as a kill leaves it: nothing to go on from, and no hindrance
     with pytest.raises(TrainingFailedError):
         train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert [path.name for path in storage.iterdir()] == [".fit-pairs"]

@@ -309,4 +309,11 @@ def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with folder_kept(tmp_path, "fit", "one") as folder:
         (folder / "step").write_text("7")
+        with folder_kept(tmp_path, "fit", "other"):
+            assert (folder / "step").exists(), "nobody can tell whether its writer lives"
+        for path in (folder / "step", folder / "writer.lock", folder):
+            os.utime(path, (0, 0))
+        with folder_kept(tmp_path, "fit", "other"):
+            assert not folder.exists(), "what is days old has no writer"
+        folder.mkdir()
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,8 @@ from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.fold_views import View, by_view, open_fold_views
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
-from intarsia.errors import ReleaseMismatch
+from intarsia.errors import DataError, ReleaseMismatch
+from intarsia.evaluation.qrels import Floats
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.logs import log_warning
@@ -59,6 +60,26 @@ def catalog_time(retrieve: RetrieveStage) -> datetime:
     times_s = retrieve.columns.updated_at_s
     newest_s = float(np.nanmax(times_s)) if np.isfinite(times_s).any() else 0.0
     return datetime.fromtimestamp(newest_s, UTC)
+
+
+def check_judged(judged_QJ: Floats, split: Split) -> None:
+    """Refuse a split of which nothing can be learned or chosen.
+
+    Args:
+        judged_QJ: the judged grades of its queries, as `judged_grades` gives them.
+        split: its name.
+
+    Raises:
+        DataError: no product is relevant to any query.
+    """
+    if not (judged_QJ > 0).any():
+        raise DataError(
+            table="judgments",
+            field="grade",
+            found=f"none above 0 for the {len(judged_QJ)} queries of split {split}",
+            allowed="some relevant product for queries of every split",
+            fix=f"judge queries of split {split}, or correct the split of the queries",
+        )
 
 
 def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery], list[Judgment]]:

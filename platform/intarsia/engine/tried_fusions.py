@@ -46,7 +46,8 @@ def how_chosen(search: Mapping[str, Any]) -> str:
         )
     of_plain = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
     if chosen["spec"]["kind"] in SPEC_KINDS:
-        return f"{said}, {of_plain}; no fitted kind was better on the train queries it had not seen."
+        beaten = "; no fitted kind was better on the train queries it had not seen"
+        return f"{said}, {of_plain}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
     plain_ones = [one for one in (*search["baselines"], *search["finalists"]) if _is_plain(one)]
     best = max(plain_ones, key=lambda one: one["validation"]["mean"])  # of equals the first, as the search chooses
     return (
@@ -54,6 +55,10 @@ def how_chosen(search: Mapping[str, Any]) -> str:
         f"each query measured by a fit that did not see it, against {best['train']:.3f} of {best['name']} ({best['spec']['kind']}), "
         f"{of_plain}."
     )
+
+
+def _is_fitted(one: Mapping[str, Any]) -> bool:
+    return one["spec"] is not None and not _is_plain(one) and one["train"] is not None
 
 
 def _is_plain(one: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ matter.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -44,6 +45,7 @@ MakeLearner = Callable[[], Learner]
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
 _KEPT_CHECKPOINTS = 2  # the newest, and the one before while it is being written
 _REFUSAL, _TOLD, _ENDED = "refusal.pickle", "progress.json", "ended"
+_FIT, _LIST = "fit", "checkpoint_manager_snapshot.json"  # Ray Train's folder, and in it its list of checkpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +124,11 @@ def train_on_workers(
     _check_resources(workers)
     place = (storage / f".fit-{resume_as or uuid.uuid4().hex}").resolve()
     if (place / _ENDED).exists():
-        state, progress = read_checkpoint(Path((place / _ENDED).read_text(encoding="utf-8")))
+        state, progress = read_checkpoint(place / (place / _ENDED).read_text(encoding="utf-8"))
         if progress.made_by.partition(" ")[0] == fingerprint(config):  # else its worker refuses it with what to do
             return fitted(state, progress)
     place.mkdir(parents=True, exist_ok=True)
+    _remove_unreadable(place / _FIT)
     for left in (_REFUSAL, _TOLD):
         (place / left).unlink(missing_ok=True)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
@@ -144,7 +147,7 @@ def train_on_workers(
         with result.checkpoint.as_directory() as folder:
             found = fitted(*read_checkpoint(Path(folder)))
         if resume_as:
-            write_whole(place / _ENDED, str(result.checkpoint.path).encode())
+            write_whole(place / _ENDED, os.path.relpath(result.checkpoint.path, place).encode())  # a lake may be moved
         return found
     except TrainingFailedError:
         _raise_refusal(place)
@@ -167,12 +170,24 @@ def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
             resources_per_worker=_resources(workers),
         ),
         run_config=RunConfig(
-            name="fit",
+            name=_FIT,
             storage_path=str(given.place),
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
         ),
     )
+
+
+def _remove_unreadable(fit: Path) -> None:
+    """Remove a fit whose list of checkpoints Ray Train would refuse: a kill cut it short, or another version of Ray wrote it."""
+    if not (fit / _LIST).exists():
+        return
+    try:
+        written_by = json.loads((fit / _LIST).read_bytes())["ray_version"]
+    except ValueError:
+        written_by = None
+    if written_by != ray.__version__:
+        shutil.rmtree(fit)
 
 
 def _work(told: dict[str, bytes]) -> None:

@@ -451,6 +451,18 @@ def test_a_split_without_queries_is_refused(tmp_path: Path) -> None:
         open_ring(lake, FLOORS, QUIET)
 
 
+def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
+    lake = copy_of(shop().lake, tmp_path / "lake")
+    train = {row["query_id"] for row in QUERIES.read(lake.current("queries")).to_pylist() if row["split"] == "train"}
+    rows = JUDGMENTS.read(lake.current("judgments")).to_pylist()
+    (lake.root / "judgments").unlink()
+    with lake.publish("judgments") as folder:
+        graded = [row | ({"grade": 0.0} if row["query_id"] in train else {}) for row in rows]
+        JUDGMENTS.write_part(JUDGMENTS.from_rows(graded), folder, 0)
+    with pytest.raises(DataError, match=rf"none above 0 for the {len(train)} queries of split train"):
+        open_ring(lake, FLOORS, QUIET)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

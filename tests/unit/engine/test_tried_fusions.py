@@ -33,9 +33,14 @@ def searched(chosen: Tried, *finalists: Tried) -> Mapping[str, Any]:
 
 
 def test_of_fusions_without_fitted_parts_the_validation_queries_chose() -> None:
-    said = how_chosen(searched(tried("trial 7", RRF, 0.5, 0.6)))
-    assert said.startswith("Chosen: trial 7 (rrf), best on the validation queries among equal weights, RRF")
-    assert said.endswith("no fitted kind was better on the train queries it had not seen.")
+    search = searched(tried("trial 7", RRF, 0.5, 0.6))
+    said = "Chosen: trial 7 (rrf), best on the validation queries among equal weights, RRF and the best trials without fitted parts"
+    assert how_chosen(search) == f"{said}."
+    boosted = plain(Tried(name="trial 8", spec=BoostingConfig(), train=0.4))
+    failed = boosted | {"train": None, "error": "ValueError: no"}
+    assert how_chosen({**search, "trials": [failed]}) == f"{said}."
+    beaten = f"{said}; no fitted kind was better on the train queries it had not seen."
+    assert how_chosen({**search, "trials": [failed, boosted]}) == beaten
 
 
 def test_a_fitted_fusion_took_over_by_its_figure_on_train_and_the_report_says_against_what() -> None:

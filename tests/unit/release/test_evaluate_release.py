@@ -136,6 +136,12 @@ def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: La
     assert not is_staged(parts)
 
 
+@pytest.mark.parametrize("share", [-0.1, 0.0, 1.0, 90.0, 0.104])
+def test_a_share_of_missing_pictures_is_a_whole_percent_that_leaves_some(share: float) -> None:
+    with pytest.raises(ValueError, match=r"missing_pictures has .*; allowed: whole percents between 0 and 1"):
+        EvaluateReleaseConfig(missing_pictures=(0.5, share))
+
+
 def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> None:
     change_ranker(parts, "curved", learning_curve=[0.25, 0.75, 0.5], best_iteration=2)
     bundled(parts)

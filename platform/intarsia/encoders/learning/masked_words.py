@@ -144,9 +144,11 @@ class MaskedWordsLearner:
             num_segments = getattr(encoder.tower.transformer.config, "type_vocab_size", 0)
             _refuse_without_segments(encoder.config, num_segments)
             found += [(first, second) for first, second in _with_words(encoder, pairs)]
-        every = max(1, len(found) // config.held_out) if config.held_out else len(found) + 1
-        self._held_out = found[every - 1 :: every] if config.held_out else []
-        self._examples = [one for n, one in enumerate(found) if not config.held_out or n % every != every - 1]
+        firsts = list(dict.fromkeys(first for first, _ in found))  # a text and its pairs are on one side
+        every = max(1, len(firsts) // config.held_out) if config.held_out else 0
+        held = set(firsts[every - 1 :: every]) if every else set()
+        self._held_out = [one for one in found if one[0] in held]
+        self._examples = [one for one in found if one[0] not in held]
         self._seconds, self._held_seconds = _seconds_of(self._examples), _seconds_of(self._held_out)
         if not self._examples:
             raise ConfigError(f"{len(found)} texts with words, {config.held_out} held out: none is left to learn from")

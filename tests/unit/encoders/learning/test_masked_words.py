@@ -50,6 +50,11 @@ def test_what_is_hidden_is_its_share_inside_the_marks() -> None:
     assert torch.equal(learner.inputs(np.array([3]), 0)["wanted"][0], given["wanted"][3][: lengths[3]])
 
 
+def test_when_all_is_held_out_nothing_is_left_to_learn_from() -> None:
+    with pytest.raises(ConfigError, match="2 texts with words, 5 held out: none is left to learn from"):
+        MaskedWordsLearner(tower(), ["red bag", "blue mug"], 4, MaskedWordsConfig(held_out=5))
+
+
 def test_without_held_out_texts_nothing_is_measured() -> None:
     learner = MaskedWordsLearner(tower(), TEXTS, 4, MaskedWordsConfig(held_out=0))
     assert dict(learner.measure()) == {}

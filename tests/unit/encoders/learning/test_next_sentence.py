@@ -53,6 +53,16 @@ def test_a_pair_is_shown_with_its_own_second_text_half_of_the_time_and_else_with
     assert shown[0].words.tolist() == [1, 2, 4] if len(shown[0].ids) == 6 else [1, 2, 4, 5]
 
 
+def test_a_title_and_its_pair_are_on_one_side_of_what_is_held_out() -> None:
+    titles = [f"{first} {second}" for first in THINGS for second in THINGS[:3]][:23]
+    learner = learner_of(tower(), texts=titles, pairs=[(title, f"made for {title}") for title in titles])
+    shown = learner.inputs(np.arange(learner.num_examples), 0)
+    ids = torch.where(shown["wanted"] == NOT_ASKED, shown["ids"], shown["wanted"])
+    firsts = ids * (shown["mask"] > 0) * (shown["segments"] == 0)
+    seen = Counter(tuple(token for token in row if token not in (0, START, END)) for row in firsts.tolist())
+    assert set(seen.values()) == {2} and 0 < len(seen) < 23
+
+
 def test_a_text_alone_draws_nothing_and_the_only_second_text_is_always_shown() -> None:
     rng = np.random.default_rng(7)
     alone = shown_of((START, 10, END), None, [], 24, rng)
