@@ -1,4 +1,4 @@
-"""A finetune_text whose process is killed in the middle of a fit goes on when it is asked for again: no fold anew, no step twice."""
+"""A finetune_text whose process is killed in a fit goes on when it is asked for again: no fold anew, no step twice, a whole tower."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.learned import tower_of
 from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.open import open_text_encoder
 from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig
@@ -65,6 +68,18 @@ def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> N
         assert len(curves[fold]) % CONFIG.fit.epochs == 0
     assert counts["steps"] == sum(map(len, curves.values()))
     assert [path.name for path in lake.root.glob(".*")] == [".finetune_image-of-another-job"]
+    assert_their_mean_serves(lake)
+
+
+def assert_their_mean_serves(lake: Lake) -> None:
+    towers = [open_text_encoder(tower_of(lake, fold)) for fold in (None, 0, 1)]
+    assert len({tower.space_id for tower in towers}) == 3
+    assert lake.current("text_tower").notes["space_id"] == towers[0].space_id, (
+        "what embed_products will say of its vectors"
+    )
+    mean, *folds = (tower.tower.state_dict() for tower in towers)  # type: ignore[attr-defined]
+    name = "transformer.encoder.layer.0.attention.self.query.weight"
+    np.testing.assert_allclose(mean[name], (folds[0][name] + folds[1][name]) / 2, atol=1e-6)
 
 
 def _start(lake: Lake) -> subprocess.Popen[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,13 @@ def product_row(number: int, *, pictured: bool = True) -> dict[str, object]:
     return product_to_row(Product(product_id=ProductId(f"p{number:03}"), title=title, images=images), contents)
 
 
-def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
+def publish_products(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
     with lake.publish("products") as folder:
         PRODUCTS.write_part(PRODUCTS.from_rows(rows), folder, 0)
+
+
+def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
+    publish_products(lake, rows)
     queries = [
         JudgedQuery(query_id=QueryId(f"q{n}"), text=f"{colour} thing", image=None, locale="en", split="train")
         for n, colour in enumerate(COLOURS)
@@ -124,9 +129,8 @@ def test_it_is_up_to_date_until_its_inputs_change(aligned: Aligned) -> None:
 
 
 @pytest.mark.parametrize("changed", ["text", "image"])
-def test_an_alignment_over_another_encoder_is_refused(tmp_path: Path, changed: str) -> None:
-    lake = Lake(tmp_path / "lake")
-    publish_shop(lake, [product_row(number) for number in range(12)])
+def test_an_alignment_over_another_encoder_is_refused(aligned: Aligned, tmp_path: Path, changed: str) -> None:
+    lake = copied(aligned.lake, tmp_path)
     spaces = {name: lake.current(f"{name}_embeddings").notes["space_id"] for name in ("text", "image")}
     spaces[changed] = f"{changed}-of-old"
     with lake.publish("alignment", {}) as folder:
@@ -140,8 +144,15 @@ def test_an_alignment_over_another_encoder_is_refused(tmp_path: Path, changed: s
         build_indexes.run(build_indexes.BuildIndexesConfig(), lake, Progress("test"))
 
 
-def test_a_catalog_without_pictures_is_refused(tmp_path: Path) -> None:
-    lake = Lake(tmp_path / "lake")
-    publish_shop(lake, [product_row(number, pictured=False) for number in range(4)])
+def test_a_catalog_without_pictures_is_refused(aligned: Aligned, tmp_path: Path) -> None:
+    lake = copied(aligned.lake, tmp_path)
+    publish_products(lake, [product_row(number, pictured=False) for number in range(4)])
+    execute(embed_products.JOB, EMBED, lake)  # every text is in the cache
     with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with pictures"):
         align_modalities.run(ALIGN, lake, Progress("test"))
+
+
+def copied(lake: Lake, folder: Path) -> Lake:
+    """A copy of a lake, to go on from."""
+    shutil.copytree(lake.root, folder / "copy")
+    return Lake(folder / "copy")

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import peft
 import torch
 from torch import nn
 
@@ -72,6 +71,8 @@ class Adapters:
         if config.kind == "upper":
             _freeze_below(transformer, config.num_layers)
             return
+        import peft  # brings every transformer there is: seconds that a config and the other kinds do not need
+
         targets = _attention_of(transformer)
         common: dict[str, Any] = {
             "lora_alpha": config.alpha,
