@@ -61,13 +61,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
 
 
-class Rooms(LoadScopeScheduling):
+def room_of(nodeid: str) -> str:
     """What stays in one process of a run of several: tests that share a Ray, those that share a served graph, and every other file."""
+    file = nodeid.partition("::")[0]
+    room = Path(file).parts[1]
+    return {"onray": "ray", "real": "ray", "fault": "fault", "serve": "serve"}.get(room, file)
+
+
+class Rooms(LoadScopeScheduling):
+    """One room after the other to whoever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        room = Path(file).parts[1]
-        return {"onray": "ray", "fault": "ray", "real": "ray", "serve": "serve"}.get(room, file)
+        return room_of(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: room_of(item.nodeid) != "ray")  # the longest room first, small ones fill what is left
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
