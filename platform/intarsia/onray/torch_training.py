@@ -183,7 +183,7 @@ def _remove_unreadable(fit: Path) -> None:
     if not (fit / _LIST).exists():
         return
     try:
-        written_by = json.loads((fit / _LIST).read_bytes())["ray_version"]
+        written_by = json.loads((fit / _LIST).read_bytes()).get("ray_version")
     except ValueError:
         written_by = None
     if written_by != ray.__version__:
