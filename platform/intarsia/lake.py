@@ -131,8 +131,8 @@ def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
     place = home / f".{name}-{identity}"
     for other in home.glob(f".{name}-*"):
         if other != place:
-            with suppress(OSError), (other / _LOCK).open("ab") as lock:
-                if _took(lock, fcntl.LOCK_EX | fcntl.LOCK_NB) or _is_old(other):
+            with suppress(OSError), _held(other) as is_sure:  # a held one is passed over
+                if is_sure or _is_old(other):
                     shutil.rmtree(other, ignore_errors=True)
     with ExitStack() as held:
         try:
@@ -144,13 +144,15 @@ def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
             yield place
             has_ended = True
         finally:
-            if has_ended or [path.name for path in place.iterdir()] == [_LOCK]:
+            if has_ended or {path.name for path in place.glob("*")} <= {_LOCK}:
                 shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held(folder: Path) -> Iterator[bool]:
     """While open, nobody else holds the folder, which is made; the system lets it go however its holder dies.
+
+    Whether that is sure is told: there are file systems without locks.
 
     Raises:
         BlockingIOError: another one holds it.
@@ -159,11 +161,12 @@ def _held(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_sure = True
         except BlockingIOError:
             raise
-        except OSError:  # this file system has no locks
-            pass
-        yield
+        except OSError:
+            is_sure = False
+        yield is_sure
 
 
 def _drop_left_aside(home: Path) -> None:

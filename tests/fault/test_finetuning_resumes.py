@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,10 @@ def _start(lake: Lake) -> subprocess.Popen[bytes]:
 def _has_checkpoint(lake: Lake, fit: str) -> bool:
     """Whether Ray Train has put one on its list; the files are there before."""
     lists = lake.root.glob(f".finetune_text-*/.fit-{fit}/fit/checkpoint_manager_snapshot.json")
-    return any('"checkpoint_dir_name"' in one.read_text(encoding="utf-8") for one in lists)
+    for one in lists:
+        with suppress(json.JSONDecodeError):  # it is being written
+            return bool(json.loads(one.read_text(encoding="utf-8"))["checkpoint_results"])
+    return False
 
 
 if __name__ == "__main__":

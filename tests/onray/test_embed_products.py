@@ -29,6 +29,7 @@ PROGRESS = Progress("test")
 CONFIG = embed_products.EmbedConfig(
     text=text_config("random_bert_mean"),
     image=ImageEncoderConfig(model="torchvision:mobilenet_v3_small", weights="random:7", image_px=64),
+    num_workers=1,
     unit_size=3,
 )
 PICTURES = [picture(np.random.default_rng(7), 40, 30 + n) for n in range(6)]

@@ -300,6 +300,25 @@ def test_two_writers_of_one_identity_are_one_too_many(tmp_path: Path) -> None:
         assert folder.is_dir()
 
 
+def test_what_a_living_writer_keeps_stays_however_old_it_is(tmp_path: Path) -> None:
+    with folder_kept(tmp_path, "fit", "one") as folder:
+        (folder / "step").write_text("7")
+        for path in (folder / "step", folder / "writer.lock", folder):
+            os.utime(path, (0, 0))
+        with folder_kept(tmp_path, "fit", "other"):
+            assert (folder / "step").exists()
+
+
+def test_a_writer_whose_folder_was_taken_away_fails_with_its_own_error(tmp_path: Path) -> None:
+    def write() -> None:
+        with folder_kept(tmp_path, "fit", "one") as folder:
+            shutil.rmtree(folder)
+            raise RuntimeError("its own error")
+
+    with pytest.raises(RuntimeError, match="its own error"):
+        write()
+
+
 def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,7 +125,7 @@ def hold(
     blind = _enter(blind_fit, blind_ring)
     if blind.test_Q is not None:
         entrants.append(blind)
-    if blind_fit.fuser is not None and not _mean(words.train_Q) >= _mean(blind.train_Q):  # also where words had no fit
+    if _mean(blind.train_Q) > _mean(words.train_Q):
         text_only = blind_fit
     arena = judge(entrants, metric=METRIC, references=references, config=config)
     seeing_Q = next(one.test_Q for one in entrants if one.name == chosen_name)

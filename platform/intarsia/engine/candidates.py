@@ -77,7 +77,7 @@ def check_judged(judged_QJ: Floats, split: Split) -> None:
             table="judgments",
             field="grade",
             found=f"none above 0 for the {len(judged_QJ)} queries of split {split}",
-            allowed="some relevant product for queries of every split",
+            allowed=f"some relevant product for queries of split {split}",
             fix=f"judge queries of split {split}, or correct the split of the queries",
         )
 

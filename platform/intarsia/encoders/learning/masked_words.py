@@ -144,9 +144,11 @@ class MaskedWordsLearner:
             num_segments = getattr(encoder.tower.transformer.config, "type_vocab_size", 0)
             _refuse_without_segments(encoder.config, num_segments)
             found += [(first, second) for first, second in _with_words(encoder, pairs)]
-        firsts = list(dict.fromkeys(first for first, _ in found))  # a text and its pairs are on one side
-        every = max(1, len(firsts) // config.held_out) if config.held_out else 0
-        held = set(firsts[every - 1 :: every]) if every else set()
+        firsts = list(
+            dict.fromkeys(first for first, _ in found)
+        )  # the pairs of one title, and a text equal to it, are on one side
+        num_held = min(config.held_out, len(firsts))
+        held = {firsts[n * len(firsts) // num_held] for n in range(num_held)}
         self._held_out = [one for one in found if one[0] in held]
         self._examples = [one for one in found if one[0] not in held]
         self._seconds, self._held_seconds = _seconds_of(self._examples), _seconds_of(self._held_out)

@@ -55,6 +55,11 @@ def test_when_all_is_held_out_nothing_is_left_to_learn_from() -> None:
         MaskedWordsLearner(tower(), ["red bag", "blue mug"], 4, MaskedWordsConfig(held_out=5))
 
 
+def test_no_more_is_held_out_than_asked_for() -> None:
+    learner = MaskedWordsLearner(tower(), TEXTS, 4, MaskedWordsConfig(held_out=len(set(TEXTS)) - 1))
+    assert learner.num_examples == TEXTS.count(TEXTS[-1])
+
+
 def test_without_held_out_texts_nothing_is_measured() -> None:
     learner = MaskedWordsLearner(tower(), TEXTS, 4, MaskedWordsConfig(held_out=0))
     assert dict(learner.measure()) == {}
