@@ -38,7 +38,7 @@ from pipelines.job import Counts, Job, Progress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
 _NO_SLICE = (_EXACT_TEXT, _EXACT_RANKED)  # nor has the release with fewer pictures any
-_NEAR = 1e-6
+_NEAR = 1e-6  # 0.29 * 100 is no whole number in binary fractions
 _LIVE, _LIVE_THEN = "live release", "live release at its own evaluation"
 
 

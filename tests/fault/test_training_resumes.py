@@ -53,6 +53,7 @@ def test_a_sharded_fit_that_was_given_up_goes_on_under_its_name_in_one_worker(cl
     fitted = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert_undisturbed(fitted)
     assert (fitted.num_steps, fitted.num_resumed) == (NUM_STEPS, 1)
+    storage = storage.rename(tmp_path / "moved")
     again = train_on_workers(make, CONFIG, workers, storage, resume_as="pairs")
     assert (again.curve, again.num_resumed) == (fitted.curve, 1), "it had ended: no worker took it up"
     with pytest.raises(ArtifactError, match="the checkpoint is of a fit with other settings"):
