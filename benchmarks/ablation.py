@@ -32,23 +32,23 @@ from benchmarks.compression import Task
 from intarsia.config import build
 from intarsia.config_file import with_overrides
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learning.loop import OnStep, fit_here
-from intarsia.encoders.learning.pairs import Source
-from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.text_lessons import MaskedWordsTask, TextLessonsTask, write_texts
-from intarsia.engine.text_sources import Catalog, read_catalog, read_lessons
 from intarsia.errors import ConfigError
 from intarsia.evaluation.compare import PairedDifference, paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.query import Query
-from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.segments import SegmentWriter, line_of
-from intarsia.tables.served import served_to_row
+from intarsia.tables.served_requests import served_to_row
+from intarsia.training.loop import OnStep, fit_here
+from intarsia.training.text_examples import Source
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_training_data import MaskedWordsTaskFactory, TextTaskFactory, write_texts
+from intarsia.training.text_training_sources import Catalog, read_catalog, read_training_data
 from pipelines.finetune_text import FinetuneTextConfig
 from pipelines.job import Progress, guarded
 
@@ -123,21 +123,21 @@ class Bench:
         """A tower that learned, and from how many examples of each source; nothing is watched: validation measures alone."""
         config = replace(change.config, fit=replace(change.config.fit, seed=seed, watch="", patience=0))
         start = self._after_masked_words(config) if config.masked_epochs else config.tower
-        lessons = read_lessons(
+        training_data = read_training_data(
             config.sources, config.augment, self.lake, self.catalog, lambda: open_text_encoder(start), seed
         )
-        examples = Counter(one.source for one in lessons.examples)
+        examples = Counter(one.source for one in training_data.examples)
         if change.needs and change.needs not in examples:
             raise ConfigError(f"no example of {change.needs}")
         path = self.aside / "lessons.json"
-        replace(lessons, held_out=()).write(path)
-        task = TextLessonsTask(
+        replace(training_data, held_out=()).write(path)
+        task = TextTaskFactory(
             tower=start,
             pairs=config.pairs,
             adapter=config.adapter,
             augment=config.augment,
             fit=config.fit,
-            lessons=path,
+            training_data=path,
         )
         encoder, learner, adapters = task.learner()
         fit_here(learner, config.fit, on_step=self._teller(change.name))
@@ -150,7 +150,7 @@ class Bench:
         write_texts(self.aside / "texts.json", [texts[n] for n in np.sort(drawn)])
         fit = replace(config.fit, epochs=config.masked_epochs, batch_size=config.masked_batch_size)
         masked = replace(config.masked, held_out=0)
-        task = MaskedWordsTask(tower=config.tower, masked=masked, seed=fit.seed, texts=self.aside / "texts.json")
+        task = MaskedWordsTaskFactory(tower=config.tower, masked=masked, seed=fit.seed, texts=self.aside / "texts.json")
         encoder, learner = task.learner()
         fit_here(learner, fit, on_step=self._teller("masked words"))
         save_text_tower(encoder, self.aside / "knows_the_words")
@@ -268,7 +268,7 @@ def _served(row: Mapping[str, Any], asked: Mapping[str, Any]) -> Served:
     query = Query(
         request_id=RequestId(row["request_id"]),
         text=asked["text"],
-        image=PICTURE_LEFT_BEHIND if asked["image"] else None,
+        image=IMAGE_LEFT_BEHIND if asked["image"] else None,
         locale=asked["locale"],
         asked_at=datetime.fromisoformat(row["asked_at"]),
     )

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intarsia.encoders.learning.adapters import TrainedKind
-from intarsia.encoders.learning.augment import AugmentConfig
-from intarsia.encoders.learning.losses import LossConfig
-from intarsia.encoders.learning.pairs import Source
-from intarsia.engine.text_sources import SourceName
+from intarsia.training.adapters import TrainedKind
+from intarsia.training.losses import LossConfig
+from intarsia.training.text_augmentation import AugmentConfig
+from intarsia.training.text_examples import Source
+from intarsia.training.text_training_sources import SourceName
 from pipelines.finetune_text import FinetuneTextConfig
 
 FROZEN, DEFAULT, WHOLE = "frozen, as it begins", "default", "whole tower"

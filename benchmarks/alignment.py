@@ -20,11 +20,11 @@ import torch
 
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
-from intarsia.encoders.learning.alignment import AlignConfig, AlignLearner, AlignLessons
-from intarsia.encoders.learning.loop import FitConfig, fit_here
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig, ray_session
-from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_lessons
+from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask
+from intarsia.training.loop import FitConfig, fit_here
+from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_training_data
 from pipelines.job import Progress
 
 _NAMES = ("r@1", "r@10", "mrr")
@@ -42,18 +42,18 @@ def main() -> int:
     torch.set_num_threads(1)
     config = AlignModalitiesConfig()
     heads = replace(config.heads, judged_share=0.0)
-    lessons = read_lessons(heads, Lake(options.lake))
+    training_data = read_training_data(heads, Lake(options.lake))
     fit = replace(config.fit, epochs=options.epochs, checkpoint_every=0)
-    print(f"{len(lessons.titles.words)} products with a picture, {int(lessons.held_out_N.sum())} held out")
+    print(f"{len(training_data.titles.words)} products with a picture, {int(training_data.held_out_N.sum())} held out")
     print(f"{'':<26}{'text to image: R@1   R@10    MRR':<36}image to text: R@1   R@10    MRR")
-    untrained = _learner(lessons, heads, fit)
+    untrained = _learner(training_data, heads, fit)
     _print("untrained projection", untrained, 0.0)
-    for name, shown in (("trained, colours alone", _colours(lessons)), ("trained, whole vectors", lessons)):
+    for name, shown in (("trained, colours alone", _colours(training_data)), ("trained, whole vectors", training_data)):
         learner, start_s = _learner(shown, heads, fit), time.perf_counter()
         fit_here(learner, fit)
         _print(name, learner, time.perf_counter() - start_s)
     took_s = _job_s(replace(config, fit=replace(config.fit, epochs=options.epochs)), Lake(options.lake))
-    most_s = _MOST_S * max(1.0, len(lessons.titles.words) / _FOR_PRODUCTS)
+    most_s = _MOST_S * max(1.0, len(training_data.titles.words) / _FOR_PRODUCTS)
     print(f"the job: {took_s:.0f} s; it may take {most_s:.0f} s")
     return 1 if took_s > most_s else 0
 
@@ -70,19 +70,21 @@ def _job_s(config: AlignModalitiesConfig, lake: Lake) -> float:
         return time.perf_counter() - start_s
 
 
-def _learner(lessons: AlignLessons, heads: AlignConfig, fit: FitConfig) -> AlignLearner:
-    places = frequent_words(lessons.titles.words, min_texts=heads.min_texts, max_words=heads.max_words)
-    return AlignLearner(lessons, heads, places, seed=fit.seed)
+def _learner(training_data: AlignLessons, heads: AlignConfig, fit: FitConfig) -> AlignTask:
+    places = frequent_words(training_data.titles.words, min_texts=heads.min_texts, max_words=heads.max_words)
+    return AlignTask(training_data, heads, places, seed=fit.seed)
 
 
-def _colours(lessons: AlignLessons) -> AlignLessons:
+def _colours(training_data: AlignLessons) -> AlignLessons:
     """The same, the pictures' vectors cut down to their last part."""
-    part_VK = lessons.pictures_VE[:, -ColourHistogram().width :]
+    part_VK = training_data.images_VE[:, -ColourHistogram().width :]
     norms_V1 = np.linalg.norm(part_VK, axis=1, keepdims=True)
-    return replace(lessons, pictures_VE=(part_VK / np.maximum(norms_V1, np.finfo(np.float32).tiny)).astype(np.float32))
+    return replace(
+        training_data, images_VE=(part_VK / np.maximum(norms_V1, np.finfo(np.float32).tiny)).astype(np.float32)
+    )
 
 
-def _print(name: str, learner: AlignLearner, took_s: float) -> None:
+def _print(name: str, learner: AlignTask, took_s: float) -> None:
     found = learner.measure()
     ways = [[f"{found[f'{way}_{figure}']:6.3f}" for figure in _NAMES] for way in ("text_to_image", "image_to_text")]
     took = f"   {took_s:.0f} s" if took_s else ""

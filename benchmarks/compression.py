@@ -27,10 +27,6 @@ from numpy.typing import NDArray
 
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.export import export_text_encoder
-from intarsia.encoders.learning.distil import Distilling, encoder_over, fewer_layers, with_spans
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.loop import fit_here
-from intarsia.encoders.learning.prune import without_least_heads, without_least_units, zero_smallest
 from intarsia.encoders.onnx_query import OnnxTextEncoder
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
@@ -40,6 +36,10 @@ from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.lake import Lake
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
+from intarsia.training.distillation import Distilling, encoder_over, fewer_layers, with_spans
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import fit_here
+from intarsia.training.pruning import without_least_heads, without_least_units, zero_smallest
 
 Vectors = NDArray[np.float32]
 _DEPTH, _NUM_RESAMPLES, _NUM_PROBES, _NUM_TIMED = 10, 2000, 64, 20
@@ -70,7 +70,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class FusionMethod:
     """One form of a tower: how it encodes a query, the titles' vectors it is compared with, and the file that holds it."""
 
     name: str
@@ -106,12 +106,12 @@ def main() -> int:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one query at a time")
     print(f"{len(task.titles)} products, {len(task.queries)} queries, MiniLM-L6, {teacher.dim} wide")
     with tempfile.TemporaryDirectory() as folder:
-        contenders = list(make_contenders(teacher, task, Path(folder)))
-        report(contenders, task)
+        methods = list(make_contenders(teacher, task, Path(folder)))
+        report(methods, task)
     return 0
 
 
-def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[Contender]:
+def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[FusionMethod]:
     """The table's rows, the original first."""
     titles_ND = embedded(teacher, task.titles)
     texts = with_spans(task.titles, seed=1)
@@ -158,22 +158,22 @@ def exported(
     folder: Path,
     *,
     with_torch: bool = False,
-) -> Iterator[Contender]:
+) -> Iterator[FusionMethod]:
     """One tower's forms: torch where asked for, ONNX in fp32, and in int8 as it is served."""
     export_text_encoder(encoder, folder, probes=probes[:8], min_cosine=0.0)
     if with_torch:
-        yield Contender(
+        yield FusionMethod(
             name=f"{name}, torch fp32", queries=encoder, titles_ND=titles_ND, file=folder / "model.fp32.onnx"
         )
     for precision, told in (("fp32", "ONNX fp32"), ("int8", "ONNX int8 dynamic")):
         yield _opened(f"{name}, {told}", folder, f"model.{precision}.onnx", titles_ND)
 
 
-def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> Contender:
+def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> FusionMethod:
     card: Mapping[str, object] = {
         "space_id": "", "dim": titles_ND.shape[1], "max_tokens": 128, "reading": "clean", "prefix": "", "files": {"it": file},
     }  # fmt: skip
-    return Contender(name=name, queries=OnnxTextEncoder(folder, card, "it"), titles_ND=titles_ND, file=folder / file)
+    return FusionMethod(name=name, queries=OnnxTextEncoder(folder, card, "it"), titles_ND=titles_ND, file=folder / file)
 
 
 def quantise_calibrated(exact: Path, rounded: Path, encoder: TransformerTextEncoder, texts: Sequence[str]) -> None:
@@ -211,12 +211,12 @@ def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
     return np.stack([vectors[text] for text in texts])
 
 
-def report(contenders: Sequence[Contender], task: Task) -> None:
+def report(methods: Sequence[FusionMethod], task: Task) -> None:
     """One line a contender; times of all are taken query by query in turn, so that what else the machine does falls on all alike."""
-    times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in contenders})
+    times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in methods})
     first_ms, first_Q = 0.0, np.empty(0)
     print(f"\n{'':<54}{'MB':>6}{'zip MB':>8}{'p50 ms':>8}{'faster':>8}{'nDCG@10':>9}  against the first, 95 %")
-    for one in contenders:
+    for one in methods:
         queries_QD = np.concatenate([one.queries.encode([text]) for text in task.queries])
         ndcg_Q = task.ndcg_Q(queries_QD, one.titles_ND)
         ndcg_Q = ndcg_Q[~np.isnan(ndcg_Q)]

@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.engine.candidates import as_query, read_judged
+from intarsia.experiments.judged_candidates import as_query, read_judged
 from intarsia.lake import Lake
 from intarsia.records.query import Query
 from intarsia.release.bundle import open_bundle

@@ -41,12 +41,12 @@ def main() -> int:
     """Print p50 and p95 per kind, the ratio to torch, and the mean cosine to it."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(1)
-    pictures = [_picture(rng) for _ in range(8)]
+    images = [_image(rng) for _ in range(8)]
     text, image = open_text_encoder(TextEncoderConfig()), open_image_encoder(ImageEncoderConfig())
     multilingual = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
     with tempfile.TemporaryDirectory() as folder:
         export_text_encoder(text, Path(folder) / "text", probes=QUERIES, min_cosine=0.0)
-        export_image_encoder(image, Path(folder) / "image", probes=pictures)
+        export_image_encoder(image, Path(folder) / "image", probes=images)
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one item at a time")
         _compare(
             "text  MiniLM-L6, 384 wide",
@@ -60,7 +60,7 @@ def main() -> int:
         _compare("text  USE multilingual v3, 512 wide", QUERIES, {"numpy": multilingual})
         _compare(
             "image EfficientNet-Lite0, 160 px, decoding included",
-            pictures,
+            images,
             {"torch": image, "onnx fp32": open_query_encoder(Path(folder) / "image", "fp32")},
         )
     return 0
@@ -92,7 +92,7 @@ def _interleaved_ms(items: Sequence[Any], encode: dict[str, Callable[..., Any]])
     return times
 
 
-def _picture(rng: np.random.Generator) -> bytes:
+def _image(rng: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     pixels = rng.integers(0, 256, (8, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((300, 400), Image.Resampling.BICUBIC).save(buffer, "jpeg")

@@ -26,10 +26,10 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from intarsia.encoders.learning.learner import Rows, Tensors
-from intarsia.encoders.learning.loop import FitConfig, fit_here
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.task import Rows, Tensors
 
 _NUM_WARM = 5  # steps that still allocate
 _NUM_WORDS = 30_522
@@ -146,7 +146,7 @@ def _report(measured: Mapping[str, tuple[float, float]], batch_size: int) -> int
     }
     plain_wall, plain_cpu = measured["plain"]
     print(f"one thread per process, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
-    print(f"{'':30}{'ms/step':>9}{'examples/s':>12}{'of plain':>10}{'CPU ms':>9}{'of plain':>10}")
+    print(f"{'':30}{'ms/step':>9}{'examples/s':>12}{'of to_jsonable':>10}{'CPU ms':>9}{'of to_jsonable':>10}")
     for name, (wall, cpu) in measured.items():
         ratio, cpu_ratio = plain_wall / wall, plain_cpu / cpu
         print(

@@ -27,7 +27,7 @@ from intarsia.records.query import Query
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.simulator.assortment import CATEGORIES, Category
-from intarsia.simulator.vocabulary import COLOURS, Locale, Value
+from intarsia.simulator.attribute_words import COLOURS, Locale, Value
 
 LOCALES: tuple[Locale, ...] = ("en", "zh")
 

@@ -17,12 +17,9 @@ import numpy as np
 import ray
 from scipy.sparse import csr_matrix
 
-from intarsia.config import build, check_range, plain, setting
+from intarsia.config import build, check_range, setting, to_jsonable
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learning.alignment import AlignConfig, AlignLearner, AlignLessons, Texts
-from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.fit_config import FitConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.errors import DataError
 from intarsia.ids import SpaceId, fold_of
@@ -32,6 +29,9 @@ from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
+from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts
+from intarsia.training.checkpoint import load_trained
+from intarsia.training.fit_config import FitConfig
 from pipelines.job import Counts, Job, Progress, main, unfinished
 
 _HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
@@ -64,13 +64,13 @@ class _Catalog:
 
 def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts:
     """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
-    texts, pictures = lake.current("text_embeddings"), lake.current("image_embeddings")
-    lessons = read_lessons(config.heads, lake)
-    words = [*lessons.titles.words, *lessons.queries.words]
+    texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
+    training_data = read_training_data(config.heads, lake)
+    words = [*training_data.titles.words, *training_data.queries.words]
     places = frequent_words(words, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
     progress("words", len(places), len(places))
-    make = functools.partial(_open_learner, ray.put(lessons), config.heads, places, config.fit.seed)
-    learner = AlignLearner(lessons, config.heads, places, seed=config.fit.seed)
+    make = functools.partial(_open_learner, ray.put(training_data), config.heads, places, config.fit.seed)
+    learner = AlignTask(training_data, config.heads, places, seed=config.fit.seed)
     untrained = learner.measure()
 
     def tell(done: int, total: int, left_s: float) -> None:
@@ -82,23 +82,23 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
         fitted = train_on_workers(make, fit, config.workers, kept, on_step=tell, logs=logs, resume_as="heads")
         load_trained(learner.module, fitted.state)
         measured = learner.measure()
-        alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(pictures.notes["space_id"]))
+        alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(images.notes["space_id"]))
         with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
             alignment.save(folder)
-            told = {"curve": plain(fitted.curve), "kept_step": fitted.kept_step}
+            told = {"curve": to_jsonable(fitted.curve), "kept_step": fitted.kept_step}
             write_json(folder / "curve.json", told | {"held_out": measured, "untrained": untrained})
     return {
-        "pictures": len(lessons.owners_V),
+        "pictures": len(training_data.owners_V),
         "words": len(places),
-        "judged_queries": len(lessons.query_ids),
-        "held_out": int(lessons.held_out_N.sum()),
+        "judged_queries": len(training_data.query_ids),
+        "held_out": int(training_data.held_out_N.sum()),
         "steps": fitted.num_steps,
         "resumed": fitted.num_resumed,
         **{name: round(value, 4) for name, value in measured.items()},
     }
 
 
-def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
+def read_training_data(config: AlignConfig, lake: Lake) -> AlignLessons:
     """Everything the heads learn from, by numbers of the products that have a picture.
 
     Raises:
@@ -106,8 +106,8 @@ def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
     """
     product_ids = _product_ids(lake)
     texts = read_embedded(TEXT_EMBEDDINGS, lake.current("text_embeddings"), product_ids, every_product=True)
-    pictures = read_embedded(IMAGE_EMBEDDINGS, lake.current("image_embeddings"), product_ids)
-    rows = np.unique(pictures.rows_V)
+    images = read_embedded(IMAGE_EMBEDDINGS, lake.current("image_embeddings"), product_ids)
+    rows = np.unique(images.rows_V)
     if not len(rows):
         raise DataError(
             table="image_embeddings",
@@ -124,8 +124,8 @@ def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
         held_out_N[:] = False
     return AlignLessons(
         titles=Texts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
-        pictures_VE=pictures.vectors_VD,
-        owners_V=np.searchsorted(rows, pictures.rows_V),
+        images_VE=images.vectors_VD,
+        owners_V=np.searchsorted(rows, images.rows_V),
         groups_N=np.unique(np.array(catalog.groups, np.str_), return_inverse=True)[1],
         held_out_N=held_out_N,
         queries=Texts(words=words_Q, vectors_NT=_encode(lake, words_Q, texts.vectors_VD.shape[1])),
@@ -134,8 +134,8 @@ def read_lessons(config: AlignConfig, lake: Lake) -> AlignLessons:
     )
 
 
-def _open_learner(lessons: ray.ObjectRef, config: AlignConfig, places: dict[str, int], seed: int) -> AlignLearner:
-    return AlignLearner(cast(AlignLessons, ray.get(lessons)), config, places, seed=seed)
+def _open_learner(training_data: ray.ObjectRef, config: AlignConfig, places: dict[str, int], seed: int) -> AlignTask:
+    return AlignTask(cast(AlignLessons, ray.get(training_data)), config, places, seed=seed)
 
 
 def _long_enough(config: AlignModalitiesConfig, num_examples: int) -> FitConfig:

@@ -14,13 +14,13 @@ from intarsia.catalog.documents import write_documents
 from intarsia.config import check_range, setting
 from intarsia.encoders.aligned import Alignment
 from intarsia.engine.encode import ALIGNED
-from intarsia.engine.retrieve import ENCODED
 from intarsia.errors import ReleaseMismatch
 from intarsia.index.bm25 import Bm25Index
 from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.index.from_tables import Embedded, Tokeniser, pieces_of, read_embedded
 from intarsia.lake import Entry, Lake, write_json
+from intarsia.names import ENCODED_MODALITIES
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.embeddings import embeddings_spec
@@ -77,7 +77,7 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedde
         ReleaseMismatch: the alignment was learned over other encoders.
     """
     encoded = {}
-    for name in ENCODED:
+    for name in ENCODED_MODALITIES:
         entry = lake.current(f"{name}_embeddings")
         found = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
         encoded[name] = found.space_id
@@ -91,7 +91,7 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedde
             raise ReleaseMismatch(
                 f"the alignment is of {name} space {learned_from}, {name}_embeddings are of {encoded[name]}; run align_modalities again"
             )
-    yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.pictures(found.vectors_VD))
+    yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.images(found.vectors_VD))
 
 
 def build_bm25(config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: Progress) -> Bm25Index:

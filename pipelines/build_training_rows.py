@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from intarsia.config import check_range, setting
-from intarsia.engine.candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.missing_pictures import without_pictures
-from intarsia.engine.product_vectors import open_fuse_crossed
+from intarsia.engine.fuse import open_fuse_crossed
 from intarsia.engine.rank import best_fused
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_assembler
+from intarsia.experiments.judged_candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
+from intarsia.experiments.missing_images import without_images
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
-from intarsia.features.training_rows import Judged, by_pair, training_rows
-from intarsia.fusion.crossed import CrossedFuser
+from intarsia.features.labelled_rows import Judged, by_pair, training_rows
+from intarsia.fusion.ensemble.cross_fit import CrossedFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import Judgment, Split
@@ -36,7 +36,7 @@ from pipelines.job import Counts, Job, Progress, main
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
-POORER = ", with fewer pictures"
+WITH_MISSING_IMAGES = ", with fewer pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class BuildTrainingRowsConfig:
 
     seed: int = setting("of the order of the rows within a query, and of whose pictures are taken away", 20_260)
     queries_per_part: int = setting("queries that are computed, and written, together", 64)
-    missing_pictures: float = setting(
+    missing_images: float = setting(
         "share of the products whose pictures the train queries miss when they are asked a second time; 0 asks once. Does nothing for a "
         "catalog without pictures",
         0.5,
@@ -57,7 +57,7 @@ class BuildTrainingRowsConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "queries_per_part", low=1)
-        check_range(self, "missing_pictures", low=0.0, high=1.0)
+        check_range(self, "missing_images", low=0.0, high=1.0)
         if self.feature_fingerprint != FEATURES.fingerprint:
             raise ValueError(
                 f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; leave the setting out"
@@ -101,9 +101,13 @@ def _askings(
     for view, found in judged_by_view(lake, engine, SPLITS, progress):
         yield view.retrieve, found, ""
         train = [each for each in found if each.judged.split == "train"]
-        if train and config.missing_pictures and view.retrieve.columns.num_images.any():
-            poorer = without_pictures(view.retrieve, config.missing_pictures, config.seed)
-            yield poorer, retrieve_again(poorer, train, judgments, progress), POORER
+        if train and config.missing_images and view.retrieve.columns.num_images.any():
+            with_missing_images = without_images(view.retrieve, config.missing_images, config.seed)
+            yield (
+                with_missing_images,
+                retrieve_again(with_missing_images, train, judgments, progress),
+                WITH_MISSING_IMAGES,
+            )
 
 
 def rows_of(

@@ -14,8 +14,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from intarsia.config import check_range, nearest_of, setting
-from intarsia.engine.arena import METRIC, Missing, Ring, hold
-from intarsia.engine.candidates import (
+from intarsia.engine.config import EngineConfig
+from intarsia.engine.encode import ALIGNED
+from intarsia.engine.fuse import product_vectors
+from intarsia.engine.retrieve import RetrieveStage
+from intarsia.engine.search import open_retrieve
+from intarsia.errors import DataError
+from intarsia.evaluation.method_comparison import ArenaConfig
+from intarsia.evaluation.method_comparison_report import ArenaSetting, lines_of, write_arena
+from intarsia.evaluation.qrels import judged_grades, qrels_by_query
+from intarsia.experiments.fusion_benchmark import METRIC, BenchmarkData, Missing, hold
+from intarsia.experiments.fusion_methods import methods
+from intarsia.experiments.fusion_training_data import EncodedQueries
+from intarsia.experiments.judged_candidates import (
     UNRELEASED,
     as_query,
     catalog_time,
@@ -25,22 +36,12 @@ from intarsia.engine.candidates import (
     read_judged,
     row_numbers,
 )
-from intarsia.engine.config import EngineConfig
-from intarsia.engine.contender_fits import FitBeside, fit_in_turn
-from intarsia.engine.contenders import contenders
-from intarsia.engine.encode import ALIGNED
-from intarsia.engine.fusion_lessons import Asked
-from intarsia.engine.missing_pictures import mix_pictures
-from intarsia.engine.product_vectors import product_vectors
-from intarsia.engine.retrieve import RETRIEVERS, RetrieveStage
-from intarsia.engine.search import open_retrieve
-from intarsia.errors import DataError
-from intarsia.evaluation.arena import ArenaConfig
-from intarsia.evaluation.arena_report import ArenaSetting, lines_of, write_arena
-from intarsia.evaluation.qrels import judged_grades, qrels_by_query
-from intarsia.fusion.impute import BoughtTogether, Imputer, Neighbours, mean, pairs_bought_together
+from intarsia.experiments.missing_images import mix_images
+from intarsia.experiments.parallel_fit import FitBeside, fit_in_turn
+from intarsia.fusion.feature.imputation import BoughtTogether, Imputer, Neighbours, mean, pairs_bought_together
 from intarsia.ids import QueryId
 from intarsia.lake import Lake
+from intarsia.names import RETRIEVERS
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
@@ -64,7 +65,7 @@ class CompareFusionsConfig:
     settings: Mapping[str, Mapping[str, Any]] = setting(
         "of a kind, by its name, where the defaults are not meant", factory=dict
     )
-    pictures: Literal["as_they_are", "mixed_up"] = setting(
+    images: Literal["as_they_are", "mixed_up"] = setting(
         "mixed_up: every picture is another product's, so that a fusion is seen where pictures are noise", "as_they_are"
     )
     missing: tuple[float, ...] = setting(
@@ -100,7 +101,7 @@ class CompareFusionsConfig:
                 raise ValueError(f"missing has {share}; allowed: 0 to 1")
         if self.missing and not self.imputers:
             raise ValueError("imputers is empty; allowed: at least one, for example nothing")
-        entering = contenders(
+        entering = methods(
             RETRIEVERS, self.kinds, self.settings
         )  # refuses what it does not know, before anything is encoded
         names = [one.name for one in entering]
@@ -115,16 +116,16 @@ class CompareFusionsConfig:
 
 def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
     """Judged queries, indexes -> fusion_arena: arena.md, arena.html, arena.json."""
-    ring = open_ring(lake, config.engine, progress, mixed_up=config.seed if config.pictures == "mixed_up" else None)
+    ring = open_ring(lake, config.engine, progress, mixed_up=config.seed if config.images == "mixed_up" else None)
     arena = hold(
-        contenders(ring.retrieve.retrievers, config.kinds, config.settings),
+        methods(ring.retrieve.retrievers, config.kinds, config.settings),
         ring,
         missing=Missing(
             shares=config.missing,
             imputers=dict(named_imputers(config, lake, ring.retrieve)),
             seed=config.seed,
             generated="generated" in config.imputers,
-            contenders=config.curves_of,
+            methods=config.curves_of,
         ),
         config=config.arena,
         num_folds=config.num_folds,
@@ -148,7 +149,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
     print(f"report: {lake.current('fusion_arena').path / 'arena.html'}")
     test = arena.row(arena.chosen).test
     return {
-        "contenders": len(arena.rows),
+        "methods": len(arena.rows),
         "failed": sum(row.test is None for row in arena.rows),
         "chosen": arena.chosen,
         f"test_{METRIC}": test.mean if test else None,
@@ -156,7 +157,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up: int | None = None) -> Ring:
+def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up: int | None = None) -> BenchmarkData:
     """The judged queries of all splits against the lake's current indexes; with a seed, against pictures that it mixes up.
 
     Mixed up, train queries are asked of the text tower of all train queries even where fold_indexes hold those that did not learn from
@@ -168,9 +169,9 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
     encoders = open_judged_encoders(lake)
     retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
     if mixed_up is not None:
-        retrieve = mix_pictures(retrieve, mixed_up)
+        retrieve = mix_images(retrieve, mixed_up)
     rows, asked_at = row_numbers(retrieve), catalog_time(retrieve)
-    asked: dict[Split, Asked] = {}
+    asked: dict[Split, EncodedQueries] = {}
     candidates: dict[Split, Sequence[Candidates]] = {}
     for number, split in enumerate(SPLITS):
         queries, judgments = read_judged(lake, [split])
@@ -191,16 +192,16 @@ def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up:
             candidates[split] = [each.candidates for each in found]
         else:
             encoded = [encoders.encode(as_query(one, asked_at), judged_in_train=split == "train") for one in queries]
-        asked[split] = Asked(query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels)
+        asked[split] = EncodedQueries(query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels)
         if split not in candidates:
             candidates[split] = asked[split].of(retrieve)
         progress("splits", number + 1, len(SPLITS))
-    return Ring(
+    return BenchmarkData(
         retrieve=retrieve,
         products=product_vectors(retrieve.vectors),
         asked=asked,
         candidates=candidates,
-        into={} if encoders.aligned is None else {ALIGNED: encoders.aligned.pictures},
+        into={} if encoders.aligned is None else {ALIGNED: encoders.aligned.images},
     )
 
 

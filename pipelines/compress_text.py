@@ -14,22 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learned import learned, learned_input
-from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.distil import Distilling, encoder_over, fewer_layers, with_spans
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.prune import without_least_heads, without_least_units
-from intarsia.encoders.learning.text_folder import save_text_tower
+from intarsia.encoders.lake_models import learned, learned_input
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.store import frozen_vectors
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.errors import ConfigError
-from intarsia.lake import Lake, folder_aside
+from intarsia.lake import Lake, staging_dir
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from intarsia.training.checkpoint import load_trained
+from intarsia.training.distillation import Distilling, encoder_over, fewer_layers, with_spans
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.pruning import without_least_heads, without_least_units
+from intarsia.training.text_folder import save_text_tower
 from pipelines.job import Counts, Job, Progress, main, unfinished
 
 
@@ -64,11 +64,11 @@ class CompressTextConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistilTask:
+class DistilTaskFactory:
     """Makes the learner of the fit; small, so that it can be sent to workers."""
 
     student: TextEncoderConfig
-    lessons: Path
+    training_data: Path
 
     def __call__(self) -> Distilling:
         """The learner, its student as it was cut."""
@@ -78,7 +78,7 @@ class DistilTask:
         """The student and its learner."""
         student = open_text_encoder(self.student)
         assert isinstance(student, TransformerTextEncoder)
-        with np.load(self.lessons) as told:
+        with np.load(self.training_data) as told:
             return student, Distilling(student, told["texts"].tolist(), told["vectors"])
 
 
@@ -90,10 +90,12 @@ def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
         raise ConfigError(f"teacher is {config.teacher.model!r}, which has no layers to cut; name a transformer")
     texts = with_spans(_texts_of(lake, config.text_fields), config.fit.seed)
     vectors_ND, num_known = frozen_vectors(texts, teacher, lake)
-    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
+    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         np.savez(aside / "lessons.npz", texts=np.array(texts), vectors=vectors_ND)
         save_text_tower(_cut(teacher, config, texts), aside / "student")
-        task = DistilTask(student=replace(large, model=str(aside / "student")), lessons=aside / "lessons.npz")
+        task = DistilTaskFactory(
+            student=replace(large, model=str(aside / "student")), training_data=aside / "lessons.npz"
+        )
         student, learner = task.learner()
         before = learner.measure()["cosine_to_teacher"]
 
@@ -105,7 +107,7 @@ def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
         load_trained(learner.module, fitted.state)
         after = learner.measure()["cosine_to_teacher"]
         small = encoder_over(student, student.tower.transformer)
-        notes: dict[str, object] = {"encoder": plain(large), "space_id": small.space_id}
+        notes: dict[str, object] = {"encoder": to_jsonable(large), "space_id": small.space_id}
         with lake.publish("small_text_tower", notes) as folder:
             save_text_tower(small, folder)
     return {

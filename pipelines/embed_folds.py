@@ -15,11 +15,11 @@ import numpy as np
 
 from intarsia.catalog.columns import open_columns
 from intarsia.config import check_range, setting
-from intarsia.encoders.learned import tower_of
+from intarsia.encoders.lake_models import tower_of
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import product_text
-from intarsia.engine.fold_views import MANIFEST, QUERY_SIDE, TEXT_INDEX
 from intarsia.errors import ConfigError, ReleaseMismatch
+from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEXT_INDEX
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json

@@ -10,16 +10,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.learned import IMAGE_TOWERS, TEXT_TOWERS, learned
+from intarsia.encoders.lake_models import IMAGE_TOWERS, TEXT_TOWERS, learned
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.store import Place, Vectors, known_vectors, write_vectors
+from intarsia.encoders.store import EmbeddingKey, Vectors, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
-from intarsia.onray.encoding import Actors, PicturePlace, encode_pictures, encode_texts
+from intarsia.onray.encoding import Actors, ImagePlace, encode_images, encode_texts
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
@@ -58,7 +58,7 @@ class EmbedConfig:
 class Embedded:
     """One modality's table: its rows, and how many different contents were encoded, known already, or could not be read."""
 
-    places: Sequence[Place]
+    places: Sequence[EmbeddingKey]
     num_encoded: int
     num_cached: int
     num_unreadable: int = 0
@@ -73,7 +73,7 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
         config, text=learned(config.text, TEXT_TOWERS, lake), image=learned(config.image, IMAGE_TOWERS, lake)
     )
     text = _embed_texts(config, lake, progress)
-    image = _embed_pictures(config, lake, progress)
+    image = _embed_images(config, lake, progress)
     return {
         "products": len(text.places),
         "texts_encoded": text.num_encoded,
@@ -88,24 +88,24 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
 
 def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
-    notes = {"encoder": plain(config.text), "text_fields": list(config.text_fields)}
+    notes = {"encoder": to_jsonable(config.text), "text_fields": list(config.text_fields)}
     encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, actors=config.actors)
     tell = functools.partial(progress, "texts")
     return _embed(TEXT_EMBEDDINGS, encoder, *_find_texts(config.text_fields, lake), encode, tell, lake, notes)
 
 
-def _embed_pictures(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
+def _embed_images(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
     encoder = open_image_encoder(config.image)
-    notes = {"encoder": plain(config.image)}
-    encode = functools.partial(encode_pictures, config.image, unit_size=config.unit_size, actors=config.actors)
+    notes = {"encoder": to_jsonable(config.image)}
+    encode = functools.partial(encode_images, config.image, unit_size=config.unit_size, actors=config.actors)
     tell = functools.partial(progress, "pictures")
-    return _embed(IMAGE_EMBEDDINGS, encoder, *_find_pictures(lake), encode, tell, lake, notes)
+    return _embed(IMAGE_EMBEDDINGS, encoder, *_find_images(lake), encode, tell, lake, notes)
 
 
 def _embed(
     spec: TableSpec,
     encoder: Encoder[Any],
-    places: Sequence[Place],
+    places: Sequence[EmbeddingKey],
     contents: Mapping[str, object],
     encode: Callable[..., Vectors],
     tell: Callable[..., None],
@@ -121,32 +121,32 @@ def _embed(
     return Embedded(places=kept, num_encoded=len(found), num_cached=len(known), num_unreadable=len(fresh) - len(found))
 
 
-def _find_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[Place], dict[str, str]]:
+def _find_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[EmbeddingKey], dict[str, str]]:
     """Every product's row to be, and each different text by its digest."""
-    places: list[Place] = []
+    places: list[EmbeddingKey] = []
     texts: dict[str, str] = {}
     for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
         for row in batch.to_pylist():
             text = product_text(row_to_product(row)[0], fields)
             digest = sha256_bytes(text.encode())
             texts[digest] = text
-            places.append(Place(row["product_id"], 0, digest))
+            places.append(EmbeddingKey(row["product_id"], 0, digest))
     return places, texts
 
 
-def _find_pictures(lake: Lake) -> tuple[list[Place], dict[str, PicturePlace]]:
+def _find_images(lake: Lake) -> tuple[list[EmbeddingKey], dict[str, ImagePlace]]:
     """Every view's row to be, and for each different picture the first place that holds its bytes; no bytes are read."""
-    places: list[Place] = []
-    pictures: dict[str, PicturePlace] = {}
+    places: list[EmbeddingKey] = []
+    images: dict[str, ImagePlace] = {}
     for part in PRODUCTS.parts(lake.current("products")):
         with pq.ParquetFile(part) as file:
             for group in range(file.num_row_groups):
                 columns = file.read_row_group(group, columns=["product_id", "images.list.element.sha256"])
                 for number, row in enumerate(columns.to_pylist()):
                     for view, image in enumerate(row["images"] or ()):
-                        places.append(Place(row["product_id"], view, image["sha256"]))
-                        pictures.setdefault(image["sha256"], PicturePlace(part, group, number, view))
-    return places, pictures
+                        places.append(EmbeddingKey(row["product_id"], view, image["sha256"]))
+                        images.setdefault(image["sha256"], ImagePlace(part, group, number, view))
+    return places, images
 
 
 JOB = Job(

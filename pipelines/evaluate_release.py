@@ -9,29 +9,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from intarsia.config import plain, setting
+from intarsia.config import setting, to_jsonable
 from intarsia.encoders.open import read_card
-from intarsia.engine.candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
-from intarsia.engine.learning_curves import read_learning_curves
-from intarsia.engine.retrieve import ENCODED
 from intarsia.engine.search import SearchEngine, open_query_encoders
-from intarsia.engine.systems import FUSED, PLAIN_FUSIONS, RANKED, TEXT_ONLY, Orders, all_orders, ranked_orders
-from intarsia.engine.text_only import open_text_only, text_only_orders
-from intarsia.engine.tried_fusions import how_chosen, read_search, trials_of
 from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
 from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
-from intarsia.evaluation.report import EvaluationReport, MissingPictures, Setting, write_report
-from intarsia.evaluation.said import json_of, lines_of
+from intarsia.evaluation.report import EvaluationReport, MissingImages, Setting, write_report
 from intarsia.evaluation.slices import standard_slices
+from intarsia.evaluation.summary import json_of, lines_of
+from intarsia.experiments.evaluated_systems import (
+    FUSED,
+    PLAIN_FUSIONS,
+    RANKED,
+    TEXT_ONLY,
+    Orders,
+    all_orders,
+    ranked_orders,
+)
+from intarsia.experiments.fit_curves import read_learning_curves
+from intarsia.experiments.judged_candidates import JudgedCandidates, Report, read_judged, retrieve_judged, row_numbers
+from intarsia.experiments.text_only_fusion import open_text_only, text_only_orders
+from intarsia.experiments.trial_report import how_chosen, read_search, trials_of
 from intarsia.features.stats import ProductStats
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
+from intarsia.names import ENCODED_MODALITIES
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle
-from intarsia.release.gate import Evidence
-from intarsia.release.pictures import compare_shares, gains_of, orders_at
-from intarsia.release.rival import Figures, judged_digest, rival_orders, with_figures
+from intarsia.release.live_comparison import Figures, judged_digest, rival_orders, with_figures
+from intarsia.release.missing_image_report import compare_shares, gains_of, orders_at
+from intarsia.release.promotion_gate import Evidence
 from intarsia.release.staged import read_staged, rival
 from intarsia.tables.products import REJECTED_PRODUCTS
 from pipelines.job import Counts, Job, Progress, main
@@ -49,7 +57,7 @@ class EvaluateReleaseConfig:
     data_set: str = setting("name that stands over the report", "catalog")
     split: Split = setting("queries to measure on; `test` is touched once per release", "test")
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
-    missing_pictures: tuple[float, ...] = setting(
+    missing_images: tuple[float, ...] = setting(
         "shares of the products whose pictures are taken away, to see what is left; the gate refuses a release that does worse with some "
         "or all of its pictures than without any, or whose fusion does worse than the best one of words alone. Empty asks nothing; does "
         "nothing for a catalog without pictures",
@@ -58,9 +66,9 @@ class EvaluateReleaseConfig:
     notes: tuple[str, ...] = setting("sentences for the report: where judgments come from, what they cannot show", ())
 
     def __post_init__(self) -> None:
-        for share in self.missing_pictures:
+        for share in self.missing_images:
             if not 0 < share < 1 or abs(share * 100 - round(share * 100)) > _NEAR:
-                raise ValueError(f"missing_pictures has {share}; allowed: whole percents between 0 and 1, such as 0.25")
+                raise ValueError(f"missing_images has {share}; allowed: whole percents between 0 and 1, such as 0.25")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +107,11 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     if text_only is not None:
         systems[TEXT_ONLY] = text_only_orders(candidates, text_only)
     shares = _shares(config, engine)
-    poorer = orders_at(engine, releases / release_id, shares[1:], judged.candidates, config.evaluation.seed)
-    whole_only = (*_NO_SLICE, *poorer)
-    systems |= poorer
+    with_missing_images = orders_at(
+        engine, releases / release_id, shares[1:], judged.candidates, config.evaluation.seed
+    )
+    whole_only = (*_NO_SLICE, *with_missing_images)
+    systems |= with_missing_images
     live, why_not_opened = rival(lake), ""
     if live is not None:
         orders, why_not_opened = rival_orders(releases / live, engine, judged.candidates)
@@ -120,7 +130,7 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
     )
     missing = compare_shares(evaluation, shares, config.evaluation)
     over_none, over_text_only = gains_of(missing)
-    shown = replace(evaluation, systems=tuple(row for row in evaluation.systems if row.name not in poorer))
+    shown = replace(evaluation, systems=tuple(row for row in evaluation.systems if row.name not in with_missing_images))
     evidence = Evidence(
         release_id=release_id,
         metric=evaluation.headline,
@@ -128,13 +138,13 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
         live=live,
         against_live=(against.mean, against.low, against.high) if against else None,
         why_not_opened=why_not_opened,
-        missing_pictures=over_none,
+        missing_images=over_none,
         text_only=over_text_only,
     )
     with lake.publish("evaluation", {"release_id": release_id}) as folder:
         write_report(_report(config, lake, engine, shown, missing, release_id), folder)
         write_json(folder / "evaluation.json", json_of(evaluation, [query.query_id for query in judged.queries]))
-        write_json(folder / "evidence.json", plain(evidence))
+        write_json(folder / "evidence.json", to_jsonable(evidence))
         figures.save(folder)
     print("\n".join(lines_of(evaluation)))
     print(f"report: {lake.current('evaluation').path / 'report.html'}")
@@ -144,9 +154,9 @@ def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts
 
 def _shares(config: EvaluateReleaseConfig, engine: SearchEngine) -> tuple[float, ...]:
     """From 0 to 1, what is asked of missing pictures; nothing where there are none."""
-    if not config.missing_pictures or not engine.columns.num_images.any():
+    if not config.missing_images or not engine.columns.num_images.any():
         return ()
-    return tuple(sorted({0.0, *config.missing_pictures, 1.0}))
+    return tuple(sorted({0.0, *config.missing_images, 1.0}))
 
 
 def _queries(lake: Lake, config: EvaluateReleaseConfig) -> list[JudgedQuery]:
@@ -197,7 +207,7 @@ def _report(
     lake: Lake,
     engine: SearchEngine,
     evaluation: Evaluation,
-    missing: tuple[MissingPictures, ...],
+    missing: tuple[MissingImages, ...],
     release_id: ReleaseId,
 ) -> EvaluationReport:
     bundle = lake.root / "releases" / release_id
@@ -214,7 +224,7 @@ def _report(
             release_id=release_id,
         ),
         evaluation=evaluation,
-        missing_pictures=missing,
+        missing_images=missing,
         fusion_trials=trials_of(search),
         fusion_choice=how_chosen(search),
         learning_curves=read_learning_curves(bundle, lake),
@@ -242,7 +252,7 @@ def _serves_int8(bundle: Path) -> bool:
 
 
 def _query_encoder_notes(bundle: Path) -> Iterator[str]:
-    for name in ENCODED:
+    for name in ENCODED_MODALITIES:
         card = read_card(bundle / "query_encoders" / name)
         yield f"Queries are encoded for serving, {name}: {card.get('int8_is', 'as the catalog was')}."
 

@@ -43,12 +43,12 @@ def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
     image = open_image_encoder(build(ImageEncoderConfig, images.notes["encoder"], where="image_embeddings.encoder"))
     _check_space(text, texts)
     _check_space(image, images)
-    titles, pictures = _probes(lake.current("products"), config.num_probes)
+    titles, image_bytes = _probes(lake.current("products"), config.num_probes)
     notes: dict[str, object] = {"text": text.space_id, "image": image.space_id}
     with lake.publish("query_encoders", notes) as folder:
         card = export_text_encoder(text, folder / "text", probes=titles, min_cosine=config.min_int8_cosine)
         progress("exported", 1, 2)
-        image_card = export_image_encoder(image, folder / "image", probes=pictures)
+        image_card = export_image_encoder(image, folder / "image", probes=image_bytes)
         progress("exported", 2, 2)
         if lake.has("alignment"):
             Alignment.open(lake.current("alignment").path).serving().save(Path(folder) / ALIGNED)
@@ -66,14 +66,14 @@ def _check_space(encoder: Encoder[str] | Encoder[bytes], embeddings: Entry) -> N
 
 def _probes(products: Entry, num_probes: int) -> tuple[list[str], list[bytes]]:
     titles: list[str] = []
-    pictures: list[bytes] = []
+    images: list[bytes] = []
     for batch in PRODUCTS.batches(products, ["title", "images"], num_rows=64):
         for row in batch.to_pylist():
             titles.append(row["title"])
-            pictures.extend(image["bytes"] for image in (row["images"] or ())[:1])
-        if len(titles) >= num_probes and len(pictures) >= num_probes:
+            images.extend(image["bytes"] for image in (row["images"] or ())[:1])
+        if len(titles) >= num_probes and len(images) >= num_probes:
             break
-    return titles[:num_probes], pictures[:num_probes]
+    return titles[:num_probes], images[:num_probes]
 
 
 def _figures(modality: str, card: Mapping[str, object]) -> dict[str, object]:

@@ -14,24 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.image_folder import TrainableImage, save_trained
-from intarsia.encoders.learned import TEXT_TOWERS, learned, learned_input
-from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsLearner
-from intarsia.encoders.learning.loop import Fitted
-from intarsia.encoders.learning.trainable_image import open_trainable_image
+from intarsia.encoders.lake_models import TEXT_TOWERS, learned, learned_input
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.store import frozen_vectors
 from intarsia.errors import ConfigError
 from intarsia.ids import fold_of
 from intarsia.image import ImageError, decode
-from intarsia.lake import Entry, Lake, folder_aside, write_json
+from intarsia.lake import Entry, Lake, staging_dir, write_json
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
+from intarsia.training.checkpoint import load_trained
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsTask
+from intarsia.training.loop import FitResult
+from intarsia.training.trainable_image import open_trainable_image
 from pipelines.job import Counts, Job, Progress, main, unfinished
 
 SETTINGS, CURVE = "training.json", "curve.json"
@@ -67,7 +67,7 @@ class FinetuneImageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLessonsTask:
+class ImageTaskFactory:
     """Makes the learner of one fit; small, so that it can be sent to workers, which read the pictures themselves."""
 
     tower: ImageEncoderConfig
@@ -76,37 +76,37 @@ class ImageLessonsTask:
     products: Entry
     texts: Path
 
-    def __call__(self) -> ImagePairsLearner:
+    def __call__(self) -> ImagePairsTask:
         """The learner, its tower fresh from where it starts."""
         return self.learner()[1]
 
-    def learner(self) -> tuple[TrainableImage, ImagePairsLearner]:
+    def learner(self) -> tuple[TrainableImage, ImagePairsTask]:
         """The tower that learns, and its learner."""
         trainable = open_trainable_image(self.tower)
         with np.load(self.texts) as told:
-            wanted, lessons = (
+            wanted, training_data = (
                 told["product_ids"].tolist(),
                 {name: told[name] for name in ("texts", "groups", "held_out")},
             )
-        found = dict(_pictures(self.products, set(wanted)))
-        pictures = ImageLessons(
-            pictures=[found[product_id] for product_id in wanted],
-            texts_NT=lessons["texts"],
-            groups_N=lessons["groups"],
-            held_out_N=lessons["held_out"],
+        found = dict(_images(self.products, set(wanted)))
+        images = ImageLessons(
+            images=[found[product_id] for product_id in wanted],
+            texts_NT=training_data["texts"],
+            groups_N=training_data["groups"],
+            held_out_N=training_data["held_out"],
         )
-        return trainable, ImagePairsLearner(trainable, pictures, self.pairs, seed=self.seed)
+        return trainable, ImagePairsTask(trainable, images, self.pairs, seed=self.seed)
 
 
 def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
     """Read what stands beside the pictures, fit, publish."""
     products = lake.current("products")
-    texts = _texts_of_pictured(products, config)
+    texts = _texts_of_imaged(products, config)
     frozen = learned(config.text, TEXT_TOWERS, lake)
-    with unfinished(JOB, config, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
+    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         path = aside / "texts.npz"
-        counts = _write_lessons(texts, frozen, config.held_out_one_in, lake, path)
-        task = ImageLessonsTask(
+        counts = _write_training_data(texts, frozen, config.held_out_one_in, lake, path)
+        task = ImageTaskFactory(
             tower=config.tower, pairs=config.pairs, seed=config.fit.seed, products=products, texts=path
         )
         trainable, learner = task.learner()
@@ -125,7 +125,7 @@ def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
         after = learner.measure()
         learner.adapters.merge()
         head = learner.head if config.keep_head else None
-        notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": plain(frozen)}
+        notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": to_jsonable(frozen)}
         with lake.publish("image_tower", notes) as folder:
             save_trained(trainable, head, folder)
             _describe(config, fitted, before, after, folder)
@@ -139,9 +139,9 @@ def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def _texts_of_pictured(products: Entry, config: FinetuneImageConfig) -> dict[str, str]:
+def _texts_of_imaged(products: Entry, config: FinetuneImageConfig) -> dict[str, str]:
     """The text of every product whose first picture can be read."""
-    readable = {product_id for product_id, content in _pictures(products, None) if _can_be_read(content)}
+    readable = {product_id for product_id, content in _images(products, None) if _can_be_read(content)}
     texts: dict[str, str] = {}
     for batch in PRODUCTS.batches(products, COLUMNS_WITHOUT_IMAGE_BYTES):
         for row in batch.to_pylist():
@@ -154,7 +154,7 @@ def _texts_of_pictured(products: Entry, config: FinetuneImageConfig) -> dict[str
     return texts
 
 
-def _write_lessons(
+def _write_training_data(
     texts: Mapping[str, str], frozen: TextEncoderConfig, one_in: int, lake: Lake, path: Path
 ) -> dict[str, object]:
     """Vectors of the texts, groups of equal ones and who is held out, in the order of the product ids."""
@@ -172,7 +172,7 @@ def _write_lessons(
     }
 
 
-def _pictures(products: Entry, wanted: set[str] | None) -> list[tuple[str, bytes]]:
+def _images(products: Entry, wanted: set[str] | None) -> list[tuple[str, bytes]]:
     """Id and first picture of the wanted products, or of all that have one."""
     found: list[tuple[str, bytes]] = []
     for batch in PRODUCTS.batches(products, ["product_id", "images"], num_rows=64):
@@ -191,13 +191,17 @@ def _can_be_read(content: bytes) -> bool:
 
 
 def _describe(
-    config: FinetuneImageConfig, fitted: Fitted, before: Mapping[str, float], after: Mapping[str, float], folder: Path
+    config: FinetuneImageConfig,
+    fitted: FitResult,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    folder: Path,
 ) -> None:
-    write_json(folder / CURVE, plain(fitted.curve))
+    write_json(folder / CURVE, to_jsonable(fitted.curve))
     write_json(
         folder / SETTINGS,
         {
-            "config": plain(config),
+            "config": to_jsonable(config),
             "steps": fitted.num_steps,
             "kept_step": fitted.kept_step,
             "held_out": {"before": before, "after": after},

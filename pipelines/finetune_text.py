@@ -17,37 +17,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learned import FOLDS, learned, learned_input
-from intarsia.encoders.learning.adapters import AdapterConfig
-from intarsia.encoders.learning.augment import AugmentConfig
-from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.loop import Fitted
-from intarsia.encoders.learning.masked_words import MaskedWordsConfig
-from intarsia.encoders.learning.text_folder import save_text_tower
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.lake_models import FOLDS, learned, learned_input
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.product_text import TextField
 from intarsia.encoders.torch_text import TorchTextEncoder
-from intarsia.engine.text_lessons import (
+from intarsia.errors import ConfigError
+from intarsia.lake import Lake, staging_dir, write_json
+from intarsia.onray.torch_training import MakeTask, TorchWorkersConfig, train_on_workers
+from intarsia.onray.tuning import Point, Trial, TrialsConfig
+from intarsia.training.adapters import AdapterConfig
+from intarsia.training.checkpoint import load_trained
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitResult
+from intarsia.training.masked_language_model import MaskedWordsConfig
+from intarsia.training.text_augmentation import AugmentConfig
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_model_soup import PROBED, soup_of_towers
+from intarsia.training.text_pairs import TextPairsConfig
+from intarsia.training.text_training_data import (
     HeldOutOrders,
-    Lessons,
-    MaskedWordsTask,
-    TextLessonsTask,
+    MaskedWordsTaskFactory,
+    TextTaskFactory,
+    TextTrainingData,
     open_trainable,
     write_texts,
 )
-from intarsia.engine.text_sources import Catalog, SourcesConfig, read_catalog, read_lessons
-from intarsia.engine.tower_soup import TASTED, soup_of_towers
-from intarsia.errors import ConfigError
-from intarsia.lake import Lake, folder_aside, write_json
-from intarsia.onray.torch_training import MakeLearner, TorchWorkersConfig, train_on_workers
-from intarsia.onray.tuning import Point, Trial, TrialsConfig
+from intarsia.training.text_training_sources import Catalog, SourcesConfig, read_catalog, read_training_data
 from pipelines.job import Counts, Job, Progress, main, unfinished
-from tune_spaces.finetuning import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 from tune_spaces.finetuning_search import FinetuningTuning, best_trial, table, tune_finetuning
+from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 
 SETTINGS, CURVE = "training.json", "curve.json"
 
@@ -124,28 +124,33 @@ class _Shop:
     lake: Lake
     progress: Progress
 
-    def fit(self, name: str, lessons: Lessons) -> tuple[TorchTextEncoder, Fitted]:
+    def fit(self, name: str, training_data: TextTrainingData) -> tuple[TorchTextEncoder, FitResult]:
         """A tower that learned from the lessons, its adapters merged."""
         config = self.config
-        if not lessons.examples:
+        if not training_data.examples:
             raise ConfigError(f"{name} has nothing to learn from; cut fewer folds, or judge more train queries")
-        fit = config.fit if lessons.held_out else replace(config.fit, watch="", patience=0)
-        task = self.task(name, lessons, fit)
+        fit = config.fit if training_data.held_out else replace(config.fit, watch="", patience=0)
+        task = self.task(name, training_data, fit)
         fitted = self.train(name, task, fit)
         encoder, learner, adapters = task.learner()
         load_trained(learner.module, fitted.state)
         adapters.merge()
         return encoder, fitted
 
-    def task(self, name: str, lessons: Lessons, fit: FitConfig) -> TextLessonsTask:
+    def task(self, name: str, training_data: TextTrainingData, fit: FitConfig) -> TextTaskFactory:
         """A fit to the lessons, which are written down for whoever makes its learner."""
         config, path = self.config, self.aside / f"{_plain_name(name)}.json"
-        lessons.write(path)
-        return TextLessonsTask(
-            tower=self.start, pairs=config.pairs, adapter=config.adapter, augment=config.augment, fit=fit, lessons=path
+        training_data.write(path)
+        return TextTaskFactory(
+            tower=self.start,
+            pairs=config.pairs,
+            adapter=config.adapter,
+            augment=config.augment,
+            fit=fit,
+            training_data=path,
         )
 
-    def search(self, lessons: Lessons) -> list[Trial]:
+    def search(self, training_data: TextTrainingData) -> list[Trial]:
         """The points of the space and their figures; of a run that was stopped after its search, those it had found."""
         config, found = self.config, self.kept / "trials.json"
         if not found.exists():
@@ -155,12 +160,14 @@ class _Shop:
                 num_at_once=config.num_at_once,
                 resources=config.resources,
             )
-            task = self.task("trials", lessons, config.fit)
+            task = self.task("trials", training_data, config.fit)
             tell = functools.partial(self.progress, "trials")
-            write_json(found, plain(tune_finetuning(tuning, task, folder=self.kept, on_trial=tell, identity="search")))
+            write_json(
+                found, to_jsonable(tune_finetuning(tuning, task, folder=self.kept, on_trial=tell, identity="search"))
+            )
         return [Trial(**one) for one in json.loads(found.read_text(encoding="utf-8"))]
 
-    def train(self, name: str, task: MakeLearner, fit: FitConfig) -> Fitted:
+    def train(self, name: str, task: MakeTask, fit: FitConfig) -> FitResult:
         """The fit on the workers, with its curve in TensorBoard."""
 
         def tell(done: int, total: int, left_s: float) -> None:
@@ -176,40 +183,46 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
     """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
     asked, config = config, replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
-    fits: dict[str, Fitted] = {}
+    fits: dict[str, FitResult] = {}
     notes: dict[str, object] = {}
     tried: list[Trial] = []
-    with unfinished(JOB, asked, lake) as kept, folder_aside(lake.root / JOB.name) as aside:
+    with unfinished(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
         if config.masked_epochs:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)
         open_tower = functools.partial(open_text_encoder, shop.start)
-        lessons = read_lessons(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
-        _refuse_blind_choices(config, lessons)
+        training_data = read_training_data(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
+        _refuse_blind_choices(config, training_data)
         if config.trials:
-            tried = shop.search(lessons)
+            tried = shop.search(training_data)
             print("\n".join(table(tried)))
             shop = replace(shop, config=_with_settings(config, best_trial(tried).point))
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):
-                encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(f"{FOLDS}/{fold}", lessons.without_fold(fold, config.folds))
+                encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(
+                    f"{FOLDS}/{fold}", training_data.without_fold(fold, config.folds)
+                )
                 save_text_tower(encoder, folder / FOLDS / str(fold))
             if config.folds and config.served != "all":
                 towers = [_opened(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
                 encoder = soup_of_towers(
-                    config.served, open_trainable(shop.start), towers, HeldOutOrders(lessons.held_out)
+                    config.served, open_trainable(shop.start), towers, HeldOutOrders(training_data.held_out)
                 )
             else:
-                encoder, fits["tower"] = shop.fit("tower", lessons)
+                encoder, fits["tower"] = shop.fit("tower", training_data)
             save_text_tower(encoder, folder)
-            figures = HeldOutOrders(lessons.held_out)(encoder.encode)
-            before = HeldOutOrders(lessons.held_out)(open_text_encoder(shop.start).encode)
+            figures = HeldOutOrders(training_data.held_out)(encoder.encode)
+            before = HeldOutOrders(training_data.held_out)(open_text_encoder(shop.start).encode)
             _describe(config, fits, {"before": before, "after": figures}, folder, tried)
             notes["space_id"] = _opened(
                 config.tower, folder
             ).space_id  # the fitted one still bears the name it began with
-            notes |= {"encoder": plain(config.tower), "folds": config.folds, "text_fields": list(config.text_fields)}
-    by_source = Counter(one.source for one in lessons.examples)
+            notes |= {
+                "encoder": to_jsonable(config.tower),
+                "folds": config.folds,
+                "text_fields": list(config.text_fields),
+            }
+    by_source = Counter(one.source for one in training_data.examples)
     return {
         **{f"{source}_examples": count for source, count in sorted(by_source.items())},
         **({"trials": len(tried), "kept_trial": best_trial(tried).number} if tried else {}),
@@ -221,12 +234,12 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def _refuse_blind_choices(config: FinetuneTextConfig, lessons: Lessons) -> None:
-    if any(max(one.grades) > 0 for one in lessons.held_out):
+def _refuse_blind_choices(config: FinetuneTextConfig, training_data: TextTrainingData) -> None:
+    if any(max(one.grades) > 0 for one in training_data.held_out):
         return
     for is_chosen, found, mend in (
         (config.trials, f"trials is {config.trials}", "set trials to 0"),
-        (config.folds and config.served in TASTED, f"served is {config.served}", "set served to soup"),
+        (config.folds and config.served in PROBED, f"served is {config.served}", "set served to soup"),
     ):
         if is_chosen:
             raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {mend}")
@@ -240,12 +253,12 @@ def _plain_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, Fitted]:
+def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, FitResult]:
     config = shop.config
     path = shop.aside / "texts.json"
     write_texts(path, catalog.texts, catalog.pairs if config.masked.next_sentence else ())
     fit = replace(config.fit, epochs=config.masked_epochs, watch="", patience=0, batch_size=config.masked_batch_size)
-    task = MaskedWordsTask(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
+    task = MaskedWordsTaskFactory(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
     fitted = shop.train("masked_words", task, fit)
     encoder, learner = task.learner()
     load_trained(learner.module, fitted.state)
@@ -260,19 +273,19 @@ def _opened(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:
 
 def _describe(
     config: FinetuneTextConfig,
-    fits: Mapping[str, Fitted],
+    fits: Mapping[str, FitResult],
     validation: Mapping[str, Mapping[str, float]],
     folder: Path,
     tried: Sequence[Trial] = (),
 ) -> None:
-    write_json(folder / CURVE, {name: plain(fitted.curve) for name, fitted in fits.items()})
+    write_json(folder / CURVE, {name: to_jsonable(fitted.curve) for name, fitted in fits.items()})
     told: dict[str, object] = {
-        "config": plain(config),
+        "config": to_jsonable(config),
         "fits": {name: {"steps": fitted.num_steps, "kept_step": fitted.kept_step} for name, fitted in fits.items()},
         "validation": validation,
     }
     if tried:
-        told["search"] = {"trials": plain(tried), "kept": best_trial(tried).number}
+        told["search"] = {"trials": to_jsonable(tried), "kept": best_trial(tried).number}
     write_json(folder / SETTINGS, told)
 
 

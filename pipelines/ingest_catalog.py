@@ -73,7 +73,7 @@ def run(config: IngestCatalogConfig, lake: Lake, progress: Progress) -> Counts:
         "rows": cleaned.num_rows,
         "products": num_products,
         "lost": cleaned.lost.total(),
-        "pictures": cleaned.settlement.num_pictures,
+        "pictures": cleaned.settlement.num_images,
         "in duplicate groups": cleaned.settlement.num_grouped,
         "rejects": num_rejects,
         "lost by reason": dict(sorted(cleaned.lost.items())),

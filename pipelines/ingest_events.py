@@ -11,12 +11,12 @@ from pathlib import Path
 
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.raw_rows import Defect
-from intarsia.catalog.sources import Unit, plan_units, read_unit
+from intarsia.catalog.sources import FileSplit, plan_units, read_unit
 from intarsia.catalog.validate import check_share
 from intarsia.config import check_range, setting
 from intarsia.events.clean import EventCleaner, EventReason, EventReject
+from intarsia.events.dedupe import EventPiece, event_piece, settle_events
 from intarsia.events.mapping import EventMapping
-from intarsia.events.settle import EventPiece, event_piece, settle_events
 from intarsia.lake import Entry, Lake
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.event import Event
@@ -57,7 +57,7 @@ class EventWorker:
         ids = PRODUCTS.read(self.products, ["product_id"]).column("product_id").to_pylist()
         self._cleaner = EventCleaner(self.mapping, frozenset(ids))
 
-    def __call__(self, unit: Unit) -> EventPiece:
+    def __call__(self, unit: FileSplit) -> EventPiece:
         """Read and clean one unit."""
         return event_piece(
             unit.number,

@@ -15,7 +15,7 @@ from intarsia.catalog.sources import read_rows
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.evaluation.known_items import KnownItemsConfig, known_items
-from intarsia.events.judged import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
+from intarsia.events.judged_sets import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.logs import log_warning

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from intarsia import __version__
-from intarsia.config import build, describe, fingerprint, nearest_of, plain, setting
+from intarsia.config import build, describe, fingerprint, nearest_of, setting, to_jsonable
 from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.ids import sha256_json, sha256_tree, short
-from intarsia.lake import Lake, folder_kept, write_json
+from intarsia.lake import Lake, resumable_dir, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
@@ -112,7 +112,7 @@ def execute(
     `start_ray` is called when the job is going to run and needs Ray.
     """
     record_path = lake.root / "runs" / f"{job.name}.json"
-    wanted = _stands_on(job, config, lake)
+    wanted = _cache_key(job, config, lake)
     if not (again or job.always) and _is_up_to_date(job, lake, record_path, wanted):
         print(f"{job.name:<24} up to date")
         return False
@@ -128,7 +128,7 @@ def execute(
         {
             **wanted,
             "job": job.name,
-            "config_values": plain(config),
+            "config_values": to_jsonable(config),
             "started_at": started_at.isoformat(),
             "duration_s": round(duration_s, 3),
             "counts": dict(counts),
@@ -151,7 +151,7 @@ def unfinished(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterator[Path]
     Raises:
         ArtifactError: such a run is at work.
     """
-    with folder_kept(lake.root, job.name, short(sha256_json(_stands_on(job, config, lake)))) as folder:
+    with resumable_dir(lake.root, job.name, short(sha256_json(_cache_key(job, config, lake)))) as folder:
         yield folder
 
 
@@ -233,7 +233,7 @@ def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool
         execute(job, config, lake, again=again, start_ray=lambda: session.enter_context(ray_session(shared.session)))
 
 
-def _stands_on(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
+def _cache_key(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
     """What decides a job's result; equal ones mean it is up to date."""
     return {"inputs": _inputs(job, config, lake), "config": fingerprint(config), "version": __version__}
 

@@ -13,8 +13,8 @@ from intarsia.features.default_set import FEATURES
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import verify
-from intarsia.release.gate import Evidence, ReleaseRefused, check
 from intarsia.release.pointer import Pointer
+from intarsia.release.promotion_gate import Evidence, ReleaseRefused, check
 from intarsia.release.staged import read_staged
 from pipelines.job import Counts, Job, Progress, main
 

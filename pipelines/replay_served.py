@@ -17,7 +17,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.logs import log_warning
 from intarsia.records.served import Served, is_in_share
 from intarsia.release.bundle import open_bundle
-from intarsia.tables.served import read_served
+from intarsia.tables.served_requests import read_served
 from pipelines.job import Counts, Job, Progress, main
 
 _NAMED = 10  # request ids in the report and in the error

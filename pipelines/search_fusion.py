@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from intarsia.config import fingerprint, plain, setting
-from intarsia.engine.candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
+from intarsia.config import fingerprint, setting, to_jsonable
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fusion_lessons import Asked
-from intarsia.engine.fusion_search import (
+from intarsia.engine.fuse import product_vectors
+from intarsia.engine.search import open_retrieve
+from intarsia.evaluation.known_items import is_synthetic
+from intarsia.evaluation.qrels import Floats, qrels_by_query
+from intarsia.experiments.fusion_search_result import (
     CUTOFF,
     TRIALS_FILE,
     FusionSearch,
@@ -31,27 +33,25 @@ from intarsia.engine.fusion_search import (
     spec_of,
     table,
 )
-from intarsia.engine.fusion_task import FusionTask, mean_known
-from intarsia.engine.fusion_trials import TrialLessons, ndcg_of
-from intarsia.engine.product_vectors import product_vectors
-from intarsia.engine.search import open_retrieve
-from intarsia.engine.text_only import WordsJudged, choose_text_only, save_text_only
-from intarsia.evaluation.known_items import is_made
-from intarsia.evaluation.qrels import Floats, qrels_by_query
-from intarsia.fusion.crossed import CrossedFuser, fit_crossed
+from intarsia.experiments.fusion_training_data import EncodedQueries
+from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
+from intarsia.experiments.packed_candidates import PackedCandidates, mean_known
+from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
+from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
+from intarsia.fusion.ensemble.cross_fit import CrossedFuser, fit_crossed
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.kind import KindConfig
-from intarsia.fusion.protocol import Lessons
+from intarsia.fusion.method import KindConfig
+from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
+from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.weighted import WeightedConfig
 from intarsia.ids import sha256_json, short
 from intarsia.lake import Lake, write_json
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, Progress, main
-from tune_spaces.fusion import FusionSpaceConfig
 from tune_spaces.fusion_search import FusionTuning, tune_fusion
+from tune_spaces.fusion_space import FusionSpaceConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class SearchFusionConfig:
     num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2)
     simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / this", 10)
     min_queries_by_kind: int = setting("train queries of a kind from which it gets weights of its own", 30)
-    made_may_lose: float = setting(
+    synthetic_may_be_dropped: float = setting(
         "where nobody judged any query: by what share of what it lacks to 1 the nDCG@10 of made queries may be worse for weights nearer to "
         "equal; made of title words, they flatter bm25",
         0.1,
@@ -84,7 +84,7 @@ class SearchFusionConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.num_folds < 2:
             raise ValueError(f"num_folds is {self.num_folds}; allowed: 2 or more")
-        for name in ("num_fitted_trials", "num_by_kind", "made_may_lose"):
+        for name in ("num_fitted_trials", "num_by_kind", "synthetic_may_be_dropped"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
@@ -93,8 +93,8 @@ class SearchFusionConfig:
 class _Judged:
     """The queries of one split, packed; as lessons where fitted kinds need them, by words alone where there are pictures."""
 
-    task: FusionTask
-    lessons: Lessons | None
+    task: PackedCandidates
+    training_data: FusionTrainingData | None
     words: WordsJudged | None
 
 
@@ -102,7 +102,7 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     """Judged queries and their candidates -> fusion_spec, with the table of everything tried; with pictures, also the fusion of words."""
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
-    only_made = all(is_made(query.query_id) for query in read_judged(lake, splits)[0])
+    only_made = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
     inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.reads_if_there) if lake.has(name)}
     found = search_fusion(
         train.task,
@@ -111,22 +111,22 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
         folder=lake.root,
         progress=progress,
         only_made=only_made,
-        lessons=(train.lessons, validation.lessons),
+        training_data=(train.training_data, validation.training_data),
         identity=short(sha256_json({"config": fingerprint(config), **inputs})),
     )
     assert found.chosen.spec is not None
     assert found.chosen.validation is not None
     with lake.publish("fusion_spec", {"kind": found.chosen.spec.kind}) as folder:
-        fit_to_serve(found.chosen.spec, train.lessons, validation.lessons, config).save(folder)
+        fit_to_serve(found.chosen.spec, train.training_data, validation.training_data, config).save(folder)
         config.engine.save(folder)
-        write_json(folder / TRIALS_FILE, plain(found))
+        write_json(folder / TRIALS_FILE, to_jsonable(found))
         lines = table(found)
         if train.words is not None and validation.words is not None:
             spec = choose_text_only(
                 train.words,
                 validation.words,
                 WeightedConfig(normalisers=config.space.normalisers, depth=config.engine.depth),
-                made_may_lose=config.made_may_lose if only_made else None,
+                synthetic_may_be_dropped=config.synthetic_may_be_dropped if only_made else None,
                 seed=config.seed,
             )
             save_text_only(spec, folder)
@@ -150,21 +150,21 @@ def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, prog
     query_ids = [each.judged.query_id for each in found]
     qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
     candidates = [each.candidates for each in found]
-    asked = Asked(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
-    lessons = asked.lessons(candidates, product_vectors(retrieve.vectors)) if config.space.fitted else None
+    asked = EncodedQueries(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
+    training_data = asked.training_data(candidates, product_vectors(retrieve.vectors)) if config.space.fitted else None
     words = WordsJudged.of(asked, candidates, qrels) if retrieve.columns.num_images.any() else None
-    return _Judged(task=FusionTask.of(candidates, qrels), lessons=lessons, words=words)
+    return _Judged(task=PackedCandidates.of(candidates, qrels), training_data=training_data, words=words)
 
 
 def search_fusion(
-    train: FusionTask,
-    validation: FusionTask,
+    train: PackedCandidates,
+    validation: PackedCandidates,
     config: SearchFusionConfig,
     *,
     folder: Path,
     progress: Progress,
     only_made: bool = False,
-    lessons: tuple[Lessons | None, Lessons | None] = (None, None),
+    training_data: tuple[FusionTrainingData | None, FusionTrainingData | None] = (None, None),
     identity: str = "",
 ) -> FusionSearch:
     """Tune on train, give the best also weights by kind of query, choose on validation; equal inputs give equal results.
@@ -190,7 +190,7 @@ def search_fusion(
     """
     check_judged(train.judged_QJ, "train")
     check_judged(validation.judged_QJ, "validation")
-    measured_on = TrialLessons(task=train, train=lessons[0], validation=lessons[1])
+    measured_on = TrialLessons(task=train, train=training_data[0], validation=training_data[1])
     space = space_of(config, only_made=only_made)
     tuning = FusionTuning(
         space=space,
@@ -223,7 +223,7 @@ def search_fusion(
         if (one.train or 0.0) > (chosen.train or 0.0):
             chosen, chosen_Q = finalists[-1]
     if only_made:
-        leaning = lean(chosen, [train, validation], may_lose=config.made_may_lose)
+        leaning = lean(chosen, [train, validation], may_lose=config.synthetic_may_be_dropped)
         finalists.append((leaning, validation.ndcg(spec_of(leaning), CUTOFF)))
         chosen, chosen_Q = finalists[-1]
     judged = beside_chosen([*alone(train, validation), *finalists], chosen_Q, config.seed)
@@ -236,14 +236,17 @@ def search_fusion(
     )
 
 
-def _fitted_values(one: Tried, lessons: TrialLessons, config: SearchFusionConfig) -> Floats:
-    assert one.spec is not None and lessons.train is not None and lessons.validation is not None
-    fuser = fit_fuser(one.spec, lessons.train, lessons.validation, config.seed)
-    return ndcg_of(fuser, lessons.validation, CUTOFF)
+def _fitted_values(one: Tried, training_data: TrialLessons, config: SearchFusionConfig) -> Floats:
+    assert one.spec is not None and training_data.train is not None and training_data.validation is not None
+    fuser = fit_fuser(one.spec, training_data.train, training_data.validation, config.seed)
+    return ndcg_of(fuser, training_data.validation, CUTOFF)
 
 
 def fit_to_serve(
-    spec: KindConfig, train: Lessons | None, validation: Lessons | None, config: SearchFusionConfig
+    spec: KindConfig,
+    train: FusionTrainingData | None,
+    validation: FusionTrainingData | None,
+    config: SearchFusionConfig,
 ) -> CrossedFuser:
     """The chosen fusion; of a fitted kind also the ones that did not see each fold, for who learns from the fused train queries."""
     if isinstance(spec, FusionSpec):

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from intarsia.config import fingerprint, plain, setting
-from intarsia.evaluation.known_items import is_made
+from intarsia.config import fingerprint, setting, to_jsonable
+from intarsia.evaluation.known_items import is_synthetic
 from intarsia.ids import QueryId, sha256_json, short
 from intarsia.lake import Lake
-from intarsia.onray.training import DistributedFit, WorkersConfig, fit_on_workers
+from intarsia.onray.ranker_training import DistributedFit, WorkersConfig, fit_on_workers
 from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConfig, run_search
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import save_ranker
@@ -20,7 +20,7 @@ from intarsia.ranking.rows import RankingRows, read_rows
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.build_training_rows import FEATURES_FILE
 from pipelines.job import Counts, Job, Progress, main
-from tune_spaces.ranker import RankerSpaceConfig, ranker_of_point, ranker_space
+from tune_spaces.ranker_space import RankerSpaceConfig, ranker_of_point, ranker_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class TrainRankerConfig:
 
     def model_for(self, query_ids: Iterable[QueryId]) -> LambdaMartConfig:
         """The settings of the fit to some queries."""
-        if not all(map(is_made, query_ids)):
+        if not all(map(is_synthetic, query_ids)):
             return self.model
         return replace(
             self.model,
@@ -67,7 +67,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
     features = json.loads((entry.path / FEATURES_FILE).read_text(encoding="utf-8"))
     names = tuple(features["names"])
     table = training_rows_spec(names).read(entry)
-    train, validation = (read_rows(table, split, names).that_teach() for split in ("train", "validation"))
+    train, validation = (read_rows(table, split, names).informative_queries() for split in ("train", "validation"))
     base = config.model_for(table["query_id"].unique().to_pylist())
     tried = _search(base, train, validation, config, lake, progress) if config.trials else []
     settings = [base, *(ranker_of_point(one.point, base) for one in _best(tried))]
@@ -84,7 +84,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
             _facts(settings[best], fits[best], train.num_queries, validation.num_queries)
             | {
                 "trials": [_trial(one, fit) for one, fit in zip(settings, fits, strict=True)],
-                "searched": [plain(one) for one in tried],
+                "searched": [to_jsonable(one) for one in tried],
             },
             prior_weight=fits[best].fit.prior_weight,
             linear=fits[best].fit.linear,
@@ -140,7 +140,7 @@ def _best(tried: Sequence[Trial]) -> list[Trial]:
 
 def _facts(model: LambdaMartConfig, fit: DistributedFit, num_train: int, num_validation: int) -> dict[str, object]:
     return {
-        "model": plain(model),
+        "model": to_jsonable(model),
         "num_train_lists": num_train,
         "num_validation_lists": num_validation,
         "best_iteration": fit.fit.best_iteration,
@@ -153,7 +153,7 @@ def _facts(model: LambdaMartConfig, fit: DistributedFit, num_train: int, num_val
 
 def _trial(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
     return {
-        "model": plain(model),
+        "model": to_jsonable(model),
         "best_iteration": fit.fit.best_iteration,
         "pointwise_trees": fit.fit.pointwise_trees,
         "validation_ndcg_at_10": fit.fit.validation_ndcg,

@@ -1,1 +1,1 @@
-"""Ray Serve deployments, the HTTP edge and the page. What an answer is, is `engine/`'s matter."""
+"""Ray Serve deployments, the HTTP API and the search page."""

@@ -22,8 +22,8 @@ from intarsia.config import describe
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.lake import Lake
 from intarsia.release.bundle import verify
+from serve_apps.demo_queries import ask, questions
 from serve_apps.environment import is_free, set_local_serve_environment
-from serve_apps.once import ask, questions
 from serve_apps.settings import ServingConfig, serving_config
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
     from ray import serve  # only now: Serve reads its flags while it is imported
 
     from intarsia.onray.session import SessionConfig, ray_session
-    from serve_apps.search import APP_NAME, bind
+    from serve_apps.deployments.graph import APP_NAME, bind
 
     url = f"http://{host}:{port}"
     with ray_session(SessionConfig()):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from intarsia.config import build, check_range, plain, setting
+from intarsia.config import build, check_range, setting, to_jsonable
 from intarsia.release.pointer import Pointer
 
 LIVE = "live"
@@ -71,13 +71,13 @@ class Replicas:
         counts = (self.ingress, self.retriever, self.ranker, self.max_ongoing_requests, self.stage_threads)
         if min(counts) < 1 or self.fuser < 0 or self.num_cpus < 0:
             raise ValueError(
-                f"replicas are {plain(self)}; allowed: counts of 1 or more, fuser and num_cpus of 0 or more"
+                f"replicas are {to_jsonable(self)}; allowed: counts of 1 or more, fuser and num_cpus of 0 or more"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingConfig:
-    """The arguments of `serve_apps.search:build`."""
+    """The arguments of `serve_apps.deployments.graph:build`."""
 
     lake: Path = setting("folder of the tables and releases; on a cluster one that every node mounts")
     topology: Topology = setting(
@@ -142,6 +142,6 @@ def serving_config(args: Mapping[str, Any]) -> ServingConfig:
 
 
 def _at_least(config: object, least: int) -> None:
-    for name, value in plain(config).items():
+    for name, value in to_jsonable(config).items():
         if value < least:
             raise ValueError(f"{name} is {value}; allowed: {least} or more")

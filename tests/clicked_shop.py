@@ -9,17 +9,17 @@ from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.event import Event, EventKind
 from intarsia.records.query import Query
-from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
 from intarsia.tables.events import EVENTS, event_to_row
 from intarsia.tables.segments import SegmentWriter, line_of
-from intarsia.tables.served import served_to_row
+from intarsia.tables.served_requests import served_to_row
 
 MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
 Visit = tuple[str, Sequence[str], Sequence[str]]
 """What was asked, the products shown, and those clicked."""
 
 
-def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_picture: bool = False) -> Lake:
+def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_image: bool = False) -> Lake:
     """One visit a day from Monday on; every shown product is also an impression."""
     writer = SegmentWriter(lake.root / "served")
     events: list[Event] = []
@@ -28,7 +28,7 @@ def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_picture: bool 
         query = Query(
             request_id=RequestId(f"r{day}"),
             text=text,
-            image=PICTURE_LEFT_BEHIND if with_picture else None,
+            image=IMAGE_LEFT_BEHIND if with_image else None,
             asked_at=at,
         )
         page = tuple((place, ProductId(product)) for place, product in enumerate(shown, start=1))

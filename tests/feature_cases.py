@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.features.assemble import RETRIEVERS
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId, SpaceId
+from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.event import Event, EventKind
 from intarsia.records.feature_matrix import CandidateFrame, Column, Ragged

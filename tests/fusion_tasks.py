@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from intarsia.engine.fusion_task import FusionTask
 from intarsia.evaluation.qrels import Qrels
+from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.fusion.spec import QUERY_KINDS, QueryKind
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
@@ -24,9 +24,9 @@ ALL_EQUAL: Mapping[QueryKind, tuple[float, float, float]] = {
 
 def task(
     seed: int, *, num_queries: int = 90, truth: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
-) -> FusionTask:
+) -> PackedCandidates:
     """Queries of all kinds in turn; see `judged`."""
-    return FusionTask.of(*judged(seed, num_queries=num_queries, truth=truth))
+    return PackedCandidates.of(*judged(seed, num_queries=num_queries, truth=truth))
 
 
 def judged(

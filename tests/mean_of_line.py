@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from intarsia.encoders.learning.learner import Rows, Tensors
+from intarsia.training.task import Rows, Tensors
 
 
 class Line(nn.Module):

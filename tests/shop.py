@@ -25,7 +25,7 @@ from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, Image
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.product_vectors import open_fuse
+from intarsia.engine.fuse import open_fuse
 from intarsia.engine.retrieve import spaces
 from intarsia.engine.search import PARTS, open_assembler, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
@@ -70,12 +70,12 @@ def products() -> list[tuple[Product, tuple[bytes, ...]]]:
     ):
         is_zh = brand == "青竹"
         title = f"{brand} {_COLOURS[colour]} {_THINGS[thing]}" if is_zh else f"{brand} {colour} {thing} no {number}"
-        pictures = tuple(picture(thing, colour, shade) for shade in range(number % 3))
-        made.append(_product(f"p{number:03d}", title, thing, colour, brand, pictures, number))
+        images = tuple(make_image(thing, colour, shade) for shade in range(number % 3))
+        made.append(_product(f"p{number:03d}", title, thing, colour, brand, images, number))
     return sorted(made, key=lambda one: one[0].product_id)
 
 
-def picture(thing: str, colour: str, shade: int = 0) -> bytes:
+def make_image(thing: str, colour: str, shade: int = 0) -> bytes:
     """A PNG of a thing: its shape in its colour."""
     canvas = Image.new("RGB", (96, 96), (245 - 10 * shade, 244, 240))
     draw = ImageDraw.Draw(canvas)
@@ -112,14 +112,14 @@ def make_release(lake: Lake, *, weight_of_words: float = 0.6) -> ReleaseId:
     table = lake.current("products")
     with lake.publish("query_encoders") as folder:
         export_text_encoder(text, folder / "text", probes=[p.title for p, _ in shop[:4]], min_cosine=0.0)
-        export_image_encoder(image, folder / "image", probes=[picture("mug", "red")])
+        export_image_encoder(image, folder / "image", probes=[make_image("mug", "red")])
     with lake.publish("indexes") as folder:
         columns = build_columns(table)
         save_columns(columns, folder / "columns")
         write_documents(table, folder)
         _bm25([p for p, _ in shop]).save(folder / "bm25")
-        rows_V = np.array([row for row, (_, pictures) in enumerate(shop) for _ in pictures], np.int64)
-        views_VD = image.encode([content for _, pictures in shop for content in pictures])
+        rows_V = np.array([row for row, (_, images) in enumerate(shop) for _ in images], np.int64)
+        views_VD = image.encode([content for _, images in shop for content in images])
         build_vector_index(VectorIndexConfig(), image.space_id, views_VD, rows_V, len(shop), folder / "image")
         titles_ND = text.encode([p.title for p, _ in shop])
         build_vector_index(
@@ -210,7 +210,7 @@ def _bm25(shop: list[Product]) -> Bm25Index:
 
 
 def _product(
-    product_id: str, title: str, thing: str, colour: str, brand: str, pictures: tuple[bytes, ...], number: int
+    product_id: str, title: str, thing: str, colour: str, brand: str, images: tuple[bytes, ...], number: int
 ) -> tuple[Product, tuple[bytes, ...]]:
     product = Product(
         product_id=ProductId(product_id),
@@ -221,16 +221,16 @@ def _product(
         price=None if number % 11 == 5 else Money(minor_units=990 + 700 * number, currency="USD"),
         images=tuple(
             ImageRef(source=f"{i}.png", sha256=sha256_bytes(b), width=96, height=96, phash="0" * 16)
-            for i, b in enumerate(pictures)
+            for i, b in enumerate(images)
         ),
         attributes={"color": (colour,), "material": ("cotton" if number % 2 else "linen",)},
         in_stock=None if number % 7 == 3 else number % 5 != 0,
         locale="zh" if brand == "青竹" else "en",
         updated_at=NOON - timedelta(days=number),
     )
-    return product, pictures
+    return product, images
 
 
 def _hostile() -> tuple[Product, tuple[bytes, ...]]:
-    product, pictures = _product(HOSTILE_ID, HOSTILE_TITLE, "bag", "red", "Acorn", (picture("bag", "red"),), 1)
-    return dataclasses.replace(product, description="<b onclick=alert(1)>not bold</b>"), pictures
+    product, images = _product(HOSTILE_ID, HOSTILE_TITLE, "bag", "red", "Acorn", (make_image("bag", "red"),), 1)
+    return dataclasses.replace(product, description="<b onclick=alert(1)>not bold</b>"), images

@@ -246,11 +246,11 @@ def frames(draw: st.DrawFn, *, max_groups: int = 3, max_rows: int = 4) -> Candid
     sizes = draw(st.lists(st.integers(0, max_rows), max_size=max_groups))
     num_rows = sum(sizes)
     value = st.floats(width=32)
-    plain = draw(st.lists(value, min_size=num_rows, max_size=num_rows))
+    to_jsonable = draw(st.lists(value, min_size=num_rows, max_size=num_rows))
     wide = draw(st.lists(value, min_size=2 * num_rows, max_size=2 * num_rows))
     lengths = draw(st.lists(st.integers(0, 3), min_size=num_rows, max_size=num_rows))
     columns: dict[str, Column] = {
-        "plain": np.array(plain, np.float32),
+        "plain": np.array(to_jsonable, np.float32),
         "wide": np.array(wide, np.float32).reshape(num_rows, 2),
         "codes": draw(ragged_columns(lengths)),
     }

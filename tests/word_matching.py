@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from intarsia.encoders.learning.learner import Rows, Tensors
 from intarsia.errors import DataError
+from intarsia.training.task import Rows, Tensors
 
 NUM_WORDS = 40
 

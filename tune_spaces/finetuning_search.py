@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from intarsia.encoders.learning.checkpoint import read_checkpoint
-from intarsia.encoders.learning.loop import Fitted, OnStep, fit_here, fitted
-from intarsia.encoders.learning.schedule import Timetable
-from intarsia.engine.text_lessons import WATCHED, TextLessonsTask
 from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConfig, run_search
-from tune_spaces.finetuning import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
+from intarsia.training.checkpoint import read_checkpoint
+from intarsia.training.loop import FitResult, OnStep, fit_here, fitted
+from intarsia.training.schedule import BatchSchedule
+from intarsia.training.text_training_data import WATCHED, TextTaskFactory
+from tune_spaces.finetuning_space import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class _EpochEnded(Exception):
 
 def tune_finetuning(
     tuning: FinetuningTuning,
-    task: TextLessonsTask,
+    task: TextTaskFactory,
     *,
     folder: Path,
     on_trial: Callable[[int, int], None],
@@ -73,19 +73,19 @@ def tune_finetuning(
     return run_search(search, folder=folder, on_trial=on_trial, identity=identity)
 
 
-def space_of(space: FinetuningSpaceConfig, task: TextLessonsTask) -> FinetuningSpaceConfig:
+def space_of(space: FinetuningSpaceConfig, task: TextTaskFactory) -> FinetuningSpaceConfig:
     """What of a space the task can be fitted with: FGM pushes word embeddings, so it needs a tower that is trained whole."""
     return space if task.adapter.kind == "all" else replace(space, fgm_epsilons=(task.fit.fgm_epsilon,))
 
 
-def measure_point(point: Point, task: TextLessonsTask, *, device: str = "cpu") -> Iterator[Figures]:
+def measure_point(point: Point, task: TextTaskFactory, *, device: str = "cpu") -> Iterator[Figures]:
     """What one trial does: a fit in this process, and after each epoch nDCG@10 of the validation queries by the tower it would keep.
 
     Between two epochs the fit rests in its checkpoint, so that a trial can be given up there.
     """
     task = task_of_point(point, task)
     learner = task()
-    per_epoch = Timetable(
+    per_epoch = BatchSchedule(
         num_examples=learner.num_examples,
         epochs=task.fit.epochs,
         batch_size=task.fit.batch_size,
@@ -104,7 +104,7 @@ def measure_point(point: Point, task: TextLessonsTask, *, device: str = "cpu") -
                 return
 
 
-def task_of_point(point: Point, task: TextLessonsTask) -> TextLessonsTask:
+def task_of_point(point: Point, task: TextTaskFactory) -> TextTaskFactory:
     """The task with the settings of a point."""
     return replace(task, fit=fit_of_point(point, task.fit), pairs=pairs_of_point(point, task.pairs))
 
@@ -135,7 +135,7 @@ def _leave_after(steps: int) -> OnStep:
     return leave
 
 
-def _figures(found: Fitted, steps_per_epoch: int) -> Figures:
+def _figures(found: FitResult, steps_per_epoch: int) -> Figures:
     return {WATCHED: found.figures[WATCHED], "epochs": found.num_steps / steps_per_epoch}
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from intarsia.engine.fusion_search import CUTOFF, Tried
-from intarsia.engine.fusion_trials import TrialLessons, worth_of
 from intarsia.errors import ConfigError
-from intarsia.fusion.kind import KindConfig
+from intarsia.experiments.fusion_search_result import CUTOFF, Tried
+from intarsia.experiments.trial_objective import TrialLessons, score_config
+from intarsia.fusion.method import KindConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
-from tune_spaces.fusion import FusionSpaceConfig, config_of_point, first_points, fusion_space
+from tune_spaces.fusion_space import FusionSpaceConfig, config_of_point, first_points, fusion_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class FusionTuning:
 
 def tune_fusion(
     tuning: FusionTuning,
-    lessons: TrialLessons,
+    training_data: TrialLessons,
     *,
     folder: Path,
     progress: Callable[[str, int, int], None],
@@ -65,19 +65,19 @@ def tune_fusion(
         ConfigError: every trial failed; where only those of fitted kinds did, that is told as a failed trial.
     """
     space = tuning.space
-    plain = tuple(kind for kind in space.kinds if kind not in space.fitted)
+    to_jsonable = tuple(kind for kind in space.kinds if kind not in space.fitted)
     tried: list[Tried] = []
-    if plain:
-        part = replace(tuning, space=replace(space, kinds=plain, settings={}))
-        tried += _searched(part, lessons, tuning.num_trials, folder, partial(progress, "trials"), identity)
+    if to_jsonable:
+        part = replace(tuning, space=replace(space, kinds=to_jsonable, settings={}))
+        tried += _searched(part, training_data, tuning.num_trials, folder, partial(progress, "trials"), identity)
     if space.fitted:
         part = replace(tuning, space=replace(space, kinds=space.fitted))
         num_trials = max(tuning.num_fitted_trials, len(space.fitted))
         on_trial = partial(progress, "fitted trials")
         try:
-            tried += _searched(part, lessons, num_trials, folder, on_trial, identity and f"{identity}-fitted")
+            tried += _searched(part, training_data, num_trials, folder, on_trial, identity and f"{identity}-fitted")
         except ConfigError as error:  # all of them failed, as with too few queries: the plain kinds stand
-            if not plain:
+            if not to_jsonable:
                 raise
             tried.append(Tried(name="", spec=None, train=None, error=str(error)))
     return [replace(one, name=f"trial {number}") for number, one in enumerate(tried)]
@@ -85,16 +85,16 @@ def tune_fusion(
 
 def _searched(
     tuning: FusionTuning,
-    lessons: TrialLessons,
+    training_data: TrialLessons,
     num_trials: int,
     folder: Path,
     on_trial: Callable[[int, int], None],
     identity: str,
 ) -> Sequence[Tried]:
-    retrievers, space = lessons.task.batch.retrievers, tuning.space
+    retrievers, space = training_data.task.batch.retrievers, tuning.space
     search = PointSearch(
         measure=partial(measure_point, tuning=tuning),
-        data=lessons,
+        data=training_data,
         space=fusion_space(retrievers, space, max_depth=tuning.max_depth),
         maximise="ndcg",
         worst=0.0,
@@ -124,9 +124,9 @@ def _settings_of(point: Point, retrievers: Sequence[str], space: FusionSpaceConf
         return None
 
 
-def measure_point(point: Point, lessons: TrialLessons, *, tuning: FusionTuning) -> Figures | Iterator[Figures]:
+def measure_point(point: Point, training_data: TrialLessons, *, tuning: FusionTuning) -> Figures | Iterator[Figures]:
     """What one trial does: a spec is measured at once, a fitted kind fold by fold."""
-    settings = config_of_point(point, lessons.task.batch.retrievers, tuning.space)
-    worths = worth_of(settings, lessons, k=CUTOFF, num_folds=tuning.num_folds, seed=tuning.seed)
+    settings = config_of_point(point, training_data.task.batch.retrievers, tuning.space)
+    worths = score_config(settings, training_data, k=CUTOFF, num_folds=tuning.num_folds, seed=tuning.seed)
     figures: Iterator[Figures] = ({"ndcg": worth} for worth in worths)
     return next(figures) if isinstance(settings, FusionSpec) else figures

@@ -91,20 +91,20 @@ def check_range(config: object, *names: str, low: float, high: float | None = No
             raise ValueError(f"{name} is {value}; allowed: {allowed}")
 
 
-def plain(config: object, *, path_text: Callable[[Path], str] = str) -> Any:
+def to_jsonable(config: object, *, path_text: Callable[[Path], str] = str) -> Any:
     """A config as JSON-able values: what goes into records, fingerprints and manifests."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: plain(getattr(config, f.name), path_text=path_text) for f in dataclasses.fields(config)}
+        return {f.name: to_jsonable(getattr(config, f.name), path_text=path_text) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):
-        return {str(key): plain(value, path_text=path_text) for key, value in config.items()}
+        return {str(key): to_jsonable(value, path_text=path_text) for key, value in config.items()}
     if isinstance(config, list | tuple):
-        return [plain(value, path_text=path_text) for value in config]
+        return [to_jsonable(value, path_text=path_text) for value in config]
     return path_text(config) if isinstance(config, Path) else config
 
 
 def fingerprint(config: object) -> str:
     """sha256 of a config's values: equal settings, equal fingerprint; of a path only the name counts, not where it lies."""
-    return sha256_json(plain(config, path_text=lambda path: path.name))
+    return sha256_json(to_jsonable(config, path_text=lambda path: path.name))
 
 
 def describe(cls: type[Any], *, indent: str = "  ", start: Any = None) -> str:
@@ -114,7 +114,7 @@ def describe(cls: type[Any], *, indent: str = "  ", start: Any = None) -> str:
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         own = _default(field) if start is None else getattr(start, field.name)
-        said = "  (required)" if own is dataclasses.MISSING else f" = {plain(own)!r}"
+        said = "  (required)" if own is dataclasses.MISSING else f" = {to_jsonable(own)!r}"
         lines.append(f"{indent}{field.name}: {_type_name(hint)}{said}")
         if text := field.metadata.get("help", ""):
             lines.append(f"{indent}    {text}")

@@ -48,41 +48,41 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]
     Raises:
         ImageError: no bytes (ABSENT), not a picture or a torn one (UNREADABLE), more than `max_pixels` (TOO_LARGE).
     """
-    with _open(content, max_pixels) as picture:
+    with _open(content, max_pixels) as image:
         try:
-            picture.load()
-            return _pixels(ImageOps.exif_transpose(picture))
+            image.load()
+            return _pixels(ImageOps.exif_transpose(image))
         except Exception as error:  # the codecs answer hostile bytes with errors of any kind
             raise ImageError(ImageFault.UNREADABLE, f"the picture is torn: {error}") from None
 
 
 def size_of(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) read from the header alone; raises like `decode`."""
-    with _open(content, max_pixels) as picture:
-        return picture.size
+    with _open(content, max_pixels) as image:
+        return image.size
 
 
 def _open(content: bytes, max_pixels: int) -> Image.Image:
     if not content:
         raise ImageError(ImageFault.ABSENT, "the picture has no bytes")
     try:
-        picture = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(ImageFault.TOO_LARGE, f"the picture is too large: {error}") from None
     except Exception as error:
         raise ImageError(ImageFault.UNREADABLE, f"the bytes are not a picture: {type(error).__name__}") from None
-    width, height = picture.size
+    width, height = image.size
     if width * height > max_pixels:
         raise ImageError(ImageFault.TOO_LARGE, f"the picture has {width}x{height} pixels; allowed: {max_pixels} in all")
-    return picture
+    return image
 
 
-def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I;16"):  # Pillow would cut every level above 255 to white
-        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):  # Pillow would cut every level above 255 to white
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
         ground = Image.new("RGBA", layered.size, "white")
-        picture = Image.alpha_composite(ground, layered)
-    return np.asarray(picture.convert("RGB"))
+        image = Image.alpha_composite(ground, layered)
+    return np.asarray(image.convert("RGB"))

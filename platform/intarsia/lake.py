@@ -79,7 +79,7 @@ class Lake:
             notes: JSON-able facts kept beside the pointer; may be filled until the block ends.
         """
         home = self.root / name
-        with folder_aside(home) as filled:
+        with staging_dir(home) as filled:
             yield filled
             digest = sha256_tree(filled)
             version = home / short(digest)
@@ -99,7 +99,7 @@ class Lake:
 
 
 @contextmanager
-def folder_aside(home: Path) -> Iterator[Path]:
+def staging_dir(home: Path) -> Iterator[Path]:
     """An empty folder below `home` to fill and rename into place; what was not renamed is gone when the block ends.
 
     Beside it lies a lock that its writer holds; the system takes it back however the writer dies. What dead writers left in `home` is
@@ -119,7 +119,7 @@ def folder_aside(home: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_kept(home: Path, name: str, identity: str) -> Iterator[Path]:
+def resumable_dir(home: Path, name: str, identity: str) -> Iterator[Path]:
     """A folder below `home` that outlives its writer's death: the next one of equal name and identity finds it as it was left.
 
     It is gone when the block ends without an error, or with nothing in it. What writers of other identities left under the name is

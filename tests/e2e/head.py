@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.e2e.line import ROOT, environment
-from tests.killed import kill_session
+from tests.killed_process import kill_session
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

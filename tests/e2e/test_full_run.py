@@ -18,7 +18,7 @@ from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
 from tests.e2e.head import running_head, submit
 from tests.e2e.line import CONFIG, JOBS, ROOT, command, environment, run
-from tests.killed import kill_session
+from tests.killed_process import kill_session
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -117,7 +117,7 @@ def test_the_report_shows_how_each_fitted_part_learned(stopped: tuple[Path, str]
         assert line in report
 
 
-def test_what_pictures_alone_tell_is_counted_against_chance(
+def test_what_images_alone_tell_is_counted_against_chance(
     stopped: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     unsaid_colours.main(

@@ -14,10 +14,10 @@ import uvicorn
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from intarsia.events.journal import read_events
-from serve_apps.process import open_api
+from serve_apps.app import open_api
 from serve_apps.settings import ServingConfig
 from tests.serve.conftest import PATIENT
-from tests.shop import HOSTILE_ID, HOSTILE_TITLE, picture, small_shop
+from tests.shop import HOSTILE_ID, HOSTILE_TITLE, make_image, small_shop
 
 FLAGS = (
     "--no-sandbox",
@@ -139,8 +139,8 @@ def test_an_example_is_one_click(page: Page) -> None:
     expect(page.locator(".card[data-product]").first).to_be_visible()
 
 
-def test_uploading_a_picture_finds_its_like_and_words_can_join(page: Page) -> None:
-    file = {"name": "mug.png", "mimeType": "image/png", "buffer": picture("mug", "blue", 1)}
+def test_uploading_a_image_finds_its_like_and_words_can_join(page: Page) -> None:
+    file = {"name": "mug.png", "mimeType": "image/png", "buffer": make_image("mug", "blue", 1)}
     page.set_input_files("#file", files=[file])  # type: ignore[list-item]
     expect(page.locator("#picture-preview")).to_be_visible()
     expect(page.locator(".card[data-product]").first).to_be_visible()

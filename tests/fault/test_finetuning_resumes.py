@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learned import tower_of
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.lake_models import tower_of
 from intarsia.encoders.open import open_text_encoder
 from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.text_pairs import TextPairsConfig
 from pipelines.finetune_text import CURVE, FinetuneTextConfig, run
 from tests.judged_shop import fill_with_judged_shop
-from tests.killed import kill_session
+from tests.killed_process import kill_session
 
 CONFIG = FinetuneTextConfig(
     tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),

@@ -16,7 +16,7 @@ from ray import tune
 from intarsia.lake import write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.tuning import PointSearch, run_search
-from tests.killed import kill_session
+from tests.killed_process import kill_session
 
 NUM_TRIALS, NUM_BEFORE = 12, 6
 FOUND = "found.json"

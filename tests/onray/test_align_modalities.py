@@ -13,8 +13,6 @@ import pytest
 
 from intarsia.encoders.aligned import Alignment
 from intarsia.encoders.config import ImageEncoderConfig
-from intarsia.encoders.learning.alignment import AlignConfig
-from intarsia.encoders.learning.loop import FitConfig
 from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import spaces
 from intarsia.errors import DataError, ReleaseMismatch
@@ -25,10 +23,12 @@ from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from intarsia.tables.products import PRODUCTS, product_to_row
+from intarsia.training.alignment import AlignConfig
+from intarsia.training.loop import FitConfig
 from pipelines import align_modalities, build_indexes, embed_products, export_query_encoders
 from pipelines.job import Progress, execute
 from tests.unit.encoders.kinds import text_config
-from tests.unit.engine.corner_shop import COLOURS, picture
+from tests.unit.engine.small_release import COLOURS, image
 
 pytestmark = pytest.mark.usefixtures("cluster")
 NUM_PRODUCTS = 90
@@ -61,10 +61,10 @@ def aligned(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
     return Aligned(lake, Alignment.open(lake.current("alignment").path))
 
 
-def product_row(number: int, *, pictured: bool = True) -> dict[str, object]:
+def product_row(number: int, *, imaged: bool = True) -> dict[str, object]:
     """Every third title says nothing of its colour, every tenth product has no picture."""
     colour = COLOURS[number % len(COLOURS)]
-    contents = [picture(colour, number % 2)] if pictured and number % 10 else []
+    contents = [image(colour, number % 2)] if imaged and number % 10 else []
     images = tuple(
         ImageRef(source="a.png", sha256=sha256_bytes(b), width=12, height=9, phash="0" * 16) for b in contents
     )
@@ -94,7 +94,7 @@ def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
     execute(embed_products.JOB, EMBED, lake)
 
 
-def test_a_colour_word_finds_pictures_of_products_whose_titles_do_not_say_it(aligned: Aligned) -> None:
+def test_a_colour_word_finds_images_of_products_whose_titles_do_not_say_it(aligned: Aligned) -> None:
     encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
     index = open_vector_index(aligned.lake.current("indexes").path / "aligned")
     assert encoders.aligned is not None
@@ -134,8 +134,8 @@ def test_an_alignment_over_another_encoder_is_refused(aligned: Aligned, tmp_path
     spaces = {name: lake.current(f"{name}_embeddings").notes["space_id"] for name in ("text", "image")}
     spaces[changed] = f"{changed}-of-old"
     with lake.publish("alignment", {}) as folder:
-        one = align_modalities.AlignLearner(
-            align_modalities.read_lessons(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
+        one = align_modalities.AlignTask(
+            align_modalities.read_training_data(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
         )
         one.alignment(spaces["text"], spaces["image"]).save(folder)
     with pytest.raises(
@@ -144,9 +144,9 @@ def test_an_alignment_over_another_encoder_is_refused(aligned: Aligned, tmp_path
         build_indexes.run(build_indexes.BuildIndexesConfig(), lake, Progress("test"))
 
 
-def test_a_catalog_without_pictures_is_refused(aligned: Aligned, tmp_path: Path) -> None:
+def test_a_catalog_without_images_is_refused(aligned: Aligned, tmp_path: Path) -> None:
     lake = copied(aligned.lake, tmp_path)
-    publish_products(lake, [product_row(number, pictured=False) for number in range(4)])
+    publish_products(lake, [product_row(number, imaged=False) for number in range(4)])
     execute(embed_products.JOB, EMBED, lake)  # every text is in the cache
     with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with pictures"):
         align_modalities.run(ALIGN, lake, Progress("test"))

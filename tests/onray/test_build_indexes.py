@@ -25,7 +25,7 @@ from pipelines.job import Progress, execute
 DIM = 8
 
 
-def picture(number: int) -> ImageRef:
+def make_image(number: int) -> ImageRef:
     return ImageRef(source=f"{number}.png", sha256=f"{number:064x}", width=4, height=4, phash=f"{number:016x}")
 
 
@@ -37,7 +37,7 @@ SHOP = [
         brand="Acme" if number % 4 else "",
         category_path=("Shoes", "Running") if number % 3 < 2 else ("Bags",),
         price=Money(minor_units=100 * number, currency="USD"),
-        images=tuple(picture(i) for i in range(number % 3)),
+        images=tuple(make_image(i) for i in range(number % 3)),
         attributes={"colour": ("red",)} if number % 3 == 0 else {},
     )
     for number in range(25)
@@ -110,7 +110,7 @@ def test_the_job_writes_all_that_retrieval_reads(lake: Lake, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_catalog_without_pictures_and_the_same_run_again(lake: Lake) -> None:
+def test_a_catalog_without_images_and_the_same_run_again(lake: Lake) -> None:
     bare = [
         Product(product_id=p.product_id, title=p.title, description=p.description, category_path=p.category_path)
         for p in SHOP

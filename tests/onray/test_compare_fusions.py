@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from intarsia.evaluation.arena import ArenaConfig
+from intarsia.evaluation.method_comparison import ArenaConfig
 from intarsia.lake import Lake
 from pipelines.compare_fusions import ENTRY, JOB, CompareFusionsConfig, run
 from pipelines.job import Progress
-from tests.unit.engine.corner_shop import FLOORS, shop
+from tests.unit.engine.small_release import FLOORS, shop
 
 CONFIG = CompareFusionsConfig(
     engine=FLOORS,

@@ -8,17 +8,17 @@ import json
 import numpy as np
 import pytest
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_text_encoder
-from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.records.product import Product
 from intarsia.tables.products import PRODUCTS, product_to_row
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_training_data import open_trainable
 from pipelines import compress_text
 from pipelines.job import Progress, execute
 
@@ -37,7 +37,7 @@ LEARNED = TextEncoderConfig(model="lake:text_tower", batch_size=8)
 
 def publish_text_tower(lake: Lake, tower: TextEncoderConfig) -> None:
     """As finetune_text does it."""
-    with lake.publish("text_tower", {"encoder": plain(tower), "folds": 0, "text_fields": ["title"]}) as folder:
+    with lake.publish("text_tower", {"encoder": to_jsonable(tower), "folds": 0, "text_fields": ["title"]}) as folder:
         save_text_tower(open_trainable(tower), folder)
 
 
@@ -63,7 +63,7 @@ def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake:
     small = open_text_encoder(dataclasses.replace(CONFIG.teacher, model=str(entry.path)))
     assert small.space_id == entry.notes["space_id"] != open_text_encoder(CONFIG.teacher).space_id
     assert entry.notes["encoder"] == {
-        **plain(CONFIG.teacher),
+        **to_jsonable(CONFIG.teacher),
         "model": str(lake.current("text_tower").path),
         "batch_size": LEARNED.batch_size,
     }

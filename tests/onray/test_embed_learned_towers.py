@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.image_folder import save_trained
-from intarsia.encoders.learning.text_folder import save_text_tower
-from intarsia.encoders.learning.trainable_image import open_trainable_image
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
-from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_training_data import open_trainable
+from intarsia.training.trainable_image import open_trainable_image
 from pipelines import embed_products, export_query_encoders
 from pipelines.job import Progress
-from tests.unit.encoders.kinds import picture
+from tests.unit.encoders.kinds import make_image
 
 PROGRESS = Progress("test")
 TITLES = ("a red mug", "a blue lamp")
-PICTURES = [picture(np.random.default_rng(number), 40, 30) for number in range(2)]
+IMAGES = [make_image(np.random.default_rng(number), 40, 30) for number in range(2)]
 TOWER = TextEncoderConfig(model="scratch:bert:3", max_tokens=24, pooling="cls", reading="folded", prefix="query: ")
 IMAGE_TOWER = ImageEncoderConfig(model="scratch:cnn:3", image_px=32)
 UNTRAINED = embed_products.EmbedConfig(
@@ -44,7 +44,7 @@ LEARNED = dataclasses.replace(
 def shop(lake: Lake) -> Lake:
     """Two products with a picture each."""
     rows = []
-    for number, (title, content) in enumerate(zip(TITLES, PICTURES, strict=True)):
+    for number, (title, content) in enumerate(zip(TITLES, IMAGES, strict=True)):
         image = ImageRef(source="0.png", sha256=sha256_bytes(content), width=30, height=40, phash="0" * 16)
         rows.append(
             product_to_row(Product(product_id=ProductId(f"p{number}"), title=title, images=(image,)), [content])
@@ -55,7 +55,7 @@ def shop(lake: Lake) -> Lake:
 
 def publish_towers(lake: Lake) -> None:
     """As finetune_text and finetune_image do it."""
-    with lake.publish("text_tower", {"encoder": plain(TOWER), "folds": 0, "text_fields": ["title"]}) as folder:
+    with lake.publish("text_tower", {"encoder": to_jsonable(TOWER), "folds": 0, "text_fields": ["title"]}) as folder:
         save_text_tower(open_trainable(TOWER), folder)
     with lake.publish("image_tower") as folder:
         save_trained(open_trainable_image(IMAGE_TOWER), None, folder)
@@ -66,11 +66,15 @@ def test_a_tower_of_the_lake_embeds_and_serves_as_it_learned_to_read(shop: Lake)
     publish_towers(shop)
     embed_products.run(LEARNED, shop, PROGRESS)
     text, image = shop.current("text_embeddings"), shop.current("image_embeddings")
-    assert text.notes["encoder"] == {**plain(TOWER), "model": str(shop.current("text_tower").path), "batch_size": 1}
+    assert text.notes["encoder"] == {
+        **to_jsonable(TOWER),
+        "model": str(shop.current("text_tower").path),
+        "batch_size": 1,
+    }
     assert image.notes["encoder"]["model"] == str(shop.current("image_tower").path)
     made: list[tuple[Any, Any]] = [
         (TEXT_EMBEDDINGS.read(text), open_text_encoder(TOWER).encode(TITLES)),
-        (IMAGE_EMBEDDINGS.read(image), open_image_encoder(IMAGE_TOWER).encode(PICTURES)),
+        (IMAGE_EMBEDDINGS.read(image), open_image_encoder(IMAGE_TOWER).encode(IMAGES)),
     ]
     for table, wanted_ND in made:
         np.testing.assert_allclose(np.array(table["vector"].to_pylist()), wanted_ND, atol=1e-5)

@@ -20,7 +20,7 @@ from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines import embed_products, export_query_encoders
 from pipelines.job import Progress, execute
-from tests.unit.encoders.kinds import picture, text_config
+from tests.unit.encoders.kinds import make_image, text_config
 
 pytestmark = pytest.mark.usefixtures("cluster")
 PROGRESS = Progress("test")
@@ -32,7 +32,7 @@ CONFIG = embed_products.EmbedConfig(
     num_workers=1,
     unit_size=3,
 )
-PICTURES = [picture(np.random.default_rng(7), 40, 30 + n) for n in range(6)]
+IMAGES = [make_image(np.random.default_rng(7), 40, 30 + n) for n in range(6)]
 
 
 def product_row(number: int, title: str, contents: Sequence[bytes]) -> dict[str, object]:
@@ -53,12 +53,12 @@ def write_products(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
 def shop() -> list[dict[str, object]]:
     """Six products with 2, 1, 0, 1, 1, 2 views; the fourth repeats the first's title and picture, the last two share a picture."""
     return [
-        product_row(5, "red shoes", PICTURES[:2]),
-        product_row(1, "blue shoes", PICTURES[2:3]),
+        product_row(5, "red shoes", IMAGES[:2]),
+        product_row(1, "blue shoes", IMAGES[2:3]),
         product_row(2, "蓝牙耳机", []),
-        product_row(3, "red shoes", PICTURES[:1]),
-        product_row(4, "连衣裙", PICTURES[3:4]),
-        product_row(0, "green hat", PICTURES[3:5]),
+        product_row(3, "red shoes", IMAGES[:1]),
+        product_row(4, "连衣裙", IMAGES[3:4]),
+        product_row(0, "green hat", IMAGES[3:5]),
     ]
 
 
@@ -117,7 +117,7 @@ def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: Embed
 def test_changing_one_product_embeds_one_product(embedded: Lake) -> None:
     before = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))["vector"].to_pylist()
     rows = shop()
-    rows[1] = product_row(1, "blue boots", PICTURES[5:])
+    rows[1] = product_row(1, "blue boots", IMAGES[5:])
     write_products(embedded, rows)
     counts = run(CONFIG, embedded)
     assert (counts["texts_encoded"], counts["texts_from_cache"]) == (1, 4)
@@ -149,15 +149,15 @@ def test_a_second_run_is_up_to_date_though_the_job_reads_its_own_output(embedded
     assert digests(embedded) == first
 
 
-def test_a_picture_that_cannot_be_decoded_costs_only_itself(embedded: Lake) -> None:
+def test_a_image_that_cannot_be_decoded_costs_only_itself(embedded: Lake) -> None:
     rows = shop()
-    rows[4] = product_row(4, "连衣裙", [b"torn", PICTURES[5]])
+    rows[4] = product_row(4, "连衣裙", [b"torn", IMAGES[5]])
     write_products(embedded, rows)
     counts = run(CONFIG, embedded)
     assert (counts["pictures_unreadable"], counts["pictures"], counts["without_image"]) == (1, 7, 1)
 
 
-def test_a_shop_without_pictures_has_an_empty_image_table(embedded: Lake) -> None:
+def test_a_shop_without_images_has_an_empty_image_table(embedded: Lake) -> None:
     write_products(embedded, [{**row, "images": []} for row in shop()])
     assert run(CONFIG, embedded)["without_image"] == 6
     assert IMAGE_EMBEDDINGS.read(embedded.current("image_embeddings")).num_rows == 0
@@ -167,7 +167,7 @@ def test_the_exported_encoders_live_in_the_spaces_of_the_embeddings(embedded: La
     counts = export_query_encoders.run(export_query_encoders.ExportConfig(), embedded, PROGRESS)
     assert counts["text_fp32_cosine_to_torch"] == pytest.approx(1.0, abs=1e-5)
     folder = embedded.current("query_encoders").path
-    specs = {"text": (TEXT_EMBEDDINGS, "red shoes"), "image": (IMAGE_EMBEDDINGS, PICTURES[0])}
+    specs = {"text": (TEXT_EMBEDDINGS, "red shoes"), "image": (IMAGE_EMBEDDINGS, IMAGES[0])}
     for modality, (spec, item) in specs.items():
         entry = embedded.current(spec.name)
         encoder = open_query_encoder(folder / modality, "fp32")

@@ -8,22 +8,22 @@ import json
 import numpy as np
 import pytest
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.text_folder import save_text_tower
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.store import Place, write_vectors
-from intarsia.engine.text_lessons import open_trainable
+from intarsia.encoders.store import EmbeddingKey, write_vectors
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId, sha256_bytes
 from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_training_data import open_trainable
 from pipelines import finetune_image
 from pipelines.job import Progress, execute
-from tests.unit.encoders.kinds import picture
+from tests.unit.encoders.kinds import make_image
 
 PROGRESS = Progress("test")
 TEXT = TextEncoderConfig(model="scratch:dnn:1", max_tokens=48)
@@ -34,7 +34,7 @@ CONFIG = finetune_image.FinetuneImageConfig(
     held_out_one_in=4,
     fit=FitConfig(epochs=2, batch_size=8, learning_rate=1e-3),
 )
-PICTURES = [picture(np.random.default_rng(number), 40, 30) for number in range(24)]
+IMAGES = [make_image(np.random.default_rng(number), 40, 30) for number in range(24)]
 
 
 def write_products(lake: Lake, contents: list[list[bytes]]) -> None:
@@ -52,21 +52,21 @@ def write_products(lake: Lake, contents: list[list[bytes]]) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
-    write_products(lake, [[content] for content in PICTURES] + [[], [b"torn"]])
+    write_products(lake, [[content] for content in IMAGES] + [[], [b"torn"]])
     titles = [f"thing {number}" for number in range(3)]
-    with lake.publish("text_tower", {"encoder": plain(TEXT), "folds": 0, "text_fields": ["title"]}) as folder:
+    with lake.publish("text_tower", {"encoder": to_jsonable(TEXT), "folds": 0, "text_fields": ["title"]}) as folder:
         save_text_tower(open_trainable(TEXT), folder)
     config = dataclasses.replace(CONFIG, text=TextEncoderConfig(model="lake:text_tower"))
     own = dataclasses.replace(TEXT, model=str(lake.current("text_tower").path))
     encoder = open_text_encoder(own)
     vectors = dict(zip([sha256_bytes(title.encode()) for title in titles], encoder.encode(titles), strict=True))
     with lake.publish("text_embeddings") as folder:
-        places = [Place(f"p{number}", 0, digest) for number, digest in enumerate(vectors)]
+        places = [EmbeddingKey(f"p{number}", 0, digest) for number, digest in enumerate(vectors)]
         write_vectors(TEXT_EMBEDDINGS, folder, places, vectors, encoder.space_id)
     execute(finetune_image.JOB, config, lake)
     assert finetune_image.JOB.more_inputs(lake, config) == {"text_tower": lake.current("text_tower").digest}
     tower = lake.current("image_tower")
-    assert tower.notes["text"] == plain(own)
+    assert tower.notes["text"] == to_jsonable(own)
     record = json.loads((lake.root / "runs" / "finetune_image.json").read_text())["counts"]
     assert record["pictures"] == 24  # neither the product without a picture nor the one with a torn one
     assert (record["texts"], record["texts_from_cache"]) == (6, 3)
@@ -79,17 +79,17 @@ def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
     before = open_image_encoder(CONFIG.tower)
     assert opened.space_id == tower.notes["space_id"] != before.space_id
     assert opened.dim == before.dim
-    assert not np.allclose(opened.encode(PICTURES[:2]), before.encode(PICTURES[:2]), atol=1e-3)
+    assert not np.allclose(opened.encode(IMAGES[:2]), before.encode(IMAGES[:2]), atol=1e-3)
 
 
-def test_a_catalog_without_pictures_teaches_nothing(lake: Lake) -> None:
+def test_a_catalog_without_images_teaches_nothing(lake: Lake) -> None:
     write_products(lake, [[], [b"torn"]])
     with pytest.raises(ConfigError, match=r"no product has a picture that can be read and a text"):
         finetune_image.run(CONFIG, lake, PROGRESS)
 
 
 def test_the_clip_family_keeps_no_head(lake: Lake) -> None:
-    write_products(lake, [[content] for content in PICTURES[:4]])
+    write_products(lake, [[content] for content in IMAGES[:4]])
     config = finetune_image.FinetuneImageConfig(
         tower=ImageEncoderConfig(model="scratch:clip:1"), text=TEXT, keep_head=True, held_out_one_in=0
     )

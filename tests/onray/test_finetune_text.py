@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 
 from intarsia.catalog.columns import build_columns, save_columns
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learned import tower_of
-from intarsia.encoders.learning.adapters import AdapterConfig
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.masked_words import MaskedWordsConfig
-from intarsia.encoders.learning.text_folder import save_text_tower
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
+from intarsia.encoders.lake_models import tower_of
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
-from intarsia.engine.fold_views import QUERY_SIDE, TEXT_INDEX
-from intarsia.engine.text_lessons import open_trainable
 from intarsia.errors import ConfigError, ReleaseMismatch
+from intarsia.experiments.out_of_fold_retrieval import QUERY_SIDE, TEXT_INDEX
 from intarsia.index.files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
+from intarsia.training.adapters import AdapterConfig
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.masked_language_model import MaskedWordsConfig
+from intarsia.training.text_folder import save_text_tower
+from intarsia.training.text_pairs import TextPairsConfig
+from intarsia.training.text_training_data import open_trainable
 from pipelines import embed_folds
 from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run
 from pipelines.job import Progress
 from tests.judged_shop import TITLES, fill_with_judged_shop
-from tune_spaces.finetuning import FinetuningSpaceConfig
+from tune_spaces.finetuning_space import FinetuningSpaceConfig
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -104,7 +104,7 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
     fill_with_judged_shop(lake)
     towers = [open_trainable(TextEncoderConfig(model=f"scratch:bert:{seed}", max_tokens=24)) for seed in range(2)]
     served = "text-served"
-    notes = {"encoder": plain(CONFIG.tower), "folds": 2, "text_fields": ["title"], "space_id": served}
+    notes = {"encoder": to_jsonable(CONFIG.tower), "folds": 2, "text_fields": ["title"], "space_id": served}
     with lake.publish("text_tower", notes) as folder:
         for fold, encoder in enumerate(towers):
             save_text_tower(encoder, folder / "folds" / str(fold))
@@ -134,7 +134,7 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
 
 
 def test_a_tower_without_folds_embeds_none(lake: Lake) -> None:
-    with lake.publish("text_tower", {"encoder": plain(CONFIG.tower), "folds": 0, "text_fields": ["title"]}):
+    with lake.publish("text_tower", {"encoder": to_jsonable(CONFIG.tower), "folds": 0, "text_fields": ["title"]}):
         pass
     with pytest.raises(ConfigError, match="text_tower has no folds"):
         embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))

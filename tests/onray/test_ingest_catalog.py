@@ -75,7 +75,7 @@ def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop:
     assert REJECTED_PRODUCTS.read(rejected).column("row").to_pylist() == list(range(41, 61))
 
 
-def test_the_job_runs_again_when_a_picture_has_changed(
+def test_the_job_runs_again_when_a_image_has_changed(
     shop: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(shop, unit_rows=1000)

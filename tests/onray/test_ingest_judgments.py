@@ -74,7 +74,7 @@ def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> 
         JOB.run(_config(tmp_path), shop, Progress("test"))
 
 
-def test_the_whole_folder_is_input_where_queries_have_pictures(tmp_path: Path) -> None:
+def test_the_whole_folder_is_input_where_queries_have_images(tmp_path: Path) -> None:
     assert files(_config(tmp_path)) == [tmp_path]
     both = _config(tmp_path, queries={"image": None})
     assert files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]

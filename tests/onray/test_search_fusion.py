@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 from ray import tune
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fusion_lessons import Asked
-from intarsia.engine.fusion_search import FusionSearch, table
-from intarsia.engine.fusion_task import FusionTask
-from intarsia.engine.fusion_trials import TrialLessons, worth_of
-from intarsia.engine.text_only import open_text_only
 from intarsia.errors import ConfigError, DataError
-from intarsia.fusion.boosting import BoostingConfig
-from intarsia.fusion.crossed import open_crossed
-from intarsia.fusion.features import FeatureConfig
+from intarsia.experiments.fusion_search_result import FusionSearch, table
+from intarsia.experiments.fusion_training_data import EncodedQueries
+from intarsia.experiments.packed_candidates import PackedCandidates
+from intarsia.experiments.text_only_fusion import open_text_only
+from intarsia.experiments.trial_objective import TrialLessons, score_config
+from intarsia.fusion.ensemble.boosting import BoostingConfig
+from intarsia.fusion.ensemble.cross_fit import open_crossed
+from intarsia.fusion.feature.feature_fuser import FeatureConfig
+from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec, QueryKind
-from intarsia.fusion.weighted import WeightedConfig
 from intarsia.lake import Lake
 from intarsia.onray.tuning import PointSearch, TrialsConfig, run_search
 from intarsia.records.candidates import Candidates
 from pipelines.job import Progress
 from pipelines.search_fusion import JOB, SearchFusionConfig, fit_to_serve, run, search_fusion
 from tests.fusion_tasks import RETRIEVERS, judged, task
-from tests.unit.engine.corner_shop import FLOORS, ask, shop
-from tune_spaces.fusion import FusionSpaceConfig
+from tests.unit.engine.small_release import FLOORS, ask, shop
+from tune_spaces.fusion_space import FusionSpaceConfig
 
 TRUTH: Mapping[QueryKind, tuple[float, float, float]] = {
     "text": (1.0, 0.3, 0.0),
@@ -71,7 +71,7 @@ def test_the_chosen_one_is_the_best_of_the_finalists_on_validation(found: Fusion
 
 @pytest.mark.usefixtures("cluster")
 def test_queries_that_were_made_choose_weights_that_lean_to_equal(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, num_trials=8, made_may_lose=1_000.0)
+    config = dataclasses.replace(CONFIG, num_trials=8, synthetic_may_be_dropped=1_000.0)
     searched = search_fusion(
         task(1, truth=TRUTH), task(2, truth=TRUTH), config, folder=tmp_path, progress=Progress("t"), only_made=True
     )
@@ -103,7 +103,7 @@ def test_the_best_on_train_are_also_tried_with_weights_by_kind(found: FusionSear
 
 
 def test_the_search_can_be_written_down_and_printed(found: FusionSearch) -> None:
-    assert json.loads(json.dumps(plain(found)))["chosen"]["name"] == found.chosen.name
+    assert json.loads(json.dumps(to_jsonable(found)))["chosen"]["name"] == found.chosen.name
     lines = table(found)
     assert sum("chosen" in line for line in lines[1:]) == 2  # its row, and its numbers
     assert all(any(line.startswith(name) for line in lines) for name in ("bm25 alone", "equal weights", "rrf, k 60"))
@@ -113,7 +113,7 @@ def test_the_same_seed_finds_the_same(found: FusionSearch, tmp_path: Path) -> No
     again = search_fusion(
         task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=tmp_path, progress=Progress("search_fusion")
     )
-    assert plain(again) == plain(found)
+    assert to_jsonable(again) == to_jsonable(found)
 
 
 def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
@@ -124,9 +124,11 @@ def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None:
     found_by = {name: judged(seed, num_queries=40, truth=TRUTH) for name, seed in (("train", 1), ("validation", 2))}
-    tasks = {name: FusionTask.of(candidates, qrels) for name, (candidates, qrels) in found_by.items()}
-    lessons = tuple(
-        Asked(query_ids=tuple(f"{name}-{n}" for n in range(40)), encoded=(), qrels=qrels).lessons(candidates, None)
+    tasks = {name: PackedCandidates.of(candidates, qrels) for name, (candidates, qrels) in found_by.items()}
+    training_data = tuple(
+        EncodedQueries(query_ids=tuple(f"{name}-{n}" for n in range(40)), encoded=(), qrels=qrels).training_data(
+            candidates, None
+        )
         for name, (candidates, qrels) in found_by.items()
     )
     space = FusionSpaceConfig(
@@ -141,7 +143,7 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
         config,
         folder=tmp_path,
         progress=Progress("search_fusion"),
-        lessons=(lessons[0], lessons[1]),
+        training_data=(training_data[0], training_data[1]),
     )
     kinds = [one.spec.kind for one in searched.trials if one.spec]
     assert {"weighted", "boosting"} <= set(kinds)
@@ -152,22 +154,22 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
     assert set(finalists) == {"weighted", "boosting"}
     weighted = finalists["weighted"]
     assert weighted.spec == WeightedConfig(normalisers=("z",), num_steps=2)
-    measured_on = TrialLessons(task=tasks["train"], train=lessons[0], validation=lessons[1])
+    measured_on = TrialLessons(task=tasks["train"], train=training_data[0], validation=training_data[1])
     out_of_fold = list(
-        worth_of(WeightedConfig(normalisers=("z",), num_steps=2), measured_on, k=10, num_folds=2, seed=13)
+        score_config(WeightedConfig(normalisers=("z",), num_steps=2), measured_on, k=10, num_folds=2, seed=13)
     )
     assert len(out_of_fold) == 2
     assert weighted.train == out_of_fold[-1]
     assert all(0 < (one.p_holm or 0.0) <= 1 for one in (*searched.baselines, *searched.finalists))
-    assert json.loads(json.dumps(plain(searched)))["trials"][0]["spec"]["kind"] == kinds[0]
+    assert json.loads(json.dumps(to_jsonable(searched)))["trials"][0]["spec"]["kind"] == kinds[0]
 
 
 def test_a_fitted_kind_is_saved_with_the_fits_that_did_not_see_each_fold(tmp_path: Path) -> None:
     candidates, qrels = judged(1, num_queries=30, truth=TRUTH)
     ids = tuple(f"q{number}" for number in range(30))
-    lessons = Asked(query_ids=ids, encoded=(), qrels=qrels).lessons(candidates, None)
+    training_data = EncodedQueries(query_ids=ids, encoded=(), qrels=qrels).training_data(candidates, None)
     config = dataclasses.replace(CONFIG, num_folds=3)
-    fit_to_serve(BoostingConfig(num_rounds=5), lessons, lessons, config).save(tmp_path)
+    fit_to_serve(BoostingConfig(num_rounds=5), training_data, training_data, config).save(tmp_path)
     opened = open_crossed(tmp_path)
     assert len(opened.folds) == 3
     spread = [opened.without(name).fuse(one).fused_C for name, one in zip(ids, candidates, strict=True)]

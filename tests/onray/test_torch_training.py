@@ -10,10 +10,10 @@ import ray.train
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from intarsia.encoders.learning.checkpoint import load_trained
-from intarsia.encoders.learning.loop import FitConfig, Fitted, fit_here
 from intarsia.errors import ConfigError, DataError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
+from intarsia.training.checkpoint import load_trained
+from intarsia.training.loop import FitConfig, FitResult, fit_here
 from tests.word_matching import RefusesItsRow, WordMatching
 
 TWO = TorchWorkersConfig(num_workers=2, cpus_per_worker=1.0, max_failures=0)
@@ -28,7 +28,7 @@ class NotesItsWorkers(WordMatching):
         (seen / str(ray.train.get_context().get_world_size())).touch()
 
 
-def assert_same_fit(one: Fitted, other: Fitted) -> None:
+def assert_same_fit(one: FitResult, other: FitResult) -> None:
     assert [point.step for point in one.curve] == [point.step for point in other.curve]
     for ours, theirs in zip(one.curve, other.curve, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)

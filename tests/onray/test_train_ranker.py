@@ -11,13 +11,13 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ConfigError
-from intarsia.features.training_rows import training_rows
+from intarsia.features.labelled_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
-from intarsia.onray.training import WorkersConfig, fit_on_workers, refuse_different_trees
+from intarsia.onray.ranker_training import WorkersConfig, fit_on_workers, refuse_different_trees
+from intarsia.ranking.fit_metrics import ndcg_of
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
-from intarsia.ranking.measure import ndcg_of
 from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
 from intarsia.records.feature_matrix import FeatureMatrix
 from intarsia.records.judgment import JudgedQuery, Judgment
@@ -101,7 +101,7 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
 
     ranker = LightGbmRanker.open(entry.path)
-    validation = read_rows(table, "validation", NAMES).that_teach()
+    validation = read_rows(table, "validation", NAMES).informative_queries()
     scores = ranker.score(
         FeatureMatrix(values_nF=validation.values_nF.astype(np.float32), names=NAMES, fingerprint=FINGERPRINT)
     )

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intarsia.catalog.cells import plain_text
+from intarsia.catalog.cell_parsers import plain_text
 from intarsia.catalog.clean import RowCleaner
-from intarsia.catalog.dedupe import comparable, simhash
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.money import MINOR_DIGITS, parse_price
+from intarsia.catalog.near_duplicates import comparable, simhash
 from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.sources import plan_units, read_unit
-from intarsia.events.judged import hash_split
+from intarsia.events.judged_sets import hash_split
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row, row_to_product
 from tests.unit.catalog.shop_files import mapping
 
@@ -62,7 +62,7 @@ def test_csv_cut_into_units_is_the_csv_read_whole(
     path = tmp_path / "a.csv"
     path.write_bytes(out.getvalue().encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("intarsia.catalog.records_in_bytes._BLOCK_BYTES", block)
+        patch.setattr("intarsia.catalog.record_splitter._BLOCK_BYTES", block)
         units = plan_units(path, unit_rows=unit_rows)
         read = [row for unit in units for row in read_unit(unit)]
     assert [list(value.values()) for _, value in read if not isinstance(value, Defect)] == rows
@@ -100,9 +100,9 @@ def test_any_row_is_a_product_or_lost_for_one_reason_and_both_can_be_written(raw
 
 @given(text=st.text(max_size=60))
 def test_plain_text_never_holds_what_a_page_must_not_show(text: str) -> None:
-    plain = plain_text(text)
-    assert plain == plain.strip()
-    assert not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in plain)
+    to_jsonable = plain_text(text)
+    assert to_jsonable == to_jsonable.strip()
+    assert not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in to_jsonable)
 
 
 @given(minor=st.integers(0, 10**9), currency=st.sampled_from(sorted(MINOR_DIGITS)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.encoders.pixels import read_pixels
-from tests.unit.encoders.kinds import image_encoder, picture, text_encoder
+from tests.unit.encoders.kinds import image_encoder, make_image, text_encoder
 
 TEXTS = st.lists(st.text(max_size=60), min_size=1, max_size=6)
 SIZES = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=4)
@@ -38,20 +38,18 @@ def test_an_int8_query_has_the_same_bits_alone_and_in_company(texts: list[str]) 
 
 @settings(max_examples=15)
 @given(sizes=SIZES, seed=st.integers(0, 1000))
-def test_any_picture_has_a_unit_vector_that_its_neighbours_do_not_change(
-    sizes: list[tuple[int, int]], seed: int
-) -> None:
+def test_any_image_has_a_unit_vector_that_its_neighbours_do_not_change(sizes: list[tuple[int, int]], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    pictures = [picture(rng, height, width) for height, width in sizes]
+    images = [make_image(rng, height, width) for height, width in sizes]
     encoder = image_encoder("random_mobilenet")
-    vectors_ND = encoder.encode(pictures)
+    vectors_ND = encoder.encode(images)
     assert np.allclose(np.linalg.norm(vectors_ND, axis=1), 1.0, atol=TOLERANCE)
-    assert np.allclose(encoder.encode(pictures[-1:])[0], vectors_ND[-1], atol=TOLERANCE)
+    assert np.allclose(encoder.encode(images[-1:])[0], vectors_ND[-1], atol=TOLERANCE)
 
 
 @settings(max_examples=25)
 @given(height=st.integers(1, 200), width=st.integers(1, 200), side=st.integers(32, 96))
-def test_a_black_picture_keeps_its_proportions_to_the_pixel(height: int, width: int, side: int) -> None:
+def test_a_black_image_keeps_its_proportions_to_the_pixel(height: int, width: int, side: int) -> None:
     import io
 
     from PIL import Image

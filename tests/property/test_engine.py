@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.retrieve import RETRIEVERS, VECTOR_RETRIEVERS, RetrieveStage
+from intarsia.engine.retrieve import RetrieveStage
 from intarsia.ids import ProductId, RequestId
+from intarsia.names import RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.page import Hit
 from intarsia.records.query import EncodedQuery, Filters, Query
 from tests.oracles import best_products, passes, retrieved_by_definition
-from tests.unit.engine.corner_shop import COLOURS, NUM_PRODUCTS, THINGS, CornerShop, ask, picture, rows_of, shop
+from tests.unit.engine.small_release import COLOURS, NUM_PRODUCTS, THINGS, CornerShop, ask, image, rows_of, shop
 
 FACETS = ("brand", "category", "price", "in_stock", "attributes.color")
 PRODUCT_IDS = st.integers(0, NUM_PRODUCTS - 1).map(lambda number: ProductId(f"p{number:03d}"))
@@ -27,7 +28,7 @@ SHOPS = st.integers(0, 2).map(shop)
 TEXTS = st.lists(st.sampled_from((*COLOURS, *THINGS, "Acorn", "cotton", "unheard")), min_size=1, max_size=3).map(
     " ".join
 )
-PICTURES = st.builds(picture, st.sampled_from(COLOURS), st.integers(0, 3))
+IMAGES = st.builds(image, st.sampled_from(COLOURS), st.integers(0, 3))
 FLOOR = st.sampled_from([-1.0, 0.0, 0.3, 0.8, 1.0])
 CONFIGS = st.builds(
     EngineConfig,
@@ -51,7 +52,7 @@ FILTERS = st.builds(
 @st.composite
 def queries(draw: st.DrawFn) -> Query:
     """Words, a picture and seeds in any mixture, with filters."""
-    parts = st.tuples(st.none() | TEXTS, st.none() | PICTURES, SEEDS)
+    parts = st.tuples(st.none() | TEXTS, st.none() | IMAGES, SEEDS)
     text, image, seeds = draw(parts.filter(any))
     return ask(text, image=image, seed_product_ids=seeds, filters=draw(FILTERS))
 

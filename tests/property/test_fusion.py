@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from intarsia.fusion.batch import pack, top_positions
 from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch
-from intarsia.fusion.groups import Groups
-from intarsia.fusion.normalise import NORMALISERS
-from intarsia.fusion.simplex import simplex_grid
+from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.spec import FusionKind, FusionSpec, NormaliserName
 from intarsia.ids import ReleaseId
+from intarsia.maths.grouped import Groups
+from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates, best_first
 from tests.oracles import fused_by_definition
 from tests.strategies import RETRIEVERS, candidates

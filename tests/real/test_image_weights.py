@@ -21,18 +21,18 @@ def test_the_lite0_weights_know_shoes_from_other_things(shared_data: Path) -> No
     """Catches a wrong order of tensors, a wrong padding or a wrong pixel scale: each makes the classes random."""
     network = EfficientNetLite0().eval()
     load_in_order(network, torch.load(offline_files("offline:efficientnet-lite0")[0], weights_only=True))
-    shoes, sunglasses = _pictures(shared_data, "Casual Shoes", 24), _pictures(shared_data, "Sunglasses", 12)
+    shoes, sunglasses = _images(shared_data, "Casual Shoes", 24), _images(shared_data, "Sunglasses", 12)
     assert np.mean([c in SHOES for c in _classes(network, shoes)]) >= 0.7
     assert np.mean([c in SUNGLASSES for c in _classes(network, sunglasses)]) >= 0.7
 
 
-def _classes(network: EfficientNetLite0, pictures: list[bytes]) -> list[int]:
-    pixels = torch.from_numpy(read_pixels(pictures, 224)).permute(0, 3, 1, 2).float()
+def _classes(network: EfficientNetLite0, images: list[bytes]) -> list[int]:
+    pixels = torch.from_numpy(read_pixels(images, 224)).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         return network((pixels - PIXEL_MEAN) / PIXEL_SCALE).argmax(dim=1).tolist()
 
 
-def _pictures(shared_data: Path, article_type: str, count: int) -> list[bytes]:
+def _images(shared_data: Path, article_type: str, count: int) -> list[bytes]:
     found: list[bytes] = []
     with (shared_data / "fashion15k" / "products.jsonl").open(encoding="utf-8") as lines:
         for line in lines:

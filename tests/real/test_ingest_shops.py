@@ -15,7 +15,7 @@ from intarsia.catalog.ingest import CleanedCatalog, clean_catalog, in_this_proce
 from intarsia.catalog.mapping import load_mapping
 from intarsia.catalog.sources import read_rows
 from intarsia.config import build
-from intarsia.events.judged import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
+from intarsia.events.judged_sets import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -36,7 +36,7 @@ def test_every_defect_of_the_chinese_shop_is_told_and_no_product_is_lost(shared_
     cleaned, products = _ingest(shared_data / "newbee_zh", "products.jsonl", tmp_path)
     assert (cleaned.num_rows, len(products), cleaned.lost.total()) == (572, 572, 0)
     assert cleaned.left_out == {"category_missing": 260, "description_placeholder": 357 + 160 + 20, "image_absent": 10}
-    assert cleaned.settlement.num_pictures == 562
+    assert cleaned.settlement.num_images == 562
     phone = products["10893"]
     assert (phone["price_minor"], phone["currency"], phone["in_stock"], phone["locale"]) == (539900, "CNY", True, "zh")
     assert phone["description"] == "超曲面OLED环幕屏 8GB+256GB 全网通4G版(星河银)"

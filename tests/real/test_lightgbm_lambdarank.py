@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intarsia.onray.training import WorkersConfig, fit_on_workers
+from intarsia.onray.ranker_training import WorkersConfig, fit_on_workers
 from intarsia.ranking.lambdamart import LambdaMartConfig
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows

@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 
 from intarsia.lake import Lake
 from intarsia.release.manifest import Manifest
-from serve_apps.front import Front, front_opener
-from serve_apps.held import Held
-from serve_apps.process import open_api
+from serve_apps.app import open_api
+from serve_apps.service.ingress_release import IngressRelease, release_loader
+from serve_apps.service.release_cache import ReleaseCache
 from serve_apps.settings import Budgets, Replicas, ServingConfig, Topology
 from tests.shop import small_shop
 
@@ -37,7 +37,7 @@ GRAPHS: dict[str, tuple[Topology, Replicas]] = {
     "fused": ("fused", Replicas(num_cpus=0.1)),
     "composed": ("composed", Replicas(num_cpus=0.1, fuser=1)),
 }
-_FRONTS: dict[Path, Front] = {}
+_FRONTS: dict[Path, IngressRelease] = {}
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +52,10 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("journal")
 
 
-def open_front(folder: Path, manifest: Manifest) -> Front:
+def open_front(folder: Path, manifest: Manifest) -> IngressRelease:
     """The front with its stages, opened once per release and test process: nothing changes it."""
     if folder not in _FRONTS:
-        _FRONTS[folder] = front_opener(ServingConfig(lake=folder))(folder, manifest)
+        _FRONTS[folder] = release_loader(ServingConfig(lake=folder))(folder, manifest)
     return _FRONTS[folder]
 
 
@@ -66,13 +66,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def front(shop: Lake) -> Held[Front]:
+def front(shop: Lake) -> ReleaseCache[IngressRelease]:
     """The live release of the shop, open."""
-    return Held(ServingConfig(lake=shop.root, follow_s=0.0), open_front)
+    return ReleaseCache(ServingConfig(lake=shop.root, follow_s=0.0), open_front)
 
 
 @pytest.fixture(scope="session")
-def api(shop: Lake, journal: Path, served: Path, front: Held[Front]) -> FastAPI:
+def api(shop: Lake, journal: Path, served: Path, front: ReleaseCache[IngressRelease]) -> FastAPI:
     """The fused application of the shop, in this process."""
     config = ServingConfig(lake=shop.root, journal=journal, served=served, budgets=PATIENT, follow_s=0.0)
     return open_api(config, held=front)
@@ -103,7 +103,7 @@ def graph(cluster: None, shop: Lake, journal: Path, served: Path) -> Iterator[Gr
         warnings.simplefilter("ignore")  # Ray Serve declares its own models in pydantic's older way
         from ray import serve
 
-        from serve_apps.search import bind
+        from serve_apps.deployments.graph import bind
 
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         for name, (topology, replicas) in GRAPHS.items():

@@ -11,19 +11,19 @@ import pytest
 from fastapi.testclient import TestClient
 
 from intarsia.lake import Lake
-from serve_apps.front import Front
-from serve_apps.held import Held
-from serve_apps.process import open_api
+from serve_apps.app import open_api
+from serve_apps.service.ingress_release import IngressRelease
+from serve_apps.service.release_cache import ReleaseCache
 from serve_apps.settings import Budgets, ServingConfig
 from tests.full_disk import run_on_a_full_disk
 from tests.serve.conftest import PATIENT
-from tests.shop import picture
+from tests.shop import make_image
 
 Opener = Callable[..., TestClient]
 
 
 @pytest.fixture
-def http_with(shop: Lake, front: Held[Front], tmp_path: Path) -> Iterator[Opener]:
+def http_with(shop: Lake, front: ReleaseCache[IngressRelease], tmp_path: Path) -> Iterator[Opener]:
     """Clients of applications whose budgets differ from the patient ones."""
     with ExitStack() as stack:
 
@@ -80,7 +80,7 @@ def test_without_the_text_encoder_the_words_alone_are_searched(http_with: Opener
 
 def test_without_the_image_encoder_the_words_alone_are_searched(http_with: Opener) -> None:
     http = http_with(image_encoder_ms=0)
-    both = page(http, files={"image": ("q.png", picture("mug", "red"))}, data={"text": "red mug"})
+    both = page(http, files={"image": ("q.png", make_image("mug", "red"))}, data={"text": "red mug"})
     assert both["degraded"] == ["image encoder: deadline 0 ms"]
     assert {name for hit in both["hits"] for name in hit["explanation"]["retrievers"]} == {"bm25", "text"}
 
@@ -95,7 +95,7 @@ def test_without_the_image_encoder_the_words_alone_are_searched(http_with: Opene
 def test_when_nothing_can_answer_it_is_503_and_when_to_come_again(
     http_with: Opener, caplog: pytest.LogCaptureFixture, budgets: dict[str, int], said: str
 ) -> None:
-    reply = http_with(**budgets).post("/v1/search", files={"image": ("q.png", picture("mug", "red"))})
+    reply = http_with(**budgets).post("/v1/search", files={"image": ("q.png", make_image("mug", "red"))})
     assert reply.status_code == 503
     assert reply.headers["retry-after"] == "1"
     assert reply.json()["error"] == {
@@ -120,7 +120,7 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 from fastapi.testclient import TestClient
-from serve_apps.process import open_api
+from serve_apps.app import open_api
 from serve_apps.settings import ServingConfig
 
 event = {"request_id": "r", "release_id": "r-1", "kind": "click", "product_id": "p" * 200}

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from intarsia.engine.candidates import UNRELEASED
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.product_vectors import product_vectors
+from intarsia.engine.fuse import product_vectors
 from intarsia.engine.search import open_query_encoders, open_retrieve
-from intarsia.fusion.features import FeatureConfig
-from intarsia.fusion.joint.config import JointConfig
-from intarsia.fusion.protocol import Lessons
+from intarsia.experiments.judged_candidates import UNRELEASED
+from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.feature_fuser import FeatureConfig
+from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import RequestId
 from intarsia.lake import Lake
 from intarsia.records.query import Query
-from serve_apps.process import open_api
+from serve_apps.app import open_api
 from serve_apps.settings import Replicas, ServingConfig
 from tests.serve.conftest import PATIENT, Graph
-from tests.shop import NOON, make_release_fused_by, picture, products
+from tests.shop import NOON, make_image, make_release_fused_by, products
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -45,12 +45,12 @@ def lake(shop: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     shutil.copytree(shop.root, lake.root)
     equal = FusionSpec(kind="equal", normaliser="z")  # found weights may leave its column out
     spec = FeatureConfig(kind="gated", joint=TINY, fused_by=equal)
-    train, validation = (lessons(lake, shade) for shade in (0, 1))
+    train, validation = (training_data(lake, shade) for shade in (0, 1))
     make_release_fused_by(lake, fit_fuser(spec, train, validation, seed=1))
     return lake
 
 
-def lessons(lake: Lake, shade: int) -> Lessons:
+def training_data(lake: Lake, shade: int) -> FusionTrainingData:
     """Who asks for a red mug, in words or with its picture, wants the red mugs."""
     indexes = lake.current("indexes").path
     retrieve = open_retrieve(indexes, config=EngineConfig(depth=50), release_id=UNRELEASED)
@@ -60,7 +60,7 @@ def lessons(lake: Lake, shade: int) -> Lessons:
         Query(
             request_id=RequestId(f"{colour}-{thing}-{shade}"),
             text=f"{colour} {thing}" if number % 3 else None,
-            image=picture(thing, colour, shade) if number % 3 < 2 else None,
+            image=make_image(thing, colour, shade) if number % 3 < 2 else None,
             asked_at=NOON,
         )
         for number, (colour, thing) in enumerate(pairs)
@@ -72,7 +72,7 @@ def lessons(lake: Lake, shade: int) -> Lessons:
         for (colour, thing), found in zip(pairs, candidates, strict=True)
     ]
     ids = tuple(str(query.request_id) for query in queries)
-    return Lessons(
+    return FusionTrainingData(
         query_ids=ids,
         candidates=candidates,
         grades=grades,
@@ -96,7 +96,7 @@ def both(graph: Graph, lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> 
         warnings.simplefilter("ignore")  # Ray Serve declares its own models in pydantic's older way
         from ray import serve
 
-        from serve_apps.search import bind
+        from serve_apps.deployments.graph import bind
 
         config = ServingConfig(topology="composed", replicas=Replicas(num_cpus=0.1), **common)
         serve.run(bind(config), name=APP, route_prefix=f"/{APP}")
@@ -117,14 +117,16 @@ def test_both_topologies_answer_the_same_bytes(both: Graph, graph: Graph, parts:
             replies.append(client.get("v1/similar/p007?request_id=r1&explain=true"))
             continue
         asked = {"request_id": "r1", "explain": True, **({} if parts == "image" else {"text": "red mug"})}
-        files = {} if parts == "text" else {"image": ("q.png", picture("mug", "red", 1))}
+        files = {} if parts == "text" else {"image": ("q.png", make_image("mug", "red", 1))}
         form = {"files": files, "data": {"request": json.dumps(asked)}} if files else {"json": asked}
         replies.append(client.post("v1/search", **form))  # type: ignore[arg-type]
-    fused, composed, plain = replies
+    fused, composed, to_jsonable = replies
     assert fused.status_code == composed.status_code == 200
     assert fused.content == composed.content
     assert fused.json()["degraded"] == []
-    told, by_the_plain_one = ([hit["explanation"]["fused"] for hit in reply.json()["hits"]] for reply in (fused, plain))
+    told, by_the_plain_one = (
+        [hit["explanation"]["fused"] for hit in reply.json()["hits"]] for reply in (fused, to_jsonable)
+    )
     assert len(told) == len(by_the_plain_one) > 0
     assert told != by_the_plain_one
 

@@ -13,9 +13,9 @@ import pytest
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ReleaseId, RequestId
 from intarsia.records.query import EncodedQuery, Query
-from serve_apps.stages import PICTURE_LEFT_BEHIND, Declined, without_picture
+from serve_apps.service.stages import IMAGE_LEFT_BEHIND, StageRejection, without_image
 from tests.serve.conftest import Graph
-from tests.shop import HOSTILE_ID, HOSTILE_TITLE, picture
+from tests.shop import HOSTILE_ID, HOSTILE_TITLE, make_image
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -41,9 +41,9 @@ def test_both_topologies_answer_the_same_bytes(graph: Graph, asked: dict[str, An
 
 
 @pytest.mark.parametrize("text", [None, "red mug"])
-def test_both_topologies_answer_pictures_with_the_same_bytes(graph: Graph, text: str | None) -> None:
+def test_both_topologies_answer_images_with_the_same_bytes(graph: Graph, text: str | None) -> None:
     asked = {"request_id": "r1", "explain": True, **({"text": text} if text else {})}
-    files = {"image": ("q.png", picture("mug", "red", 1))}
+    files = {"image": ("q.png", make_image("mug", "red", 1))}
     fused, composed = (
         client.post("/v1/search", files=files, data={"request": json.dumps(asked)})
         for client in (graph.fused, graph.composed)
@@ -82,7 +82,7 @@ def test_a_stage_declines_another_release(graph: Graph) -> None:
         ]
 
     for answer in asyncio.run(ask()):
-        assert isinstance(answer, Declined)
+        assert isinstance(answer, StageRejection)
         error = answer.error()
         assert isinstance(error, ReleaseMismatch)
         assert "release r-other is not held here; held: r-" in str(error)
@@ -90,12 +90,12 @@ def test_a_stage_declines_another_release(graph: Graph) -> None:
 
 def test_a_declined_query_keeps_its_field_on_the_way() -> None:
     raised = DataError(table="query", field="facets", found="shape", allowed="brand", fix="ask for another")
-    error = Declined.of(raised).error()
+    error = StageRejection.of(raised).error()
     assert isinstance(error, DataError)
     assert (error.field, error.found, error.allowed) == ("facets", "shape", "brand")
 
 
-def test_what_travels_between_stages_holds_no_document_and_no_picture(graph: Graph) -> None:
+def test_what_travels_between_stages_holds_no_document_and_no_image(graph: Graph) -> None:
     from ray import serve
 
     async def travelled() -> tuple[Any, ...]:
@@ -103,15 +103,15 @@ def test_what_travels_between_stages_holds_no_document_and_no_picture(graph: Gra
         retriever, fuser, ranker = (
             serve.get_deployment_handle(name, "composed") for name in ("Retriever", "Fuser", "Ranker")
         )
-        image = picture("bag", "red")
+        image = make_image("bag", "red")
         asked = Query(request_id=RequestId("r"), text="red cotton bag", image=image, asked_at=datetime.now(UTC))
-        sent = without_picture(EncodedQuery(query=asked))
+        sent = without_image(EncodedQuery(query=asked))
         found = await retriever.retrieve.remote(release, sent)
         fused = await fuser.fuse.remote(release, found)
         return sent, found, fused, await ranker.rank.remote(release, sent, fused)
 
     sent, found, fused, ranked = asyncio.run(travelled())
-    assert sent.query.image == PICTURE_LEFT_BEHIND
+    assert sent.query.image == IMAGE_LEFT_BEHIND
     assert len(ranked.order_C) == len(fused.rows_C) == len(found.rows_C) > 0
     content = pickle.dumps((found, fused, ranked))
     assert not any(word in content for word in (HOSTILE_ID.encode(), HOSTILE_TITLE.encode(), b"\x89PNG"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.serve.conftest import Graph
-from tests.shop import picture
+from tests.shop import make_image
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,14 +24,14 @@ pytestmark = [
 ]
 
 
-def test_the_readme_asks_in_chinese_in_english_and_with_a_picture() -> None:
+def test_the_readme_asks_in_chinese_in_english_and_with_a_image() -> None:
     assert len(LINES) == 3
     assert all(LOCAL in line for line in LINES)
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_of_the_readme_gets_hits(graph: Graph, tmp_path: Path, line: str) -> None:
-    (tmp_path / "shoe.jpg").write_bytes(picture("bag", "red"))
+    (tmp_path / "shoe.jpg").write_bytes(make_image("bag", "red"))
     command = shlex.split(line.replace(LOCAL, str(graph.fused.base_url).rstrip("/")))
     done = subprocess.run(
         [*command, "--write-out", "\n%{http_code}"], cwd=tmp_path, capture_output=True, timeout=60, check=True

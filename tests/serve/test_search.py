@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.shop import HOSTILE_ID, picture, products
+from tests.shop import HOSTILE_ID, make_image, products
 
 SHOP = {product.product_id: product for product, _ in products()}
 
@@ -32,8 +32,8 @@ def test_chinese_words_find_chinese_titles(http: TestClient) -> None:
     assert search(http, text="绿色 马克杯", limit=1)["hits"][0]["title"] == "青竹 绿色 马克杯"
 
 
-def test_a_picture_finds_its_like_and_says_which_picture_matched(http: TestClient) -> None:
-    reply = http.post("/v1/search", files={"image": ("q.png", picture("dress", "blue", 1))}, data={"limit": "100"})
+def test_a_image_finds_its_like_and_says_which_image_matched(http: TestClient) -> None:
+    reply = http.post("/v1/search", files={"image": ("q.png", make_image("dress", "blue", 1))}, data={"limit": "100"})
     best = next(hit for hit in reply.json()["hits"] if hit["explanation"]["retrievers"]["image"] == 1)
     assert SHOP[best["product_id"]].attributes["color"] == ("blue",)
     assert best["explanation"]["retrievers"] == {"image": 1}
@@ -41,8 +41,8 @@ def test_a_picture_finds_its_like_and_says_which_picture_matched(http: TestClien
     assert best["image"].endswith("/images/1")
 
 
-def test_base64_and_multipart_pictures_are_answered_alike(http: TestClient) -> None:
-    image = picture("mug", "red")
+def test_base64_and_multipart_images_are_answered_alike(http: TestClient) -> None:
+    image = make_image("mug", "red")
     asked = {"text": "mug", "limit": 5, "request_id": "r1", "facets": ["brand"]}
     as_json = http.post("/v1/search", json={**asked, "image_base64": base64.b64encode(image).decode()})
     as_parts = http.post("/v1/search", files={"image": ("q.png", image)}, data={"request": json.dumps(asked)})
@@ -101,9 +101,9 @@ def test_shares_sum_to_the_score_when_asked_for_and_are_absent_otherwise(http: T
     for hit in explained:
         why = hit["explanation"]
         assert sum(why["contributions"].values()) + why["bias"] == pytest.approx(hit["score"], abs=1e-5)
-    plain = search(http, text="black lamp", limit=5)["hits"]
-    assert {hit["explanation"]["contributions"] for hit in plain} == {None}
-    assert [hit["score"] for hit in plain] == [hit["score"] for hit in explained]
+    to_jsonable = search(http, text="black lamp", limit=5)["hits"]
+    assert {hit["explanation"]["contributions"] for hit in to_jsonable} == {None}
+    assert [hit["score"] for hit in to_jsonable] == [hit["score"] for hit in explained]
 
 
 def test_similar_products_are_like_the_seed_and_without_it(http: TestClient) -> None:
@@ -131,7 +131,7 @@ def test_a_hostile_id_is_reached_through_its_own_links(http: TestClient) -> None
     hit = next(hit for hit in found["hits"] if hit["product_id"] == HOSTILE_ID)
     image = http.get(hit["image"])
     assert image.headers["content-type"] == "image/png"
-    assert image.content == picture("bag", "red")
+    assert image.content == make_image("bag", "red")
     product = http.get(hit["image"].removesuffix("/images/0")).json()
     assert product["product_id"] == HOSTILE_ID
     assert product["images"] == [hit["image"]]

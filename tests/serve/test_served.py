@@ -13,21 +13,21 @@ from fastapi.testclient import TestClient
 
 from intarsia.engine.replay import replay
 from intarsia.lake import Lake
-from intarsia.records.served import PICTURE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
-from intarsia.tables.served import read_served
-from serve_apps.process import open_api
+from intarsia.tables.served_requests import read_served
+from serve_apps.app import open_api
 from serve_apps.settings import Budgets, ServingConfig
 from tests.serve.conftest import GRAPHS, Graph
-from tests.shop import picture, small_shop
+from tests.shop import make_image, small_shop
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def ask_everything(client: httpx.Client, name: str) -> dict[str, Any]:
     """Ask by words, picture, both and product; the pages by request id."""
-    files = {"image": ("q.png", picture("mug", "red", 1))}
+    files = {"image": ("q.png", make_image("mug", "red", 1))}
     named = {"explain": True, "filters": {"brands": ["Luma", "Acorn"]}, "facets": ["brand"]}
     asked = [
         client.post("/v1/search", json={"request_id": f"{name}-words", "text": "red mug", "offset": 2}),
@@ -62,7 +62,7 @@ def test_every_page_is_logged_and_computed_again(api: Any, served: Path) -> None
         pages = ask_everything(http, "here")
     log = in_log(served, set(pages))  # the application's end writes what waits
     assert_logged_and_computed_again(pages, log)
-    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, PICTURE_LEFT_BEHIND]
+    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, IMAGE_LEFT_BEHIND]
 
 
 @pytest.mark.parametrize("topology", GRAPHS)

@@ -20,14 +20,14 @@ from intarsia.lake import Lake
 from intarsia.records.query import Query
 from intarsia.release.manifest import Manifest
 from intarsia.release.pointer import Pointer
-from serve_apps.answer import Answerer
-from serve_apps.front import Front
-from serve_apps.held import Held
-from serve_apps.process import open_api
-from serve_apps.refusals import Refusal
-from serve_apps.served_log import ServedLog
+from serve_apps.app import open_api
+from serve_apps.http.errors import ApiError
+from serve_apps.service.ingress_release import IngressRelease
+from serve_apps.service.release_cache import ReleaseCache
+from serve_apps.service.search_service import SearchService
+from serve_apps.service.served_log import ServedLog
+from serve_apps.service.stages import FusedStages
 from serve_apps.settings import ServingConfig
-from serve_apps.stages import FusedStages
 from tests.serve.conftest import PATIENT, open_front
 from tests.shop import make_next_release
 
@@ -56,8 +56,8 @@ def live(root: Path, release_id: ReleaseId) -> None:
     Pointer(root / "releases").move(release_id, at=NOW, why="test")
 
 
-def held_of(config: ServingConfig) -> Held[Front]:
-    return Held(config, open_front)
+def held_of(config: ServingConfig) -> ReleaseCache[IngressRelease]:
+    return ReleaseCache(config, open_front)
 
 
 def test_a_moved_pointer_is_followed_and_the_old_release_stays_open(
@@ -112,7 +112,7 @@ def test_an_unreadable_pointer_is_logged_and_looked_at_again(
     releases: tuple[ServingConfig, ReleaseId, ReleaseId], caplog: pytest.LogCaptureFixture
 ) -> None:
     config, _, second = releases
-    held = Held(ServingConfig(lake=config.lake, follow_s=0.02), open_front)
+    held = ReleaseCache(ServingConfig(lake=config.lake, follow_s=0.02), open_front)
     pointer = config.releases / "live.json"
     good = json.loads(pointer.read_text())
     for bad in ("{", "[]", '{"history": 1}'):
@@ -128,18 +128,20 @@ def test_an_unreadable_pointer_is_logged_and_looked_at_again(
 def test_requests_see_the_new_release_after_the_swap(releases: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
     config, first, second = releases
     following = ServingConfig(lake=config.lake, follow_s=0.02, budgets=PATIENT, journal=config.journal)
-    with TestClient(open_api(following, held=Held(following, open_front))) as http:
+    with TestClient(open_api(following, held=ReleaseCache(following, open_front))) as http:
         assert http.get("/v1/search?q=mug").json()["release_id"] == first
         live(config.lake, second)
         _wait_for(lambda: http.get("/readyz").json()["release_id"] == second)
         assert http.get("/v1/search?q=mug").json()["release_id"] == second
 
 
-def answered_by(config: ServingConfig, held: Held[Front], stages: Held[Front]) -> ReleaseId:
+def answered_by(
+    config: ServingConfig, held: ReleaseCache[IngressRelease], stages: ReleaseCache[IngressRelease]
+) -> ReleaseId:
     def engine_of(release_id: ReleaseId):  # type: ignore[no-untyped-def]
         return stages.of(release_id).engine
 
-    answerer = Answerer(
+    answerer = SearchService(
         held=held,
         stages=FusedStages(engine_of),
         budgets=config.budgets,
@@ -174,7 +176,7 @@ def test_stages_of_a_release_the_ingress_cannot_reach_are_503(
 ) -> None:
     config, _, second = releases
     stages = held_of(ServingConfig(lake=config.lake, release=second))
-    with pytest.raises(Refusal, match="a release is being swapped; ask again"):
+    with pytest.raises(ApiError, match="a release is being swapped; ask again"):
         answered_by(config, held_of(config), stages)
 
 
@@ -184,15 +186,15 @@ def test_a_release_that_takes_long_to_open_is_503_and_goes_on_being_opened(
     config, first, second = releases
     may_open = threading.Event()
 
-    def open_slowly(folder: Path, manifest: Manifest) -> Front:
+    def open_slowly(folder: Path, manifest: Manifest) -> IngressRelease:
         assert folder.name == first or may_open.wait(30)
         return open_front(folder, manifest)
 
-    ingress = Held(config, open_slowly)
+    ingress = ReleaseCache(config, open_slowly)
     live(config.lake, second)
     hasty = dataclasses.replace(config, budgets=dataclasses.replace(PATIENT, release_ms=20))
     try:
-        with pytest.raises(Refusal, match=r"ask again \(release: deadline 20 ms\)") as refused:
+        with pytest.raises(ApiError, match=r"ask again \(release: deadline 20 ms\)") as refused:
             answered_by(hasty, ingress, held_of(config))
     finally:
         may_open.set()

@@ -11,16 +11,16 @@ import pytest
 from benchmarks.ablation import main, validation_task, with_log_of_market
 from benchmarks.ablation_rows import DEFAULT, FROZEN, WHOLE, changes_of, chosen
 from benchmarks.compression import Task
-from intarsia.encoders.learning.adapters import AdapterConfig
-from intarsia.encoders.learning.losses import LossConfig
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
-from intarsia.engine.text_sources import SourcesConfig, read_catalog
-from intarsia.events.judged import QueriesMapping, read_queries
+from intarsia.events.judged_sets import QueriesMapping, read_queries
 from intarsia.lake import Lake
 from intarsia.simulator.config import MarketConfig
 from intarsia.simulator.market import write_market
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, query_to_row
-from intarsia.tables.served import read_served
+from intarsia.tables.served_requests import read_served
+from intarsia.training.adapters import AdapterConfig
+from intarsia.training.losses import LossConfig
+from intarsia.training.text_pairs import TextPairsConfig
+from intarsia.training.text_training_sources import SourcesConfig, read_catalog
 from pipelines.finetune_text import FinetuneTextConfig
 from tests.clicked_shop import fill_with_visits
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from intarsia.config import build, check_range, describe, fingerprint, plain, setting
+from intarsia.config import build, check_range, describe, fingerprint, setting, to_jsonable
 from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ConfigError
 
@@ -250,8 +250,8 @@ def test_a_number_outside_its_range_is_refused(low: int, high: int | None, words
 
 def test_plain_values_build_the_same_config_again() -> None:
     shop = Shop(source=Path("/a"), names=("x",), weights={"t": 0.5}, spare=Encoder(dim=2))
-    assert build(Shop, plain(shop)) == shop
-    assert plain(shop)["spare"] == {"dim": 2, "pooling": "mean"}
+    assert build(Shop, to_jsonable(shop)) == shop
+    assert to_jsonable(shop)["spare"] == {"dim": 2, "pooling": "mean"}
 
 
 def test_equal_settings_have_equal_fingerprints_and_others_have_not() -> None:

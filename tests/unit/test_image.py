@@ -17,9 +17,9 @@ RED, GREEN, WHITE = [255, 0, 0], [0, 255, 0], [255, 255, 255]
 ORIENTATION = 0x0112  # EXIF: how the camera was held
 
 
-def saved(picture: Image.Image, format: str = "PNG", **options: object) -> bytes:
+def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format, **options)
+    image.save(file, format, **options)
     return file.getvalue()
 
 
@@ -64,17 +64,17 @@ def test_the_formats_of_shops_are_read(format: str) -> None:
     assert size_of(WHOLE[format]) == (24, 24)
 
 
-def test_a_picture_of_one_pixel_is_a_picture() -> None:
+def test_a_image_of_one_pixel_is_a_image() -> None:
     content = saved(Image.new("RGB", (1, 1), (1, 2, 3)))
     assert decode(content).tolist() == [[[1, 2, 3]]]
     assert size_of(content) == (1, 1)
 
 
 def test_transparency_is_laid_on_white() -> None:
-    picture = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
-    picture.putpixel((1, 0), (255, 0, 0, 0))
-    picture.putpixel((2, 0), (255, 0, 0, 128))
-    solid, clear, half = decode(saved(picture))[0].tolist()
+    image = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
+    image.putpixel((1, 0), (255, 0, 0, 0))
+    image.putpixel((2, 0), (255, 0, 0, 128))
+    solid, clear, half = decode(saved(image))[0].tolist()
     assert (solid, clear) == (RED, WHITE)
     assert half == [255, 127, 127]  # 255 * (1 - 128 / 255)
 
@@ -85,16 +85,16 @@ def test_one_colour_that_stands_for_transparent_is_white() -> None:
 
 
 def test_a_palette_is_read_through_with_and_without_transparency() -> None:
-    picture = Image.new("P", (2, 1), 0)
-    picture.putpalette([*RED, *GREEN])
-    picture.putpixel((1, 0), 1)
-    assert decode(saved(picture)).tolist() == [[RED, GREEN]]
-    assert decode(saved(picture, transparency=1)).tolist() == [[RED, WHITE]]
-    assert decode(saved(picture, transparency=b"\x00\xff")).tolist() == [[WHITE, GREEN]]
-    assert decode(saved(picture, "GIF", transparency=0)).tolist() == [[WHITE, GREEN]]
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((1, 0), 1)
+    assert decode(saved(image)).tolist() == [[RED, GREEN]]
+    assert decode(saved(image, transparency=1)).tolist() == [[RED, WHITE]]
+    assert decode(saved(image, transparency=b"\x00\xff")).tolist() == [[WHITE, GREEN]]
+    assert decode(saved(image, "GIF", transparency=0)).tolist() == [[WHITE, GREEN]]
 
 
-def test_a_picture_in_printing_colours_is_read() -> None:
+def test_a_image_in_printing_colours_is_read() -> None:
     assert decode(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[0, 0].tolist() == RED
 
 
@@ -115,18 +115,18 @@ def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (5, (0, 0)), (6, (0, -1)), (7, (-1, -1)), (8, (-1, 0))],
 )
-def test_a_picture_is_turned_as_the_camera_was_held(orientation: int, corner: tuple[int, int]) -> None:
-    picture = Image.new("RGB", (3, 2), "white")
-    picture.putpixel((0, 0), (255, 0, 0))
+def test_a_image_is_turned_as_the_camera_was_held(orientation: int, corner: tuple[int, int]) -> None:
+    image = Image.new("RGB", (3, 2), "white")
+    image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    pixels = decode(saved(picture, exif=exif.tobytes()))
+    pixels = decode(saved(image, exif=exif.tobytes()))
     assert pixels.shape == ((2, 3, 3) if orientation < 5 else (3, 2, 3))
     assert pixels[corner].tolist() == RED
     assert (pixels == RED).all(axis=2).sum() == 1
 
 
-def test_no_bytes_are_no_picture() -> None:
+def test_no_bytes_are_no_image() -> None:
     for read in (decode, size_of):
         with pytest.raises(ImageError, match="the picture has no bytes") as caught:
             read(b"")
@@ -138,7 +138,7 @@ def test_no_bytes_are_no_picture() -> None:
     [b"<html>404</html>", b"\x00" * 100, b"\x89PNG\r\n\x1a\n", WHOLE["PNG"][:20], png_of_size(0, 5)],
     ids=["page", "zeros", "signature", "half a header", "no width"],
 )
-def test_bytes_that_are_not_a_picture_are_unreadable(content: bytes) -> None:
+def test_bytes_that_are_not_a_image_are_unreadable(content: bytes) -> None:
     for read in (decode, size_of):
         with pytest.raises(ImageError, match="the bytes are not a picture") as caught:
             read(content)
@@ -146,14 +146,14 @@ def test_bytes_that_are_not_a_picture_are_unreadable(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
-def test_a_torn_picture_is_unreadable(format: str) -> None:
+def test_a_torn_image_is_unreadable(format: str) -> None:
     content = WHOLE[format]
     with pytest.raises(ImageError, match=r"the picture is torn|the bytes are not a picture") as caught:
         decode(content[: len(content) // 2])
     assert caught.value.fault is ImageFault.UNREADABLE
 
 
-def test_a_program_in_the_clothes_of_a_picture_is_not_run() -> None:
+def test_a_program_in_the_clothes_of_a_image_is_not_run() -> None:
     # Pillow hands EPS to Ghostscript, and Ghostscript runs what it is given
     with pytest.raises(ImageError, match="the bytes are not a picture"):
         decode(saved(Image.new("RGB", (2, 2)), "EPS"))
@@ -186,7 +186,7 @@ def test_an_image_error_comes_whole_out_of_another_process() -> None:
 )
 @example(format="PNG", at=0.5, dirt=b"")
 @pytest.mark.filterwarnings("ignore")  # Pillow remarks on what it finds
-def test_whatever_stands_in_a_file_it_is_a_picture_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
+def test_whatever_stands_in_a_file_it_is_a_image_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
     whole = WHOLE[format]
     place = int(at * len(whole))
     content = whole[:place] + dirt + whole[place + len(dirt) :]

@@ -14,7 +14,7 @@ import pytest
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree
-from intarsia.lake import Entry, Lake, folder_kept, write_json
+from intarsia.lake import Entry, Lake, resumable_dir, write_json
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -37,8 +37,8 @@ with Lake(Path(sys.argv[1])).publish("products") as folder:
 KILLED_KEEPER = """
 import os, signal, sys
 from pathlib import Path
-from intarsia.lake import folder_kept
-with folder_kept(Path(sys.argv[1]), "fit", "one") as folder:
+from intarsia.lake import resumable_dir
+with resumable_dir(Path(sys.argv[1]), "fit", "one") as folder:
     (folder / "step").write_text("7")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -272,15 +272,15 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
 def test_what_a_killed_keeper_left_is_found_under_its_identity_and_gone_when_it_ended_well(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED_KEEPER, str(tmp_path)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(IsADirectoryError), folder_kept(tmp_path, "fit", "one") as folder:
+    with pytest.raises(IsADirectoryError), resumable_dir(tmp_path, "fit", "one") as folder:
         folder.write_text("no file")
-    with folder_kept(tmp_path, "fit", "one") as folder:
+    with resumable_dir(tmp_path, "fit", "one") as folder:
         assert (folder / "step").read_text() == "7"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_writer_that_fails_with_nothing_kept_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError), folder_kept(tmp_path, "fit", "one") as folder:
+    with pytest.raises(IsADirectoryError), resumable_dir(tmp_path, "fit", "one") as folder:
         folder.write_text("no file")
     assert list(tmp_path.iterdir()) == []
 
@@ -288,30 +288,30 @@ def test_a_writer_that_fails_with_nothing_kept_leaves_nothing(tmp_path: Path) ->
 def test_what_was_kept_under_another_identity_goes_unless_its_writer_lives(tmp_path: Path) -> None:
     for left in (".fit-old", ".fitting-old"):
         (tmp_path / left).mkdir()
-    with folder_kept(tmp_path, "fit", "one"), folder_kept(tmp_path, "fit", "two"):
+    with resumable_dir(tmp_path, "fit", "one"), resumable_dir(tmp_path, "fit", "two"):
         assert {path.name for path in tmp_path.iterdir()} == {".fit-one", ".fit-two", ".fitting-old"}
 
 
 def test_two_writers_of_one_identity_are_one_too_many(tmp_path: Path) -> None:
-    with folder_kept(tmp_path, "fit", "one") as folder:
-        again = folder_kept(tmp_path, "fit", "one")
+    with resumable_dir(tmp_path, "fit", "one") as folder:
+        again = resumable_dir(tmp_path, "fit", "one")
         with pytest.raises(ArtifactError, match=r"another process writes fit in .* just now; wait for it, or stop it"):
             again.__enter__()
         assert folder.is_dir()
 
 
 def test_what_a_living_writer_keeps_stays_however_old_it_is(tmp_path: Path) -> None:
-    with folder_kept(tmp_path, "fit", "one") as folder:
+    with resumable_dir(tmp_path, "fit", "one") as folder:
         (folder / "step").write_text("7")
         for path in (folder / "step", folder / "writer.lock", folder):
             os.utime(path, (0, 0))
-        with folder_kept(tmp_path, "fit", "other"):
+        with resumable_dir(tmp_path, "fit", "other"):
             assert (folder / "step").exists()
 
 
 def test_a_writer_whose_folder_was_taken_away_fails_with_its_own_error(tmp_path: Path) -> None:
     def write() -> None:
-        with folder_kept(tmp_path, "fit", "one") as folder:
+        with resumable_dir(tmp_path, "fit", "one") as folder:
             shutil.rmtree(folder)
             raise RuntimeError("its own error")
 
@@ -326,13 +326,13 @@ def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
         raise OSError("no locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with folder_kept(tmp_path, "fit", "one") as folder:
+    with resumable_dir(tmp_path, "fit", "one") as folder:
         (folder / "step").write_text("7")
-        with folder_kept(tmp_path, "fit", "other"):
+        with resumable_dir(tmp_path, "fit", "other"):
             assert (folder / "step").exists(), "nobody can tell whether its writer lives"
         for path in (folder / "step", folder / "writer.lock", folder):
             os.utime(path, (0, 0))
-        with folder_kept(tmp_path, "fit", "other"):
+        with resumable_dir(tmp_path, "fit", "other"):
             assert not folder.exists(), "what is days old has no writer"
         folder.mkdir()
     assert list(tmp_path.iterdir()) == []

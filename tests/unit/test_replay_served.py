@@ -26,11 +26,11 @@ from intarsia.records.served import Served, is_in_share
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.tables.segments import SegmentWriter, line_of, segments
-from intarsia.tables.served import read_served, served_to_row
+from intarsia.tables.served_requests import read_served, served_to_row
 from pipelines.job import Progress
 from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
-from serve_apps.served_log import ServedLog
-from tests.shop import NOON, picture, small_shop
+from serve_apps.service.served_log import ServedLog
+from tests.shop import NOON, make_image, small_shop
 
 NOTHING = {
     "requests": 0,
@@ -48,8 +48,8 @@ def queries() -> Iterator[Query]:
     asked: dict[str, dict[str, Any]] = {
         "words": {"text": "red bag", "limit": 5},
         "chinese": {"text": "红色 马克杯", "locale": "zh"},
-        "picture": {"image": picture("mug", "red")},
-        "both": {"text": "blue lamp", "image": picture("lamp", "blue")},
+        "picture": {"image": make_image("mug", "red")},
+        "both": {"text": "blue lamp", "image": make_image("lamp", "blue")},
         "seed": {"seed_product_ids": (ProductId("p010"),)},
         "seeds": {"seed_product_ids": (ProductId("p001"), ProductId("p002")), "text": "dress"},
         "filtered": {

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from intarsia.catalog.cells import is_blank, pick, values_of
+from intarsia.catalog.cell_parsers import is_blank, pick, values_of
 from intarsia.catalog.mapping import AttributeObjectShape, AttributeShape, CatalogMapping
 from intarsia.catalog.validate import Reason, RowFault
 from intarsia.records.product import Attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from intarsia.catalog.cells import is_blank, pick, plain_text
+from intarsia.catalog.cell_parsers import is_blank, pick, plain_text
 from intarsia.catalog.mapping import CategoryShape, column_list
 from intarsia.catalog.validate import Reason, RowFault
 from intarsia.text import fold

@@ -13,12 +13,12 @@ from typing import Any
 
 from intarsia.catalog.attributes import attributes_of, variants_of
 from intarsia.catalog.categories import category_path
-from intarsia.catalog.cells import id_of, is_blank, pick, plain_text, text_of, time_of, truth_of
+from intarsia.catalog.cell_parsers import id_of, is_blank, pick, plain_text, text_of, time_of, truth_of
+from intarsia.catalog.images import ImageReader, image_cells
+from intarsia.catalog.joins import SideFiles
 from intarsia.catalog.mapping import CatalogMapping, Columns, column_list
 from intarsia.catalog.money import parse_price
-from intarsia.catalog.pictures import PictureReader, picture_cells
 from intarsia.catalog.raw_rows import Defect, RawRow
-from intarsia.catalog.side_files import SideFiles
 from intarsia.catalog.validate import Reason, Reject, RowFault, shown
 from intarsia.config import check_range, setting
 from intarsia.ids import ProductId
@@ -68,7 +68,7 @@ class RowCleaner:
             mapping=mapping,
             limits=limits or CleanLimits(),
             side_files=SideFiles(mapping.merge, folder),
-            pictures=PictureReader(mapping.images, folder / mapping.images.root) if mapping.images else None,
+            images=ImageReader(mapping.images, folder / mapping.images.root) if mapping.images else None,
             placeholders=frozenset(fold(text) for text in mapping.placeholders),
         )
 
@@ -82,7 +82,7 @@ class _Tools:
     mapping: CatalogMapping
     limits: CleanLimits
     side_files: SideFiles
-    pictures: PictureReader | None
+    images: ImageReader | None
     placeholders: frozenset[str]
 
 
@@ -130,9 +130,9 @@ class _RowInHand:
             locale=self._locale(raw, title, description),
             updated_at=self._updated_at(raw),
         )
-        pictures = self._read_pictures(raw, variants)
-        images = tuple(ref for ref, _ in pictures)
-        return replace(product, images=images), tuple(content for _, content in pictures)
+        refs_and_bytes = self._read_images(raw, variants)
+        images = tuple(ref for ref, _ in refs_and_bytes)
+        return replace(product, images=images), tuple(content for _, content in refs_and_bytes)
 
     def _product_id(self, raw: Mapping[str, Any]) -> str:
         column = self._mapping.product_id
@@ -225,17 +225,17 @@ class _RowInHand:
         column = self._mapping.updated_at
         return time_of(pick(raw, column), self._mapping.updated_at_unit, column) if column else None
 
-    def _read_pictures(self, raw: Mapping[str, Any], variants: list[Mapping[str, Any]]) -> list[tuple[ImageRef, bytes]]:
+    def _read_images(self, raw: Mapping[str, Any], variants: list[Mapping[str, Any]]) -> list[tuple[ImageRef, bytes]]:
         shape = self._mapping.images
-        if shape is None or self._tools.pictures is None:
+        if shape is None or self._tools.images is None:
             return []
-        cells = list(picture_cells(raw, shape.columns, shape.separator))
+        cells = list(image_cells(raw, shape.columns, shape.separator))
         if self._mapping.variants is not None:
             for variant in variants:
-                cells.extend(picture_cells(variant, self._mapping.variants.images, shape.separator))
-        return self._tools.pictures.read(cells, self._refuse_picture)
+                cells.extend(image_cells(variant, self._mapping.variants.images, shape.separator))
+        return self._tools.images.read(cells, self._refuse_image)
 
-    def _refuse_picture(self, reason: Reason | ImageFault, found: str, fix: str) -> None:
+    def _refuse_image(self, reason: Reason | ImageFault, found: str, fix: str) -> None:
         self._reject("images", reason, found, fix)
 
     def _joined(self, raw: Mapping[str, Any], columns: Columns, field: str) -> str:

@@ -19,7 +19,7 @@ from intarsia.lake import Entry
 from intarsia.records.product import Attributes, Money
 from intarsia.tables.products import PRODUCTS
 
-DOCUMENTS_FILE, PICTURES_FILE = "documents.arrow", "pictures.arrow"
+DOCUMENTS_FILE, IMAGES_FILE = "documents.arrow", "pictures.arrow"
 
 _DOCUMENT_SCHEMA = pa.schema(
     [
@@ -36,7 +36,7 @@ _DOCUMENT_SCHEMA = pa.schema(
         ("num_images", pa.int32()),
     ]
 )
-_PICTURE_SCHEMA = pa.schema([("row", pa.int64()), ("number", pa.int32()), ("bytes", pa.binary())])
+_IMAGE_SCHEMA = pa.schema([("row", pa.int64()), ("number", pa.int32()), ("bytes", pa.binary())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ def write_documents(products: Entry, folder: Path) -> int:
     row = 0
     with (
         pa.OSFile(str(folder / DOCUMENTS_FILE), "wb") as documents_file,
-        pa.OSFile(str(folder / PICTURES_FILE), "wb") as pictures_file,
+        pa.OSFile(str(folder / IMAGES_FILE), "wb") as images_file,
         pa.ipc.new_file(documents_file, _DOCUMENT_SCHEMA) as documents,
-        pa.ipc.new_file(pictures_file, _PICTURE_SCHEMA) as pictures,
+        pa.ipc.new_file(images_file, _IMAGE_SCHEMA) as images,
     ):
         for batch in PRODUCTS.batches(products):
             rows = batch.to_pylist()
@@ -74,7 +74,7 @@ def write_documents(products: Entry, folder: Path) -> int:
                 for i, product in enumerate(rows)
                 for number, image in enumerate(product["images"])
             ]
-            pictures.write_batch(pa.RecordBatch.from_pylist(found, schema=_PICTURE_SCHEMA))
+            images.write_batch(pa.RecordBatch.from_pylist(found, schema=_IMAGE_SCHEMA))
             row += len(rows)
     return row
 
@@ -82,10 +82,10 @@ def write_documents(products: Entry, folder: Path) -> int:
 class Documents:
     """Reads both files; nothing but the pages that are asked for comes into memory."""
 
-    def __init__(self, documents: _Mapped, pictures: _Mapped) -> None:
-        self._documents, self._pictures = documents, pictures
-        columns = [batch.column("row") for batch in self._pictures.batches]
-        self._row_of_picture = np.concatenate([np.zeros(0, np.int64), *(column.to_numpy() for column in columns)])
+    def __init__(self, documents: _Mapped, images: _Mapped) -> None:
+        self._documents, self._images = documents, images
+        columns = [batch.column("row") for batch in self._images.batches]
+        self._row_of_image = np.concatenate([np.zeros(0, np.int64), *(column.to_numpy() for column in columns)])
 
     @classmethod
     def open(cls, folder: Path) -> Documents:
@@ -94,7 +94,7 @@ class Documents:
         Raises:
             ArtifactError: a file is missing or torn.
         """
-        return cls(_Mapped(folder / DOCUMENTS_FILE), _Mapped(folder / PICTURES_FILE))
+        return cls(_Mapped(folder / DOCUMENTS_FILE), _Mapped(folder / IMAGES_FILE))
 
     @property
     def num_rows(self) -> int:
@@ -109,12 +109,12 @@ class Documents:
         """
         return [_document(row, self._documents.row(row)) for row in map(int, rows)]
 
-    def picture(self, row: int, number: int) -> bytes | None:
+    def image(self, row: int, number: int) -> bytes | None:
         """The file content of a product's picture by its number from 0; None when there is no such picture."""
-        begin, end = np.searchsorted(self._row_of_picture, [row, row + 1])
+        begin, end = np.searchsorted(self._row_of_image, [row, row + 1])
         if not 0 <= number < end - begin:
             return None
-        content: bytes = self._pictures.row(int(begin) + number)["bytes"]
+        content: bytes = self._images.row(int(begin) + number)["bytes"]
         return content
 
 

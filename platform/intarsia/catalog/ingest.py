@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from intarsia.catalog.clean import CleanLimits, RowCleaner
 from intarsia.catalog.mapping import CatalogMapping
-from intarsia.catalog.scratch import UnitWorker, read_sheet, unit_files
-from intarsia.catalog.settle import PartWriter, Settlement, settle
-from intarsia.catalog.sources import Unit, plan_units
+from intarsia.catalog.resolve import PartWriter, Resolution, resolve_duplicates
+from intarsia.catalog.sources import FileSplit, plan_units
+from intarsia.catalog.staging import UnitWorker, read_sheet, unit_files
 from intarsia.errors import DataError
 from intarsia.tables.products import REJECTED_PRODUCTS
 
@@ -50,8 +50,8 @@ def in_this_process(
 class CleanedCatalog:
     """The first pass and what was settled after it; num_products + sum(lost) == num_rows."""
 
-    units: tuple[Unit, ...]
-    settlement: Settlement
+    units: tuple[FileSplit, ...]
+    settlement: Resolution
     num_rows: int
     lost: Counter[str]
     left_out: Counter[str]
@@ -91,7 +91,7 @@ def clean_catalog(
     for report in workers(partial(UnitWorker, mapping, folder, limits, scratch), units):
         done += report.num_rows
         progress("clean", done, total)
-    settlement = settle(scratch, units, mapping.images)
+    settlement = resolve_duplicates(scratch, units, mapping.images)
     lost: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     for batch in _rejects(scratch, units, settlement):
@@ -122,7 +122,7 @@ def write_products(cleaned: CleanedCatalog, scratch: Path, folder: Path, workers
     return num
 
 
-def _rejects(scratch: Path, units: Sequence[Unit], settlement: Settlement) -> Iterator[pa.Table]:
+def _rejects(scratch: Path, units: Sequence[FileSplit], settlement: Resolution) -> Iterator[pa.Table]:
     """The rejects of both passes, unit by unit, by row; of one row in the order in which they were found."""
     of_settling: dict[int, list[dict[str, object]]] = {}
     for unit, reject in settlement.rejects:

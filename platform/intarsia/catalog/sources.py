@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from intarsia.catalog.mapping import FileShape, Format
 from intarsia.catalog.raw_rows import Defect, RawRow, csv_fields, json_object
-from intarsia.catalog.records_in_bytes import csv_records, jsonl_records
+from intarsia.catalog.record_splitter import csv_records, jsonl_records
 from intarsia.catalog.validate import Reason, shown
 from intarsia.errors import DataError
 
@@ -32,7 +32,7 @@ _PARQUET_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class FileSplit:
     """A stretch of one raw file: bytes `begin`..`end` on record ends, or for Parquet row group `begin` (`end` is the next one).
 
     `first_row` counts data rows from 1; `header` names the columns of a CSV.
@@ -50,7 +50,7 @@ class Unit:
     header: tuple[str, ...] = ()
 
 
-def plan_units(path: Path, shape: FileShape | None = None, *, unit_rows: int = 256) -> list[Unit]:
+def plan_units(path: Path, shape: FileShape | None = None, *, unit_rows: int = 256) -> list[FileSplit]:
     """Cut a file, or every file of a folder in the order of their paths, into units of at most `unit_rows` rows (Parquet: row groups).
 
     Blank lines are no rows.
@@ -60,7 +60,7 @@ def plan_units(path: Path, shape: FileShape | None = None, *, unit_rows: int = 2
     """
     shape = shape or FileShape()
     root = path if path.is_dir() else path.parent
-    units: list[Unit] = []
+    units: list[FileSplit] = []
     for file in _files(path, shape):
         format_ = shape.format or SUFFIXES[file.suffix.lower()]
         cut = (
@@ -73,7 +73,7 @@ def plan_units(path: Path, shape: FileShape | None = None, *, unit_rows: int = 2
     return units
 
 
-def read_unit(unit: Unit) -> Iterator[RawRow]:
+def read_unit(unit: FileSplit) -> Iterator[RawRow]:
     """The rows of a unit, in order, each with its number; exactly `unit.num_rows` of them."""
     if unit.format == "parquet":
         return _read_parquet(unit)
@@ -115,7 +115,7 @@ def _files(path: Path, shape: FileShape) -> list[Path]:
     return found
 
 
-def _cut_bytes(path: Path, root: Path, shape: FileShape, format_: Format, unit_rows: int) -> Iterator[Unit]:
+def _cut_bytes(path: Path, root: Path, shape: FileShape, format_: Format, unit_rows: int) -> Iterator[FileSplit]:
     """Units without their final number."""
     size, begin = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -145,8 +145,8 @@ def _unit(
     first_row: int,
     num: int,
     header: tuple[str, ...],
-) -> Unit:
-    return Unit(
+) -> FileSplit:
+    return FileSplit(
         number=-1,
         path=path,
         file=path.relative_to(root).as_posix(),
@@ -177,12 +177,12 @@ def _csv_header(path: Path, shape: FileShape, begin: int, size: int) -> tuple[tu
     return (), begin
 
 
-def _read_jsonl(unit: Unit) -> Iterator[RawRow]:
+def _read_jsonl(unit: FileSplit) -> Iterator[RawRow]:
     for number, (_, record) in enumerate(jsonl_records(unit.path, unit.begin, unit.end), unit.first_row):
         yield RawRow(number, json_object(record, unit.shape.encoding))
 
 
-def _read_csv(unit: Unit) -> Iterator[RawRow]:
+def _read_csv(unit: FileSplit) -> Iterator[RawRow]:
     delimiter = _delimiter(unit.path, unit.shape)
     for number, (_, record) in enumerate(
         csv_records(unit.path, unit.begin, unit.end, unit.shape.quote), unit.first_row
@@ -202,7 +202,7 @@ def _delimiter(path: Path, shape: FileShape) -> str:
     return shape.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def _cut_parquet(path: Path, root: Path, shape: FileShape) -> Iterator[Unit]:
+def _cut_parquet(path: Path, root: Path, shape: FileShape) -> Iterator[FileSplit]:
     first_row = 1
     try:
         metadata = pq.read_metadata(path)
@@ -215,7 +215,7 @@ def _cut_parquet(path: Path, root: Path, shape: FileShape) -> Iterator[Unit]:
         first_row += num
 
 
-def _read_parquet(unit: Unit) -> Iterator[RawRow]:
+def _read_parquet(unit: FileSplit) -> Iterator[RawRow]:
     number = unit.first_row
     with pq.ParquetFile(unit.path) as file:
         for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, row_groups=[unit.begin]):

@@ -66,28 +66,28 @@ class Alignment:
 
     text_space: SpaceId
     image_space: SpaceId
-    picture_ED: Floats
-    picture_bias_D: Floats
+    image_ED: Floats
+    image_bias_D: Floats
     heads: TextHeads
     space_id: SpaceId = field(init=False)
     """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
 
     def __post_init__(self) -> None:
-        widths = {self.picture_ED.shape[1], *self.picture_bias_D.shape, self.heads.bias_HD.shape[1]}
+        widths = {self.image_ED.shape[1], *self.image_bias_D.shape, self.heads.bias_HD.shape[1]}
         widths |= {self.heads.words_nHD.shape[2], self.heads.vector_HTD.shape[2]}
         if len(widths) > 1 or len(self.heads.words_nHD) != len(self.heads.places):
             raise ArtifactError(
                 f"the parts of the alignment have widths {sorted(widths)} and {len(self.heads.words_nHD)} vectors for "
                 f"{len(self.heads.places)} words; run align_modalities again"
             )
-        arrays = {"picture": self.picture_ED, "bias": self.picture_bias_D}
+        arrays = {"picture": self.image_ED, "bias": self.image_bias_D}
         spaces = {"text": self.text_space, "image": self.image_space}
         object.__setattr__(self, "space_id", name_space("aligned", digest_arrays(arrays.items()), spaces))
 
     @property
     def dim(self) -> int:
         """D."""
-        return len(self.picture_bias_D)
+        return len(self.image_bias_D)
 
     def serving(self) -> Alignment:
         """The same space with the serving head alone: what a release carries."""
@@ -100,9 +100,9 @@ class Alignment:
         )
         return replace(self, heads=first)
 
-    def pictures(self, vectors_VE: Floats) -> Floats:
+    def images(self, vectors_VE: Floats) -> Floats:
         """Pictures' vectors in the aligned space: unit float32 [V, D]."""
-        return _unit(vectors_VE @ self.picture_ED + self.picture_bias_D)
+        return _unit(vectors_VE @ self.image_ED + self.image_bias_D)
 
     def text(self, text: str, text_T: Floats, *, judged_in_train: str | None = None) -> Floats:
         """A text in the aligned space: unit float32 [D]; `judged_in_train` is the id of a query that the serving head has learned from."""
@@ -115,8 +115,8 @@ class Alignment:
         """Write all of it; equal alignments give equal bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
-            "picture": self.picture_ED,
-            "picture_bias": self.picture_bias_D,
+            "picture": self.image_ED,
+            "picture_bias": self.image_bias_D,
             "words": self.heads.words_nHD,
             "vector": self.heads.vector_HTD,
             "bias": self.heads.bias_HD,
@@ -138,8 +138,8 @@ class Alignment:
             return cls(
                 text_space=SpaceId(card["text_space"]),
                 image_space=SpaceId(card["image_space"]),
-                picture_ED=arrays["picture"],
-                picture_bias_D=arrays["picture_bias"],
+                image_ED=arrays["picture"],
+                image_bias_D=arrays["picture_bias"],
                 heads=TextHeads(
                     places={word: place for place, word in enumerate(card["words"])},
                     words_nHD=arrays["words"],

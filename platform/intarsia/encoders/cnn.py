@@ -115,7 +115,7 @@ def build_image_tower(config: ImageEncoderConfig, *, with_weights: bool = True) 
     if config.model.startswith(TORCHVISION):
         stages = _torchvision_stages(config if with_weights else replace(config, weights=f"{RANDOM}0"))
     elif config.model.startswith(SCRATCH):
-        from intarsia.encoders.scratch import scratch_stages  # brings transformers, which no other kind here needs
+        from intarsia.encoders.untrained import scratch_stages  # brings transformers, which no other kind here needs
 
         stages = scratch_stages(config.model)
     elif config.model == EFFICIENTNET_LITE0:

@@ -50,7 +50,7 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
     if config.model == EFFICIENTNET_LITE0:
         raise ConfigError(f"{EFFICIENTNET_LITE0} reads pictures; for `text` set {MINILM} or {USE_MULTILINGUAL}")
     if config.model.startswith(SCRATCH):
-        from intarsia.encoders.scratch import open_scratch_text
+        from intarsia.encoders.untrained import open_scratch_text
 
         return open_scratch_text(config)
     if (Path(config.model) / TOWER_FILE).is_file():
@@ -69,7 +69,7 @@ def open_image_encoder(config: ImageEncoderConfig) -> TorchImageEncoder:
 
         return open_cnn(config)
     if config.model.startswith(SCRATCH):
-        from intarsia.encoders.scratch import open_scratch_clip
+        from intarsia.encoders.untrained import open_scratch_clip
 
         return open_scratch_clip(config)
     if (Path(config.model) / TOWER_FILE).is_file():

@@ -16,7 +16,7 @@ from intarsia.image import decode
 _GROUND = (255, 255, 255)  # what most shops photograph on, and what `decode` lays transparency on
 
 
-def read_pixels(pictures: Sequence[bytes], image_px: int) -> NDArray[np.uint8]:
+def read_pixels(images: Sequence[bytes], image_px: int) -> NDArray[np.uint8]:
     """uint8 [N, S, S, 3]: each picture whole, scaled to fit, centred on white.
 
     Cropping would lose the ends of ties and trousers, stretching their shape. Scaling is bicubic with the filter widened on reduction
@@ -25,8 +25,8 @@ def read_pixels(pictures: Sequence[bytes], image_px: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: a picture that cannot be decoded, with its fault.
     """
-    pixels_NSS3 = np.empty((len(pictures), image_px, image_px, 3), np.uint8)
-    for n, content in enumerate(pictures):
+    pixels_NSS3 = np.empty((len(images), image_px, image_px, 3), np.uint8)
+    for n, content in enumerate(images):
         pixels_NSS3[n] = _fit(decode(content), image_px)
     return pixels_NSS3
 

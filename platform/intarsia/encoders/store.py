@@ -26,7 +26,7 @@ Vectors = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EmbeddingKey:
     """Where one row of an embeddings table comes from: a product's view, and the digest of what is encoded."""
 
     product_id: str
@@ -48,8 +48,8 @@ def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collec
 
 
 def write_vectors(
-    spec: TableSpec, folder: Path, places: Sequence[Place], vectors: Vectors, space_id: SpaceId
-) -> list[Place]:
+    spec: TableSpec, folder: Path, places: Sequence[EmbeddingKey], vectors: Vectors, space_id: SpaceId
+) -> list[EmbeddingKey]:
     """Write the rows of all places whose content has a vector, in the order (product_id, view); returns those places.
 
     Equal places and vectors give equal bytes.
@@ -82,7 +82,7 @@ def _as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.reshape(-1), pa.float32()))
 
 
-def _rows_table(spec: TableSpec, rows: Sequence[Place], vectors: Vectors, space_id: SpaceId) -> pa.Table:
+def _rows_table(spec: TableSpec, rows: Sequence[EmbeddingKey], vectors: Vectors, space_id: SpaceId) -> pa.Table:
     if not rows:
         return spec.schema.empty_table()
     columns = {

@@ -1,1 +1,1 @@
-"""The three stages in one process: query -> candidates -> fused -> page; the same for one request and thousands of judged queries."""
+"""What serving runs: encode, retrieve, fuse, rank, replay."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia.config import build, plain, setting
+from intarsia.config import build, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
 
@@ -47,7 +47,7 @@ class EngineConfig:
 
     def save(self, folder: Path) -> None:
         """Write it beside the artefact that depends on it."""
-        write_json(folder / FILE, plain(self))
+        write_json(folder / FILE, to_jsonable(self))
 
     @classmethod
     def open(cls, folder: Path) -> EngineConfig:

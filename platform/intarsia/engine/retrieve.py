@@ -27,15 +27,11 @@ from intarsia.index.filters import FilterIndex
 from intarsia.index.order import top_k
 from intarsia.index.protocol import VectorIndex
 from intarsia.logs import log_warning
+from intarsia.names import ENCODED_MODALITIES, RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, QueryVector
 
-RETRIEVERS = ("bm25", "text", "image", "aligned")
-ENCODED = ("text", "image")
-"""Retrievers over what an encoder made of a modality: every catalog has them."""
-VECTOR_RETRIEVERS = (*ENCODED, "aligned")
-"""`aligned` compares a query's words with products' pictures; only a catalog whose modalities were aligned has it."""
 SHOWS = ("image", "aligned")
 """Retrievers whose best view is a picture: the one a hit is shown with, the query's own picture first."""
 NOTHING_ASKED = "retriever: nothing to search by"
@@ -213,7 +209,7 @@ def spaces(indexes: Path) -> dict[str, str]:
     path = indexes / "manifest.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["space_ids"]
-        return {name: str(found[name]) for name in VECTOR_RETRIEVERS if name in found or name in ENCODED}
+        return {name: str(found[name]) for name in VECTOR_RETRIEVERS if name in found or name in ENCODED_MODALITIES}
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run build_indexes") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:

@@ -10,7 +10,7 @@ from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import Precision, QueryEncoders
-from intarsia.engine.product_vectors import open_fuse
+from intarsia.engine.fuse import open_fuse
 from intarsia.engine.rank import Ranked, RankStage
 from intarsia.engine.retrieve import RetrieveStage, spaces
 from intarsia.features.assemble import Assembler

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from intarsia.evaluation import canvas
+from intarsia.evaluation import svg
 from intarsia.evaluation.learning_curves import TRAIN_LOSS, LearningCurve, best_point
 
 _ABREAST, _BESIDE_IN = 3, 0.1
@@ -22,27 +22,27 @@ def learning_curves(curves: Sequence[LearningCurve]) -> str:
     abreast = min(len(curves), _ABREAST)
     num_rows = -(-len(curves) // abreast)
     height_in = 0.3 + _PANEL_IN * num_rows
-    figure, panels = canvas.panels(num_rows, abreast, height_in=height_in, beside_in=_BESIDE_IN)
-    with mpl.rc_context(canvas.STYLE):
+    figure, panels = svg.panels(num_rows, abreast, height_in=height_in, beside_in=_BESIDE_IN)
+    with mpl.rc_context(svg.STYLE):
         for curve, axes in zip_longest(curves, panels):
             if curve is None:
                 axes.set_axis_off()
             else:
                 _draw(curve, axes)
-    return canvas.svg(figure)
+    return svg.svg(figure)
 
 
 def _draw(curve: LearningCurve, axes: Any) -> None:
     lines = []
     measured = axes.twinx() if curve.loss and curve.figures else axes
     if curve.loss:
-        lines += axes.plot(*zip(*curve.loss, strict=True), color=canvas.OTHER, linewidth=1, label=TRAIN_LOSS)
-    for colour, (name, points) in zip(cycle(canvas.LINES), curve.figures.items(), strict=False):
+        lines += axes.plot(*zip(*curve.loss, strict=True), color=svg.OTHER, linewidth=1, label=TRAIN_LOSS)
+    for colour, (name, points) in zip(cycle(svg.LINES), curve.figures.items(), strict=False):
         lines += measured.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=name)
         measured.plot(*best_point(points), "o", color=colour, markersize=6)
     if curve.kept_at is not None:
         label = f"kept: {curve.unit} {curve.kept_at:,}"
-        lines.append(axes.axvline(curve.kept_at, color=canvas.MUTED, linewidth=1, linestyle=(0, (3, 3)), label=label))
+        lines.append(axes.axvline(curve.kept_at, color=svg.MUTED, linewidth=1, linestyle=(0, (3, 3)), label=label))
     measured.spines[["top", "right", "left"]].set_visible(False)
     measured.tick_params(length=0)
     last = max(points[-1][0] for points in (curve.loss, *curve.figures.values()) if points)

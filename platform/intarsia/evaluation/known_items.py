@@ -24,7 +24,7 @@ _TOP_GRADE = 3.0
 _PREFIX = "known-"
 
 
-def is_made(query_id: QueryId) -> bool:
+def is_synthetic(query_id: QueryId) -> bool:
     """Whether a query was made here, not asked by a person."""
     return query_id.startswith(_PREFIX)
 

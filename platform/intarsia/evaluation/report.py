@@ -71,7 +71,7 @@ class FusionTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MissingPictures:
+class MissingImages:
     """What is left when a share of the products has no picture.
 
     Attributes:
@@ -98,7 +98,7 @@ class EvaluationReport:
         setting: what was measured where.
         evaluation: the tables; the first comparison is the headline.
         summary: one or two sentences on what came out; may be empty.
-        missing_pictures: by share, from 0 to 1; may be empty.
+        missing_images: by share, from 0 to 1; may be empty.
         fusion_trials: of the search for the fusion, in order; may be empty.
         fusion_choice: a sentence on how the fusion that serves was chosen; may be empty.
         learning_curves: of the fitted parts; may be empty.
@@ -111,7 +111,7 @@ class EvaluationReport:
     setting: Setting
     evaluation: Evaluation
     summary: str = ""
-    missing_pictures: tuple[MissingPictures, ...] = ()
+    missing_images: tuple[MissingImages, ...] = ()
     fusion_trials: tuple[FusionTrial, ...] = ()
     fusion_choice: str = ""
     learning_curves: tuple[LearningCurve, ...] = ()

@@ -33,11 +33,11 @@ def standard_slices(
         clicks_N: how often it was clicked; NaN in a shop that was not watched, which then has no slices by clicks.
     """
     num_relevant_Q = np.array([np.count_nonzero(one.grades_J > 0) for one in qrels], np.float64)
-    pictured_Q = relevant_mean(qrels, has_image_N.astype(np.float64))
+    imaged_Q = relevant_mean(qrels, has_image_N.astype(np.float64))
     return [
         *slices_by_value("locale", [query.locale for query in queries]),
         *slices_by_value("query", [query.kind for query in queries]),
-        *slices_by_share("pictures", pictured_Q, all_have="every relevant product", some_lack="not every"),
+        *slices_by_share("pictures", imaged_Q, all_have="every relevant product", some_lack="not every"),
         *slices_at_median("relevant products", num_relevant_Q, low="few (tail)", high="many (head)"),
         *slices_at_median("clicks on them", relevant_mean(qrels, clicks_N), low="few (tail)", high="many (head)"),
     ]

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.errors import ReleaseMismatch
-from intarsia.features.feedback import FeedbackVectors, similarity_to_the_best
+from intarsia.features.catalog_vocabulary import CatalogWords
 from intarsia.features.matching import QueryWords, value_columns, word_columns
 from intarsia.features.page_facts import price_columns, spread_columns
+from intarsia.features.pseudo_feedback import FeedbackVectors, similarity_to_the_best
 from intarsia.features.ragged import concatenate
 from intarsia.features.stats import KINDS, ProductStats
-from intarsia.features.vocabulary import CatalogWords
 from intarsia.features.word_vectors import learn_words
+from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.feature_matrix import CandidateFrame, Column, Ragged
 from intarsia.records.product_columns import ProductColumns
@@ -30,8 +31,6 @@ from intarsia.text import detect_locale
 FRAME_VERSION = 1
 """Grows when a column is computed in another way; it is part of every feature fingerprint."""
 
-RETRIEVERS = ("bm25", "text", "image", "aligned")
-"""Retrievers the frame has columns for; one that did not answer is NaN."""
 
 FEEDBACK = ("text", "image")
 """Vector spaces in which candidates are compared with the best fused ones, and with what the query's words look like."""

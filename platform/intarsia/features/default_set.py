@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intarsia.features.assemble import FEEDBACK, FRAME_VERSION, RETRIEVERS
+from intarsia.features.assemble import FEEDBACK, FRAME_VERSION
 from intarsia.features.definition import FeatureSet
 from intarsia.features.themes.agreement import agreement_features
 from intarsia.features.themes.circumstance import circumstance_features
@@ -12,6 +12,7 @@ from intarsia.features.themes.price import price_features
 from intarsia.features.themes.retrieval import retrieval_features
 from intarsia.features.themes.similarity import similarity_features
 from intarsia.features.themes.text_match import text_match_features
+from intarsia.names import RETRIEVERS
 
 FEATURES = FeatureSet(
     features=(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.features.catalog_vocabulary import MICRO, VALUE_FIELDS, CatalogWords, NamedValues
 from intarsia.features.ragged import lengths, maxima, rectangle, rows_of, sums
-from intarsia.features.vocabulary import MICRO, VALUE_FIELDS, CatalogWords, NamedValues
 from intarsia.records.feature_matrix import Column, Ragged
 from intarsia.records.product_columns import WORD_FIELDS, ProductColumns
 from intarsia.text import words

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from intarsia.features.feedback import FeedbackVectors, unit
+from intarsia.features.pseudo_feedback import FeedbackVectors, unit
 from intarsia.features.ragged import rows_of
 from intarsia.records.feature_matrix import Ragged
 

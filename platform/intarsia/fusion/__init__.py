@@ -1,1 +1,1 @@
-"""Several retrievers' opinions into one order. Which kind and weights to use is found by `pipelines/search_fusion`."""
+"""Fusion: combine the scores of several retrievers into one order."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.fusion.groups import Groups
+from intarsia.maths.grouped import Groups
 from intarsia.records.candidates import Candidates
 
 _MOST_PADDING = 4  # times the candidates there are: a table of queries of very different lengths would be mostly empty

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import CandidateBatch, pack
-from intarsia.fusion.comb import fuse_comb_mnz, fuse_comb_sum
-from intarsia.fusion.convex import fuse_convex
-from intarsia.fusion.groups import Floats
-from intarsia.fusion.reciprocal_rank import fuse_reciprocal_rank
-from intarsia.fusion.spec import IMAGE_RETRIEVERS, FusionKind, FusionSpec
+from intarsia.fusion.score.comb_sum_mnz import fuse_comb_mnz, fuse_comb_sum
+from intarsia.fusion.score.convex import fuse_convex
+from intarsia.fusion.score.reciprocal_rank import fuse_reciprocal_rank
+from intarsia.fusion.spec import FusionKind, FusionSpec
+from intarsia.maths.grouped import Floats
+from intarsia.names import IMAGE_RETRIEVERS
 from intarsia.records.candidates import Candidates
 
 FuseKind = Callable[[FusionSpec, CandidateBatch, Floats], Floats]

@@ -41,7 +41,7 @@ class ProductVectors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
+class FusionTrainingData:
     """Judged queries as a fuser learns from them: candidates (with their query vectors) and the grade of each candidate, 0 unjudged.
 
     `judged` are all judged grades of each query, also those of products that no retriever brought; `query_ids` name them, so that folds

@@ -16,14 +16,14 @@ from typing import Any
 
 from intarsia.config import build, nearest_of
 from intarsia.errors import ArtifactError, ConfigError
-from intarsia.fusion.bagging import BaggedFuser, BaggingConfig, fit_bagging
-from intarsia.fusion.base import BASE_KINDS
-from intarsia.fusion.features import FeatureConfig, FeatureFuser, fit_features, fit_features_crossed
-from intarsia.fusion.joint.config import JOINT_KINDS
-from intarsia.fusion.kind import Kind, KindConfig, read_header
-from intarsia.fusion.protocol import Fuser, Lessons, ProductVectors
+from intarsia.fusion.ensemble.bagging import BaggedFuser, BaggingConfig, fit_bagging
+from intarsia.fusion.ensemble.stacking import StackedFuser, StackingConfig, fit_stacking
+from intarsia.fusion.feature.config import JOINT_KINDS
+from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser, fit_features, fit_features_crossed
+from intarsia.fusion.method import Kind, KindConfig, read_header
+from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
+from intarsia.fusion.score.plain_methods import BASE_KINDS
 from intarsia.fusion.spec import FILE
-from intarsia.fusion.stacking import StackedFuser, StackingConfig, fit_stacking
 
 KINDS: Mapping[str, Kind[Any]] = {
     **BASE_KINDS,
@@ -92,7 +92,7 @@ def _nested(value: Any, where: str) -> Any:
     return config_of(value, where=where)
 
 
-def fit_fuser(config: KindConfig, train: Lessons, validation: Lessons, seed: int) -> Fuser:
+def fit_fuser(config: KindConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> Fuser:
     """The fuser of some settings, fitted on train, with validation for early stopping and the choice of settings alone.
 
     Raises:

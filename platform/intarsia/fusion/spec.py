@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from intarsia.config import build, plain, setting
+from intarsia.config import build, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
 
@@ -20,8 +20,6 @@ QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image", "both")
 
 FILE = "fusion.json"
 
-IMAGE_RETRIEVERS = frozenset({"image"})
-"""Retrievers that read the query's picture; all others read its words. Tells text, image and both apart by who could score."""
 
 _PAPER_K = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009
 _LOWEST_COSINE = -1.0
@@ -84,7 +82,7 @@ class FusionSpec:
 
     def save(self, folder: Path) -> None:
         """Write the spec as `fusion.json`, all of it or nothing."""
-        write_json(folder / FILE, plain(self))
+        write_json(folder / FILE, to_jsonable(self))
 
     @classmethod
     def open(cls, folder: Path) -> FusionSpec:

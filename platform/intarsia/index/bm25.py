@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from intarsia import text
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.index.bm25_postings import Bm25Config, Postings, PostingsBuilder
 from intarsia.index.header import open_array, read_header, write_header
@@ -108,7 +108,7 @@ class Bm25Index:
             "num_rows": self.num_rows,
             "num_tokens": len(self.vocabulary),
             "num_postings": len(self.rows),
-            "params": plain(self.config),
+            "params": to_jsonable(self.config),
         }
         write_header(folder, _FORMAT, facts)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.config import check_range, plain, setting
+from intarsia.config import check_range, setting, to_jsonable
 from intarsia.errors import ArtifactError, DataError
 from intarsia.ids import SpaceId
 from intarsia.index.flat import FlatIndex
@@ -94,7 +94,7 @@ def build_vector_index(
         "dim": int(vectors_VD.shape[1]),
         "num_rows": num_rows,
         "num_views": len(rows_V),
-        "params": plain(config),
+        "params": to_jsonable(config),
     }
     write_header(folder, _FORMAT, facts)
 

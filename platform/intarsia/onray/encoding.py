@@ -24,7 +24,7 @@ Tell = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class PicturePlace:
+class ImagePlace:
     """Where a picture's bytes lie in the table `products`."""
 
     part: Path
@@ -34,12 +34,12 @@ class PicturePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureUnit:
+class ImageUnit:
     """Pictures of one row group of one part, by (row in the group, view), with their digests."""
 
     part: Path
     row_group: int
-    pictures: tuple[tuple[int, int], ...]
+    images: tuple[tuple[int, int], ...]
     digests: tuple[str, ...]
 
 
@@ -74,19 +74,19 @@ def encode_texts(
     return _gathered(actors.workers()(functools.partial(_TextWork, config, actors.gpus_each > 0), units), tell)
 
 
-def encode_pictures(
-    config: ImageEncoderConfig, places: Mapping[str, PicturePlace], *, unit_size: int, actors: Actors, tell: Tell
+def encode_images(
+    config: ImageEncoderConfig, places: Mapping[str, ImagePlace], *, unit_size: int, actors: Actors, tell: Tell
 ) -> Vectors:
     """The vector of every picture that can be decoded, by its digest; actors read the bytes from the table themselves."""
     groups: dict[tuple[Path, int], list[str]] = {}
     for digest, place in places.items():
         groups.setdefault((place.part, place.row_group), []).append(digest)
     units = [
-        PictureUnit(part, group, tuple((places[d].row, places[d].view) for d in digests), tuple(digests))
+        ImageUnit(part, group, tuple((places[d].row, places[d].view) for d in digests), tuple(digests))
         for (part, group), members in groups.items()
         for digests in _chunks(members, unit_size)
     ]
-    return _gathered(actors.workers()(functools.partial(_PictureWork, config, actors.gpus_each > 0), units), tell)
+    return _gathered(actors.workers()(functools.partial(_ImageWork, config, actors.gpus_each > 0), units), tell)
 
 
 def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -115,7 +115,7 @@ class _TextWork:
         return dict(zip(unit.digests, self._encoder.encode(unit.texts), strict=True))
 
 
-class _PictureWork:
+class _ImageWork:
     """Lives in an actor: an image encoder, opened once, and the pictures of the row group it last read."""
 
     def __init__(self, config: ImageEncoderConfig, on_gpu: bool) -> None:
@@ -126,24 +126,24 @@ class _PictureWork:
         self._held: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []
 
-    def __call__(self, unit: PictureUnit) -> Vectors:
+    def __call__(self, unit: ImageUnit) -> Vectors:
         if self._held != (unit.part, unit.row_group):
             with pq.ParquetFile(unit.part) as file:
                 column = file.read_row_group(unit.row_group, columns=["images.list.element.bytes"])["images"]
             self._rows = [[image["bytes"] for image in images or ()] for images in column.to_pylist()]
             self._held = unit.part, unit.row_group
-        pictures = [self._rows[row][view] for row, view in unit.pictures]
+        image_bytes = [self._rows[row][view] for row, view in unit.images]
         try:
-            return dict(zip(unit.digests, self._encoder.encode(pictures), strict=True))
+            return dict(zip(unit.digests, self._encoder.encode(image_bytes), strict=True))
         except ImageError:
-            return self._one_by_one(unit.digests, pictures)
+            return self._one_by_one(unit.digests, image_bytes)
 
-    def _one_by_one(self, digests: Sequence[str], pictures: Sequence[bytes]) -> Vectors:
+    def _one_by_one(self, digests: Sequence[str], images: Sequence[bytes]) -> Vectors:
         """The unit without the pictures that cannot be decoded: one bad picture does not stop its batch."""
         good: dict[str, NDArray[np.float32]] = {}
-        for digest, picture in zip(digests, pictures, strict=True):
+        for digest, image in zip(digests, images, strict=True):
             try:
-                good[digest] = self._encoder.encode([picture])[0]
+                good[digest] = self._encoder.encode([image])[0]
             except ImageError:
                 continue  # told by its absence: the job counts it
         return good

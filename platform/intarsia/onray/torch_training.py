@@ -24,22 +24,22 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer, get_device
 
 from intarsia.config import check_range, fingerprint, setting
-from intarsia.encoders.learning.checkpoint import (
+from intarsia.errors import ConfigError, IntarsiaError
+from intarsia.onray.progress_file import ProgressWriter, read_progress, write_whole
+from intarsia.onray.session import owns_ray
+from intarsia.training.checkpoint import (
     Progress,
     load_trained,
     read_checkpoint,
     trained_state,
     write_checkpoint,
 )
-from intarsia.encoders.learning.crew import Alone, Crew, Sharded, Together
-from intarsia.encoders.learning.learner import Learner
-from intarsia.encoders.learning.loop import FitConfig, Fitted, OnStep, fitted, run_fit
-from intarsia.encoders.learning.tracking import check_tracker
-from intarsia.errors import ConfigError, IntarsiaError
-from intarsia.onray.session import owns_ray
-from intarsia.onray.steps_told import StepsTold, heard, write_whole
+from intarsia.training.loop import FitConfig, FitResult, OnStep, fitted, run_fit
+from intarsia.training.process_group import DataParallel, FullySharded, ProcessGroup, SingleProcess
+from intarsia.training.task import TrainingTask
+from intarsia.training.tracking import check_tracker
 
-MakeLearner = Callable[[], Learner]
+MakeTask = Callable[[], TrainingTask]
 """Runs once in each worker, and again after a restart; let it capture settings and paths, never models or tables."""
 
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
@@ -83,7 +83,7 @@ class TorchWorkersConfig:
 class _Given:
     """What every worker is told."""
 
-    make_learner: MakeLearner
+    make_learner: MakeTask
     config: FitConfig
     logs: Path | None
     place: Path
@@ -92,7 +92,7 @@ class _Given:
 
 
 def train_on_workers(
-    make_learner: MakeLearner,
+    make_learner: MakeTask,
     config: FitConfig,
     workers: TorchWorkersConfig,
     storage: Path,
@@ -100,7 +100,7 @@ def train_on_workers(
     on_step: OnStep | None = None,
     logs: Path | None = None,
     resume_as: str = "",
-) -> Fitted:
+) -> FitResult:
     """Fit what `make_learner` makes, each global batch shared by all workers.
 
     Args:
@@ -141,7 +141,7 @@ def train_on_workers(
         shard=workers.shard,
     )
     try:
-        with heard(place / _TOLD, on_step):
+        with read_progress(place / _TOLD, on_step):
             result = _trainer(given, workers).fit()
         _raise_refusal(place)
         with result.checkpoint.as_directory() as folder:
@@ -222,14 +222,14 @@ def _fit(given: _Given) -> None:
             write_checkpoint(Path(folder), state, progress)
             ray.train.report({"step": progress.num_steps}, checkpoint=Checkpoint.from_directory(folder))
 
-    tell = StepsTold(given.place / _TOLD) if crew.rank == 0 else None
+    tell = ProgressWriter(given.place / _TOLD) if crew.rank == 0 else None
     run_fit(learner, given.config, crew, progress, keep=keep, logs=given.logs, on_step=tell)
 
 
-def _crew(shard: bool) -> Crew:
+def _crew(shard: bool) -> ProcessGroup:
     if ray.train.get_context().get_world_size() == 1:
-        return Alone(str(get_device()))
-    return Sharded(get_device()) if shard else Together(get_device())
+        return SingleProcess(str(get_device()))
+    return FullySharded(get_device()) if shard else DataParallel(get_device())
 
 
 def _raise_refusal(place: Path) -> None:

@@ -18,13 +18,13 @@ import numpy as np
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.ids import sha256_bytes
+from intarsia.ranking.boosting_fit import Part, begin_at, dataset, early_stopped
+from intarsia.ranking.fit_metrics import METRIC_AT, ndcg_of, slope_within, spread_within
+from intarsia.ranking.init_score import Start
 from intarsia.ranking.linear import LinearModel, fit_linear
-from intarsia.ranking.links import Links
-from intarsia.ranking.measure import METRIC_AT, ndcg_of, slope_within, spread_within
-from intarsia.ranking.part import Part, begin_at, dataset, until_best
-from intarsia.ranking.prior import Start
+from intarsia.ranking.model_sum import summed
+from intarsia.ranking.network import Links
 from intarsia.ranking.rows import RankingRows
-from intarsia.ranking.summed import summed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +228,7 @@ def _fit_pairs(
     sets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
         sets.append(dataset(rows, rows.labels_n, begin_at(rows, start), *sets))
-    return until_best(config.parameters(), sets, start, config.num_rounds, config.early_stopping_rounds, links)
+    return early_stopped(config.parameters(), sets, start, config.num_rounds, config.early_stopping_rounds, links)
 
 
 def _fit_points(
@@ -247,7 +247,7 @@ def _fit_points(
     sets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
         sets.append(dataset(rows, gains[rows.labels_n], mean + begin_at(rows, begin), *sets))
-    return until_best(
+    return early_stopped(
         config.pointwise_parameters(), sets, begin, config.pointwise_rounds, config.early_stopping_rounds, links
     )
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import sha256_bytes
 from intarsia.lake import write_json
+from intarsia.ranking.init_score import PRIOR_FEATURE, Start, prior_scores
 from intarsia.ranking.linear import LinearModel, linear_of
-from intarsia.ranking.prior import PRIOR_FEATURE, Start, prior_scores
 from intarsia.records.feature_matrix import FeatureMatrix
 
 MODEL, HEADER = "model.txt", "ranker.json"
@@ -166,7 +166,7 @@ def save_ranker(
     (folder / MODEL).write_text(model_text, encoding="utf-8")
     header = {
         "format": _FORMAT if linear is None else _FORMAT_LINEAR,
-        **({} if linear is None else {"linear": linear.plain()}),
+        **({} if linear is None else {"linear": linear.to_jsonable()}),
         "feature_names": list(feature_names),
         "feature_fingerprint": feature_fingerprint,
         "prior_weight": prior_weight,

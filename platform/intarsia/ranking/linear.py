@@ -59,7 +59,7 @@ class LinearModel:
             missing_F=tuple(a + b for a, b in zip(self.missing_F, other.missing_F, strict=True)),
         )
 
-    def plain(self) -> dict[str, list[float]]:
+    def to_jsonable(self) -> dict[str, list[float]]:
         """For a header; `linear_of` reads it back to the same bits."""
         return {name: list(getattr(self, name)) for name in ("means_F", "limits_F", "slopes_F", "missing_F")}
 

@@ -57,7 +57,7 @@ class RankingRows:
             feature_names=self.feature_names,
         )
 
-    def that_teach(self) -> RankingRows:
+    def informative_queries(self) -> RankingRows:
         """Without the queries whose rows all have one label: they move no tree and only blur the metric."""
         teaches = [g for g in range(self.num_queries) if len(np.unique(self.labels_n[self._slice(g)])) > 1]
         return self.of_queries(teaches)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.records.query import Query, QueryVector
 
-PICTURE_LEFT_BEHIND = b"\0"
+IMAGE_LEFT_BEHIND = b"\0"
 """Stands for the picture of a query once its vector is known: the query still says that there was one."""
 
 _HASH_BYTES = 8
@@ -41,7 +41,7 @@ class Served:
     degraded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.query.image in (None, PICTURE_LEFT_BEHIND), "a shopper's picture is not kept"
+        assert self.query.image in (None, IMAGE_LEFT_BEHIND), "a shopper's picture is not kept"
 
     @property
     def request_id(self) -> RequestId:

@@ -13,7 +13,7 @@ from intarsia import __version__
 from intarsia.engine.search import PARTS, SearchEngine
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId, sha256_file, sha256_json, sha256_tree, short
-from intarsia.lake import Entry, folder_aside
+from intarsia.lake import Entry, staging_dir
 from intarsia.release.manifest import FILE, SCHEMA_VERSION, SEAL, FileDigest, Manifest
 
 
@@ -53,7 +53,7 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
             return verify(home)
         except ArtifactError:
             shutil.rmtree(home)
-    with folder_aside(releases) as staging:
+    with staging_dir(releases) as staging:
         for name, entry in entries.items():
             shutil.copytree(entry.path, staging / name, copy_function=_link_or_copy)
             if sha256_tree(staging / name) != entry.digest:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia.config import build, plain
+from intarsia.config import build, to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId, sha256_bytes
 from intarsia.lake import write_json
@@ -49,7 +49,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` and its seal."""
-        write_json(folder / FILE, plain(self))
+        write_json(folder / FILE, to_jsonable(self))
         (folder / SEAL).write_bytes(_seal((folder / FILE).read_bytes()))
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from intarsia.simulator.vocabulary import EVERYONE, Locale
+from intarsia.simulator.attribute_words import EVERYONE, Locale
 
 _WEAR = ("women", "men", "kids", "unisex")
 _LADIES = ("women", "kids")

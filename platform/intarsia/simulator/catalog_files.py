@@ -12,9 +12,9 @@ import numpy as np
 
 from intarsia.simulator.config import MarketConfig
 from intarsia.simulator.defects import ROTTEN_KINDS, bad_image, bad_image_name, rotten_line
-from intarsia.simulator.draws import stream
+from intarsia.simulator.images import Appearance, Painter, to_jpeg
 from intarsia.simulator.listing import raw_row
-from intarsia.simulator.pictures import Look, Painter, to_jpeg
+from intarsia.simulator.random_streams import stream
 from intarsia.simulator.truth import BAD_IMAGE_KINDS, MarketTruth, product_id
 
 Report = Callable[[str, int, int], None]
@@ -25,25 +25,25 @@ _RETOUCHED_QUALITY = 74  # a near-duplicate's pictures are its source's, saved o
 _SHARE_CLOSE_UP = 0.35  # of the second and third pictures
 
 
-def product_pictures(config: MarketConfig, truth: MarketTruth, painter: Painter, i: int) -> Iterator[bytes]:
+def product_images(config: MarketConfig, truth: MarketTruth, painter: Painter, i: int) -> Iterator[bytes]:
     """The sound JPEG files of product i, first view first; they depend on the config and i alone.
 
     A near-duplicate repeats its source's views, saved at a lower JPEG quality.
     """
     source = int(truth.duplicate_of[i]) if truth.duplicate_of[i] >= 0 else i
-    shown = int(truth.picture_of[source])
+    shown = int(truth.image_of[source])
     described = truth.described(shown)
-    look = Look(
+    look = Appearance(
         category=described["category"], colour=described["colour"], pattern=described["pattern"], instance=shown
     )
     quality = {} if source == i else {"quality": _RETOUCHED_QUALITY}
-    for view in range(int(truth.num_pictures[i])):
+    for view in range(int(truth.num_images[i])):
         rng = stream(config.seed, f"view {view}", source)
         if config.images == "noise":
-            picture = painter.draw_noise(rng)
+            image = painter.draw_noise(rng)
         else:
-            picture = painter.draw(look, rng, close_up=view > 0 and bool(rng.random() < _SHARE_CLOSE_UP))
-        yield to_jpeg(picture, **quality)
+            image = painter.draw(look, rng, close_up=view > 0 and bool(rng.random() < _SHARE_CLOSE_UP))
+        yield to_jpeg(image, **quality)
 
 
 class CatalogWriter:
@@ -76,7 +76,7 @@ class CatalogWriter:
             (self._folder / "truth_products.jsonl").open("wb") as truths,
         ):
             for i in range(num):
-                names = self._write_pictures(i, defects)
+                names = self._write_images(i, defects)
                 row = raw_row(self._truth, i, self._config.seed, names)
                 products.write(json_line(row))
                 truths.write(json_line(self._truth_row(i, names)))
@@ -102,11 +102,11 @@ class CatalogWriter:
             plan.setdefault(place, []).append(kinds[number % len(kinds)])
         return plan
 
-    def _write_pictures(self, i: int, defects: BinaryIO) -> list[str]:
+    def _write_images(self, i: int, defects: BinaryIO) -> list[str]:
         """Draws and writes the pictures of product i; returns the paths that its row gives."""
         names: list[str] = []
         fault = int(self._truth.bad_image[i])
-        for view, jpeg in enumerate(product_pictures(self._config, self._truth, self._painter, i)):
+        for view, jpeg in enumerate(product_images(self._config, self._truth, self._painter, i)):
             name = f"images/{i // _PRODUCTS_PER_FOLDER:03d}/{product_id(i)}_{view + 1}.jpg"
             content: bytes | None = jpeg
             if view == 0 and fault >= 0:
@@ -129,7 +129,7 @@ class CatalogWriter:
             "colour_told": bool(truth.colour_told[i]),
             "pictures": names,
             "bad_image": BAD_IMAGE_KINDS[int(truth.bad_image[i])] if truth.bad_image[i] >= 0 else None,
-            "pictures_show": product_id(int(truth.picture_of[copied if copied >= 0 else i])),
+            "pictures_show": product_id(int(truth.image_of[copied if copied >= 0 else i])),
             "duplicate_of": product_id(copied) if copied >= 0 else None,
             "popularity": round(float(truth.popularity[i]), 6),
             "appeal": round(float(truth.appeal[i]), 6),

@@ -7,10 +7,10 @@ from typing import Literal
 
 from intarsia.config import setting
 
-Pictures = Literal["true", "noise", "contradict"]
+Images = Literal["true", "noise", "contradict"]
 
 _MAX_PRODUCTS = 1_000_000  # six digits in a product id
-_MIN_PICTURE_PX, _MAX_PICTURE_PX = 32, 1024
+_MIN_IMAGE_PX, _MAX_IMAGE_PX = 32, 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class MarketConfig:
         "judged queries: 60 % text, 20 % picture, 20 % both; 60/20/20 train/validation/test", 600
     )
     num_sessions: int = setting("shopping sessions behind the events; 0 writes an empty events file", 4000)
-    images: Pictures = setting(
+    images: Images = setting(
         "'true': pictures show their product; 'noise': pictures are noise; 'contradict': each product has the pictures of "
         "another one. Pictures of queries are true in all three",
         "true",
@@ -49,7 +49,7 @@ class MarketConfig:
         _check_range("num_products", self.num_products, 1, _MAX_PRODUCTS)
         _check_range("num_queries", self.num_queries, 0, _MAX_PRODUCTS)
         _check_range("num_sessions", self.num_sessions, 0, 100 * _MAX_PRODUCTS)
-        _check_range("image_px", self.image_px, _MIN_PICTURE_PX, _MAX_PICTURE_PX)
+        _check_range("image_px", self.image_px, _MIN_IMAGE_PX, _MAX_IMAGE_PX)
         if self.images not in ("true", "noise", "contradict"):
             raise ValueError(f"images is {self.images!r}; allowed: 'true', 'noise', 'contradict'")
         for name in ("share_rotten", "share_rotten_events", "share_repeated_events"):

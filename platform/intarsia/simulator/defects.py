@@ -104,13 +104,13 @@ def bad_image(kind: str, sound: bytes, side_px: int) -> bytes | None:
 
 def _placeholder(side_px: int) -> bytes:
     """The one picture that the shop shows where it has none."""
-    picture = Image.new("RGB", (side_px, side_px), (226, 226, 226))
-    pen, low, high = ImageDraw.Draw(picture), side_px * 0.3, side_px * 0.7
+    image = Image.new("RGB", (side_px, side_px), (226, 226, 226))
+    pen, low, high = ImageDraw.Draw(image), side_px * 0.3, side_px * 0.7
     pen.rectangle((low, low, high, high), outline=(150, 150, 150), width=max(2, side_px // 50))
     pen.line((low, low, high, high), fill=(150, 150, 150), width=max(2, side_px // 50))
     pen.text((low, high + 4), "NO IMAGE", fill=(120, 120, 120))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
+    image.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.draws import stream
+from intarsia.simulator.random_streams import stream
 from intarsia.simulator.shoppers import Visit, utc
 from intarsia.simulator.truth import product_id
 

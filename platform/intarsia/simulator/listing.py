@@ -12,10 +12,10 @@ from typing import TypedDict
 import numpy as np
 
 from intarsia.simulator.assortment import CATEGORIES, Category
-from intarsia.simulator.draws import owned_by, pick, pick_word, stream
+from intarsia.simulator.attribute_words import AUDIENCES, BRANDS, COLOURS, EVERYONE, MATERIALS, STYLES, Locale
+from intarsia.simulator.random_streams import owned_by, pick, pick_word, stream
 from intarsia.simulator.traditional import to_traditional
 from intarsia.simulator.truth import MarketTruth, product_id
-from intarsia.simulator.vocabulary import AUDIENCES, BRANDS, COLOURS, EVERYONE, MATERIALS, STYLES, Locale
 
 
 class RawRow(TypedDict):
@@ -45,7 +45,7 @@ _CNY_PER_USD = 7
 _FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)} | {ord(" "): 0x3000}
 
 
-def raw_row(truth: MarketTruth, i: int, seed: int, pictures: Sequence[str]) -> RawRow:
+def raw_row(truth: MarketTruth, i: int, seed: int, images: Sequence[str]) -> RawRow:
     """The export row of product i; a near-duplicate has its source's row, retouched.
 
     Args:
@@ -79,7 +79,7 @@ def raw_row(truth: MarketTruth, i: int, seed: int, pictures: Sequence[str]) -> R
         category_code=leaf.code,
         price=amount,
         currency=currency,
-        pictures=list(pictures),
+        pictures=list(images),
         lang=locale,
         stock=int(rng.integers(1, 200)) if rng.random() > 0.06 else 0,
         colour=told.colour if told.colour_in_column else None,

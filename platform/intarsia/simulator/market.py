@@ -22,14 +22,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.errors import ConfigError
 from intarsia.simulator.catalog_files import CatalogWriter, Report, json_line, write_file
 from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.draws import stream
 from intarsia.simulator.events_file import event_lines
-from intarsia.simulator.pictures import Painter, to_jpeg
+from intarsia.simulator.images import Painter, to_jpeg
 from intarsia.simulator.queries import GeneratedQuery, compose_queries, judged_products
+from intarsia.simulator.random_streams import stream
 from intarsia.simulator.shoppers import NUM_DAYS, Shop, Visit, utc
 from intarsia.simulator.truth import draw_truth, product_id
 
@@ -100,7 +100,7 @@ class _MarketWriter:
             rotten=dict(counts["rotten"]),
             images=everything["images"],
             bad_images=dict(counts["bad_images"]),
-            without_image=int(np.count_nonzero(self._truth.num_pictures == 0)),
+            without_image=int(np.count_nonzero(self._truth.num_images == 0)),
             near_duplicates=int(np.count_nonzero(self._truth.duplicate_of >= 0)),
             queries=dict(counts["queries"]),
             judgments=everything["judgments"],
@@ -176,7 +176,7 @@ class _MarketWriter:
 
     def _write_truth(self) -> None:
         told = {
-            "config": plain(self._config),
+            "config": to_jsonable(self._config),
             "click_model": {
                 "kind": "position-based",
                 "equation": "P(click) = (1 / position) ** eta * attraction_by_gain[gain] * (1 + appeal_weight * (2 * appeal - 1))",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from intarsia.simulator.assortment import Category
-from intarsia.simulator.draws import owned_by, pick, pick_word
+from intarsia.simulator.attribute_words import ATTRIBUTE_INDEX, ATTRIBUTES, TYPO_ZH, Locale
+from intarsia.simulator.random_streams import owned_by, pick, pick_word
 from intarsia.simulator.traditional import to_traditional
-from intarsia.simulator.vocabulary import ATTRIBUTE_INDEX, ATTRIBUTES, TYPO_ZH, Locale
 
 _SHARE_TYPO, _SHARE_TRADITIONAL = 0.07, 0.12
 _MIN_TYPO_WORD = 5  # shorter English words are typed right

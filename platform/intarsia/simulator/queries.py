@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX
+from intarsia.simulator.attribute_words import ATTRIBUTES, COLOURS, EVERYONE, Locale
 from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.draws import pick, stream
+from intarsia.simulator.images import Appearance
 from intarsia.simulator.phrases import photo_remark, search_text
-from intarsia.simulator.pictures import Look
+from intarsia.simulator.random_streams import pick, stream
 from intarsia.simulator.truth import MarketTruth, gains
-from intarsia.simulator.vocabulary import ATTRIBUTES, COLOURS, EVERYONE, Locale
 
 QueryKind = Literal["text", "image", "both"]
 Split = Literal["train", "validation", "test"]
@@ -48,7 +48,7 @@ class GeneratedQuery:
     locale: Locale
     split: Split
     text: str | None
-    look: Look | None
+    look: Appearance | None
     category: str
     asked: dict[str, str]
     traits: tuple[str, ...]
@@ -124,7 +124,7 @@ def _draw_query(
     locale: Locale = "zh" if truth.is_zh[target] else "en"
     text: str | None = None
     traits: tuple[str, ...] = ()
-    look: Look | None = None
+    look: Appearance | None = None
     if kind == "text":
         asked = _asked(described, rng)
         text, traits = search_text(CATEGORIES[CATEGORY_INDEX[category]], asked, locale, rng)
@@ -132,13 +132,15 @@ def _draw_query(
         asked = {name: described[name] for name in ("colour", "pattern")}
         shown = dict(asked)
         if kind == "both":
-            said = _said_beside_picture(described, rng)
+            said = _said_beside_image(described, rng)
             if "colour" in said:
                 shown["colour"] = pick(rng, [c.key for c in COLOURS if c.key != described["colour"]])
             asked |= said
             text, traits = photo_remark(CATEGORIES[CATEGORY_INDEX[category]], said, locale, rng)
         # instances of products count from 0: a query shows a thing of its own
-        look = Look(category=category, colour=shown["colour"], pattern=shown["pattern"], instance=1_000_000 + number)
+        look = Appearance(
+            category=category, colour=shown["colour"], pattern=shown["pattern"], instance=1_000_000 + number
+        )
     return GeneratedQuery(
         query_id=f"q{number:05d}",
         kind=kind,
@@ -166,7 +168,7 @@ def _asked(described: dict[str, str], rng: np.random.Generator) -> dict[str, str
     return {name: described[name] for name in ATTRIBUTES if name in names and names.index(name) in chosen}
 
 
-def _said_beside_picture(described: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+def _said_beside_image(described: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
     if rng.random() < _SHARE_OVERRIDES_COLOUR:
         return {"colour": described["colour"]}
     options = [name for name in ("material", "style", "audience") if described[name] != EVERYONE]

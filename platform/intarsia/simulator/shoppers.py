@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from intarsia.config import setting
 from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX, DEPARTMENTS
-from intarsia.simulator.draws import stream
 from intarsia.simulator.queries import GeneratedQuery
+from intarsia.simulator.random_streams import stream
 from intarsia.simulator.truth import MarketTruth
 
 Floats = NDArray[np.float64]

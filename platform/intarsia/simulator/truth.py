@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX, DEPARTMENTS
-from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.draws import stream
-from intarsia.simulator.vocabulary import (
+from intarsia.simulator.attribute_words import (
     ATTRIBUTE_INDEX,
     ATTRIBUTES,
     COLOURS,
@@ -23,6 +21,8 @@ from intarsia.simulator.vocabulary import (
     STYLES,
     Value,
 )
+from intarsia.simulator.config import MarketConfig
+from intarsia.simulator.random_streams import stream
 
 IntColumn = NDArray[np.int32]
 BAD_IMAGE_KINDS = (
@@ -32,7 +32,7 @@ BAD_IMAGE_KINDS = (
 """What is wrong with a picture; they take turns. Every second one is the placeholder: it is known by being shared."""
 
 _SHARE_BRAND_AT_HOME = 0.8  # a product of the English half mostly has a brand of that half
-_NUM_PICTURES_SHARES = (0.25, 0.5, 0.25)  # one, two, three pictures: two on average
+_NUM_IMAGES_SHARES = (0.25, 0.5, 0.25)  # one, two, three pictures: two on average
 _POPULARITY_SIGMA = 1.2  # of the log-normal law: the top tenth of the products gets about half of all interest
 
 
@@ -61,10 +61,10 @@ class MarketTruth:
     audience: IntColumn
     is_zh: NDArray[np.bool_]
     colour_told: NDArray[np.bool_]
-    num_pictures: IntColumn
+    num_images: IntColumn
     bad_image: IntColumn
     duplicate_of: IntColumn
-    picture_of: IntColumn
+    image_of: IntColumn
     popularity: NDArray[np.float64]
     appeal: NDArray[np.float64]
 
@@ -104,13 +104,13 @@ def draw_truth(config: MarketConfig) -> MarketTruth:
         "audience": _draw_allowed(rng, category, [leaf.audiences for leaf in CATEGORIES], "audience"),
         "is_zh": is_zh,
         "colour_told": rng.permutation(num) % 2 == 0,
-        "num_pictures": rng.choice(3, num, p=_NUM_PICTURES_SHARES).astype(np.int32) + 1,
+        "num_images": rng.choice(3, num, p=_NUM_IMAGES_SHARES).astype(np.int32) + 1,
         "bad_image": np.full(num, -1, np.int32),
         "duplicate_of": np.full(num, -1, np.int32),
         "popularity": rng.lognormal(0.0, _POPULARITY_SIGMA, num),
     }
     _plan_defects(rng, config, columns)
-    columns["picture_of"] = _pictured(rng, config, category)
+    columns["image_of"] = _imaged(rng, config, category)
     columns["appeal"] = np.argsort(np.argsort(columns["popularity"])) / max(num - 1, 1)
     for column in columns.values():
         column.setflags(write=False)
@@ -188,17 +188,17 @@ def _plan_defects(rng: np.random.Generator, config: MarketConfig, columns: dict[
         [round(num * s) for s in (config.share_without_image, config.share_bad_image, config.share_near_duplicates)]
     )
     without, bad, repeats, whole = np.split(order, cuts)
-    columns["num_pictures"][without] = 0
+    columns["num_images"][without] = 0
     columns["bad_image"][bad] = np.arange(len(bad)) % len(BAD_IMAGE_KINDS)
     if not len(whole):
         return
     sources = whole[rng.integers(len(whole), size=len(repeats))]
     columns["duplicate_of"][repeats] = sources
-    for name in (*ATTRIBUTES, "category", "is_zh", "colour_told", "num_pictures"):
+    for name in (*ATTRIBUTES, "category", "is_zh", "colour_told", "num_images"):
         columns[name][repeats] = columns[name][sources]
 
 
-def _pictured(rng: np.random.Generator, config: MarketConfig, category_N: IntColumn) -> IntColumn:
+def _imaged(rng: np.random.Generator, config: MarketConfig, category_N: IntColumn) -> IntColumn:
     """Whose look each product's pictures have; contradicting ones come from another category wherever there is one."""
     own = np.arange(config.num_products, dtype=np.int32)
     if config.images != "contradict":

@@ -15,7 +15,7 @@ from intarsia.catalog.mapping import CatalogMapping
 from intarsia.config import build
 
 
-def picture(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
+def make_image(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
     """A picture file of smooth colour patches that differ from seed to seed."""
     patches = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
     out = io.BytesIO()
@@ -23,7 +23,7 @@ def picture(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def flat_picture(*, px: int = 16) -> bytes:
+def flat_image(*, px: int = 16) -> bytes:
     """A picture file of one colour."""
     out = io.BytesIO()
     Image.new("RGB", (px, px), (200, 200, 200)).save(out, "PNG")
@@ -47,9 +47,9 @@ def mapping(**values: Any) -> CatalogMapping:
     return build(CatalogMapping, {"product_id": "id", "title": "title", **values})
 
 
-def put_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
+def put_images(folder: Path, images: Mapping[str, bytes]) -> None:
     """Picture files below a folder."""
-    for name, content in pictures.items():
+    for name, content in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
@@ -84,5 +84,5 @@ SHOP_MAPPING: Mapping[str, Any] = {
 def put_shop(folder: Path, num: int, *, more: Sequence[Mapping[str, Any] | str | bytes] = ()) -> Path:
     """A shop of `num` whole rows and some more in `folder`: products.jsonl and the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    put_pictures(folder, {f"{n}.png": picture(n) for n in range(num)})
+    put_images(folder, {f"{n}.png": make_image(n) for n in range(num)})
     return write_jsonl(folder / "products.jsonl", [*shop_rows(num), *more])

@@ -12,7 +12,7 @@ from intarsia.catalog.raw_rows import Defect, RawRow
 from intarsia.catalog.validate import Reason
 from intarsia.image import ImageFault
 from intarsia.records.product import Money
-from tests.unit.catalog.shop_files import flat_picture, mapping, picture, put_pictures, write_jsonl
+from tests.unit.catalog.shop_files import flat_image, make_image, mapping, put_images, write_jsonl
 
 
 def _clean(
@@ -26,7 +26,7 @@ def _reasons(cleaned: Cleaned) -> list[tuple[str, str, bool]]:
 
 
 def test_a_whole_row_becomes_a_clean_product(tmp_path: Path) -> None:
-    put_pictures(tmp_path / "pics", {"a.png": picture(1), "b.jpg": picture(2, format="JPEG")})
+    put_images(tmp_path / "pics", {"a.png": make_image(1), "b.jpg": make_image(2, format="JPEG")})
     rules = {
         "title": ["name", "sub"],
         "description": ["intro", "html"],
@@ -74,7 +74,7 @@ def test_a_whole_row_becomes_a_clean_product(tmp_path: Path) -> None:
         ("a.png", 32, 32),
         ("b.jpg", 32, 32),
     ]
-    assert cleaned.image_bytes == (picture(1), picture(2, format="JPEG"))
+    assert cleaned.image_bytes == (make_image(1), make_image(2, format="JPEG"))
     assert cleaned.rejects == ()
 
 
@@ -168,7 +168,7 @@ def test_the_locale_is_detected_where_nobody_says_it(title: str, locale: str) ->
 
 
 def test_variants_are_merged_into_their_product(tmp_path: Path) -> None:
-    put_pictures(tmp_path, {"a.png": picture(1), "b.png": picture(2)})
+    put_images(tmp_path, {"a.png": make_image(1), "b.png": make_image(2)})
     rules = {
         "price": {"column": "price", "currency": "USD"},
         "images": {"columns": "image"},
@@ -200,9 +200,9 @@ def test_side_files_replace_columns_of_the_rows_they_name(tmp_path: Path) -> Non
     assert [product.title if product else None for product in titles] == ["A", "B", "old", "old", "B", "old"]
 
 
-def test_a_bad_picture_never_loses_its_product(tmp_path: Path) -> None:
-    put_pictures(
-        tmp_path, {"torn.png": picture(1)[:60], "empty.png": b"", "flat.png": flat_picture(), "text.png": b"hello"}
+def test_a_bad_image_never_loses_its_product(tmp_path: Path) -> None:
+    put_images(
+        tmp_path, {"torn.png": make_image(1)[:60], "empty.png": b"", "flat.png": flat_image(), "text.png": b"hello"}
     )
     names = ["torn.png", "empty.png", "flat.png", "text.png", "none.png", "../up.png", "http://x/y.png", "\ud83d.png"]
     cleaned = _clean({"id": "1", "title": "t", "i": [*names, 5]}, {"images": {"columns": "i"}}, tmp_path)
@@ -222,7 +222,7 @@ def test_a_bad_picture_never_loses_its_product(tmp_path: Path) -> None:
     assert not any(reject.lost for reject in cleaned.rejects)
 
 
-def test_a_product_without_a_picture_is_told_only_where_pictures_are_mapped() -> None:
+def test_a_product_without_a_image_is_told_only_where_images_are_mapped() -> None:
     raw = {"id": "1", "title": "t", "i": None}
     assert _reasons(_clean(raw, {"images": {"columns": "i"}})) == [("images", "image_absent", False)]
     assert _reasons(_clean(raw, {})) == []

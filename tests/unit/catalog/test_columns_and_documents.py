@@ -136,17 +136,15 @@ def test_documents_are_read_by_row_in_the_order_asked(products: Entry, tmp_path:
     assert (lamp.row, lamp.title, cream.price, cream.in_stock, cream.num_images) == (2, "Lamp", None, None, 0)
 
 
-def test_pictures_are_read_by_row_and_number(products: Entry, tmp_path: Path) -> None:
+def test_images_are_read_by_row_and_number(products: Entry, tmp_path: Path) -> None:
     write_documents(products, tmp_path)
     documents = Documents.open(tmp_path)
-    assert [documents.picture(0, 0), documents.picture(0, 1), documents.picture(2, 0)] == [
+    assert [documents.image(0, 0), documents.image(0, 1), documents.image(2, 0)] == [
         b"first",
         b"second",
         b"third",
     ]
-    assert [documents.picture(0, 2), documents.picture(0, -1), documents.picture(1, 0), documents.picture(9, 0)] == [
-        None
-    ] * 4
+    assert [documents.image(0, 2), documents.image(0, -1), documents.image(1, 0), documents.image(9, 0)] == [None] * 4
 
 
 @pytest.mark.parametrize("row", [-1, 3])

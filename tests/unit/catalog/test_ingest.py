@@ -19,7 +19,7 @@ from intarsia.catalog.ingest import (
 )
 from intarsia.errors import DataError
 from intarsia.ids import sha256_tree
-from tests.unit.catalog.shop_files import SHOP_MAPPING, mapping, put_pictures, put_shop, shop_rows, write_jsonl
+from tests.unit.catalog.shop_files import SHOP_MAPPING, mapping, put_images, put_shop, shop_rows, write_jsonl
 
 
 def _ingest(
@@ -97,7 +97,7 @@ def test_near_duplicates_carry_the_name_of_their_group(tmp_path: Path) -> None:
     }
 
 
-def test_a_picture_that_many_products_share_is_a_placeholder(tmp_path: Path) -> None:
+def test_a_image_that_many_products_share_is_a_placeholder(tmp_path: Path) -> None:
     shared = [row | {"pictures": ["0.png", f"{n}.png"]} for n, row in enumerate(shop_rows(6))]
     put_shop(tmp_path / "shop", 6)
     source = write_jsonl(tmp_path / "shop" / "products.jsonl", shared)
@@ -105,7 +105,7 @@ def test_a_picture_that_many_products_share_is_a_placeholder(tmp_path: Path) -> 
     cleaned, rows, rejected = _ingest(source, tmp_path / "out", **rules)
     assert sorted(len(row["images"]) for row in rows) == [0, 1, 1, 1, 1, 1]
     assert cleaned.left_out == {"image_placeholder": 6}
-    assert cleaned.settlement.num_pictures == 5
+    assert cleaned.settlement.num_images == 5
     assert all("shared by 6 products" in reject["found"] for reject in rejected)
 
 
@@ -123,12 +123,12 @@ def test_the_result_does_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> No
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def test_parts_are_cut_by_rows_and_by_picture_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_cut_by_rows_and_by_image_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = put_shop(tmp_path / "shop", 10)
-    monkeypatch.setattr("intarsia.catalog.settle._PART_ROWS", 4)
+    monkeypatch.setattr("intarsia.catalog.resolve._PART_ROWS", 4)
     by_rows, rows, _ = _ingest(source, tmp_path / "rows")
     assert [len(part.places) for part in by_rows.settlement.parts] == [4, 4, 2]
-    monkeypatch.setattr("intarsia.catalog.settle._PART_BYTES", 1)
+    monkeypatch.setattr("intarsia.catalog.resolve._PART_BYTES", 1)
     by_bytes, same_rows, _ = _ingest(source, tmp_path / "bytes")
     assert [len(part.places) for part in by_bytes.settlement.parts] == [1] * 10
     assert rows == same_rows
@@ -142,8 +142,8 @@ def test_rejects_are_cut_into_parts_too(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(list((tmp_path / "out" / "rejects").iterdir())) == 2
 
 
-def test_large_pictures_are_written_down_before_the_unit_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intarsia.catalog.scratch._FLUSH_BYTES", 1)
+def test_large_images_are_written_down_before_the_unit_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intarsia.catalog.staging._FLUSH_BYTES", 1)
     _, rows, _ = _ingest(put_shop(tmp_path / "shop", 10), tmp_path / "out", unit_rows=100)
     assert [len(row["images"]) for row in rows] == [1] * 10
 
@@ -168,8 +168,8 @@ def test_an_empty_file_is_no_catalog(tmp_path: Path) -> None:
         _ingest(source, tmp_path / "out")
 
 
-def test_pictures_in_folders_below_the_root_are_found(tmp_path: Path) -> None:
-    put_pictures(tmp_path / "shop" / "a" / "b", {"x.png": b"not a picture"})
+def test_images_in_folders_below_the_root_are_found(tmp_path: Path) -> None:
+    put_images(tmp_path / "shop" / "a" / "b", {"x.png": b"not a picture"})
     source = write_jsonl(tmp_path / "shop" / "p.jsonl", [{"id": "1", "title": "t", "pictures": "b/x.png"}])
     cleaned, _, _ = _ingest(source, tmp_path / "out", images={"columns": "pictures", "root": "a"}, category=None)
     assert cleaned.left_out == {"image_unreadable": 1}

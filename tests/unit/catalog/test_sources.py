@@ -75,7 +75,7 @@ def test_other_encodings_and_delimiters_are_read_as_told(tmp_path: Path) -> None
 def test_a_quoted_line_end_across_blocks_does_not_end_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("intarsia.catalog.records_in_bytes._BLOCK_BYTES", 3)
+    monkeypatch.setattr("intarsia.catalog.record_splitter._BLOCK_BYTES", 3)
     path = tmp_path / "a.csv"
     path.write_bytes(b'id,t\n1,"a\nb\n\nc"\n2,d\n')
     assert _rows(path, unit_rows=1) == [(1, {"id": "1", "t": "a\nb\n\nc"}), (2, {"id": "2", "t": "d"})]

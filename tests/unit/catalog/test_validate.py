@@ -59,5 +59,5 @@ def test_no_lost_row_passes_any_limit() -> None:
     check_share(0, {}, 0.0, table="products", rejected_at="")
 
 
-def test_reason_codes_are_distinct_from_those_of_pictures() -> None:
+def test_reason_codes_are_distinct_from_those_of_images() -> None:
     assert not {reason.value for reason in Reason} & {fault.value for fault in ImageFault}

@@ -79,7 +79,7 @@ def write_random_bert(
     return folder
 
 
-def picture(rng: np.random.Generator, height: int, width: int) -> bytes:
+def make_image(rng: np.random.Generator, height: int, width: int) -> bytes:
     """A PNG of smooth random colours."""
     small = rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)
     buffer = io.BytesIO()

@@ -18,8 +18,8 @@ def alignment(num_heads: int = 3) -> Alignment:
     return Alignment(
         text_space=SpaceId("text-1"),
         image_space=SpaceId("image-1"),
-        picture_ED=np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32),
-        picture_bias_D=np.array([0.0, 1.0], np.float32),
+        image_ED=np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32),
+        image_bias_D=np.array([0.0, 1.0], np.float32),
         heads=TextHeads(
             places=PLACES,
             words_nHD=rng.normal(size=(2, num_heads, 2)).astype(np.float32),
@@ -29,8 +29,8 @@ def alignment(num_heads: int = 3) -> Alignment:
     )
 
 
-def test_a_picture_is_projected_and_made_unit() -> None:
-    found_VD = alignment().pictures(np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]], np.float32))
+def test_a_image_is_projected_and_made_unit() -> None:
+    found_VD = alignment().images(np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]], np.float32))
     assert found_VD.tolist() == pytest.approx(np.array([[2, 3], [3, 4]]) / np.array([[13**0.5], [5.0]]))
 
 
@@ -76,10 +76,10 @@ def test_what_was_saved_is_opened_bit_for_bit(tmp_path: Path) -> None:
     assert again.heads.places == PLACES
 
 
-def test_the_space_is_named_by_what_moves_pictures() -> None:
+def test_the_space_is_named_by_what_moves_images() -> None:
     one = alignment()
     assert one.space_id == replace(one, heads=alignment(num_heads=1).heads).space_id
-    assert one.space_id != replace(one, picture_bias_D=np.array([0.0, 2.0], np.float32)).space_id
+    assert one.space_id != replace(one, image_bias_D=np.array([0.0, 2.0], np.float32)).space_id
     assert one.space_id != replace(one, image_space=SpaceId("image-2")).space_id
 
 
@@ -95,7 +95,7 @@ def test_a_torn_or_missing_alignment_is_refused_by_name(tmp_path: Path) -> None:
 def test_parts_of_other_widths_are_refused(tmp_path: Path) -> None:
     one = alignment()
     with pytest.raises(ArtifactError, match=r"have widths \[2, 3\] and 2 vectors for 2 words"):
-        replace(one, picture_bias_D=np.zeros(3, np.float32))
+        replace(one, image_bias_D=np.zeros(3, np.float32))
     one.save(tmp_path)
     (tmp_path / CARD).write_text(
         (tmp_path / CARD).read_text(encoding="utf-8").replace('"red"', '"red", "blue"'), "utf-8"

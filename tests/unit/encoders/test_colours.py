@@ -21,8 +21,8 @@ def canvas(
     return pixels_SS3
 
 
-def colours(*pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = HISTOGRAM(torch.from_numpy(np.stack(pictures))).numpy()
+def colours(*images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = HISTOGRAM(torch.from_numpy(np.stack(images))).numpy()
     return found
 
 
@@ -31,7 +31,7 @@ def test_the_white_ground_does_not_count() -> None:
     assert whole @ part == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_white_picture_is_its_own_colour() -> None:
+def test_a_white_image_is_its_own_colour() -> None:
     white, red = colours(canvas(WHITE, {}), canvas(RED, {}))
     assert np.isfinite(white).all()
     assert white @ red < 0.3

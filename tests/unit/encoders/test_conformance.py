@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.protocol import Encoder
-from tests.unit.encoders.kinds import IMAGE_KINDS, TEXT_KINDS, image_encoder, picture, text_encoder
+from tests.unit.encoders.kinds import IMAGE_KINDS, TEXT_KINDS, image_encoder, make_image, text_encoder
 
 TEXTS = [
     "red shoes",
@@ -30,8 +30,8 @@ def image(request: pytest.FixtureRequest) -> Encoder[bytes]:
 
 
 @pytest.fixture
-def pictures(rng: np.random.Generator) -> list[bytes]:
-    return [picture(rng, height, width) for height, width in ((80, 60), (1, 1), (7, 300), (300, 7), (64, 64))]
+def images(rng: np.random.Generator) -> list[bytes]:
+    return [make_image(rng, height, width) for height, width in ((80, 60), (1, 1), (7, 300), (300, 7), (64, 64))]
 
 
 def test_text_vectors_are_float32_rows_of_norm_one(text: Encoder[str]) -> None:
@@ -70,22 +70,22 @@ def test_what_lies_beyond_max_tokens_is_not_read(text: Encoder[str]) -> None:
     assert np.allclose(text.encode([long + "blue"]), text.encode([long + "green"]), atol=1e-5)
 
 
-def test_image_vectors_are_float32_rows_of_norm_one(image: Encoder[bytes], pictures: list[bytes]) -> None:
-    vectors_ND = image.encode(pictures)
+def test_image_vectors_are_float32_rows_of_norm_one(image: Encoder[bytes], images: list[bytes]) -> None:
+    vectors_ND = image.encode(images)
     assert vectors_ND.dtype == np.float32
-    assert vectors_ND.shape == (len(pictures), image.dim)
+    assert vectors_ND.shape == (len(images), image.dim)
     assert np.allclose(np.linalg.norm(vectors_ND, axis=1), 1.0, atol=1e-5)
 
 
-def test_no_pictures_give_no_rows_of_full_width(image: Encoder[bytes]) -> None:
+def test_no_images_give_no_rows_of_full_width(image: Encoder[bytes]) -> None:
     assert image.encode([]).shape == (0, image.dim)
 
 
-def test_picture_order_is_kept_across_batches(image: Encoder[bytes], pictures: list[bytes]) -> None:
-    alone_ND = np.concatenate([image.encode([content]) for content in pictures])
-    assert np.allclose(image.encode(pictures), alone_ND, atol=1e-5)
+def test_image_order_is_kept_across_batches(image: Encoder[bytes], images: list[bytes]) -> None:
+    alone_ND = np.concatenate([image.encode([content]) for content in images])
+    assert np.allclose(image.encode(images), alone_ND, atol=1e-5)
 
 
-def test_different_pictures_have_different_vectors(image: Encoder[bytes], pictures: list[bytes]) -> None:
-    vectors_ND = image.encode(pictures)
+def test_different_images_have_different_vectors(image: Encoder[bytes], images: list[bytes]) -> None:
+    vectors_ND = image.encode(images)
     assert np.all(np.triu(vectors_ND @ vectors_ND.T, 1) < 0.99999)

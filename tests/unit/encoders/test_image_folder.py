@@ -14,13 +14,13 @@ from intarsia.encoders.cnn import ImageTower
 from intarsia.encoders.config import EFFICIENTNET_LITE0, ImageEncoderConfig
 from intarsia.encoders.export import export_image_encoder
 from intarsia.encoders.image_folder import save_trained
-from intarsia.encoders.learning.trainable_image import open_trainable_image
 from intarsia.encoders.open import open_image_encoder, open_query_encoder
 from intarsia.errors import ArtifactError
-from tests.unit.encoders.kinds import picture
+from intarsia.training.trainable_image import open_trainable_image
+from tests.unit.encoders.kinds import make_image
 
 MODELS = (EFFICIENTNET_LITE0, "torchvision:mobilenet_v3_small", "scratch:cnn:3", "scratch:clip:3")
-PICTURES = [picture(np.random.default_rng(seed), 40, 60) for seed in range(3)]
+IMAGES = [make_image(np.random.default_rng(seed), 40, 60) for seed in range(3)]
 
 
 def config_of(model: str) -> ImageEncoderConfig:
@@ -35,7 +35,7 @@ def test_an_untrained_tower_saved_and_opened_gives_the_vectors_it_gave(model: st
     original = open_image_encoder(config_of(model))
     assert opened.image_px == trainable.image_px == original.image_px
     assert opened.dim == trainable.dim == original.dim
-    assert np.allclose(opened.encode(PICTURES), original.encode(PICTURES), atol=1e-5)
+    assert np.allclose(opened.encode(IMAGES), original.encode(IMAGES), atol=1e-5)
 
 
 def test_a_trained_weight_makes_another_space(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_trained_weight_makes_another_space(tmp_path: Path) -> None:
     save_trained(trainable, None, tmp_path / "after")
     before, after = (open_image_encoder(ImageEncoderConfig(model=str(tmp_path / name))) for name in ("before", "after"))
     assert before.space_id != after.space_id
-    assert not np.allclose(before.encode(PICTURES), after.encode(PICTURES), atol=1e-3)
+    assert not np.allclose(before.encode(IMAGES), after.encode(IMAGES), atol=1e-3)
 
 
 def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(tmp_path: Path) -> None:
@@ -54,13 +54,13 @@ def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(
     head = nn.Linear(trainable.dim, 7)
     save_trained(trainable, head, tmp_path / "tower")
     opened = open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "tower")))
-    bare_ND = open_image_encoder(config_of("scratch:cnn:3")).encode(PICTURES)
+    bare_ND = open_image_encoder(config_of("scratch:cnn:3")).encode(IMAGES)
     with torch.inference_mode():
         expected_ND = nn.functional.normalize(head(torch.from_numpy(bare_ND))).numpy()
-    assert np.allclose(opened.encode(PICTURES), expected_ND, atol=1e-5)
-    card = export_image_encoder(opened, tmp_path / "query", probes=PICTURES)
+    assert np.allclose(opened.encode(IMAGES), expected_ND, atol=1e-5)
+    card = export_image_encoder(opened, tmp_path / "query", probes=IMAGES)
     assert card["dim"] == 7
-    assert np.allclose(open_query_encoder(tmp_path / "query").encode(PICTURES), expected_ND, atol=1e-4)
+    assert np.allclose(open_query_encoder(tmp_path / "query").encode(IMAGES), expected_ND, atol=1e-4)
 
 
 def test_training_goes_on_from_a_folder_without_its_head(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_torn_folder_is_named(tmp_path: Path) -> None:
 
 def test_an_int8_vision_transformer_that_strays_too_far_is_not_used(tmp_path: Path) -> None:
     encoder = open_image_encoder(config_of("scratch:clip:3"))
-    card = export_image_encoder(encoder, tmp_path, probes=PICTURES, min_cosine=1.01)
+    card = export_image_encoder(encoder, tmp_path, probes=IMAGES, min_cosine=1.01)
     assert card["int8_is"] == "fp32: its cosine is below 1.01"
     assert card["files"] == {"fp32": "model.fp32.onnx", "int8": "model.fp32.onnx"}
     assert not (tmp_path / "model.int8.onnx").exists()

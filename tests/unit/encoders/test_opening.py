@@ -26,7 +26,7 @@ from intarsia.encoders.open import (
 )
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.image import ImageError
-from tests.unit.encoders.kinds import exported_text, image_encoder, picture, text_config, write_random_bert
+from tests.unit.encoders.kinds import exported_text, image_encoder, make_image, text_config, write_random_bert
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -90,7 +90,7 @@ def test_a_catalog_is_embedded_on_a_gpu_where_there_is_one() -> None:
 def test_an_encoder_moves_with_its_vectors_and_its_space() -> None:
     for encoder, items in (
         (open_text_encoder(text_config("random_bert_mean")), ["red shoe", "连衣裙"]),
-        (image_encoder("random_mobilenet"), [picture(np.random.default_rng(3), 30, 40)]),
+        (image_encoder("random_mobilenet"), [make_image(np.random.default_rng(3), 30, 40)]),
     ):
         before, space_id = encoder.encode(items), encoder.space_id
         encoder.to("cpu")
@@ -199,7 +199,7 @@ def test_an_image_setting_out_of_range_is_refused(values: dict[str, object], wor
         ImageEncoderConfig(**values)
 
 
-def test_a_torn_picture_is_refused_with_its_fault() -> None:
+def test_a_torn_image_is_refused_with_its_fault() -> None:
     with pytest.raises(ImageError, match=r"not a picture"):
         image_encoder("random_mobilenet").encode([b"not a picture"])
 

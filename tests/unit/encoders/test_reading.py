@@ -65,7 +65,7 @@ def test_a_row_of_zeros_becomes_a_unit_row_without_direction() -> None:
     assert torch.allclose(rows_ND, torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.6, 0.0, 0.8, 0.0]]))
 
 
-def test_a_wide_picture_is_centred_on_white_and_keeps_its_shape() -> None:
+def test_a_wide_image_is_centred_on_white_and_keeps_its_shape() -> None:
     pixels_SS3 = read_pixels([png(np.zeros((20, 40, 3)))], 64)[0]
     black_rows = np.flatnonzero((pixels_SS3 == 0).all(axis=(1, 2)))
     assert black_rows.tolist() == list(range(16, 48))

@@ -11,7 +11,7 @@ import pytest
 from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.space import digest_arrays, name_space
-from tests.unit.encoders.kinds import image_encoder, picture, text_config, text_encoder, write_random_bert
+from tests.unit.encoders.kinds import image_encoder, make_image, text_config, text_encoder, write_random_bert
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,10 @@ def test_an_exported_text_encoder_keeps_the_space_and_nearly_the_vector(
 
 
 def test_an_exported_image_encoder_keeps_the_space_and_the_vector(rng: np.random.Generator) -> None:
-    pictures = [picture(rng, 80, 60), picture(rng, 50, 200)]
+    images = [make_image(rng, 80, 60), make_image(rng, 50, 200)]
     query, catalog = image_encoder("onnx_fp32_lite0"), image_encoder("lite0")
     assert query.space_id == catalog.space_id
-    assert np.allclose(query.encode(pictures), catalog.encode(pictures), atol=1e-4)
+    assert np.allclose(query.encode(images), catalog.encode(images), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from intarsia.encoders.store import Place, known_vectors, write_vectors
+from intarsia.encoders.store import EmbeddingKey, known_vectors, write_vectors
 from intarsia.ids import SpaceId, sha256_tree
 from intarsia.lake import Lake
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS
 
 SPACE = SpaceId("image-a")
 VECTORS = {"x": np.array([1.0, 0.0], np.float32), "y": np.array([0.6, 0.8], np.float32)}
-PLACES = [Place("p2", 0, "y"), Place("p1", 1, "y"), Place("p1", 0, "x"), Place("p3", 0, "unreadable")]
+PLACES = [
+    EmbeddingKey("p2", 0, "y"),
+    EmbeddingKey("p1", 1, "y"),
+    EmbeddingKey("p1", 0, "x"),
+    EmbeddingKey("p3", 0, "unreadable"),
+]
 
 
-def publish(lake: Lake, places: list[Place]) -> list[Place]:
+def publish(lake: Lake, places: list[EmbeddingKey]) -> list[EmbeddingKey]:
     with lake.publish("image_embeddings") as folder:
         return write_vectors(IMAGE_EMBEDDINGS, folder, places, VECTORS, SPACE)
 

@@ -16,11 +16,11 @@ from intarsia.encoders.config import USE_MULTILINGUAL, ImageEncoderConfig, TextE
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.pooling import last_token, unit
 from intarsia.encoders.recurrent import BiLstmTower, RecurrentShape, RecurrentTextEncoder
-from intarsia.encoders.scratch import TEXT_MODELS, byte_tokenizer
 from intarsia.encoders.torch_text import TorchTextEncoder
 from intarsia.encoders.transformer import TransformerTextEncoder
+from intarsia.encoders.untrained import TEXT_MODELS, byte_tokenizer
 from intarsia.errors import ArtifactError, ConfigError
-from tests.unit.encoders.kinds import picture, text_encoder, write_random_bert
+from tests.unit.encoders.kinds import make_image, text_encoder, write_random_bert
 
 CLIP_KINDS = ("clip", "siglip", "chinese_clip")
 
@@ -144,7 +144,7 @@ def test_both_sides_of_one_folder_share_their_width_and_hold_no_more_than_their_
     folder = write_folder(tmp_path / kind, kind)
     text, image = open_text_encoder(small(folder)), open_image_encoder(ImageEncoderConfig(model=str(folder)))
     assert isinstance(text, TorchTextEncoder)
-    content = picture(np.random.default_rng(1), 64, 64)
+    content = make_image(np.random.default_rng(1), 64, 64)
     assert text.encode(["red"]).shape == image.encode([content]).shape == (1, text.dim)
     assert not any("vision" in name for name, _ in text.tower.named_parameters())
     assert not any("text" in name for name, _ in image.tower.named_parameters())
@@ -168,9 +168,9 @@ def test_the_vectors_are_what_the_model_itself_gives(tmp_path: Path, kind: str) 
     assert np.allclose(open_text_encoder(small(folder)).encode(texts), expected_ND, atol=1e-5)
 
 
-def test_a_picture_is_scaled_as_the_folder_says(tmp_path: Path) -> None:
+def test_a_image_is_scaled_as_the_folder_says(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", "clip")
-    content = picture(np.random.default_rng(1), 64, 64)
+    content = make_image(np.random.default_rng(1), 64, 64)
     before = open_image_encoder(ImageEncoderConfig(model=str(folder)))
     transformers.CLIPImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[1.0, 1.0, 1.0]).save_pretrained(folder)
     after = open_image_encoder(ImageEncoderConfig(model=str(folder)))
@@ -188,7 +188,7 @@ def test_the_folder_of_one_side_opens_on_that_side_alone(tmp_path: Path) -> None
         open_image_encoder(ImageEncoderConfig(model=str(folder)))
 
 
-def test_pictures_are_not_read_by_a_text_model_or_by_nothing(tmp_path: Path) -> None:
+def test_images_are_not_read_by_a_text_model_or_by_nothing(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bert", "bert")
     transformers.CLIPImageProcessor().save_pretrained(folder)
     with pytest.raises(ArtifactError, match=r"is a bert; allowed: clip, siglip, chinese_clip and their kin"):
@@ -259,7 +259,7 @@ def test_an_unknown_scratch_model_is_refused(model: str, words: str) -> None:
         open_text_encoder(small(model))
 
 
-def test_a_scratch_text_kind_does_not_read_pictures() -> None:
+def test_a_scratch_text_kind_does_not_read_images() -> None:
     with pytest.raises(ConfigError, match=r"scratch:bert does not exist here; known: clip, siglip, chinese_clip, cnn"):
         open_image_encoder(ImageEncoderConfig(model="scratch:bert:1"))
 

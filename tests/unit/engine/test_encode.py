@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from intarsia.engine.candidates import open_judged_encoders
 from intarsia.errors import ReleaseMismatch
+from intarsia.experiments.judged_candidates import open_judged_encoders
 from intarsia.ids import ProductId, SpaceId
 from intarsia.image import ImageError
-from tests.unit.engine.corner_shop import ask, picture, shop
+from tests.unit.engine.small_release import ask, image, shop
 
 ENCODERS = shop().engine().encoders
 
@@ -18,8 +18,8 @@ ENCODERS = shop().engine().encoders
     ("text", "image", "expected"),
     [
         ("red bag", None, {"text", "aligned"}),
-        (None, picture("red"), {"image"}),
-        ("red bag", picture("red"), {"text", "image", "aligned"}),
+        (None, image("red"), {"image"}),
+        ("red bag", image("red"), {"text", "image", "aligned"}),
         (None, None, set()),
         ("", b"", set()),
     ],
@@ -32,13 +32,13 @@ def test_each_part_that_is_given_becomes_a_vector(text: str | None, image: bytes
         assert np.linalg.norm(vector.values_D) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_text_is_encoded_with_the_same_bits_alone_and_beside_a_picture() -> None:
+def test_a_text_is_encoded_with_the_same_bits_alone_and_beside_a_image() -> None:
     alone = ENCODERS.encode(ask("blue mug")).vectors["text"].values_D
-    beside = ENCODERS.encode(ask("blue mug", image=picture("red"))).vectors["text"].values_D
+    beside = ENCODERS.encode(ask("blue mug", image=image("red"))).vectors["text"].values_D
     assert alone.tobytes() == beside.tobytes()
 
 
-def test_bytes_that_are_no_picture_are_refused() -> None:
+def test_bytes_that_are_no_image_are_refused() -> None:
     with pytest.raises(ImageError, match="not a picture"):
         ENCODERS.encode(ask(image=b"words"))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from intarsia.engine.product_vectors import (
+from intarsia.engine.fuse import (
     open_encoded_indexes,
     open_fuse,
     open_fuse_crossed,
@@ -15,20 +15,20 @@ from intarsia.engine.product_vectors import (
 )
 from intarsia.engine.search import SearchEngine
 from intarsia.errors import ConfigError, ReleaseMismatch
-from intarsia.fusion.features import FeatureFuser
+from intarsia.fusion.feature.feature_fuser import FeatureFuser
 from intarsia.fusion.registry import open_fuser
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.query import Query
-from tests.unit.engine.corner_fusion import NUM_FOLDS, gated, gated_release
-from tests.unit.engine.corner_shop import FLOORS, NUM_PRODUCTS, ask, picture, shop
+from tests.unit.engine.small_fusion import NUM_FOLDS, gated, gated_release
+from tests.unit.engine.small_release import FLOORS, NUM_PRODUCTS, ask, image, shop
 
 SHOP = shop()
 SEEDS = tuple(SHOP.products[SHOP.row(text=True, image=True, nth=nth)].product_id for nth in (0, 3))
 ASKED = {
     "text": ask("red bag"),
-    "image": ask(image=picture("blue")),
-    "both": ask("连衣裙", image=picture("green")),
+    "image": ask(image=image("blue")),
+    "both": ask("连衣裙", image=image("green")),
     "seeds": ask(seed_product_ids=SEEDS),
 }
 
@@ -52,8 +52,8 @@ def test_a_query_is_answered_by_the_fusion_that_was_fitted(asked: Query) -> None
         zip(fitted.rows_C.tolist(), fitted.fused_C.tolist(), strict=True)
     )
     assert len(page.hits) > 5
-    plain = SHOP.engine().search([asked])[0]
-    assert {hit.fused for hit in page.hits} != {hit.fused for hit in plain.hits}
+    to_jsonable = SHOP.engine().search([asked])[0]
+    assert {hit.fused for hit in page.hits} != {hit.fused for hit in to_jsonable.hits}
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)

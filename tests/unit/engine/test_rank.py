@@ -16,11 +16,11 @@ from intarsia.records.candidates import Candidates
 from intarsia.records.feature_matrix import matrix_digest
 from intarsia.records.query import EncodedQuery, Query
 from tests.oracles import best_order
-from tests.unit.engine.corner_shop import FLOORS, ask, picture, rows_of, shop
+from tests.unit.engine.small_release import FLOORS, ask, image, rows_of, shop
 
 SHOP = shop()
 ENGINE = SHOP.engine()
-QUERY = ask("red bag", image=picture("blue"))
+QUERY = ask("red bag", image=image("blue"))
 
 
 def fused(query: Query = QUERY) -> tuple[EncodedQuery, Candidates]:
@@ -84,8 +84,8 @@ def test_hits_carry_the_shares_only_when_they_are_asked_for() -> None:
     for hit in explained.hits:
         assert hit.contributions is not None
         assert sum(hit.contributions.values()) == pytest.approx(hit.score, abs=1e-6)
-    plain = ENGINE.search([replace(QUERY, offset=2, limit=3)])[0]
-    assert plain.hits == tuple(replace(hit, contributions=None) for hit in explained.hits)
+    to_jsonable = ENGINE.search([replace(QUERY, offset=2, limit=3)])[0]
+    assert to_jsonable.hits == tuple(replace(hit, contributions=None) for hit in explained.hits)
 
 
 def test_a_page_behind_the_window_is_empty_and_explains_nothing() -> None:
@@ -158,7 +158,7 @@ def test_ranking_before_fusing_is_our_own_fault() -> None:
         ENGINE.rank.rank([encoded], ENGINE.retrieve.retrieve([encoded]))
 
 
-def test_a_hit_says_who_brought_it_and_which_picture_matched() -> None:
+def test_a_hit_says_who_brought_it_and_which_image_matched() -> None:
     page = ENGINE.search([QUERY])[0]
     _, candidates = fused()
     for hit in page.hits:

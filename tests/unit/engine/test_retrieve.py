@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.retrieve import NOTHING_ASKED, RETRIEVERS, RetrieveStage, spaces
+from intarsia.engine.retrieve import NOTHING_ASKED, RetrieveStage, spaces
 from intarsia.errors import ArtifactError, DataError, ReleaseMismatch
 from intarsia.ids import ProductId, SpaceId
 from intarsia.index.bm25 import Bm25Index
@@ -19,10 +19,11 @@ from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vec
 from intarsia.index.filters import FilterIndex
 from intarsia.index.hnsw import HnswIndex
 from intarsia.index.protocol import VectorIndex
+from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery, Filters, Query, QueryVector
 from tests.catalogs import columns_of
-from tests.unit.engine.corner_shop import NUM_PRODUCTS, RELEASE, ask, picture, shop
+from tests.unit.engine.small_release import NUM_PRODUCTS, RELEASE, ask, image, shop
 
 SHOP = shop()
 ENGINE = SHOP.engine()
@@ -47,15 +48,15 @@ def returned_by(found: Candidates) -> set[str]:
 
 
 def test_a_product_at_the_floor_matches_and_one_below_does_not() -> None:
-    scores_C = np.sort(found_by(ask(image=picture("red", 1)), with_floor(-1.0)).scores_CR[:, 2])
+    scores_C = np.sort(found_by(ask(image=image("red", 1)), with_floor(-1.0)).scores_CR[:, 2])
     score = scores_C[len(scores_C) // 2]
     at, above = (float(floor) for floor in (score, np.nextafter(score, np.float32(1))))
-    assert found_by(ask(image=picture("red", 1)), with_floor(at)).num_matches == np.count_nonzero(scores_C >= score)
-    assert found_by(ask(image=picture("red", 1)), with_floor(above)).num_matches == np.count_nonzero(scores_C > score)
+    assert found_by(ask(image=image("red", 1)), with_floor(at)).num_matches == np.count_nonzero(scores_C >= score)
+    assert found_by(ask(image=image("red", 1)), with_floor(above)).num_matches == np.count_nonzero(scores_C > score)
 
 
 def test_a_floor_of_minus_one_lets_everything_with_a_vector_match() -> None:
-    assert found_by(ask(image=picture("red")), with_floor(-1.0)).num_matches == len(set(SHOP.vectors["image"][1]))
+    assert found_by(ask(image=image("red")), with_floor(-1.0)).num_matches == len(set(SHOP.vectors["image"][1]))
 
 
 def test_a_query_that_nothing_matches_has_no_candidates_and_counts_nothing() -> None:
@@ -67,20 +68,20 @@ def test_a_query_that_nothing_matches_has_no_candidates_and_counts_nothing() -> 
 
 def test_totals_count_beyond_the_depth() -> None:
     stage = replace(ENGINE.retrieve, config=replace(ALL_MATCH, depth=2))
-    found = found_by(ask("red bag", image=picture("red")), stage)
+    found = found_by(ask("red bag", image=image("red")), stage)
     assert len(found.rows_C) <= 3 * 2 < found.num_matches
 
 
 def test_words_score_zero_where_they_do_not_occur_and_are_missing_only_where_none_were_given() -> None:
     stage = replace(ENGINE.retrieve, config=ALL_MATCH)
-    said = found_by(ask("连衣裙", image=picture("red")), stage)
+    said = found_by(ask("连衣裙", image=image("red")), stage)
     assert set(said.scores_CR[said.ranks_CR[:, 0] == 0, 0].tolist()) == {0.0}
-    assert np.isnan(found_by(ask(image=picture("red")), stage).scores_CR[:, :2]).all()
+    assert np.isnan(found_by(ask(image=image("red")), stage).scores_CR[:, :2]).all()
 
 
-def test_the_view_is_that_of_the_best_readable_picture() -> None:
+def test_the_view_is_that_of_the_best_readable_image() -> None:
     vectors_VD, rows_V, views_V = SHOP.vectors["image"]
-    found = found_by(ask("red", image=picture("red")), replace(ENGINE.retrieve, config=ALL_MATCH))
+    found = found_by(ask("red", image=image("red")), replace(ENGINE.retrieve, config=ALL_MATCH))
     query_D = found.query_vectors["image"].values_D
     for row, view in zip(found.rows_C.tolist(), found.views_C.tolist(), strict=True):
         scores = {int(views_V[v]): float(vectors_VD[v] @ query_D) for v in np.flatnonzero(rows_V == row)}
@@ -89,7 +90,7 @@ def test_the_view_is_that_of_the_best_readable_picture() -> None:
     assert found.views_C[found.rows_C.tolist().index(2)] == 1  # picture 0 of this product could not be read
 
 
-def test_without_a_picture_in_the_query_the_view_is_that_which_its_words_find() -> None:
+def test_without_a_image_in_the_query_the_view_is_that_which_its_words_find() -> None:
     vectors_VD, rows_V, views_V = SHOP.vectors["aligned"]
     found = found_by(ask("red bag"))
     query_D = found.query_vectors["aligned"].values_D
@@ -132,10 +133,10 @@ def test_a_person_alone_gives_an_empty_answer_that_says_why() -> None:
 def test_words_beside_seeds_without_vectors_are_searched_by_themselves() -> None:
     row, stage = SHOP.row(text=False, image=False), replace(ENGINE.retrieve, config=ALL_MATCH)
     words = SHOP.products[row].title
-    found, plain = found_by(ask(words, seed_product_ids=(seed(row),)), stage), found_by(ask(words), stage)
+    found, to_jsonable = found_by(ask(words, seed_product_ids=(seed(row),)), stage), found_by(ask(words), stage)
     assert found.degraded == ()
-    assert row in plain.rows_C
-    assert found.rows_C.tolist() == [other for other in plain.rows_C.tolist() if other != row]
+    assert row in to_jsonable.rows_C
+    assert found.rows_C.tolist() == [other for other in to_jsonable.rows_C.tolist() if other != row]
 
 
 def test_seeds_stand_in_only_for_the_parts_that_were_not_given() -> None:
@@ -204,7 +205,7 @@ def test_a_broken_retriever_is_named_and_the_others_still_answer(
 ) -> None:
     stage = replace(ENGINE.retrieve, config=EngineConfig(depth=4, text_floor=0.0, image_floor=0.5, aligned_floor=0.5))
     broken = replace(stage, vectors={**stage.vectors, "text": lost_graph(tmp_path)})
-    query = ask("green mug", image=picture("green"))
+    query = ask("green mug", image=image("green"))
     encoded = ENGINE.encoders.encode(query)
     without = replace(encoded, vectors={name: encoded.vectors[name] for name in ("image", "aligned")})
     caplog.set_level(logging.WARNING)
@@ -236,11 +237,11 @@ def test_when_every_retriever_fails_it_is_an_error_that_names_them(tmp_path: Pat
 
 
 def test_a_query_with_a_vector_that_no_index_holds_is_refused() -> None:
-    plain = {name: index for name, index in ENGINE.retrieve.vectors.items() if name != "aligned"}
+    to_jsonable = {name: index for name, index in ENGINE.retrieve.vectors.items() if name != "aligned"}
     with pytest.raises(
         ReleaseMismatch, match=r"aligned vector is of space aligned-.*, the index holds None; ask again"
     ):
-        found_by(ask("red bag"), replace(ENGINE.retrieve, vectors=plain))
+        found_by(ask("red bag"), replace(ENGINE.retrieve, vectors=to_jsonable))
 
 
 def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
         bm25=Bm25Index.build(Bm25Config(), {"title": []}),
         vectors={name: open_vector_index(tmp_path / name) for name in ("text", "image")},
     )
-    encoded = ENGINE.encoders.encode(ask("red", image=picture("red"), facets=("brand", "price")))
+    encoded = ENGINE.encoders.encode(ask("red", image=image("red"), facets=("brand", "price")))
     found = stage.retrieve([replace(encoded, vectors={name: encoded.vectors[name] for name in stage.vectors})])[0]
     assert (len(found.rows_C), found.num_matches, found.facets) == (0, 0, {"brand": (), "price": ()})
 

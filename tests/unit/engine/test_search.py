@@ -14,7 +14,7 @@ from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.features.default_set import FEATURES
 from intarsia.ids import ReleaseId
 from intarsia.ranking.lightgbm_ranker import HEADER
-from tests.unit.engine.corner_shop import FLOORS, ask, picture, shop
+from tests.unit.engine.small_release import FLOORS, ask, image, shop
 
 SHOP = shop()
 
@@ -40,7 +40,7 @@ def test_every_part_is_of_the_release_that_was_opened(release: Path) -> None:
     assert engine.retrieve.config == FLOORS
     assert engine.rank.rank_depth == FLOORS.rank_depth
     assert engine.columns.num_rows == engine.documents.num_rows == len(SHOP.products)
-    query = ask("red bag", image=picture("red"), explain=True)
+    query = ask("red bag", image=image("red"), explain=True)
     page = engine.search([query])[0]
     assert page.release_id == "r-9"
     assert page.hits == SHOP.engine().search([query])[0].hits

@@ -9,8 +9,8 @@ import pytest
 from intarsia.errors import ConfigError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
-from intarsia.evaluation.said import json_of, lines_of
 from intarsia.evaluation.slices import Slice, slices_by_value
+from intarsia.evaluation.summary import json_of, lines_of
 from intarsia.ids import QueryId
 
 NUM_QUERIES, NUM_PRODUCTS = 40, 50

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from intarsia import text
-from intarsia.evaluation.known_items import KnownItemsConfig, is_made, known_items
+from intarsia.evaluation.known_items import KnownItemsConfig, is_synthetic, known_items
 from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import Split
 
@@ -40,8 +40,8 @@ def test_each_query_looks_for_another_product_by_words_of_its_title() -> None:
 
 def test_made_queries_can_be_told_from_asked_ones() -> None:
     queries, _ = known_items(TITLES, KnownItemsConfig(num_queries=100), splits=SPLITS)
-    assert all(is_made(query.query_id) for query in queries)
-    assert not is_made(QueryId("q-known-1"))
+    assert all(is_synthetic(query.query_id) for query in queries)
+    assert not is_synthetic(QueryId("q-known-1"))
 
 
 def test_products_of_the_same_title_are_all_right_answers_with_the_top_grade() -> None:

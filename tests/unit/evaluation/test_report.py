@@ -12,7 +12,7 @@ from intarsia.evaluation import plots
 from intarsia.evaluation.compare import Interval, PairedDifference
 from intarsia.evaluation.evaluate import EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
-from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingPictures, Setting, write_report
+from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingImages, Setting, write_report
 from intarsia.evaluation.slices import slices_by_value
 
 _VOID = {"meta", "link", "br", "img", "input", "use", "path"}
@@ -121,15 +121,15 @@ def test_of_very_many_trials_the_best_are_shown_and_the_rest_counted(report: Eva
         assert ("0.229" in text, "0.030" in text, "0.029" in text) == (True, True, False)
 
 
-def test_what_pictures_are_worth_is_a_table_of_both_comparisons(report: EvaluationReport, tmp_path: Path) -> None:
+def test_what_images_are_worth_is_a_table_of_both_comparisons(report: EvaluationReport, tmp_path: Path) -> None:
     value = Interval(mean=0.5, low=0.4, high=0.6, num_queries=9)
     gain = PairedDifference(difference=Interval(mean=0.2, low=0.1, high=0.3, num_queries=9))
     loss = PairedDifference(difference=Interval(mean=-0.2, low=-0.3, high=-0.1, num_queries=9))
     rows = (
-        MissingPictures(share=0.0, ranked=value, minus_none=gain, fused=value, minus_text_only=loss),
-        MissingPictures(share=0.75, ranked=value, minus_none=gain, fused=value, minus_text_only=None),
+        MissingImages(share=0.0, ranked=value, minus_none=gain, fused=value, minus_text_only=loss),
+        MissingImages(share=0.75, ranked=value, minus_none=gain, fused=value, minus_text_only=None),
     )
-    markdown, page = write_report(dataclasses.replace(report, missing_pictures=rows), tmp_path)
+    markdown, page = write_report(dataclasses.replace(report, missing_images=rows), tmp_path)
     text = markdown.read_text(encoding="utf-8")
     ranked = "0.500 [0.400, 0.600] | +0.200 [+0.100, +0.300] better"
     fused = "0.500 [0.400, 0.600]"
@@ -151,7 +151,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(report: EvaluationRe
     assert "Chosen: trial 1 (convex), best on validation." in words
 
 
-def test_the_page_draws_all_five_pictures(report: EvaluationReport, tmp_path: Path) -> None:
+def test_the_page_draws_all_five_images(report: EvaluationReport, tmp_path: Path) -> None:
     assert write_report(report, tmp_path)[1].read_text(encoding="utf-8").count("<svg") == 5
 
 

@@ -44,7 +44,7 @@ def test_means_are_over_relevant_products_of_the_catalog() -> None:
     assert np.isnan(means_Q[2])
 
 
-def test_the_standard_slices_cover_language_kind_pictures_and_head() -> None:
+def test_the_standard_slices_cover_language_kind_images_and_head() -> None:
     queries = [
         JudgedQuery(query_id=QueryId("q1"), text="鞋", image=None, locale="zh", split="test"),
         JudgedQuery(query_id=QueryId("q2"), text="shoe", image=b"png", locale="en", split="test"),

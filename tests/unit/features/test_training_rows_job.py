@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from intarsia.config import build
-from intarsia.engine.candidates import JudgedCandidates
 from intarsia.engine.rank import best_fused
 from intarsia.errors import ConfigError
+from intarsia.experiments.judged_candidates import JudgedCandidates
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
+from intarsia.features.labelled_rows import by_pair
 from intarsia.features.stats import ProductStats
-from intarsia.features.training_rows import by_pair
-from intarsia.fusion.crossed import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossedFuser
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId

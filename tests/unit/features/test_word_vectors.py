@@ -109,7 +109,7 @@ def test_a_large_catalog_is_read_evenly(monkeypatch: pytest.MonkeyPatch) -> None
     assert learned(titles, vectors).place_V.tolist() == [0, -1, 1, -1, -1]
 
 
-def test_a_product_with_several_pictures_teaches_their_mean_and_scores_by_the_best() -> None:
+def test_a_product_with_several_images_teaches_their_mean_and_scores_by_the_best() -> None:
     views = Vectors({0: [[1, 0], [0, 1]], 1: [[0, 1]], 2: [[1, 0]], 3: [[1, 0]]}, dim=2)
     found = learned([[RED], [RED], [BLUE], [BLUE]], views)
     assert np.allclose(found.mean_D, [(0.5 + 0 + 1 + 1) / 4, (0.5 + 1) / 4])
@@ -117,11 +117,11 @@ def test_a_product_with_several_pictures_teaches_their_mean_and_scores_by_the_be
     assert red[0] == red[1] > red[2]
 
 
-def test_the_features_know_which_picture_a_word_means() -> None:
+def test_the_features_know_which_image_a_word_means() -> None:
     """No title of the last two products names a colour: their pictures do."""
     shop = [Item(title=f"{colour} bag") for colour in ("red", "blue") for _ in range(5)] + [Item(title="bag")] * 2
-    pictures = Vectors({row: [[1, 0]] if row < 5 or row == 10 else [[0, 1]] for row in range(12)}, dim=2)
-    assembler = Assembler(columns_of(shop), ProductStats.empty(), {"image": pictures})
+    images = Vectors({row: [[1, 0]] if row < 5 or row == 10 else [[0, 1]] for row in range(12)}, dim=2)
+    assembler = Assembler(columns_of(shop), ProductStats.empty(), {"image": images})
     matrix = FEATURES.compute(assembler.assemble([asked("red bag")], [candidates_of([10, 11])]))
     shown = dict(zip(matrix.names, matrix.values_nF.T, strict=True))
     assert shown["image_words"][0] > 0 > shown["image_words"][1]

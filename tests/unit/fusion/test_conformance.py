@@ -14,7 +14,7 @@ from intarsia.fusion.fuser import FusedBatch
 from intarsia.fusion.registry import KINDS, config_of, fit_fuser, open_fuser
 from intarsia.fusion.spec import FILE
 from intarsia.records.candidates import Candidates
-from tests.unit.fusion.lessons import RETRIEVERS, fitted, lessons, only_retrievers, products, small_config
+from tests.unit.fusion.fusion_cases import RETRIEVERS, fitted, only_retrievers, products, small_config, training_data
 
 ALL = sorted(KINDS)
 OF_SCORES = sorted(name for name, kind in KINDS.items() if not kind.reads_vectors)
@@ -34,7 +34,7 @@ def test_defaults_are_a_whole_config(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_it_scores_every_candidate_and_changes_nothing_else(kind: str) -> None:
-    for one in lessons("test").candidates:
+    for one in training_data("test").candidates:
         fused = fitted(kind).fuse(one)
         assert fused.fused_C is not None
         assert replace(fused, fused_C=None).rows_C.tolist() == one.rows_C.tolist()
@@ -45,14 +45,14 @@ def test_it_scores_every_candidate_and_changes_nothing_else(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_what_it_says_of_a_query_hangs_on_no_other(kind: str) -> None:
-    some = lessons("test").candidates
+    some = training_data("test").candidates
     first = [bits(kind, one) for one in some]
     assert [bits(kind, one) for one in reversed(some)] == first[::-1]
 
 
 @pytest.mark.parametrize("kind", OF_SCORES)
 def test_a_batch_of_many_has_the_very_bits_of_one_by_one(kind: str) -> None:
-    some = [*lessons("test").candidates, nothing(), only_first(1)]
+    some = [*training_data("test").candidates, nothing(), only_first(1)]
     fused: FusedBatch = fitted(kind).fuse_batch(pack(some))  # type: ignore[attr-defined]
     assert fused.fused_n.tobytes() == b"".join(bits(kind, one) for one in some)
     assert fused.batch.groups.lengths_G.tolist() == [len(one.rows_C) for one in some]
@@ -62,7 +62,7 @@ def test_a_batch_of_many_has_the_very_bits_of_one_by_one(kind: str) -> None:
 def test_saved_and_opened_it_has_the_same_bits(kind: str, tmp_path: Path) -> None:
     fitted(kind).save(tmp_path)
     opened = open_fuser(tmp_path, products())
-    for one in lessons("test").candidates:
+    for one in training_data("test").candidates:
         fused = opened.fuse(one)
         assert fused.fused_C is not None
         assert fused.fused_C.tobytes() == bits(kind, one)
@@ -70,8 +70,8 @@ def test_saved_and_opened_it_has_the_same_bits(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", FITTED)
 def test_equal_lessons_and_seed_give_equal_bits(kind: str) -> None:
-    again = fit_fuser(small_config(kind), lessons("train"), lessons("validation"), seed=7)
-    for one in lessons("test").candidates:
+    again = fit_fuser(small_config(kind), training_data("train"), training_data("validation"), seed=7)
+    for one in training_data("test").candidates:
         fused = again.fuse(one)
         assert fused.fused_C is not None
         assert fused.fused_C.tobytes() == bits(kind, one)
@@ -79,7 +79,7 @@ def test_equal_lessons_and_seed_give_equal_bits(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OF_SCORES)
 def test_equal_opinions_are_equal_scores(kind: str) -> None:
-    one = lessons("test").candidates[0]
+    one = training_data("test").candidates[0]
     twins = replace(
         one, scores_CR=np.repeat(one.scores_CR[:1], len(one.rows_C), axis=0), ranks_CR=np.ones_like(one.ranks_CR)
     )
@@ -97,7 +97,7 @@ def test_no_candidate_and_a_lone_one_are_legal(kind: str, num: int) -> None:
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_a_retriever_that_scores_nothing_says_what_one_that_is_down_says(kind: str, name: str) -> None:
-    one = lessons("test").candidates[0]
+    one = training_data("test").candidates[0]
     others = only_retrievers(one, tuple(other for other in RETRIEVERS if other != name))
     scores_CR, ranks_CR = one.scores_CR.copy(), one.ranks_CR.copy()
     scores_CR[:, RETRIEVERS.index(name)], ranks_CR[:, RETRIEVERS.index(name)] = np.nan, 0
@@ -106,8 +106,8 @@ def test_a_retriever_that_scores_nothing_says_what_one_that_is_down_says(kind: s
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_only_a_picture_and_only_words_are_answered(kind: str) -> None:
-    one = lessons("test").candidates[0]
+def test_only_a_image_and_only_words_are_answered(kind: str) -> None:
+    one = training_data("test").candidates[0]
     for names in (("image",), ("bm25", "text", "aligned"), ("aligned",)):
         some = only_retrievers(one, names)
         assert len(bits(kind, some)) == 4 * len(some.rows_C) > 0
@@ -115,7 +115,7 @@ def test_only_a_picture_and_only_words_are_answered(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(ALL) - {"rrf", "convex", "equal", "comb_sum", "comb_mnz"}))
 def test_a_retriever_that_was_not_there_at_the_fit_is_refused(kind: str) -> None:
-    one = lessons("test").candidates[0]
+    one = training_data("test").candidates[0]
     with pytest.raises(ReleaseMismatch, match=r"sound.* only .*bm25, text, image, aligned.*; run search_fusion"):
         fitted(kind).fuse(replace(one, retrievers=("bm25", "text", "image", "sound")))
 
@@ -158,7 +158,7 @@ def test_an_empty_folder_says_which_job_makes_a_fuser(tmp_path: Path) -> None:
 
 
 def only_first(num: int) -> Candidates:
-    one = lessons("test").candidates[0]
+    one = training_data("test").candidates[0]
     return one.only(np.arange(len(one.rows_C)) < num)
 
 

@@ -6,9 +6,9 @@ import pytest
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch, query_kinds, query_weights
-from intarsia.fusion.simplex import simplex_grid
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId
+from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates
 
 NAN = float("nan")
@@ -67,7 +67,7 @@ def test_nothing_in_is_nothing_out() -> None:
     assert [fused(FusionSpec(kind=kind), empty) for kind in SPEC_KINDS] == [{}] * len(SPEC_KINDS)
 
 
-def test_a_product_without_picture_gets_the_mean_image_score_of_the_query() -> None:
+def test_a_product_without_image_gets_the_mean_image_score_of_the_query() -> None:
     scores = {"text": [0.5, 0.5, 0.1, 0.1], "image": [0.9, NAN, 0.3, 0.3]}  # of pictures 1, 0 and 0 when normalised
     one = candidates(scores, {"text": [1, 2, 3, 4], "image": [1, 0, 2, 3]})
     assert fused(FusionSpec(kind="equal"), one) == pytest.approx({10: 1.0, 11: (1 + 1 / 3) / 2, 12: 0.0, 13: 0.0})
@@ -78,7 +78,7 @@ def test_or_the_lowest_where_that_is_asked() -> None:
     assert fused(FusionSpec(kind="equal", missing="lowest"), one) == pytest.approx({10: 1.0, 11: 0.5, 12: 0.0})
 
 
-def test_renormalising_judges_a_product_without_picture_by_its_text_alone() -> None:
+def test_renormalising_judges_a_product_without_image_by_its_text_alone() -> None:
     one = candidates({"text": [0.5, 0.5, 0.1], "image": [0.9, NAN, 0.3]}, {"text": [1, 2, 3], "image": [1, 0, 2]})
     spec = FusionSpec(kind="equal", missing="renormalise")
     assert fused(spec, one) == pytest.approx({10: 1.0, 11: 1.0, 12: 0.0})
@@ -97,9 +97,9 @@ def test_candidates_beyond_the_depth_are_dropped_and_their_ranks_forgotten() -> 
 
 def test_weights_by_kind_are_chosen_by_who_can_score() -> None:
     words = candidates({"bm25": [4.0, 2.0], "image": [NAN, NAN]}, {"bm25": [1, 2], "image": [0, 0]})
-    picture = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
+    image = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
     both = candidates({"bm25": [4.0, 2.0], "image": [0.3, 0.9]}, {"bm25": [1, 2], "image": [2, 1]})
-    batch = pack([words, picture, both])
+    batch = pack([words, image, both])
     spec = FusionSpec(
         kind="convex",
         weights={"bm25": 1.0, "image": 1.0},
@@ -110,10 +110,10 @@ def test_weights_by_kind_are_chosen_by_who_can_score() -> None:
     assert fused(spec, both) == pytest.approx({10: 0.2, 11: 0.8})
 
 
-def test_a_picture_is_answered_also_where_pictures_weigh_nothing() -> None:
-    picture = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
+def test_a_image_is_answered_also_where_images_weigh_nothing() -> None:
+    image = candidates({"bm25": [NAN, NAN], "image": [0.3, 0.9]}, {"bm25": [0, 0], "image": [2, 1]})
     spec = FusionSpec(kind="convex", weights={"bm25": 1.0, "image": 0.0})
-    assert fused(spec, picture) == {10: 0.0, 11: 1.0}
+    assert fused(spec, image) == {10: 0.0, 11: 1.0}
 
 
 def test_a_retriever_that_is_down_is_as_one_that_scores_nothing() -> None:

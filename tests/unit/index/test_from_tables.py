@@ -47,9 +47,7 @@ def test_a_product_without_a_vector_is_refused_where_each_must_have_one(lake: La
 
 
 @pytest.mark.parametrize("parts", [(), ([],)], ids=["no part", "an empty part"])
-def test_a_catalog_without_pictures_has_no_vectors_of_a_known_width(
-    lake: Lake, parts: tuple[list[Vector], ...]
-) -> None:
+def test_a_catalog_without_images_has_no_vectors_of_a_known_width(lake: Lake, parts: tuple[list[Vector], ...]) -> None:
     found = read_embedded(IMAGE_EMBEDDINGS, embeddings(lake, *parts, dim=5), ["a"])
     assert found.space_id == "s"
     assert found.vectors_VD.shape == (0, 5)

@@ -55,7 +55,7 @@ def test_equal_views_report_the_first(tmp_path: Path) -> None:
     assert index.search(unit((1, 0)), 1, None).views_Qk.tolist() == [[1]]
 
 
-def test_a_picture_that_is_missing_leaves_a_gap_in_the_view_numbers(tmp_path: Path) -> None:
+def test_a_image_that_is_missing_leaves_a_gap_in_the_view_numbers(tmp_path: Path) -> None:
     build_vector_index(EXACT, SPACE, unit((1, 0), (0, 1)), np.array([0, 0]), 1, tmp_path, np.array([1, 4], np.int32))
     index = open_vector_index(tmp_path)
     assert index.search(unit((0, 1), (1, 0)), 1, None).views_Qk.tolist() == [[4], [1]]
@@ -103,7 +103,7 @@ def test_stored_vectors_come_back_in_view_order(small: VectorIndex) -> None:
 
 
 @pytest.mark.parametrize("config", [EXACT, GRAPH], ids=["flat", "hnsw"])
-def test_a_catalog_without_pictures_is_legal(tmp_path: Path, config: VectorIndexConfig) -> None:
+def test_a_catalog_without_images_is_legal(tmp_path: Path, config: VectorIndexConfig) -> None:
     index = made(tmp_path, np.empty((0, 2), np.float32), [], 3, config)
     query_QD = unit((1, 0))
     assert index.search(query_QD, 2, None).rows_Qk.tolist() == [[-1, -1]]

@@ -12,9 +12,9 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ArtifactError, ConfigError, DataError, ReleaseMismatch
+from intarsia.ranking.fit_metrics import ndcg_of, spread_within
 from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import HEADER, MODEL, LightGbmRanker, save_ranker
-from intarsia.ranking.measure import ndcg_of, spread_within
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.feature_matrix import FeatureMatrix
 from tests.graded_rows import graded_rows

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from intarsia.errors import DataError
+from intarsia.ranking.fit_metrics import ndcg_of
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import HEADER, LightGbmRanker, save_ranker
 from intarsia.ranking.linear import LinearModel, fit_linear, linear_of
-from intarsia.ranking.measure import ndcg_of
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.feature_matrix import FeatureMatrix
 from tests.graded_rows import graded_rows
@@ -77,7 +77,7 @@ def test_a_score_is_the_sum_of_clipped_distances_and_of_what_is_missing() -> Non
     assert linear.scores(values).tolist() == [3.0 + 10.0, 6.0, 0.5 - 10.0]
     assert linear.times(2.0).scores(values).tolist() == [26.0, 12.0, -19.0]
     assert linear.plus(linear.times(2.0)).scores(values).tolist() == [39.0, 18.0, -28.5]
-    assert linear_of(json.loads(json.dumps(linear.plain()))) == linear
+    assert linear_of(json.loads(json.dumps(linear.to_jsonable()))) == linear
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])

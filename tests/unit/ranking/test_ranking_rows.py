@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.features.training_rows import by_pair, training_rows
+from intarsia.features.labelled_rows import by_pair, training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
 from intarsia.records.feature_matrix import FeatureMatrix
@@ -44,9 +44,9 @@ def test_queries_are_taken_whole_in_the_asked_order() -> None:
 
 
 def test_a_query_with_one_label_teaches_nothing() -> None:
-    taught = rows([[0, 0], [1, 0], [2, 2], []]).that_teach()
+    taught = rows([[0, 0], [1, 0], [2, 2], []]).informative_queries()
     assert (taught.num_queries, taught.labels_n.tolist()) == (1, [1, 0])
-    assert rows([[0]]).that_teach().num_queries == 0
+    assert rows([[0]]).informative_queries().num_queries == 0
 
 
 def test_rows_come_back_from_the_table_by_split() -> None:

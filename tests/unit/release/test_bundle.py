@@ -25,8 +25,8 @@ KEEPS_ITS_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_f
 KILLED_WRITER = """
 import os, signal, sys
 from pathlib import Path
-from intarsia.lake import folder_aside
-with folder_aside(Path(sys.argv[1])) as folder:
+from intarsia.lake import staging_dir
+with staging_dir(Path(sys.argv[1])) as folder:
     (folder / "ranker").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from intarsia.engine.search import PARTS
-from intarsia.engine.text_only import save_text_only
 from intarsia.evaluation.evaluate import EvaluationConfig
+from intarsia.experiments.text_only_fusion import save_text_only
 from intarsia.features.default_set import FEATURES
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import QueryId, ReleaseId, sha256_bytes
@@ -21,9 +21,9 @@ from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import HEADER
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.release.bundle import verify, write_bundle
-from intarsia.release.gate import ReleaseRefused
 from intarsia.release.manifest import FileDigest, Manifest
 from intarsia.release.pointer import Pointer
+from intarsia.release.promotion_gate import ReleaseRefused
 from intarsia.release.staged import ENTRY, read_staged, write_staged
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from pipelines.evaluate_release import JOB as EVALUATE
@@ -137,9 +137,9 @@ def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: La
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.0, 1.0, 90.0, 0.104])
-def test_a_share_of_missing_pictures_is_a_whole_percent_that_leaves_some(share: float) -> None:
-    with pytest.raises(ValueError, match=r"missing_pictures has .*; allowed: whole percents between 0 and 1"):
-        EvaluateReleaseConfig(missing_pictures=(0.5, share))
+def test_a_share_of_missing_images_is_a_whole_percent_that_leaves_some(share: float) -> None:
+    with pytest.raises(ValueError, match=r"missing_images has .*; allowed: whole percents between 0 and 1"):
+        EvaluateReleaseConfig(missing_images=(0.5, share))
 
 
 def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> None:
@@ -152,7 +152,7 @@ def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> No
     assert ">kept: tree 2</text>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_fewer_pictures(parts: Lake) -> None:
+def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_fewer_images(parts: Lake) -> None:
     before = parts.current("fusion_spec").path
     with parts.publish("fusion_spec") as folder:
         shutil.copytree(before, folder, dirs_exist_ok=True)
@@ -161,7 +161,7 @@ def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_few
     evidence = evaluated(parts)
     missing = [f", {share}% of pictures missing" for share in (10, 25, 50, 75, 90)]
     assert list(evidence["text_only"]) == ["fused", *(f"fused{one}" for one in missing)]
-    assert list(evidence["missing_pictures"]) == ["ranked", *(f"ranked{one}" for one in missing)]
+    assert list(evidence["missing_images"]) == ["ranked", *(f"ranked{one}" for one in missing)]
     folder = parts.current("evaluation").path
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
     assert values["text only"] == values["bm25"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from intarsia.config import plain
+from intarsia.config import to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.features.default_set import FEATURES
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import write_bundle
-from intarsia.release.gate import Evidence, ReleaseRefused
 from intarsia.release.pointer import Pointer
+from intarsia.release.promotion_gate import Evidence, ReleaseRefused
 from pipelines.job import Progress
 from pipelines.promote_release import JOB, PromoteReleaseConfig
 from tests.unit.release.bundles import PROVENANCE, put_parts
@@ -47,7 +47,7 @@ def evaluate(
         why_not_opened=why_not_opened,
     )
     with lake.publish("evaluation") as folder:
-        write_json(folder / "evidence.json", plain(found))
+        write_json(folder / "evidence.json", to_jsonable(found))
 
 
 def promote(lake: Lake, to: str = "staged", *, allow_uncompared: bool = False) -> dict[str, Any]:

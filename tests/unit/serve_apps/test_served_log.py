@@ -17,10 +17,10 @@ from intarsia.ids import ProductId, ReleaseId, RequestId, SpaceId
 from intarsia.records.candidates import Candidates
 from intarsia.records.page import Hit, Page
 from intarsia.records.query import Query, QueryVector
-from intarsia.records.served import PICTURE_LEFT_BEHIND, is_in_share
+from intarsia.records.served import IMAGE_LEFT_BEHIND, is_in_share
 from intarsia.tables.segments import segments
-from intarsia.tables.served import read_served
-from serve_apps.served_log import ServedLog
+from intarsia.tables.served_requests import read_served
+from serve_apps.service.served_log import ServedLog
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 IDS = (ProductId("a"), ProductId("红"), ProductId("c"))
@@ -68,7 +68,7 @@ def log(tmp_path: Path) -> Iterator[ServedLog]:
     opened.close()
 
 
-def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_the_picture(
+def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_the_image(
     log: ServedLog, tmp_path: Path
 ) -> None:
     note(log, 0, image=b"\x89PNG of somebody")
@@ -76,7 +76,7 @@ def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_th
     [served] = read_served(tmp_path / "served")
     assert (served.request_id, served.release_id) == ("q0", "r-1")
     assert (served.query.text, served.query.offset, served.query.asked_at) == ("red bag", 10, NOON)
-    assert served.query.image == PICTURE_LEFT_BEHIND
+    assert served.query.image == IMAGE_LEFT_BEHIND
     assert b"PNG" not in segments(tmp_path / "served")[0].read_bytes()
     assert served.shown == ((11, "c"), (12, "红"))
     assert (served.digest, served.degraded) == (b"12345678", ("image encoder: failed",))

@@ -15,15 +15,15 @@ from PIL import Image
 from intarsia.errors import ConfigError
 from intarsia.ids import sha256_bytes, sha256_file, sha256_tree
 from intarsia.simulator.assortment import CATEGORIES
-from intarsia.simulator.catalog_files import product_pictures
+from intarsia.simulator.attribute_words import ATTRIBUTES, COLOURS, PATTERNS
+from intarsia.simulator.catalog_files import product_images
 from intarsia.simulator.config import MarketConfig
 from intarsia.simulator.defects import BOMB_SIDE_PX, ROTTEN_KINDS
 from intarsia.simulator.events_file import ROTTEN_EVENT_KINDS
+from intarsia.simulator.images import Painter
 from intarsia.simulator.listing import raw_row
 from intarsia.simulator.market import write_market
-from intarsia.simulator.pictures import Painter
 from intarsia.simulator.truth import BAD_IMAGE_KINDS, draw_truth
-from intarsia.simulator.vocabulary import ATTRIBUTES, COLOURS, PATTERNS
 
 
 def test_equal_configs_give_equal_bytes_and_another_seed_others(make_market) -> None:
@@ -40,7 +40,7 @@ def test_a_product_is_the_same_when_it_is_made_alone_and_out_of_order(market) ->
         written = rows[f"P{i:06d}"]
         assert raw_row(truth, i, market.config.seed, written["pictures"]) == written
         if truth.bad_image[i] < 0:
-            drawn = list(product_pictures(market.config, truth, painter, i))
+            drawn = list(product_images(market.config, truth, painter, i))
             assert [sha256_bytes(jpeg) for jpeg in drawn] == [
                 sha256_file(market.folder / name) for name in written["pictures"]
             ]
@@ -82,7 +82,7 @@ def test_every_kind_of_rotten_row_is_there_and_is_what_it_says(market) -> None:
                 assert len(row["name"]) >= 5000
 
 
-def test_every_kind_of_bad_picture_is_there_and_is_what_it_says(market) -> None:
+def test_every_kind_of_bad_image_is_there_and_is_what_it_says(market) -> None:
     bad = {row["product_id"]: row["bad_image"] for row in market.truth.values() if row["bad_image"]}
     assert set(bad.values()) == set(BAD_IMAGE_KINDS) == set(market.summary.bad_images)
     placeholders = set()
@@ -107,11 +107,11 @@ def test_every_kind_of_bad_picture_is_there_and_is_what_it_says(market) -> None:
     assert len(placeholders) == 1
 
 
-def test_pictures_are_square_rgb_of_the_asked_size(market) -> None:
+def test_images_are_square_rgb_of_the_asked_size(market) -> None:
     names = [name for row in market.truth.values() if not row["bad_image"] for name in row["pictures"]]
     for name in [*names[::97], *(q["image"] for q in market.queries if q["image"])][:30]:
-        with Image.open(market.folder / name) as picture:
-            assert (picture.size, picture.mode, picture.format) == ((32, 32), "RGB", "JPEG")
+        with Image.open(market.folder / name) as image:
+            assert (image.size, image.mode, image.format) == ((32, 32), "RGB", "JPEG")
 
 
 def test_pattern_is_never_told_and_colour_only_where_the_truth_says_so(market) -> None:
@@ -189,7 +189,7 @@ def test_every_fault_of_an_event_is_there(market) -> None:
         assert is_sound == (kind in (None, "duplicate_event")), (kind, row)
 
 
-def test_noise_pictures_tell_nothing_but_texts_are_as_before(make_market) -> None:
+def test_noise_images_tell_nothing_but_texts_are_as_before(make_market) -> None:
     settings = {"num_products": 40, "num_queries": 10, "share_bad_image": 0.0}
     true, noise = make_market("a", **settings), make_market("b", images="noise", **settings)
     assert (true.folder / "products.jsonl").read_bytes() == (noise.folder / "products.jsonl").read_bytes()
@@ -202,7 +202,7 @@ def test_noise_pictures_tell_nothing_but_texts_are_as_before(make_market) -> Non
         assert abs(np.corrcoef(pixels[:-8].ravel(), pixels[8:].ravel())[0, 1]) < 0.25
 
 
-def test_contradicting_pictures_show_a_product_of_another_category(make_market) -> None:
+def test_contradicting_images_show_a_product_of_another_category(make_market) -> None:
     market = make_market(images="contradict", num_products=300, num_queries=5)
     for row in market.truth.values():
         assert market.truth[row["pictures_show"]]["category"] != row["category"]

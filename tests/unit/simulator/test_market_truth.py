@@ -63,7 +63,7 @@ def test_queries_have_what_their_kind_says_and_texts_alone_are_unique(market) ->
     assert len(set(texts)) == len(texts)
 
 
-def test_a_picture_with_words_asks_for_what_the_picture_does_not_show(market) -> None:
+def test_a_image_with_words_asks_for_what_the_image_does_not_show(market) -> None:
     both = [q["truth"] for q in market.queries if q["kind"] == "both"]
     overridden = [t for t in both if t["asked"]["colour"] != t["shown"]["colour"]]
     added = [t for t in both if set(t["asked"]) > {"colour", "pattern"}]

@@ -45,7 +45,7 @@ def written_and_read(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> list
 
 
 @given(st.lists(products(), max_size=3))
-def test_products_come_back_with_their_pictures(catalog: list[Product]) -> None:
+def test_products_come_back_with_their_images(catalog: list[Product]) -> None:
     contents = [tuple(f"{p.product_id} {n}".encode() for n in range(len(p.images))) for p in catalog]
     rows = [product_to_row(p, content) for p, content in zip(catalog, contents, strict=True)]
     found = [row_to_product(row) for row in written_and_read(PRODUCTS, rows)]
@@ -54,7 +54,7 @@ def test_products_come_back_with_their_pictures(catalog: list[Product]) -> None:
 
 
 @given(products())
-def test_a_product_can_be_read_without_its_pictures(product: Product) -> None:
+def test_a_product_can_be_read_without_its_images(product: Product) -> None:
     row = product_to_row(product, [b"x"] * len(product.images))
     without = {name: row[name] for name in COLUMNS_WITHOUT_IMAGE_BYTES}
     assert row_to_product(without) == (replace(product, images=()), ())
@@ -83,7 +83,7 @@ def test_attributes_are_written_in_one_order_however_they_were_gathered(product:
     assert product_to_row(backwards, content) == product_to_row(product, content)
 
 
-def test_a_picture_without_bytes_is_our_own_fault() -> None:
+def test_a_image_without_bytes_is_our_own_fault() -> None:
     with pytest.raises(AssertionError):
         product_to_row(Product(product_id=ProductId("p1"), title="x"), [b"too many"])
 

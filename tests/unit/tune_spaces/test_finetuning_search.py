@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.learning.adapters import AdapterConfig, TrainedKind
-from intarsia.encoders.learning.augment import AugmentConfig
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.loop import fit_here
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
-from intarsia.engine.text_lessons import Lessons, TextLessonsTask
-from intarsia.engine.text_sources import judged_of, read_catalog
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.tuning import Trial
+from intarsia.training.adapters import AdapterConfig, TrainedKind
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import fit_here
+from intarsia.training.text_augmentation import AugmentConfig
+from intarsia.training.text_pairs import TextPairsConfig
+from intarsia.training.text_training_data import TextTaskFactory, TextTrainingData
+from intarsia.training.text_training_sources import judged_of, read_catalog
 from tests.judged_shop import fill_with_judged_shop
-from tune_spaces.finetuning import FinetuningSpaceConfig, point_of
 from tune_spaces.finetuning_search import best_trial, measure_point, space_of, table, task_of_point
+from tune_spaces.finetuning_space import FinetuningSpaceConfig, point_of
 
 TRIALS = [
     Trial(number=0, point={"learning_rate": 2e-5}, figures={"ndcg@10": 0.5, "epochs": 4.0}, error=None),
@@ -31,24 +31,26 @@ TRIALS = [
 
 
 @pytest.fixture
-def task(lake: Lake, tmp_path: Path) -> TextLessonsTask:
+def task(lake: Lake, tmp_path: Path) -> TextTaskFactory:
     """A small fit to the judged train queries of a shop."""
     catalog = read_catalog(fill_with_judged_shop(lake), ("title",))
-    lessons = Lessons(examples=judged_of(lake, catalog, "train"), held_out=judged_of(lake, catalog, "validation"))
-    lessons.write(tmp_path / "lessons.json")
-    return TextLessonsTask(
+    training_data = TextTrainingData(
+        examples=judged_of(lake, catalog, "train"), held_out=judged_of(lake, catalog, "validation")
+    )
+    training_data.write(tmp_path / "lessons.json")
+    return TextTaskFactory(
         tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
         pairs=TextPairsConfig(texts_per_anchor=6),
         adapter=AdapterConfig(),
         augment=AugmentConfig(),
         fit=FitConfig(epochs=3, batch_size=4, learning_rate=3e-3),
-        lessons=tmp_path / "lessons.json",
+        training_data=tmp_path / "lessons.json",
     )
 
 
 @pytest.mark.parametrize("kind", ["upper", "lora"])
 def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
-    task: TextLessonsTask, kind: TrainedKind
+    task: TextTaskFactory, kind: TrainedKind
 ) -> None:
     task = replace(task, adapter=AdapterConfig(kind=kind, num_layers=1), fit=replace(task.fit, epochs=1))
     wide = FinetuningSpaceConfig()
@@ -64,7 +66,7 @@ def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
 
 @pytest.mark.parametrize(("watch", "kind"), [("", "all"), ("ndcg@10", "all"), ("", "adalora")])
 def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
-    task: TextLessonsTask, watch: str, kind: TrainedKind
+    task: TextTaskFactory, watch: str, kind: TrainedKind
 ) -> None:
     point = point_of(task.fit, task.pairs) | {"learning_rate": 5e-3, "temperature": 0.1}
     task = replace(task, fit=replace(task.fit, watch=watch), adapter=AdapterConfig(kind=kind, rank=4))
@@ -77,7 +79,7 @@ def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
     assert reports == [{"ndcg@10": pytest.approx(kept[n]), "epochs": n + 1.0} for n in range(3)]
 
 
-def test_a_fit_that_stops_early_has_nothing_more_to_report(task: TextLessonsTask) -> None:
+def test_a_fit_that_stops_early_has_nothing_more_to_report(task: TextTaskFactory) -> None:
     fit = replace(task.fit, epochs=9, learning_rate=1e-9, watch="ndcg@10", patience=1)
     reports = list(measure_point(point_of(fit, task.pairs), replace(task, fit=fit)))
     assert [report["epochs"] for report in reports] == [1.0, 2.0]

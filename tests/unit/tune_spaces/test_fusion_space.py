@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from intarsia.errors import ConfigError
-from intarsia.fusion.boosting import BoostingConfig
-from intarsia.fusion.features import FeatureConfig
-from intarsia.fusion.joint.config import JointConfig
-from intarsia.fusion.stacking import StackingConfig
+from intarsia.fusion.ensemble.boosting import BoostingConfig
+from intarsia.fusion.ensemble.stacking import StackingConfig
+from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from tests.fusion_tasks import RETRIEVERS
-from tune_spaces.fusion import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
+from tune_spaces.fusion_space import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
 
 PLAIN = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intarsia.engine.config import EngineConfig
 from pipelines.search_fusion import SearchFusionConfig, space_of
-from tune_spaces.fusion import FusionSpaceConfig
+from tune_spaces.fusion_space import FusionSpaceConfig
 
 SPACE = FusionSpaceConfig(kinds=("rrf", "gated"), settings={"gated": {}})
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from intarsia.encoders.learning.fit_config import FitConfig
-from intarsia.encoders.learning.losses import LossConfig
-from intarsia.encoders.learning.text_pairs import TextPairsConfig
 from intarsia.ranking.lambdamart import LambdaMartConfig
-from tune_spaces.finetuning import (
+from intarsia.training.fit_config import FitConfig
+from intarsia.training.losses import LossConfig
+from intarsia.training.text_pairs import TextPairsConfig
+from tune_spaces.finetuning_space import (
     FinetuningSpaceConfig,
     finetuning_space,
     fit_of_point,
     pairs_of_point,
     point_of,
 )
-from tune_spaces.ranker import RankerSpaceConfig, ranker_of_point, ranker_space
+from tune_spaces.ranker_space import RankerSpaceConfig, ranker_of_point, ranker_space
 
 NUM_DRAWS = 50
 

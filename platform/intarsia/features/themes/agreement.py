@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.features.catalog_vocabulary import VALUE_FIELDS
 from intarsia.features.definition import Feature, feature
 from intarsia.features.ragged import share, sums
-from intarsia.features.vocabulary import VALUE_FIELDS
 from intarsia.records.feature_matrix import Ragged
 
 Array = NDArray[np.float64]

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.features.catalog_vocabulary import MICRO
 from intarsia.features.definition import Feature, feature
 from intarsia.features.matching import BM25_FIELDS
 from intarsia.features.ragged import lengths, maxima, share, sums
-from intarsia.features.vocabulary import MICRO
 from intarsia.records.feature_matrix import Ragged
 from intarsia.records.product_columns import WORD_FIELDS
 

@@ -1,0 +1,145 @@
+"""How the fitted parts of a release learned: their curves, read from the release and from the lake it was made in.
+
+A release carries what it serves with: the curves of its ranker and of a fusion that learned lie in it. Those of its encoders and of the
+heads that align them stay in the lake; one that has trained others since, known by their vector space, no longer has them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from intarsia.engine.retrieve import spaces
+from intarsia.errors import ArtifactError
+from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
+from intarsia.fusion.feature.feature_fuser import SCORER
+from intarsia.fusion.feature.scorer import CARD
+from intarsia.fusion.feature.scorer import CURVE as FUSION_CURVE
+from intarsia.lake import Entry, Lake
+from intarsia.ranking.lightgbm_ranker import HEADER
+
+CURVE, SETTINGS = "curve.json", "training.json"
+"""What a job that trains an encoder writes beside it: its curve, and which step was kept."""
+
+_WORDS, _TOWER = "masked_words", "tower"  # fits of a text tower; the others are of its folds
+_VALIDATION, _HELD_OUT = "validation {name}", "held out, {name}"
+_NDCG = "nDCG@10"
+_TEXT_FIGURES = {"ndcg@10": _VALIDATION.format(name=_NDCG)}
+_WORD_FIGURES = {"guessed": _HELD_OUT.format(name="words guessed"), "paired": _HELD_OUT.format(name="pairs guessed")}
+_IMAGE_FIGURES = {
+    "r@1": _HELD_OUT.format(name="R@1"),
+    "r@10": _HELD_OUT.format(name="R@10"),
+    "mrr": _HELD_OUT.format(name="MRR"),
+}
+_ALIGNMENT_FIGURES = {
+    "text_to_image_r@1": _HELD_OUT.format(name="text to image R@1"),
+    "image_to_text_r@1": _HELD_OUT.format(name="image to text R@1"),
+}
+"""What the jobs measure, as the report calls it; what is not named here (other depths of the same thing) is not shown."""
+
+
+def read_learning_curves(release: Path, lake: Lake) -> tuple[LearningCurve, ...]:
+    """The curves of all that was fitted for a release, in the order in which it is made; parts without a curve are left out.
+
+    Of a text tower with folds the tower that serves is shown; the folds where that is a mix of them and was never fitted itself.
+
+    Args:
+        release: folder of the bundle.
+        lake: where its encoders were trained; one that has none of them is fine.
+
+    Raises:
+        ArtifactError: a curve is torn, or the release does not name its vector spaces.
+    """
+    in_release = spaces(release / "indexes")
+    found: list[LearningCurve] = []
+    if tower := _trained(lake, "text_tower", in_release.get("text")):
+        found += _of_text_tower(tower)
+    if tower := _trained(lake, "image_tower", in_release.get("image")):
+        found += _of_image_tower(tower)
+    if heads := _trained(lake, "alignment", in_release.get("aligned")):
+        found += _of_alignment(heads)
+    found += _of_fusion(release / "fusion_spec")
+    found += _of_ranker(release / "ranker")
+    return tuple(curve for curve in found if curve.loss or curve.figures)
+
+
+def _trained(lake: Lake, name: str, space_id: str | None) -> Entry | None:
+    """The lake's artefact, where it is the one that made this space and kept its curve."""
+    if space_id is None or not lake.has(name):
+        return None
+    entry = lake.current(name)
+    return entry if entry.notes.get("space_id") == space_id and (entry.path / CURVE).is_file() else None
+
+
+def _of_text_tower(tower: Entry) -> Iterator[LearningCurve]:
+    with _read(tower.path / SETTINGS, "finetune_text") as told:
+        kept = {name: int(fit["kept_step"]) for name, fit in told["fits"].items()}
+    with _read(tower.path / CURVE, "finetune_text") as curves:
+        if _WORDS in curves:
+            yield _of_steps("text tower, hidden words", curves[_WORDS], _WORD_FIGURES, kept[_WORDS])
+        if _TOWER in curves:
+            yield _of_steps("text tower", curves[_TOWER], _TEXT_FIGURES, kept[_TOWER])
+            return
+        for name in sorted(set(curves) - {_WORDS}):
+            yield _of_steps(f"text tower, {name.replace('folds/', 'fold ')}", curves[name], _TEXT_FIGURES, kept[name])
+
+
+def _of_image_tower(tower: Entry) -> Iterator[LearningCurve]:
+    with _read(tower.path / SETTINGS, "finetune_image") as told:
+        kept_at = int(told["kept_step"])
+    with _read(tower.path / CURVE, "finetune_image") as curve:
+        yield _of_steps("image tower", curve, _IMAGE_FIGURES, kept_at)
+
+
+def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
+    with _read(heads.path / CURVE, "align_modalities") as told:
+        yield _of_steps("alignment", told["curve"], _ALIGNMENT_FIGURES, told.get("kept_step"))
+
+
+def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
+    path = folder / SCORER / CARD
+    if not path.is_file():
+        return
+    with _read(path, "search_fusion") as card:
+        points = tuple((int(step), float(ndcg)) for step, ndcg in card.get(FUSION_CURVE, ()))
+        if points:
+            name = f"fusion, {card['kind']}"
+            yield LearningCurve(
+                part=name, figures={_VALIDATION.format(name=_NDCG): points}, kept_at=best_point(points)[0]
+            )
+
+
+def _of_ranker(folder: Path) -> Iterator[LearningCurve]:
+    with _read(folder / HEADER, "train_ranker") as header:
+        points = tuple((tree, float(ndcg)) for tree, ndcg in enumerate(header.get("learning_curve", ()), start=1))
+        if points:
+            figures = {_VALIDATION.format(name=_NDCG): points}
+            yield LearningCurve(part="ranker", unit="tree", figures=figures, kept_at=int(header["best_iteration"]))
+
+
+def _of_steps(
+    part: str, curve: Sequence[Mapping[str, Any]], names: Mapping[str, str], kept_at: int | None
+) -> LearningCurve:
+    """The curve of a fit by `encoders/learning/loop.py`: a loss at every step, figures where an epoch ended."""
+    figures: dict[str, Points] = {
+        title: tuple((int(p["step"]), float(p["figures"][name])) for p in curve if name in p["figures"])
+        for name, title in names.items()
+    }
+    return LearningCurve(
+        part=part,
+        loss=tuple((int(p["step"]), float(p["loss"])) for p in curve),
+        figures={title: points for title, points in figures.items() if points},
+        kept_at=kept_at,
+    )
+
+
+@contextmanager
+def _read(path: Path, job: str) -> Iterator[Any]:
+    """The content of a JSON file, for a block that finds a curve in it."""
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} holds no learning curve ({error!r}); run {job} --again") from None

@@ -1,0 +1,1 @@
+"""Ensembles of fusion methods: bagging, boosting, stacking, and cross-fitting."""

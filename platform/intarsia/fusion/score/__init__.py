@@ -1,0 +1,1 @@
+"""Score fusion: methods that combine the scores and ranks of the retrievers."""

@@ -1,0 +1,140 @@
+"""Judged queries packed for fitting: their candidates as flat arrays, the grades, and what a fused order is worth (nDCG).
+
+A fit inside this room measures by this file; reports measure by `evaluation/`, which says the same.
+Letters: n candidates of all queries, G queries, K positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.errors import DataError
+from intarsia.fusion.batch import CandidateBatch, pack, top_positions
+from intarsia.fusion.fuser import FusedBatch
+from intarsia.fusion.protocol import FusionTrainingData
+from intarsia.maths.grouped import Floats, Groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedTrainingData:
+    """Lessons as arrays.
+
+    Attributes:
+        query_ids: of the G queries.
+        batch: their candidates.
+        grades_n: grade of each candidate, 0 where nobody judged.
+        judged: all judged grades of each query, found or not.
+    """
+
+    query_ids: tuple[str, ...]
+    batch: CandidateBatch
+    grades_n: Floats
+    judged: tuple[Floats, ...]
+
+    @staticmethod
+    def of(training_data: FusionTrainingData) -> PackedTrainingData:
+        """The lessons, packed."""
+        return PackedTrainingData(
+            query_ids=training_data.query_ids,
+            batch=pack(training_data.candidates),
+            grades_n=np.concatenate([np.empty(0), *training_data.grades]),
+            judged=tuple(training_data.judged),
+        )
+
+    @property
+    def gains_n(self) -> Floats:
+        """2^grade - 1 of each candidate."""
+        return np.exp2(self.grades_n) - 1.0
+
+    def only_queries(self, keep_G: NDArray[np.bool_]) -> PackedTrainingData:
+        """The queries with the flag."""
+        kept = keep_G.tolist()
+        return PackedTrainingData(
+            query_ids=tuple(name for name, keep in zip(self.query_ids, kept, strict=True) if keep),
+            batch=self.batch.only_queries(keep_G),
+            grades_n=self.grades_n[np.repeat(keep_G, self.batch.groups.lengths_G)],
+            judged=tuple(grades for grades, keep in zip(self.judged, kept, strict=True) if keep),
+        )
+
+    def ndcg_G(self, fused: FusedBatch, k: int) -> Floats:
+        """nDCG@k of each query under a fusion of this batch, gain 2^grade - 1; NaN where nothing is relevant.
+
+        Source: Järvelin and Kekäläinen, TOIS 2002; gain after Burges et al., ICML 2005.
+        """
+        kept = ListGains(fused.batch.groups, self.gains_n[fused.kept_n], self.ideal_dcg_G(k), k)
+        return kept.ndcg_G(fused.fused_n)
+
+    def ideal_dcg_G(self, k: int) -> Floats:
+        """What the best order of all judged products gains in its first k positions: float64 [G]."""
+        return np.array([_dcg(-np.sort(1.0 - np.exp2(grades))[:k]) for grades in self.judged])
+
+    def mean_ndcg(self, fused: FusedBatch, k: int) -> float:
+        """The mean over the queries to which something is relevant; 0 without any."""
+        return mean_known(self.ndcg_G(fused, k))
+
+
+@dataclass(frozen=True, slots=True)
+class ListGains:
+    """What any scores of some candidates are worth: the gains of these, and the best that their queries allow.
+
+    Attributes:
+        groups: which candidates are of one query.
+        gains_n: of each candidate.
+        ideal_dcg_G: discounted gain of the best order, in the first k positions.
+        k: positions that count.
+    """
+
+    groups: Groups
+    gains_n: Floats
+    ideal_dcg_G: Floats
+    k: int
+
+    def ndcg_G(self, scores_n: NDArray[np.floating]) -> Floats:
+        """nDCG@k of each query; NaN where nothing is relevant."""
+        positions_GK = top_positions(scores_n, self.groups, self.k)
+        gains_GK = np.append(self.gains_n, 0.0)[positions_GK]  # position -1, behind a query's last, gains 0
+        found_G = (gains_GK / np.log2(np.arange(2, self.k + 2))).sum(axis=1)
+        unknown_G = np.full(len(found_G), np.nan)
+        ndcg_G: Floats = np.divide(found_G, self.ideal_dcg_G, out=unknown_G, where=self.ideal_dcg_G > 0)
+        return ndcg_G
+
+
+def mean_known(ndcg_G: Floats) -> float:
+    """The mean over the queries to which something is relevant; 0 without any."""
+    known_G = ndcg_G[~np.isnan(ndcg_G)]
+    return float(known_G.mean()) if len(known_G) else 0.0
+
+
+def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
+    """The queries at some places, in that order; a place may come more than once."""
+    return replace(
+        training_data,
+        query_ids=tuple(training_data.query_ids[i] for i in at),
+        candidates=[training_data.candidates[i] for i in at],
+        grades=[training_data.grades[i] for i in at],
+        judged=[training_data.judged[i] for i in at],
+    )
+
+
+def check_training_data(name: str, training_data: FusionTrainingData) -> None:
+    """Refuse lessons that teach nothing.
+
+    Raises:
+        DataError: no candidate of any query has a grade above 0.
+    """
+    if not any((grades > 0).any() for grades in training_data.grades):
+        raise DataError(
+            table="judgments",
+            field="grade",
+            found=f"none above 0 among the candidates of the {len(training_data.query_ids)} {name} queries",
+            allowed="some relevant candidate",
+            fix="judge more queries, or choose a kind of fusion that is not fitted",
+        )
+
+
+def _dcg(gains_K: Floats) -> float:
+    return float((gains_K / np.log2(np.arange(2, len(gains_K) + 2))).sum())

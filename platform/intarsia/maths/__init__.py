@@ -1,0 +1,1 @@
+"""Array arithmetic shared by several packages: nDCG, unit vectors, grouped reductions. NumPy only."""

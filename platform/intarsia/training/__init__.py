@@ -1,0 +1,1 @@
+"""Training of encoders: tasks, losses, the training loop, checkpoints, training data, model soups."""

@@ -1,0 +1,1 @@
+"""Ray Serve deployments: ingress, retriever, fuser, ranker, and the graph that binds them."""

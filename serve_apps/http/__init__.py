@@ -1,0 +1,1 @@
+"""HTTP: routes, schemas, request parsing, responses, errors, the OpenAPI document, the page."""

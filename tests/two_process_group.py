@@ -1,0 +1,196 @@
+"""Fits that two processes share over gloo, without a Ray around them: several one after the other, so that torch is loaded once."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from scipy.sparse import csr_matrix
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from intarsia.encoders.aligned import frequent_words
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.errors import IntarsiaError
+from intarsia.training.adapters import AdapterConfig, Adapters
+from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts
+from intarsia.training.checkpoint import Progress, State, load_trained, trained_state
+from intarsia.training.dropout import set_dropout
+from intarsia.training.loop import FitConfig, FitResult, run_fit
+from intarsia.training.losses import LossConfig
+from intarsia.training.masked_language_model import MaskedWordsConfig, MaskedWordsTask
+from intarsia.training.process_group import DataParallel, FullySharded
+from intarsia.training.task import TrainingTask
+from intarsia.training.text_examples import TextExample
+from intarsia.training.text_folder import mask_id_of
+from intarsia.training.text_pairs import Encode, TextPairsConfig, TextPairsTask
+from tests.judged_shop import TITLES, grade_of
+from tests.word_matching import Towers, WordMatching
+
+SIZE = 2
+NUM_STEPS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFit:
+    """One fit; what it gives is the result of rank 0, or what it raised."""
+
+    make: Callable[[], TrainingTask]
+    config: FitConfig
+    shard: bool = False
+    goes_on_from: int = 0
+    """Steps after which it is stopped, to go on from its checkpoint; 0 never."""
+
+
+def fit_in_two(fits: Mapping[str, SharedFit], folder: Path) -> dict[str, FitResult | IntarsiaError]:
+    """What each fit gives, by the names of the fits; `folder` is where the two meet."""
+    spawn = multiprocessing.get_context("spawn")
+    crew = [spawn.Process(target=_work, args=(rank, fits, folder)) for rank in range(SIZE)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+    assert [process.exitcode for process in crew] == [0] * SIZE
+    found: dict[str, FitResult | IntarsiaError] = pickle.loads((folder / "found").read_bytes())
+    return found
+
+
+def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
+    warnings.simplefilter("ignore", FutureWarning)  # torch means to rename an argument of DistributedDataParallel
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", rank=rank, world_size=SIZE, init_method=f"file://{folder}/meeting")
+    found: dict[str, FitResult | IntarsiaError] = {}
+    for name, fit in fits.items():
+        crew = (FullySharded if fit.shard else DataParallel)(torch.device("cpu"))
+        try:
+            found[name] = _fit(fit, crew)
+        except IntarsiaError as error:
+            found[name] = error
+    if rank == 0:
+        (folder / "found").write_bytes(pickle.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _fit(fit: SharedFit, crew: DataParallel) -> FitResult:
+    learner, progress = fit.make(), Progress()
+    kept: dict[int, tuple[State, Progress]] = {}
+
+    def keep(progress: Progress) -> None:
+        kept[progress.num_steps] = trained_state(learner.module), copy.deepcopy(progress)
+
+    fitted = run_fit(learner, fit.config, crew, progress, keep=keep)
+    if not fit.goes_on_from:
+        return fitted
+    state, progress = kept[fit.goes_on_from]
+    learner = fit.make()
+    load_trained(learner.module, state)
+    return run_fit(learner, fit.config, crew, progress, keep=lambda progress: None)
+
+
+def tower_learner(
+    dropout: float, kind: str = "bert", adapter: AdapterConfig | None = None, r_drop: float = 0.0
+) -> TextPairsTask:
+    """A small tower that learns the shop's orders and its temperature; it measures how far apart the first two titles are."""
+    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=24))
+    assert isinstance(encoder, TorchTextEncoder)
+    set_dropout(encoder.tower, dropout)
+    torch.manual_seed(5)
+    adapters = Adapters(encoder.tower, adapter or AdapterConfig(), NUM_STEPS)
+    examples = [
+        TextExample(
+            anchor=f"a {asked}",
+            texts=TITLES,
+            grades=tuple(grade_of(asked, title) for title in TITLES),
+            groups=("",) * len(TITLES),
+        )
+        for asked in TITLES
+    ]
+    config = TextPairsConfig(texts_per_anchor=4, loss=LossConfig(learn_temperature=True, r_drop=r_drop))
+    return TextPairsTask(encoder, examples, config, adapters=adapters, figures=_far_apart)
+
+
+def _far_apart(encode: Encode) -> dict[str, float]:
+    one, other = encode(TITLES[:2])
+    return {"apart": 1.0 - float(one @ other)}
+
+
+def masked_words_learner() -> MaskedWordsTask:
+    """Its head guesses with the very weights of the word embeddings."""
+    encoder = open_text_encoder(TextEncoderConfig(model="scratch:bert:3", max_tokens=24))
+    assert isinstance(encoder, TorchTextEncoder)
+    set_dropout(encoder.tower, 0.0)
+    torch.manual_seed(5)
+    return MaskedWordsTask(encoder, TITLES, mask_id_of(encoder), MaskedWordsConfig(held_out=4), seed=1)
+
+
+def align_learner() -> AlignTask:
+    """Titles beside pictures of which each is an axis of its own; it measures what its heads give as arrays."""
+    number = len(TITLES)
+    training_data = AlignLessons(
+        titles=Texts(words=TITLES, vectors_NT=np.ones((number, 2), np.float32)),
+        images_VE=np.eye(number, dtype=np.float32),
+        owners_V=np.arange(number),
+        groups_N=np.arange(number),
+        held_out_N=np.arange(number) % 4 == 0,
+        queries=Texts(words=[], vectors_NT=np.ones((0, 2), np.float32)),
+        query_ids=[],
+        gains_QN=csr_matrix((0, number)),
+    )
+    return AlignTask(training_data, AlignConfig(), frequent_words(TITLES, min_texts=2, max_words=100), seed=3)
+
+
+class ShiftedTowers(Towers):
+    """With a number that each worker's own rows read."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+        self.shift = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, left_b: torch.Tensor, right_b: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = super().forward(left_b, right_b)
+        return {**found, "left": found["left"] + self.shift * left_b[:, None]}
+
+
+class HoldsItsPart(WordMatching):
+    """It begins otherwise on rank 1, and measures which share of the parameters' numbers a worker holds between steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.module = ShiftedTowers()
+        if dist.is_initialized() and dist.get_rank() == 1:
+            with torch.no_grad():
+                self.module.words.weight.add_(1.0)
+                self.module.seen.add_(1.0)
+        self._held = 0.0
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        parameters = list(self.module.parameters())
+        held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
+        self._held = held / sum(p.numel() for p in parameters)
+
+    def measure(self) -> Mapping[str, float]:
+        return {"held": self._held}
+
+
+class SharesALayersWeight(WordMatching):
+    """A module whose layers share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        layers[1].weight = layers[0].weight
+        self.module.layers = layers

@@ -1,0 +1,74 @@
+"""Feature fusion fitted on the corner shop's judged queries, in a moment: for tests of what a release with such a fusion does."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from intarsia.engine.search import PARTS
+from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.feature_fuser import FeatureConfig
+from intarsia.fusion.spec import FusionSpec
+from intarsia.lake import Lake
+from pipelines.job import Progress
+from pipelines.search_fusion import SearchFusionConfig, fit_to_serve, read_judged_split
+from tests.unit.engine.small_release import FLOORS, shop
+from tune_spaces.fusion_space import FusionSpaceConfig
+
+NUM_FOLDS = 3
+"""Each of the shop's three train queries is in a fold of its own."""
+TINY = JointConfig(
+    width=8,
+    num_heads=2,
+    num_steps=6,
+    queries_per_step=2,
+    candidates_per_query=8,
+    products_per_step=4,
+    learning_rate=0.02,
+    measure_every=3,
+)
+Use = Literal["beside", "alone"]
+
+
+@functools.cache
+def gated(use: Use = "beside") -> CrossedFuser:
+    """What search_fusion would fit, had it chosen `gated`: on all train queries, and without each fold's."""
+    equal = FusionSpec(kind="equal", normaliser="z")  # found weights may leave its column out
+    spec = FeatureConfig(kind="gated", joint=TINY, use=use, fused_by=equal)
+    config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal", "gated")), num_folds=NUM_FOLDS)
+    train, validation = (
+        read_judged_split(shop().lake, config, split, Progress("t")) for split in ("train", "validation")
+    )
+    return fit_to_serve(spec, train.training_data, validation.training_data, config)
+
+
+def save_gated(folder: Path, use: Use = "beside") -> None:
+    """Write it as search_fusion does."""
+    gated(use).save(folder)
+    FLOORS.save(folder)
+
+
+@functools.cache
+def gated_release(use: Use = "beside") -> Path:
+    """The release of the corner shop with this fusion in place of its own; nobody may change it."""
+    release = Path(tempfile.mkdtemp(prefix="intarsia-gated-"))
+    atexit.register(shutil.rmtree, release, ignore_errors=True)
+    for name in set(PARTS) - {"fusion_spec"}:
+        (release / name).symlink_to(shop().lake.current(name).path)
+    (release / "fusion_spec").mkdir()
+    save_gated(release / "fusion_spec", use)
+    return release
+
+
+def shop_with(root: Path, *others: str) -> Lake:
+    """A lake with the shop's entries but for some that a test publishes itself."""
+    root.mkdir()
+    for entry in shop().lake.root.iterdir():
+        if entry.name not in others:
+            (root / entry.name).symlink_to(entry)
+    return Lake(root)

@@ -1,0 +1,112 @@
+"""The fusion of words alone: what it finds, what it knows of pictures, and where it lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intarsia.catalog.columns import save_columns
+from intarsia.errors import ArtifactError
+from intarsia.experiments.fusion_search_result import plain_fusions
+from intarsia.experiments.fusion_training_data import EncodedQueries
+from intarsia.experiments.judged_candidates import JudgedCandidates, read_judged, retrieve_judged
+from intarsia.experiments.missing_images import release_without_images
+from intarsia.experiments.packed_candidates import mean_known
+from intarsia.experiments.text_only_fusion import (
+    FOLDER,
+    WordsJudged,
+    choose_text_only,
+    open_text_only,
+    save_text_only,
+    text_only_orders,
+)
+from intarsia.fusion.fuser import SpecFuser
+from intarsia.fusion.score.weighted import WeightedConfig
+from intarsia.fusion.spec import FILE, FusionSpec, QueryKind
+from intarsia.names import TEXT_RETRIEVERS
+from intarsia.records.judgment import SPLITS
+from pipelines.job import Progress
+from pipelines.search_fusion import SearchFusionConfig, read_judged_split
+from tests.fusion_tasks import judged
+from tests.unit.engine.small_fusion import shop_with
+from tests.unit.engine.small_release import FLOORS, NUM_PRODUCTS, shop
+from tune_spaces.fusion_space import FusionSpaceConfig
+
+TRUTH: Mapping[QueryKind, tuple[float, float, float]] = {
+    "text": (0.2, 1.0, 0.0),
+    "image": (0.0, 0.0, 1.0),
+    "both": (0.2, 1.0, 2.0),
+}
+WEIGHTED = WeightedConfig(normalisers=("min_max", "z"), depth=60)
+SHOP = shop()
+ENGINE = SHOP.engine()
+
+
+def words(seed: int, *, grade: float = 2.0) -> WordsJudged:
+    candidates, qrels = judged(seed, truth=TRUTH)
+    qrels = [dataclasses.replace(one, grades_J=np.full(len(one.grades_J), grade)) for one in qrels]
+    ids = tuple(f"{seed}-{number}" for number in range(len(qrels)))
+    return WordsJudged.of(EncodedQueries(query_ids=ids, encoded=(), qrels=qrels), candidates, qrels)
+
+
+def test_it_weighs_the_retrievers_of_words_as_the_queries_want_and_knows_no_other() -> None:
+    train, validation = words(1), words(2)
+    spec = choose_text_only(train, validation, WEIGHTED, synthetic_may_be_dropped=None, seed=3)
+    assert set(spec.weights) == set(TEXT_RETRIEVERS)
+    assert spec.weights["text"] > 2 * spec.weights["bm25"] > 0
+    for to_jsonable in plain_fusions(60).values():
+        assert mean_known(validation.task.ndcg(spec, 10)) > mean_known(validation.task.ndcg(to_jsonable, 10))
+
+
+def test_weights_of_queries_that_nobody_judged_lean_to_equal() -> None:
+    spec = choose_text_only(words(1), words(2), WEIGHTED, synthetic_may_be_dropped=1_000.0, seed=3)
+    assert list(spec.weights.values()) == pytest.approx([0.5, 0.5])
+
+
+def test_where_words_find_nothing_relevant_on_train_it_is_a_fusion_that_needs_no_weights() -> None:
+    spec = choose_text_only(words(1, grade=0.0), words(2), WEIGHTED, synthetic_may_be_dropped=None, seed=3)
+    assert spec in plain_fusions(60).values()
+
+
+def asked_of(engine_share: float) -> list[JudgedCandidates]:
+    engine = release_without_images(ENGINE, SHOP.release, engine_share, seed=3)
+    return retrieve_judged(engine.encoders, engine.retrieve, *read_judged(SHOP.lake, SPLITS), lambda *_: None)
+
+
+def test_its_orders_are_those_of_a_catalog_without_images_and_empty_for_a_image() -> None:
+    fuser = SpecFuser(FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7}))
+    whole = asked_of(0.0)
+    orders = [order.tolist() for order in text_only_orders(whole, fuser)]
+    assert orders == [order.tolist() for order in text_only_orders(asked_of(1.0), fuser)]
+    assert [bool(order) for order in orders] == [one.judged.text is not None for one in whole]
+    assert not all(orders)
+
+
+def test_it_is_opened_as_it_was_saved_and_missing_is_none(tmp_path: Path) -> None:
+    assert open_text_only(SHOP.release / "fusion_spec") is None
+    spec = FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7})
+    save_text_only(spec, tmp_path)
+    assert open_text_only(tmp_path) == SpecFuser(spec)
+    (tmp_path / FOLDER / FILE).write_text("{")
+    with pytest.raises(ArtifactError, match=r"fusion\.json is not a fusion spec"):
+        open_text_only(tmp_path)
+
+
+def test_a_search_looks_for_it_only_where_there_are_images(tmp_path: Path) -> None:
+    config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal",)))
+    seen = read_judged_split(SHOP.lake, config, "train", Progress("t")).words
+    assert seen is not None
+    assert seen.task.batch.retrievers == TEXT_RETRIEVERS
+    lake = shop_with(tmp_path / "lake", "indexes")
+    without = dataclasses.replace(ENGINE.columns, num_images=np.zeros(NUM_PRODUCTS))
+    indexes = SHOP.lake.current("indexes").path
+    with lake.publish("indexes") as folder:
+        for part in indexes.iterdir():
+            (folder / part.name).symlink_to(part) if part.name != "columns" else save_columns(
+                without, folder / "columns"
+            )
+    assert read_judged_split(lake, config, "train", Progress("t")).words is None

@@ -1,0 +1,134 @@
+"""The rules of the house that no single room can keep: its floors, its list of jobs, its names."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from pipelines.job import Job, main, open_job
+from pipelines.jobs import CHECK_NAMES, JOB_NAMES
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
+NOT_JOBS = {"__init__", "__main__", "job", "jobs", "full_run"}
+ALL_NAMES = (*JOB_NAMES, *CHECK_NAMES)
+
+
+def sources() -> list[Path]:
+    return sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def configs_of(cls: type[Any]) -> Iterator[type[Any]]:
+    """A config class and every one below it."""
+    yield cls
+    for hint in get_type_hints(cls).values():
+        for each in (hint, *get_args(hint)):
+            if isinstance(each, type) and is_dataclass(each):
+                yield from configs_of(each)
+
+
+def test_platform_is_never_a_package_and_hides_nothing() -> None:
+    assert not (ROOT / "platform" / "__init__.py").exists()
+    code = "import platform, numpy, ray; print(platform.python_version(), platform.__file__)"
+    found = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=str(ROOT))
+    assert found.returncode == 0, found.stderr
+    version, file = found.stdout.split()
+    assert version == ".".join(map(str, sys.version_info[:3]))
+    assert not Path(file).is_relative_to(ROOT / "platform")
+
+
+def test_importing_the_library_starts_nothing() -> None:
+    code = "import intarsia.onray.session, pipelines.job, ray; print(ray.is_initialized())"
+    found = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert (found.returncode, found.stdout.strip()) == (0, "False"), found.stderr
+
+
+def test_the_floors_hold() -> None:
+    command = Path(sys.executable).with_name("lint-imports")
+    found = run(str(command), "--no-cache", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "0 broken" in found.stdout
+
+
+def test_every_room_has_a_floor_and_none_is_called_utils() -> None:
+    for path in (ROOT / "platform").iterdir():
+        assert path.name in {"intarsia", "__pycache__"}, f"{path.name}: intarsia is the only package under platform/"
+    names = {path.stem for path in sources()} | {path.parent.name for path in sources()}
+    assert not names & {"utils", "util", "helpers", "common", "misc"}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_file_re_exports_nothing(path: Path) -> None:
+    if path.name == "__init__.py":
+        imported = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+        assert all(node.module == "__future__" for node in imported), "import from the file that owns the name"
+
+
+def test_every_file_of_a_job_is_listed_and_every_listed_job_has_a_file() -> None:
+    found = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - NOT_JOBS
+    assert found == set(ALL_NAMES)
+    assert len(set(ALL_NAMES)) == len(ALL_NAMES)
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_a_job_is_called_as_its_file_and_says_what_it_does(name: str) -> None:
+    job = open_job(name)
+    assert isinstance(job, Job)
+    assert job.name == name
+    assert job.about and "\n" not in job.about
+    assert job.writes
+
+
+def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
+    written: dict[str, str] = {}
+    for name in ALL_NAMES:
+        job = open_job(name)
+        for entry in job.reads:
+            assert entry in written, f"{name} reads {entry}, which no earlier job writes"
+        for entry in job.writes:
+            assert entry not in written, f"{entry} is written by {written[entry]} and by {name}"
+            written[entry] = name
+
+
+def test_what_a_job_uses_when_it_is_there_is_written_by_some_job() -> None:
+    jobs = [open_job(name) for name in JOB_NAMES]
+    written = {entry for job in jobs for entry in job.writes}
+    for job in jobs:
+        assert set(job.reads_if_there) <= written, f"{job.name} may read what nobody writes"
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_the_help_of_each_job_explains_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    job = open_job(name)
+    with pytest.raises(SystemExit) as caught:
+        main(job, ["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for cls in configs_of(job.config):
+        for field in fields(cls):
+            assert field.metadata.get("help"), f"{cls.__name__}.{field.name} has no meaning: declare it with setting(…)"
+            assert f"{field.name}: " in shown
+            assert field.metadata["help"] in shown
+
+
+def test_the_list_of_jobs_names_each_with_its_line() -> None:
+    found = run(sys.executable, "-W", "ignore", "-m", "pipelines", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert found.returncode == 0, found.stderr
+    lines = [line.split(maxsplit=1) for line in found.stdout.splitlines() if line.startswith("  ")]
+    flow, beside = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
+    assert flow + beside == [[name, open_job(name).about] for name in ALL_NAMES]
+    assert lines[len(JOB_NAMES)][0] == "full_run"

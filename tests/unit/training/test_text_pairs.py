@@ -1,0 +1,209 @@
+"""A text tower learns from graded lists: real, small towers, real steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from intarsia.encoders.config import TextEncoderConfig
+from intarsia.encoders.open import open_text_encoder
+from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.errors import ConfigError
+from intarsia.training.adapters import AdapterConfig, Adapters, TrainedKind
+from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.losses import LossConfig
+from intarsia.training.task import TrainingTask
+from intarsia.training.text_augmentation import Augment, AugmentConfig
+from intarsia.training.text_examples import TextExample, draw_evenly
+from intarsia.training.text_pairs import TextPairsConfig, TextPairsTask
+
+COLOURS, THINGS = ("red", "blue", "green"), ("bag", "mug", "lamp", "dress")
+
+
+def tower(kind: str = "bert") -> TorchTextEncoder:
+    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=24))
+    assert isinstance(encoder, TorchTextEncoder)
+    return encoder
+
+
+def shop() -> list[TextExample]:
+    """Who asks for a red bag wants red bags (3), then other bags (1), and no red mugs (0)."""
+    titles = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
+    return [
+        TextExample(
+            anchor=f"a {asked} please",
+            texts=tuple(titles),
+            grades=tuple(
+                3.0 if title == asked else 1.0 if title.split()[1] == asked.split()[1] else 0.0 for title in titles
+            ),
+            groups=("",) * len(titles),
+            query_id=asked,
+        )
+        for asked in titles
+    ]
+
+
+def learner_of(encoder: TorchTextEncoder, loss: LossConfig | None = None, **given: object) -> TextPairsTask:
+    config = TextPairsConfig(texts_per_anchor=6, loss=loss or LossConfig())
+    return TextPairsTask(encoder, shop(), config, **given)  # type: ignore[arg-type]
+
+
+def share_of_right_first(encoder: TorchTextEncoder) -> float:
+    examples = shop()
+    titles_ND = encoder.encode(examples[0].texts)
+    first = (encoder.encode([one.anchor for one in examples]) @ titles_ND.T).argmax(axis=1)
+    return float(np.mean([one.grades[n] == 3.0 for one, n in zip(examples, first, strict=True)]))
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "bilstm"])
+def test_a_tower_learns_which_title_was_asked_for(kind: str) -> None:
+    encoder = tower(kind)
+    before = share_of_right_first(encoder)
+    fitted = fit_here(learner_of(encoder), FitConfig(epochs=12, batch_size=6, learning_rate=3e-3))
+    assert fitted.curve[-1].loss < 0.7 * fitted.curve[0].loss
+    assert share_of_right_first(encoder) > max(0.5, before)
+
+
+@pytest.mark.parametrize("kind", ["lora", "adalora", "upper"])
+def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: TrainedKind) -> None:
+    encoder = tower()
+    names = [name for name, _ in encoder.tower.named_parameters()]
+    adapters = Adapters(encoder.tower, AdapterConfig(kind=kind, num_layers=1, rank=4), 2 * 40)
+    learner = learner_of(encoder, adapters=adapters)
+    trained = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+    assert trained < 0.6 * sum(p.numel() for p in encoder.tower.parameters())
+    before = share_of_right_first(encoder)
+    fit_here(learner, FitConfig(epochs=40, batch_size=6, learning_rate=1e-2))
+    with_adapters_ND = encoder.encode(["red bag", "a blue mug please"])
+    adapters.merge()
+    assert [name for name, _ in encoder.tower.named_parameters()] == names
+    np.testing.assert_allclose(encoder.encode(["red bag", "a blue mug please"]), with_adapters_ND, atol=1e-5)
+    assert share_of_right_first(encoder) > before
+
+
+@pytest.mark.parametrize(("kind", "stopped_after"), [("lora", 9), ("adalora", 9), ("adalora", 16)])
+def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
+    kind: TrainedKind, stopped_after: int, tmp_path: Path
+) -> None:
+    """AdaLoRA's ranks begin to fall after step 4 of 20 and are final after step 14."""
+    config = FitConfig(epochs=10, batch_size=6, learning_rate=1e-2, checkpoint_every=1)
+
+    def fresh() -> TextPairsTask:
+        encoder = tower()
+        torch.manual_seed(5)
+        return learner_of(encoder, adapters=Adapters(encoder.tower, AdapterConfig(kind=kind, rank=4), 20))
+
+    def stop(done: int, total: int, left_s: float) -> None:
+        if done == stopped_after:
+            raise InterruptedError
+
+    undisturbed = fit_here(fresh(), config)
+    with pytest.raises(InterruptedError):
+        fit_here(fresh(), config, checkpoints=tmp_path, on_step=stop)
+    resumed = fit_here(fresh(), config, checkpoints=tmp_path)
+    assert (resumed.num_resumed, resumed.num_steps) == (1, 20)
+    assert resumed.curve == undisturbed.curve
+    assert resumed.state.keys() == undisturbed.state.keys()
+    for name, tensor in undisturbed.state.items():
+        assert torch.equal(resumed.state[name], tensor), name
+    if kind == "adalora":
+        ranks = [int(tensor.count_nonzero()) for name, tensor in resumed.state.items() if "lora_E" in name]
+        assert sum(ranks) == 4 * len(ranks) and len(set(ranks)) > 1  # on average as asked, and given to who needs them
+
+
+def test_r_drop_asks_two_passes_to_agree() -> None:
+    encoder = tower()
+    learner = learner_of(encoder, LossConfig(r_drop=1.0))
+    learner.module.train()
+    rows_b = np.arange(4)
+    outputs = learner.module(**learner.inputs(rows_b, 0))
+    assert not torch.equal(outputs["anchors"], outputs["anchors_again"])
+    apart = learner.loss(outputs, rows_b)
+    agreed = dict(outputs) | {"anchors_again": outputs["anchors"], "texts_again": outputs["texts"]}
+    once = {name: tensor for name, tensor in outputs.items() if not name.endswith("_again")}
+    assert learner.loss(agreed, rows_b).item() == pytest.approx(learner.loss(once, rows_b).item(), rel=1e-5)
+    asks_more = learner_of(encoder, LossConfig(r_drop=5.0)).loss(outputs, rows_b)
+    asks_even_more = learner_of(encoder, LossConfig(r_drop=9.0)).loss(outputs, rows_b)
+    assert asks_more.item() > apart.item()
+    assert asks_even_more.item() - asks_more.item() == pytest.approx(asks_more.item() - apart.item(), rel=1e-3)
+    assert "anchors_again" not in learner.module.eval()(**learner.inputs(rows_b, 0))
+
+
+def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
+    for learns in (True, False):
+        learner = learner_of(tower(), LossConfig(learn_temperature=learns, in_batch=1.0))
+        before = learner.module.log_temperature.item()  # type: ignore[union-attr,operator]
+        fit_here(learner, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
+        assert (learner.module.log_temperature.item() != before) == learns  # type: ignore[union-attr,operator]
+
+
+def test_inputs_depend_on_seed_step_and_row_alone() -> None:
+    learner = learner_of(tower(), augment=Augment(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
+    together, apart = learner.inputs(np.array([2, 5]), 7), learner.inputs(np.array([5]), 7)
+    assert torch.equal(together["keys"][1], apart["keys"][0])
+    assert torch.equal(
+        together["text_ids"][1, :, : apart["text_ids"].shape[2]].sum(dim=1), apart["text_ids"][0].sum(dim=1)
+    )
+    assert not torch.equal(learner.inputs(np.array([5]), 8)["keys"], apart["keys"])
+
+
+def test_one_text_in_two_lists_is_no_negative_and_unmasked_it_is() -> None:
+    examples = [TextExample(anchor=a, texts=("red bag",), grades=(3.0,), groups=("",)) for a in ("bag", "red thing")]
+    losses = {}
+    for mask in (True, False):
+        config = TextPairsConfig(
+            texts_per_anchor=1, loss=LossConfig(ranking=0.0, in_batch=1.0, mask_false_negatives=mask)
+        )
+        learner = TextPairsTask(tower(), examples, config)
+        losses[mask] = learner.loss(learner.module.eval()(**learner.inputs(np.arange(2), 0)), np.arange(2)).item()
+    assert losses[True] == 0.0 < losses[False]
+
+
+def test_texts_are_drawn_evenly_over_grades_and_each_once() -> None:
+    grades = [0.0] * 50 + [3.0] * 2 + [1.0] * 3
+    drawn = draw_evenly(grades, 7, np.random.default_rng(1))
+    assert len(set(drawn)) == 7
+    assert sorted(grades[n] for n in drawn) == [0.0, 0.0, 1.0, 1.0, 1.0, 3.0, 3.0] or sorted(
+        grades[n] for n in drawn
+    ) == [0.0, 0.0, 0.0, 1.0, 1.0, 3.0, 3.0]
+    assert sorted(draw_evenly([1.0, 2.0], 9, np.random.default_rng(1))) == [0, 1]
+
+
+def test_figures_are_those_it_was_given_and_none_without() -> None:
+    encoder = tower()
+    assert dict(learner_of(encoder).measure()) == {}
+    measured = learner_of(encoder, figures=lambda encode: {"width": float(encode(["red"]).shape[1])})
+    assert dict(measured.measure()) == {"width": float(encoder.dim)}
+
+
+def test_it_is_a_learner() -> None:
+    learner: TrainingTask = learner_of(tower())
+    assert learner.num_examples == 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapter", "told"),
+    [
+        ("bilstm", AdapterConfig(kind="lora"), "adapter kind lora needs a transformer"),
+        ("bert", AdapterConfig(kind="upper", num_layers=9), "num_layers is 9, and BertModel has 2"),
+    ],
+)
+def test_towers_without_what_an_adapter_needs_are_refused(kind: str, adapter: AdapterConfig, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Adapters(tower(kind).tower, adapter, 1)
+
+
+def test_unknown_attention_and_no_stack_of_layers_are_refused() -> None:
+    holder = torch.nn.Module()
+    holder.transformer = torch.nn.Linear(2, 2)
+    for kind, told in (("lora", "no attention of a known name in Linear"), ("upper", "Linear has no stack of layers")):
+        with pytest.raises(ConfigError, match=told):
+            Adapters(holder, AdapterConfig(kind=kind), 1)  # type: ignore[arg-type]
+
+
+def test_an_adapter_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"alpha is 0\.0"):
+        AdapterConfig(alpha=0.0)

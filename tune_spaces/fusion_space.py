@@ -1,0 +1,181 @@
+"""The space of fusions: kind x its settings, as flat points; a point and the settings it stands for.
+
+A kind without fitted parts is a spec: normaliser x weights x k x depth. A fitted kind finds its weights itself; of it only how it is
+fitted is searched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from ray import tune
+
+from intarsia.config import setting
+from intarsia.fusion.feature.config import JOINT_KINDS
+from intarsia.fusion.fuser import SPEC_KINDS
+from intarsia.fusion.method import KindConfig
+from intarsia.fusion.registry import config_of, kind_of
+from intarsia.fusion.spec import FusionSpec, NormaliserName
+
+_TINY = 1e-6  # the least a weight's draw can be: -log of it, 13.8, is the largest of a simplex corner before the sum is divided out
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "weighted": {"num_steps": tune.choice([4, 5, 8])},
+    "boosting": {
+        "learning_rate": tune.loguniform(0.02, 0.2),
+        "num_leaves": tune.choice([4, 8, 16]),
+        "min_data_in_leaf": tune.choice([20, 50, 150]),
+        "lambda_l2": tune.loguniform(0.5, 50.0),
+    },
+    "stacking": {"l2": tune.loguniform(1e-4, 1e-1)},
+    "gate": {"num_fits": tune.choice([4, 8, 16]), "list_length": tune.choice([50, 100, 200])},
+    "bagging": {"num_bags": tune.choice([4, 8])},
+    **{
+        kind: {
+            "joint.learning_rate": tune.loguniform(5e-4, 5e-3),
+            "joint.width": tune.choice([64, 128]),
+            "joint.dropout": tune.choice([0.0, 0.1, 0.3]),
+            "joint.modality_dropout": tune.choice([0.0, 0.2, 0.4]),
+            **({"joint.num_layers": tune.choice([1, 2])} if kind == "joint_transformer" else {}),
+        }
+        for kind in JOINT_KINDS
+    },
+}
+"""By fitted kind: what is searched of its settings, a setting within another by its dotted name; a kind not here enters as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionSpaceConfig:
+    """Which fusions are tried."""
+
+    kinds: tuple[str, ...] = setting(
+        "fusion kinds; fitted ones (weighted, gate, stacking, boosting, bagging …) are fitted once per fold in every trial of theirs",
+        ("convex", "rrf", "equal", "comb_sum", "comb_mnz", "gated"),
+    )
+    normalisers: tuple[NormaliserName, ...] = setting(
+        "of convex, equal, comb_sum and comb_mnz", ("min_max", "theoretical_min_max", "z", "atan", "quantile")
+    )
+    depths: tuple[int, ...] = setting(
+        "ranks per retriever; more than the engine's depth counts as that", (50, 100, 200)
+    )
+    rrf_k_min: float = setting("smallest damping of rrf; log-uniform between", 5.0)
+    rrf_k_max: float = setting("largest damping of rrf", 200.0)
+    settings: Mapping[str, Mapping[str, Any]] = setting(
+        "of a fitted kind, by its name, where the defaults are not meant; what is set here is not searched",
+        factory=dict,
+    )
+
+    def __post_init__(self) -> None:
+        if not (self.kinds and self.normalisers and self.depths):
+            raise ValueError("kinds, normalisers and depths need at least one value each")
+        if min(self.depths) < 1:
+            raise ValueError(f"depths has {min(self.depths)}; allowed: 1 or more")
+        if not 0 < self.rrf_k_min <= 60.0 <= self.rrf_k_max:
+            raise ValueError(f"rrf_k {self.rrf_k_min}..{self.rrf_k_max}; allowed: above 0, with the usual 60 inside")
+        for kind in self.kinds:
+            kind_of(kind)
+        for kind, values in self.settings.items():
+            if kind in SPEC_KINDS or kind not in self.kinds:
+                raise ValueError(
+                    f"settings has {kind}; allowed: fitted kinds among kinds, {', '.join(self.fitted) or 'none'}"
+                )
+            config_of({"kind": kind, **values}, where=f"settings.{kind}")
+
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """The kinds that are fitted."""
+        return tuple(kind for kind in self.kinds if kind not in SPEC_KINDS)
+
+
+def fusion_space(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_depth: int) -> dict[str, Any]:
+    """Ray Tune domains by name; weights are drawn so that every point of the simplex is equally likely (see `spec_of`)."""
+    searched = {kind: _searched(kind, config) for kind in config.fitted}
+    return {
+        "kind": tune.choice(list(config.kinds)),
+        "normaliser": tune.choice(list(config.normalisers)),
+        "depth": tune.choice(_depths(config, max_depth)),
+        "rrf_k": tune.loguniform(config.rrf_k_min, config.rrf_k_max),
+        **{_draw_name(name): tune.uniform(_TINY, 1.0) for name in retrievers},
+        **{f"{kind}.{name}": domain for kind, domains in searched.items() for name, domain in domains.items()},
+    }
+
+
+def first_points(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_depth: int) -> list[dict[str, Any]]:
+    """Where a search starts: equal weights, the other plain kinds, each retriever alone, each fitted kind as it is by default."""
+    start = {
+        "kind": config.kinds[0],
+        "normaliser": config.normalisers[0],
+        "depth": _depths(config, max_depth)[-1],
+        "rrf_k": 60.0,
+        **{_draw_name(name): 0.5 for name in retrievers},
+    }
+    for kind in config.fitted:
+        default = config_of({"kind": kind})
+        start |= {f"{kind}.{name}": attrgetter(name)(default) for name in _searched(kind, config)}
+    points = [{**start, "kind": kind} for kind in config.kinds if kind != "convex" and kind in SPEC_KINDS]
+    if "convex" in config.kinds:
+        alone = [{_draw_name(other): _TINY if other == name else 1.0 for other in retrievers} for name in retrievers]
+        points += [{**start, "kind": "convex", **draws} for draws in alone]
+    return points + [{**start, "kind": kind} for kind in config.fitted]
+
+
+def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config: FusionSpaceConfig) -> KindConfig:
+    """The settings that a point of the space stands for: a `FusionSpec`, or those of a fitted kind."""
+    kind = point["kind"]
+    if kind in SPEC_KINDS:
+        return spec_of(point, retrievers)
+    prefix = f"{kind}."
+    values: dict[str, Any] = {"kind": kind}
+    for name, value in config.settings.get(kind, {}).items():
+        values[name] = dict(value) if isinstance(value, Mapping) else value
+    for name, value in point.items():
+        if name.startswith(prefix):
+            *groups, last = name.removeprefix(prefix).split(".")
+            inner = values
+            for group in groups:
+                inner = inner.setdefault(group, {})
+            inner[last] = value
+    return config_of(values)
+
+
+def spec_of(point: Mapping[str, Any], retrievers: Sequence[str]) -> FusionSpec:
+    """The spec that a point of a kind without fitted parts stands for.
+
+    A retriever's draw u in (0, 1] gives -log(u), and these, divided by their sum, are uniform on the simplex; all at 1 count as equal.
+    """
+    if point["kind"] == "equal":
+        return FusionSpec(kind="equal", normaliser=point["normaliser"], depth=point["depth"])
+    shares = {name: math.log(1.0 / point[_draw_name(name)]) for name in retrievers}
+    total = sum(shares.values())
+    weights = {name: share / total if total else 1.0 / len(shares) for name, share in shares.items()}
+    return FusionSpec(
+        kind=point["kind"],
+        normaliser=point["normaliser"],
+        depth=point["depth"],
+        rrf_k=point["rrf_k"],
+        weights=weights,
+    )
+
+
+def _searched(kind: str, config: FusionSpaceConfig) -> dict[str, Any]:
+    given = config.settings.get(kind, {})
+    return {name: domain for name, domain in SETTINGS.get(kind, {}).items() if not _is_given(name, given)}
+
+
+def _is_given(dotted: str, values: Mapping[str, Any]) -> bool:
+    first, _, rest = dotted.partition(".")
+    if first not in values:
+        return False
+    return not rest or not isinstance(values[first], Mapping) or _is_given(rest, values[first])
+
+
+def _depths(config: FusionSpaceConfig, max_depth: int) -> list[int]:
+    return sorted({min(depth, max_depth) for depth in config.depths})
+
+
+def _draw_name(retriever: str) -> str:
+    return f"draw_{retriever}"
