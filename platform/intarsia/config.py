@@ -25,9 +25,18 @@ T = TypeVar("T")
 _HERE = Path()
 
 
-def setting(help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
-    """A config field with its meaning and unit; no default means the file must give it."""
-    metadata = {"help": help}
+def setting(
+    help: str, default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING, advanced: bool = False
+) -> Any:
+    """Declare a config field.
+
+    Args:
+        help: meaning and unit, shown by `--help`.
+        default: value when the config file gives none; without a default the file must give one.
+        factory: makes the default instead.
+        advanced: shown by `--help-all` only.
+    """
+    metadata = {"help": help, "advanced": advanced}
     if factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -21,7 +21,7 @@ class DataError(IntarsiaError):
     ) -> None:
         place = table if row is None else f"{table} row {row}"
         place += f" ({key})" if key else ""
-        super().__init__(f"{place}: {field} is {found!r}; allowed: {allowed}. To mend: {fix}")
+        super().__init__(f"{place}: {field} is {found!r}; allowed: {allowed}. Fix: {fix}")
         self.table, self.row, self.key, self.field = table, row, key, field
         self.found, self.allowed, self.fix = found, allowed, fix
 

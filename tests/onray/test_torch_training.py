@@ -77,7 +77,7 @@ def test_an_error_for_the_user_comes_as_it_was_out_of_a_fit_that_started_with_th
     workers = TorchWorkersConfig(
         num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=1
     )  # this Ray has 4 CPUs
-    with pytest.raises(DataError, match=r"pairs row 5: left is ''; allowed: a word. To mend: give it one"):
+    with pytest.raises(DataError, match=r"pairs row 5: left is ''; allowed: a word. Fix: give it one"):
         train_on_workers(RefusesItsRow, FitConfig(epochs=1, batch_size=8), workers, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -48,7 +48,7 @@ def test_every_piece_is_worked_on_once() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_an_error_for_the_user_comes_out_of_a_worker_as_itself() -> None:
-    with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. To mend: take it out") as refused:
+    with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. Fix: take it out") as refused:
         list(RayWorkers(num_workers=1)(_refusing, list(range(5))))
     assert (refused.value.field, refused.value.row, refused.value.found) == ("f", 3, 3)
 

@@ -9,7 +9,7 @@ def test_a_data_error_names_place_found_allowed_and_mend() -> None:
     error = DataError(
         table="products", row=4812, key="B07X2", field="price", found="-1.99", allowed="0 or more", fix="correct it"
     )
-    assert str(error) == "products row 4812 (B07X2): price is '-1.99'; allowed: 0 or more. To mend: correct it"
+    assert str(error) == "products row 4812 (B07X2): price is '-1.99'; allowed: 0 or more. Fix: correct it"
 
 
 def test_a_data_error_without_row_and_key_names_the_table_alone() -> None:

@@ -133,7 +133,7 @@ def test_only_errors_meant_for_the_user_become_one_line(capsys: pytest.CaptureFi
         raise KeyError("oh")
 
     assert guarded(given_wrongly) == 1
-    assert capsys.readouterr().err == "DataError: t: f is 1; allowed: 2. To mend: write 2\n"
+    assert capsys.readouterr().err == "DataError: t: f is 1; allowed: 2. Fix: write 2\n"
     with pytest.raises(KeyError, match="oh"):
         guarded(our_own_fault)
     assert guarded(lambda: None) == 0

@@ -241,7 +241,7 @@ def test_a_side_file_that_cannot_be_used_is_said_by_name(tmp_path: Path) -> None
 
     merge = {"merge": [{"file": "side.jsonl", "key": "id", "columns": ["title"]}]}
     write_jsonl(tmp_path / "side.jsonl", [{"id": "1"}])
-    with pytest.raises(DataError, match=r"side.jsonl row 1: column is 'title'; allowed: id. To mend: correct merge"):
+    with pytest.raises(DataError, match=r"side.jsonl row 1: column is 'title'; allowed: id. Fix: correct merge"):
         _clean({"id": "1", "title": "t"}, merge, tmp_path)
     write_jsonl(tmp_path / "side.jsonl", ["{torn"])
     with pytest.raises(DataError, match="allowed: a readable row"):

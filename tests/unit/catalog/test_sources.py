@@ -120,12 +120,12 @@ def test_what_cannot_be_read_at_all_is_said_by_name(tmp_path: Path) -> None:
     twice = tmp_path / "a.csv"
     twice.write_text("id,id\n1,2\n")
     with pytest.raises(
-        DataError, match=r"header is 'id twice'; allowed: each name once. To mend: rename one of the columns"
+        DataError, match=r"header is 'id twice'; allowed: each name once. Fix: rename one of the columns"
     ):
         plan_units(twice)
     twice.write_bytes(b"id,\xff\n1,2\n")
     with pytest.raises(
-        DataError, match=r"header is .* allowed: text in utf-8. To mend: save the file in utf-8, or set file.encoding"
+        DataError, match=r"header is .* allowed: text in utf-8. Fix: save the file in utf-8, or set file.encoding"
     ):
         plan_units(twice)
 

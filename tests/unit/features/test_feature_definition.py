@@ -50,7 +50,7 @@ def test_the_matrix_has_a_column_per_feature_in_order() -> None:
 
 def test_a_missing_column_is_named_with_its_reader() -> None:
     with pytest.raises(
-        DataError, match=r"feature total.*b is 'no such column'; allowed: a\. To mend: let features/assemble"
+        DataError, match=r"feature total.*b is 'no such column'; allowed: a\. Fix: let features/assemble"
     ):
         FeatureSet((total,), frame_version=1).compute(frame(a=np.zeros(2)))
 

@@ -140,7 +140,7 @@ def test_an_attribute_nobody_has_gives_no_values(index: FilterIndex) -> None:
 def test_a_facet_of_another_name_is_refused(index: FilterIndex) -> None:
     with pytest.raises(
         DataError,
-        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>. To mend: ask for a facet of the list",
+        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>. Fix: ask for a facet of the list",
     ):
         index.facets(ALL, ["brand", "colour"], 5)
 

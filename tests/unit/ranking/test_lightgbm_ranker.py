@@ -192,7 +192,7 @@ def test_a_model_of_other_names_is_refused(fit: Fit) -> None:
 
 def test_a_grade_without_a_gain_is_refused() -> None:
     config = LambdaMartConfig(label_gain=(0.0, 1.0))
-    with pytest.raises(DataError, match=r"label is 3; allowed: 0\.\.1\. To mend: give label_gain one gain per grade"):
+    with pytest.raises(DataError, match=r"label is 3; allowed: 0\.\.1\. Fix: give label_gain one gain per grade"):
         fit_lambdamart(drawn(1), drawn(2), [config])
 
 

@@ -72,7 +72,7 @@ def test_a_log_cut_at_any_byte_yields_a_prefix(
 @given(served_requests())
 def test_a_row_of_another_version_is_refused(served: Served) -> None:
     row = served_to_row(served) | {"version": VERSION + 1}
-    with pytest.raises(DataError, match=r"served requests: version is 2; allowed: 1\. To mend: read the log with"):
+    with pytest.raises(DataError, match=r"served requests: version is 2; allowed: 1\. Fix: read the log with"):
         row_to_served(row)
 
 
