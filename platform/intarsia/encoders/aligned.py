@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.encoders.protocol import digest_arrays, name_space
 from intarsia.errors import ArtifactError
 from intarsia.ids import SpaceId, fold_of
 from intarsia.lake import write_json
 from intarsia.text import tokens
 
-CARD, HEADS = "alignment.json", "heads.safetensors"
+ALIGNMENT_CARD, ALIGNMENT_HEADS = "alignment.json", "heads.safetensors"
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ class TextHeads:
 
     def project(self, text: str, text_T: Floats, head: int) -> Floats:
         """A text and its encoder's vector in the aligned space: unit float32 [D]."""
-        places_W, weight = words_of(text, self.places)
+        places_W, weight = word_bag(text, self.places)
         sum_D = self.words_nHD[places_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
         return _unit(sum_D + text_T @ self.vector_HTD[head] + self.bias_HD[head])
 
@@ -121,9 +121,9 @@ class Alignment:
             "vector": self.heads.vector_HTD,
             "bias": self.heads.bias_HD,
         }
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / HEADS)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ALIGNMENT_HEADS)
         card = {"text_space": self.text_space, "image_space": self.image_space, "space_id": self.space_id}
-        write_json(folder / CARD, {**card, "words": list(self.heads.places)})
+        write_json(folder / ALIGNMENT_CARD, {**card, "words": list(self.heads.places)})
 
     @classmethod
     def open(cls, folder: Path) -> Alignment:
@@ -133,8 +133,8 @@ class Alignment:
             ArtifactError: a file is gone or torn, or the parts do not fit each other.
         """
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            arrays = load_file(folder / HEADS)
+            card = json.loads((folder / ALIGNMENT_CARD).read_text(encoding="utf-8"))
+            arrays = load_file(folder / ALIGNMENT_HEADS)
             return cls(
                 text_space=SpaceId(card["text_space"]),
                 image_space=SpaceId(card["image_space"]),
@@ -155,7 +155,7 @@ class Alignment:
             ) from None
 
 
-def words_of(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
+def word_bag(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
     """The places of a text's different known words, ascending, and the weight of each: 1 / sqrt(W), so that long texts do not shout."""
     found = sorted({places[token] for token in tokens(text) if token in places})
     return np.array(found, np.int64), len(found) ** -0.5 if found else 0.0

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
+from intarsia.encoders.inputs import Reading, read_text
 from intarsia.encoders.offline_weights import offline_files
-from intarsia.encoders.space import name_space
-from intarsia.encoders.tokenizer import Reading, read_text
+from intarsia.encoders.protocol import name_space
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_file, sha256_json
 
