@@ -50,7 +50,7 @@ from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import MaskedWordsTaskFactory, TextTaskFactory, write_texts
 from intarsia.training.text_training_sources import Catalog, read_catalog, read_training_data
 from pipelines.finetune_text import FinetuneTextConfig
-from pipelines.job import Progress, guarded
+from pipelines.job import JobProgress, run_command
 
 _NUM_RESAMPLES = 2000
 _SHORT = {"fit": {"batch_size": 8, "epochs": 2}}
@@ -89,7 +89,7 @@ class Bench:
     seeds: Sequence[int]
     aside: Path
     masked_texts: int
-    progress: Progress
+    progress: JobProgress
 
     def frozen(self, tower: TextEncoderConfig) -> Row:
         """The tower before it learned anything."""
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seeds < 1:
         parser.error(f"--seeds is {options.seeds}; allowed: 1 or more")
     torch.set_num_threads(1)
-    return guarded(lambda: _print_table(options))
+    return run_command(lambda: _print_table(options))
 
 
 def _print_table(options: argparse.Namespace) -> None:
@@ -199,7 +199,7 @@ def _print_table(options: argparse.Namespace) -> None:
             seeds=range(options.seeds),
             aside=Path(folder),
             masked_texts=options.masked_texts,
-            progress=Progress("ablation"),
+            progress=JobProgress("ablation"),
         )
         changes = changes_of(with_log_of_market(config, lake, Path(folder) / "asked"))
         for row in ablate(bench, chosen(changes, options.only)):

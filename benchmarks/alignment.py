@@ -25,7 +25,7 @@ from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask
 from intarsia.training.loop import FitConfig, fit_here
 from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_training_data
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 
 _NAMES = ("r@1", "r@10", "mrr")
 _MOST_S, _FOR_PRODUCTS = 180.0, 15_000
@@ -62,11 +62,11 @@ def _job_s(config: AlignModalitiesConfig, lake: Lake) -> float:
     """Seconds of the job without Ray's start; what it publishes goes into a lake of its own."""
     with tempfile.TemporaryDirectory() as folder, ray_session(SessionConfig()):
         beside = Lake(Path(folder))
-        for name in (*JOB.reads, *JOB.reads_if_there):
+        for name in (*JOB.reads, *JOB.optional_reads):
             if lake.has(name):
                 (beside.root / name).symlink_to((lake.root / name).resolve())
         start_s = time.perf_counter()
-        JOB.run(config, beside, Progress(JOB.name))
+        JOB.run(config, beside, JobProgress(JOB.name))
         return time.perf_counter() - start_s
 
 

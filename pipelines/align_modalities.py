@@ -32,7 +32,7 @@ from intarsia.tables.products import PRODUCTS
 from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts
 from intarsia.training.checkpoint import load_trained
 from intarsia.training.fit_config import FitConfig
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 _HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
 _default_fit = functools.partial(
@@ -62,7 +62,7 @@ class _Catalog:
     groups: Sequence[str]
 
 
-def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
     training_data = read_training_data(config.heads, lake)
@@ -78,7 +78,7 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
 
     logs = lake.root / "logs" / JOB.name
     fit = _long_enough(config, learner.num_examples)
-    with unfinished(JOB, config, lake) as kept:
+    with resumable_run_dir(JOB, config, lake) as kept:
         fitted = train_on_workers(make, fit, config.workers, kept, on_step=tell, logs=logs, resume_as="heads")
         load_trained(learner.module, fitted.state)
         measured = learner.measure()
@@ -196,10 +196,10 @@ def _vectors_of(
 
 JOB = Job(
     name="align_modalities",
-    about="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
+    summary="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
     config=AlignModalitiesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
-    reads_if_there=("queries", "judgments"),
+    optional_reads=("queries", "judgments"),
     writes=("alignment",),
     run=run,
 )

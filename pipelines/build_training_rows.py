@@ -32,7 +32,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import Judgment, Split
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.training_rows import training_rows_spec
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
@@ -64,7 +64,7 @@ class BuildTrainingRowsConfig:
             )
 
 
-def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: BuildTrainingRowsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Indexes, fusion spec, product stats and judgments -> training_rows."""
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
@@ -95,7 +95,11 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: Progress) -> Coun
 
 
 def _askings(
-    config: BuildTrainingRowsConfig, lake: Lake, engine: EngineConfig, judgments: Sequence[Judgment], progress: Progress
+    config: BuildTrainingRowsConfig,
+    lake: Lake,
+    engine: EngineConfig,
+    judgments: Sequence[Judgment],
+    progress: JobProgress,
 ) -> Iterator[tuple[RetrieveStage, Sequence[JudgedCandidates], str]]:
     """The stage that is asked, what it found, and what stands behind the ids of its queries."""
     for view, found in judged_by_view(lake, engine, SPLITS, progress):
@@ -150,10 +154,10 @@ def _unseeing(fuser: CrossedFuser, each: JudgedCandidates) -> Fuser:
 
 JOB = Job(
     name="build_training_rows",
-    about="judged train and validation queries -> the features and labels of their candidates",
+    summary="judged train and validation queries -> the features and labels of their candidates",
     config=BuildTrainingRowsConfig,
     reads=("indexes", "query_encoders", "product_stats", "fusion_spec", "queries", "judgments"),
-    reads_if_there=("fold_indexes",),
+    optional_reads=("fold_indexes",),
     writes=("training_rows",),
     run=run,
 )

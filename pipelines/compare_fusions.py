@@ -46,7 +46,7 @@ from intarsia.onray.workers import RayWorkers
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 from intarsia.tables.events import EVENTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 ENTRY = "fusion_arena"
 
@@ -114,7 +114,7 @@ class CompareFusionsConfig:
             )
 
 
-def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: CompareFusionsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Judged queries, indexes -> fusion_arena: arena.md, arena.html, arena.json."""
     ring = open_ring(lake, config.engine, progress, mixed_up=config.seed if config.images == "mixed_up" else None)
     arena = hold(
@@ -157,7 +157,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def open_ring(lake: Lake, engine: EngineConfig, progress: Progress, *, mixed_up: int | None = None) -> BenchmarkData:
+def open_ring(lake: Lake, engine: EngineConfig, progress: JobProgress, *, mixed_up: int | None = None) -> BenchmarkData:
     """The judged queries of all splits against the lake's current indexes; with a seed, against pictures that it mixes up.
 
     Mixed up, train queries are asked of the text tower of all train queries even where fold_indexes hold those that did not learn from
@@ -246,10 +246,10 @@ def _bought_together(lake: Lake, retrieve: RetrieveStage) -> Imputer:
 
 JOB = Job(
     name="compare_fusions",
-    about="the fusion arena: every kind of fusion on the same judged queries, with p values, and with pictures missing",
+    summary="the fusion arena: every kind of fusion on the same judged queries, with p values, and with pictures missing",
     config=CompareFusionsConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
-    reads_if_there=("events", "fold_indexes"),
+    optional_reads=("events", "fold_indexes"),
     writes=(ENTRY,),
     run=run,
 )

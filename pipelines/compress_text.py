@@ -30,7 +30,7 @@ from intarsia.training.distillation import Distilling, encoder_over, fewer_layer
 from intarsia.training.fit_config import FitConfig
 from intarsia.training.pruning import without_least_heads, without_least_units
 from intarsia.training.text_folder import save_text_tower
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class DistilTaskFactory:
             return student, Distilling(student, told["texts"].tolist(), told["vectors"])
 
 
-def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: CompressTextConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Cut, teach, publish."""
     large = learned(config.teacher, ("text_tower",), lake)
     teacher = open_text_encoder(large)
@@ -90,7 +90,7 @@ def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
         raise ConfigError(f"teacher is {config.teacher.model!r}, which has no layers to cut; name a transformer")
     texts = with_spans(_texts_of(lake, config.text_fields), config.fit.seed)
     vectors_ND, num_known = frozen_vectors(texts, teacher, lake)
-    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    with resumable_run_dir(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         np.savez(aside / "lessons.npz", texts=np.array(texts), vectors=vectors_ND)
         save_text_tower(_cut(teacher, config, texts), aside / "student")
         task = DistilTaskFactory(
@@ -143,10 +143,10 @@ def _num_parameters(encoder: TransformerTextEncoder) -> int:
 
 JOB = Job(
     name="compress_text",
-    about="clean products -> a smaller text encoder that learned the vectors of a larger one",
+    summary="clean products -> a smaller text encoder that learned the vectors of a larger one",
     config=CompressTextConfig,
     reads=("products",),
-    more_inputs=lambda lake, config: learned_input(config.teacher, lake),
+    extra_inputs=lambda lake, config: learned_input(config.teacher, lake),
     writes=("small_text_tower",),
     run=run,
 )

@@ -25,7 +25,7 @@ from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.onray.encoding import Actors, encode_texts
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _PROBES = 64
 
@@ -44,7 +44,7 @@ class EmbedFoldsConfig:
         check_range(self, "min_int8_cosine", low=0, high=1)
 
 
-def run(config: EmbedFoldsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Embed the catalog once per fold, and export each fold's query side."""
     from intarsia.encoders.export import export_text_encoder  # torch: seconds that --help does not need
 
@@ -97,7 +97,7 @@ def _texts(lake: Lake) -> tuple[dict[ProductId, str], dict[str, str]]:
 
 JOB = Job(
     name="embed_folds",
-    about="the towers that did not see their fold of the train queries -> the catalog and the query side by each of them",
+    summary="the towers that did not see their fold of the train queries -> the catalog and the query side by each of them",
     config=EmbedFoldsConfig,
     reads=("products", "text_embeddings", "text_tower", "indexes"),
     writes=("fold_indexes",),

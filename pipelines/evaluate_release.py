@@ -43,7 +43,7 @@ from intarsia.release.missing_image_report import compare_shares, gains_of, orde
 from intarsia.release.promotion_gate import Evidence
 from intarsia.release.staged import read_staged, rival
 from intarsia.tables.products import REJECTED_PRODUCTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _EXACT_TEXT, _EXACT_RANKED = "text, fp32 query", "ranked, fp32 query"
 _NO_SLICE = (_EXACT_TEXT, _EXACT_RANKED)  # nor has the release with fewer pictures any
@@ -92,7 +92,7 @@ class _Judged:
         return judged_digest(self.queries, self.judgments, metric=config.headline, gain=config.gain)
 
 
-def run(config: EvaluateReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: EvaluateReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Every system on the same queries -> report.md, report.html, evaluation.json, evidence.json, figures.json."""
     releases = lake.root / "releases"
     release_id = read_staged(lake)
@@ -274,13 +274,13 @@ def _defects(lake: Lake) -> tuple[str, ...]:
 
 JOB = Job(
     name="evaluate_release",
-    about="the staged release on judged queries -> a report, beside BM25, every single retriever, RRF, equal weights and the live release",
+    summary="the staged release on judged queries -> a report, against BM25, each retriever, RRF, equal weights and the live release",
     config=EvaluateReleaseConfig,
     reads=("staged_release", "queries", "judgments", "fusion_spec", "ranker"),
-    reads_if_there=("rejected_products", "alignment", "text_tower", "image_tower"),
-    more_inputs=lambda lake, config: {"compared with": str(rival(lake))},
+    optional_reads=("rejected_products", "alignment", "text_tower", "image_tower"),
+    extra_inputs=lambda lake, config: {"compared with": str(rival(lake))},
     writes=("evaluation",),
-    on_ray=False,
+    needs_ray=False,
     run=run,
 )
 

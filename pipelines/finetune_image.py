@@ -32,7 +32,7 @@ from intarsia.training.fit_config import FitConfig
 from intarsia.training.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsTask
 from intarsia.training.loop import FitResult
 from intarsia.training.trainable_image import open_trainable_image
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 SETTINGS, CURVE = "training.json", "curve.json"
 
@@ -98,12 +98,12 @@ class ImageTaskFactory:
         return trainable, ImagePairsTask(trainable, images, self.pairs, seed=self.seed)
 
 
-def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: FinetuneImageConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read what stands beside the pictures, fit, publish."""
     products = lake.current("products")
     texts = _texts_of_imaged(products, config)
     frozen = learned(config.text, TEXT_TOWERS, lake)
-    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    with resumable_run_dir(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         path = aside / "texts.npz"
         counts = _write_training_data(texts, frozen, config.held_out_one_in, lake, path)
         task = ImageTaskFactory(
@@ -211,10 +211,10 @@ def _describe(
 
 JOB = Job(
     name="finetune_image",
-    about="clean products -> an image encoder that learned from what stands beside their pictures",
+    summary="clean products -> an image encoder that learned from what stands beside their pictures",
     config=FinetuneImageConfig,
     reads=("products",),
-    more_inputs=lambda lake, config: learned_input(config.text, lake),
+    extra_inputs=lambda lake, config: learned_input(config.text, lake),
     writes=("image_tower",),
     run=run,
 )

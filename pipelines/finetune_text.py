@@ -45,7 +45,7 @@ from intarsia.training.text_training_data import (
     write_texts,
 )
 from intarsia.training.text_training_sources import Catalog, SourcesConfig, read_catalog, read_training_data
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 from tune_spaces.finetuning_search import FinetuningTuning, best_trial, table, tune_finetuning
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 
@@ -122,7 +122,7 @@ class _Shop:
     aside: Path
     kept: Path
     lake: Lake
-    progress: Progress
+    progress: JobProgress
 
     def fit(self, name: str, training_data: TextTrainingData) -> tuple[TorchTextEncoder, FitResult]:
         """A tower that learned from the lessons, its adapters merged."""
@@ -179,14 +179,14 @@ class _Shop:
         )
 
 
-def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
     asked, config = config, replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, FitResult] = {}
     notes: dict[str, object] = {}
     tried: list[Trial] = []
-    with unfinished(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    with resumable_run_dir(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
         if config.masked_epochs:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)
@@ -291,14 +291,14 @@ def _describe(
 
 JOB = Job(
     name="finetune_text",
-    about="clean products, judged train queries -> a text encoder that learned from them",
+    summary="clean products, judged train queries -> a text encoder that learned from them",
     config=FinetuneTextConfig,
     reads=("products",),
-    reads_if_there=("queries", "judgments"),
+    optional_reads=("queries", "judgments"),
     files=lambda config: (
         [config.sources.clicks.served] if config.learns_from_clicks and config.sources.clicks.served else []
     ),
-    more_inputs=lambda lake, config: (
+    extra_inputs=lambda lake, config: (
         ({"events": lake.current("events").digest} if config.learns_from_clicks and lake.has("events") else {})
         | learned_input(config.tower, lake)
     ),

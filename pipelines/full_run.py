@@ -17,11 +17,11 @@ from intarsia.config import build, describe
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.session import ray_session
-from pipelines.job import Job, RunConfig, check_groups, execute, guarded, load_values, open_job, run_config
+from pipelines.job import Job, RunConfig, check_groups, load_job, load_values, run_command, run_config, run_job
 from pipelines.jobs import JOB_NAMES
 
 
-def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until: str | None = None) -> None:
+def run_all(path: Path, overrides: Sequence[str], *, force: bool = False, until: str | None = None) -> None:
     """Run the jobs a config file names.
 
     Raises:
@@ -35,7 +35,7 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
         raise ConfigError(f"--until {until}: {path} has no such group; it has {', '.join(names)}")
     steps: list[tuple[Job[Any], Any]] = []
     for name in names[: names.index(until) + 1] if until else names:
-        job = open_job(name)
+        job = load_job(name)
         steps.append((job, build(job.config, values[name] or {}, where=name, base=path.parent)))
     lake, start_s = Lake(shared.lake.absolute()), time.monotonic()  # workers may stand in another folder
     with ExitStack() as session:  # Ray starts for the first job that needs it, and then stays for the others
@@ -43,7 +43,7 @@ def run_all(path: Path, overrides: Sequence[str], *, again: bool = False, until:
         def start_ray() -> None:
             session.enter_context(ray_session(shared.session))
 
-        num_run = sum(execute(job, config, lake, again=again, start_ray=start_ray) for job, config in steps)
+        num_run = sum(run_job(job, config, lake, force=force, start_ray=start_ray) for job, config in steps)
     print(
         f"{'full_run':<24} {num_run} of {len(steps)} jobs ran in {time.monotonic() - start_s:.1f} s; the lake is {shared.lake}"
     )
@@ -58,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="YAML with a group per job")
-    parser.add_argument("--again", action="store_true", help="run every job, also those up to date")
+    parser.add_argument("--force", action="store_true", help="run every job, also those up to date")
     parser.add_argument("--until", metavar="JOB", help="stop after this job")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="for example lake=/data/shop or embed_products.num_workers=4"
     )
     options = parser.parse_args(arguments)
-    return guarded(lambda: run_all(options.config, options.overrides, again=options.again, until=options.until))
+    return run_command(lambda: run_all(options.config, options.overrides, force=options.force, until=options.until))
 
 
 if __name__ == "__main__":

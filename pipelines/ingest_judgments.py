@@ -22,7 +22,7 @@ from intarsia.logs import log_warning
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from intarsia.tables.products import PRODUCTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _ALONE: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
 _BESIDE_FILES: tuple[Split, ...] = ("train", "train", "train", "validation")
@@ -51,7 +51,7 @@ class IngestJudgmentsConfig:
             )
 
 
-def run(config: IngestJudgmentsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: IngestJudgmentsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Judged set -> queries, judgments. Judgments of products that the catalog does not have stay: they count against recall."""
     titles = _titles(lake)
     queries, judgments = _judged_files(config, lake) if config.has_files else ([], [])
@@ -108,10 +108,10 @@ def files(config: IngestJudgmentsConfig) -> Sequence[Path]:
 
 JOB = Job(
     name="ingest_judgments",
-    about="judged queries and grades -> the queries with their split, and the judgments",
+    summary="judged queries and grades -> the queries with their split, and the judgments",
     config=IngestJudgmentsConfig,
     reads=("products",),
-    reads_if_there=("market",),
+    optional_reads=("market",),
     files=files,
     writes=("queries", "judgments"),
     run=run,

@@ -36,7 +36,7 @@ Counts = Mapping[str, Any]
 """A job's summary: JSON-able counts and figures under short names."""
 
 
-class Progress:
+class JobProgress:
     """One line per step on standard error, rewritten in place on a terminal: `embed_products  text 1200/3000`."""
 
     def __init__(self, job: str) -> None:
@@ -77,17 +77,17 @@ class Job(Generic[ConfigT]):
     """
 
     name: str
-    about: str
+    summary: str
     config: type[ConfigT]
     reads: tuple[str, ...] = ()
-    reads_if_there: tuple[str, ...] = ()
+    optional_reads: tuple[str, ...] = ()
     files: Callable[[ConfigT], Sequence[Path]] = field(default=lambda config: ())
-    more_inputs: Callable[[Lake, ConfigT], Mapping[str, str]] = field(default=lambda lake, config: {})
+    extra_inputs: Callable[[Lake, ConfigT], Mapping[str, str]] = field(default=lambda lake, config: {})
     writes: tuple[str, ...]
-    still_there: Callable[[Lake], bool] = field(default=lambda lake: True)
-    on_ray: bool = True
+    outputs_intact: Callable[[Lake], bool] = field(default=lambda lake: True)
+    needs_ray: bool = True
     always: bool = False
-    run: Callable[[ConfigT, Lake, Progress], Counts]
+    run: Callable[[ConfigT, Lake, JobProgress], Counts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +98,14 @@ class RunConfig:
     session: SessionConfig = setting("where Ray runs", factory=SessionConfig)
 
 
-def open_job(name: str) -> Job[Any]:
+def load_job(name: str) -> Job[Any]:
     """The job of a name in `JOB_NAMES` or `CHECK_NAMES`."""
     job: Job[Any] = importlib.import_module(f"pipelines.{name}").JOB
     return job
 
 
-def execute(
-    job: Job[Any], config: Any, lake: Lake, *, again: bool = False, start_ray: Callable[[], None] = lambda: None
+def run_job(
+    job: Job[Any], config: Any, lake: Lake, *, force: bool = False, start_ray: Callable[[], None] = lambda: None
 ) -> bool:
     """Run a job unless it is up to date; returns whether it ran. Writes its record last, so a killed job is run again.
 
@@ -113,14 +113,14 @@ def execute(
     """
     record_path = lake.root / "runs" / f"{job.name}.json"
     wanted = _cache_key(job, config, lake)
-    if not (again or job.always) and _is_up_to_date(job, lake, record_path, wanted):
+    if not (force or job.always) and _is_up_to_date(job, lake, record_path, wanted):
         print(f"{job.name:<24} up to date")
         return False
     print(f"{job.name:<24} running")
-    if job.on_ray:
+    if job.needs_ray:
         start_ray()
     started_at, start_s = datetime.now(UTC), time.monotonic()
-    counts = job.run(config, lake, Progress(job.name))
+    counts = job.run(config, lake, JobProgress(job.name))
     duration_s = time.monotonic() - start_s
     outputs = {name: lake.current(name).digest for name in job.writes}
     write_json(
@@ -145,7 +145,7 @@ def execute(
 
 
 @contextmanager
-def unfinished(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterator[Path]:
+def resumable_run_dir(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterator[Path]:
     """A folder for what a run that is stopped wants to find again: the same for equal inputs and config; gone when the block ends well.
 
     Raises:
@@ -159,14 +159,14 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
     """The command line of one job; returns the process's exit status."""
     parser = argparse.ArgumentParser(
         prog=f"python -m pipelines.{job.name}",
-        description=job.about,
+        description=job.summary,
         epilog=f"Settings of the group `{job.name}` (in FILE, or as key=value):\n{describe(job.config)}\n\n"
         f"Settings of all jobs (in FILE, or as key=value):\n{describe(RunConfig)}\n\n"
-        f"Reads {', '.join(job.reads + job.reads_if_there) or 'files only'}; writes {', '.join(job.writes)}.",
+        f"Reads {', '.join(job.reads + job.optional_reads) or 'files only'}; writes {', '.join(job.writes)}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="YAML with a group per job")
-    parser.add_argument("--again", action="store_true", help="run even when inputs and config have not changed")
+    parser.add_argument("--force", action="store_true", help="run even when inputs and config have not changed")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -174,10 +174,10 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         help="settings that win over FILE: this job's, or those of all jobs",
     )
     options = parser.parse_args(arguments)
-    return guarded(lambda: _run_one(job, options.config, options.overrides, again=options.again))
+    return run_command(lambda: _run_one(job, options.config, options.overrides, force=options.force))
 
 
-def guarded(work: Callable[[], None]) -> int:
+def run_command(work: Callable[[], None]) -> int:
     """Run a command; an error meant for its user becomes one line and exit status 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -223,14 +223,14 @@ def run_config(values: Mapping[str, Any], path: Path) -> RunConfig:
     return build(RunConfig, shared, base=path.parent)
 
 
-def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, again: bool) -> None:
+def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, force: bool) -> None:
     values = load_values(path, overrides, group=job.name)
     check_groups(values, path, job.name)
     shared = run_config(values, path)
     config = build(job.config, values.get(job.name) or {}, where=job.name, base=path.parent)
     lake = Lake(shared.lake.absolute())  # workers may stand in another folder
     with ExitStack() as session:
-        execute(job, config, lake, again=again, start_ray=lambda: session.enter_context(ray_session(shared.session)))
+        run_job(job, config, lake, force=force, start_ray=lambda: session.enter_context(ray_session(shared.session)))
 
 
 def _cache_key(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
@@ -240,12 +240,12 @@ def _cache_key(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
 
 def _inputs(job: Job[Any], config: Any, lake: Lake) -> dict[str, str]:
     inputs = {name: lake.current(name).digest for name in job.reads}
-    inputs |= {name: lake.current(name).digest for name in job.reads_if_there if lake.has(name)}
+    inputs |= {name: lake.current(name).digest for name in job.optional_reads if lake.has(name)}
     for number, path in enumerate(job.files(config)):
         if not path.exists():
             raise ConfigError(f"{job.name} reads {path}, which does not exist; correct the path in the config")
         inputs[f"file {number}, {path.name}"] = sha256_tree(path)  # where it lies does not matter
-    return {**inputs, **job.more_inputs(lake, config)}
+    return {**inputs, **job.extra_inputs(lake, config)}
 
 
 def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping[str, Any]) -> bool:
@@ -254,7 +254,7 @@ def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, wanted: Mapping
     record = json.loads(record_path.read_text(encoding="utf-8"))
     same = all(record.get(key) == value for key, value in wanted.items())
     same = same and record["outputs"] == {name: _digest_of(lake, name) for name in job.writes}
-    return same and job.still_there(lake)
+    return same and job.outputs_intact(lake)
 
 
 def _digest_of(lake: Lake, name: str) -> str | None:

@@ -16,7 +16,7 @@ from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
 from intarsia.release.promotion_gate import Evidence, ReleaseRefused, check
 from intarsia.release.staged import read_staged
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class PromoteReleaseConfig:
     )
 
 
-def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: PromoteReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Check the release, then move the pointer; a refusal leaves the live release where it is."""
     releases = lake.root / "releases"
     pointer = Pointer(releases)
@@ -71,11 +71,11 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: Progress) -> Counts:
 
 JOB = Job(
     name="promote_release",
-    about="the staged release -> live, when the gate's checks hold; `to=previous` rolls back",
+    summary="the staged release -> live, when the gate's checks hold; `to=previous` rolls back",
     config=PromoteReleaseConfig,
     reads=("staged_release", "evaluation"),
     writes=("promotion",),
-    on_ray=False,
+    needs_ray=False,
     always=True,
     run=run,
 )

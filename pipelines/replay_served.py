@@ -18,7 +18,7 @@ from intarsia.logs import log_warning
 from intarsia.records.served import Served, is_in_share
 from intarsia.release.bundle import open_bundle
 from intarsia.tables.served_requests import read_served
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _NAMED = 10  # request ids in the report and in the error
 
@@ -38,7 +38,7 @@ class ReplayServedConfig:
         check_range(self, "share", low=0, high=1)
 
 
-def run(config: ReplayServedConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: ReplayServedConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Log -> a report; each release is opened once, and the log is read again for each.
 
     Raises:
@@ -99,10 +99,10 @@ def _outcome(served: Served, engine: SearchEngine) -> str:
 
 JOB = Job(
     name="replay_served",
-    about="the log of served requests -> whether their features come out the same again, to the bit",
+    summary="the log of served requests -> whether their features come out the same again, to the bit",
     config=ReplayServedConfig,
     writes=("served_replay",),
-    on_ray=False,
+    needs_ray=False,
     always=True,
     run=run,
 )

@@ -51,7 +51,7 @@ from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 from tune_spaces.fusion_search import FusionTuning, tune_fusion
 from tune_spaces.fusion_space import FusionSpaceConfig
 
@@ -100,12 +100,12 @@ class _Judged:
     words: WordsJudged | None
 
 
-def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Judged queries and their candidates -> fusion_spec, with the table of everything tried; with pictures, also the fusion of words."""
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
     only_made = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
-    inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.reads_if_there) if lake.has(name)}
+    inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.optional_reads) if lake.has(name)}
     found = search_fusion(
         train.task,
         validation.task,
@@ -143,7 +143,7 @@ def run(config: SearchFusionConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, progress: Progress) -> _Judged:
+def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, progress: JobProgress) -> _Judged:
     """The judged queries of one split, with their candidates."""
     report = partial(_of_split, progress, split)
     found = judged_candidates(lake, config.engine, [split], report)
@@ -164,7 +164,7 @@ def search_fusion(
     config: SearchFusionConfig,
     *,
     folder: Path,
-    progress: Progress,
+    progress: JobProgress,
     only_made: bool = False,
     training_data: tuple[FusionTrainingData | None, FusionTrainingData | None] = (None, None),
     identity: str = "",
@@ -268,16 +268,16 @@ def space_of(config: SearchFusionConfig, *, only_made: bool) -> FusionSpaceConfi
     return space
 
 
-def _of_split(progress: Progress, split: Split, step: str, done: int, total: int) -> None:
+def _of_split(progress: JobProgress, split: Split, step: str, done: int, total: int) -> None:
     progress(f"{split} {step}", done, total)
 
 
 JOB = Job(
     name="search_fusion",
-    about="find the fusion kind, normaliser and weights on judged queries (Ray Tune + Optuna)",
+    summary="find the fusion kind, normaliser and weights on judged queries (Ray Tune + Optuna)",
     config=SearchFusionConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
-    reads_if_there=("fold_indexes",),
+    optional_reads=("fold_indexes",),
     writes=("fusion_spec",),
     run=run,
 )

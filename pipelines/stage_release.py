@@ -17,7 +17,7 @@ from intarsia.lake import Lake
 from intarsia.release.bundle import Provenance, open_bundle, verify, write_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.release.staged import ENTRY, read_staged, write_staged
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class StageReleaseConfig:
     """A release is what the lake holds; there is nothing to set."""
 
 
-def run(config: StageReleaseConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Copy the parts, write the manifest, and open the bundle once to see that it answers."""
     releases = lake.root / "releases"
     entries = {name: lake.current(name) for name in PARTS}
@@ -73,12 +73,12 @@ def _git_commit() -> str:
 
 JOB = Job(
     name="stage_release",
-    about="the current artefacts -> one immutable release bundle, every file's sha256 in its manifest",
+    summary="the current artefacts -> one immutable release bundle, every file's sha256 in its manifest",
     config=StageReleaseConfig,
     reads=PARTS,
     writes=(ENTRY,),
-    still_there=is_staged,
-    on_ray=False,
+    outputs_intact=is_staged,
+    needs_ray=False,
     run=run,
 )
 

@@ -11,7 +11,7 @@ import pytest
 from intarsia.evaluation.method_comparison import ArenaConfig
 from intarsia.lake import Lake
 from pipelines.compare_fusions import ENTRY, JOB, CompareFusionsConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.engine.small_release import FLOORS, shop
 
 CONFIG = CompareFusionsConfig(
@@ -32,7 +32,7 @@ def test_workers_fit_what_one_process_fits(tmp_path: Path) -> None:
         lake.root.mkdir()
         for entry in JOB.reads:
             (lake.root / entry).symlink_to(shop().lake.root / entry)
-        counts = run(config, lake, Progress("compare_fusions"))
+        counts = run(config, lake, JobProgress("compare_fusions"))
         assert counts["failed"] == 0
         values[name] = json.loads((lake.current(ENTRY).path / "arena.json").read_text(encoding="utf-8"))["values"]
         assert not list((lake.root / ENTRY).glob(".staging-*")), "nothing of the workers stays behind"

@@ -22,10 +22,10 @@ from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import open_trainable
 from intarsia.training.trainable_image import open_trainable_image
 from pipelines import embed_products, export_query_encoders
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.encoders.kinds import make_image
 
-PROGRESS = Progress("test")
+PROGRESS = JobProgress("test")
 TITLES = ("a red mug", "a blue lamp")
 IMAGES = [make_image(np.random.default_rng(number), 40, 30) for number in range(2)]
 TOWER = TextEncoderConfig(model="scratch:bert:3", max_tokens=24, pooling="cls", reading="folded", prefix="query: ")

@@ -26,7 +26,7 @@ from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import open_trainable
 from pipelines import embed_folds
 from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import TITLES, fill_with_judged_shop
 from tune_spaces.finetuning_space import FinetuningSpaceConfig
 
@@ -115,10 +115,10 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
     with pytest.raises(
         ReleaseMismatch, match=r"embedded in space text-of-old, the tower of these folds makes text-served"
     ):
-        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds"))
     with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": served}):
         pass
-    assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds")) == {
+    assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds")) == {
         "folds": 2,
         "products": len(TITLES),
         "texts": len(TITLES),
@@ -137,4 +137,4 @@ def test_a_tower_without_folds_embeds_none(lake: Lake) -> None:
     with lake.publish("text_tower", {"encoder": to_jsonable(CONFIG.tower), "folds": 0, "text_fields": ["title"]}):
         pass
     with pytest.raises(ConfigError, match="text_tower has no folds"):
-        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds"))

@@ -28,7 +28,7 @@ from intarsia.fusion.spec import FusionSpec, QueryKind
 from intarsia.lake import Lake
 from intarsia.onray.tuning import PointSearch, TrialsConfig, run_search
 from intarsia.records.candidates import Candidates
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from pipelines.search_fusion import JOB, SearchFusionConfig, fit_to_serve, run, search_fusion
 from tests.fusion_tasks import RETRIEVERS, judged, task
 from tests.unit.engine.small_release import FLOORS, ask, shop
@@ -49,7 +49,7 @@ CONFIG = SearchFusionConfig(
 def found(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FusionSearch:
     folder = tmp_path_factory.mktemp("search")
     searched = search_fusion(
-        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=folder, progress=Progress("search_fusion")
+        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=folder, progress=JobProgress("search_fusion")
     )
     assert list(folder.iterdir()) == [], "nothing of Tune stays behind"
     return searched
@@ -73,7 +73,7 @@ def test_the_chosen_one_is_the_best_of_the_finalists_on_validation(found: Fusion
 def test_queries_that_were_made_choose_weights_that_lean_to_equal(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_trials=8, synthetic_may_be_dropped=1_000.0)
     searched = search_fusion(
-        task(1, truth=TRUTH), task(2, truth=TRUTH), config, folder=tmp_path, progress=Progress("t"), only_made=True
+        task(1, truth=TRUTH), task(2, truth=TRUTH), config, folder=tmp_path, progress=JobProgress("t"), only_made=True
     )
     assert searched.chosen == searched.finalists[-1]
     assert searched.chosen.name.endswith(", leaning")
@@ -111,14 +111,14 @@ def test_the_search_can_be_written_down_and_printed(found: FusionSearch) -> None
 
 def test_the_same_seed_finds_the_same(found: FusionSearch, tmp_path: Path) -> None:
     again = search_fusion(
-        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=tmp_path, progress=Progress("search_fusion")
+        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=tmp_path, progress=JobProgress("search_fusion")
     )
     assert to_jsonable(again) == to_jsonable(found)
 
 
 def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"judgments: grade is 'none above 0 for the 0 queries of split validation'"):
-        search_fusion(task(1), task(2, num_queries=0), CONFIG, folder=tmp_path, progress=Progress("search_fusion"))
+        search_fusion(task(1), task(2, num_queries=0), CONFIG, folder=tmp_path, progress=JobProgress("search_fusion"))
 
 
 @pytest.mark.usefixtures("cluster")
@@ -142,7 +142,7 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
         tasks["validation"],
         config,
         folder=tmp_path,
-        progress=Progress("search_fusion"),
+        progress=JobProgress("search_fusion"),
         training_data=(training_data[0], training_data[1]),
     )
     kinds = [one.spec.kind for one in searched.trials if one.spec]
@@ -186,7 +186,7 @@ def test_the_job_reads_the_lake_and_publishes_what_it_chose(tmp_path: Path) -> N
     lake = Lake(tmp_path / "lake")
     space = FusionSpaceConfig(kinds=("equal", "weighted"), settings={"weighted": {"num_steps": 1}})
     config = SearchFusionConfig(engine=FLOORS, space=space, num_trials=3, num_finalists=1, num_folds=2)
-    counts = run(config, lake, Progress("search_fusion"))
+    counts = run(config, lake, JobProgress("search_fusion"))
     folder = lake.current("fusion_spec").path
     trials = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
     assert counts["trials"] == len(trials["trials"]) == 4  # three points of plain kinds, one of the fitted kind

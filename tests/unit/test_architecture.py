@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pipelines.job import Job, main, open_job
+from pipelines.job import Job, load_job, main
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,17 +86,17 @@ def test_every_file_of_a_job_is_listed_and_every_listed_job_has_a_file() -> None
 
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_a_job_is_called_as_its_file_and_says_what_it_does(name: str) -> None:
-    job = open_job(name)
+    job = load_job(name)
     assert isinstance(job, Job)
     assert job.name == name
-    assert job.about and "\n" not in job.about
+    assert job.summary and "\n" not in job.summary
     assert job.writes
 
 
 def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
     written: dict[str, str] = {}
     for name in ALL_NAMES:
-        job = open_job(name)
+        job = load_job(name)
         for entry in job.reads:
             assert entry in written, f"{name} reads {entry}, which no earlier job writes"
         for entry in job.writes:
@@ -105,15 +105,15 @@ def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
 
 
 def test_what_a_job_uses_when_it_is_there_is_written_by_some_job() -> None:
-    jobs = [open_job(name) for name in JOB_NAMES]
+    jobs = [load_job(name) for name in JOB_NAMES]
     written = {entry for job in jobs for entry in job.writes}
     for job in jobs:
-        assert set(job.reads_if_there) <= written, f"{job.name} may read what nobody writes"
+        assert set(job.optional_reads) <= written, f"{job.name} may read what nobody writes"
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_help_of_each_job_explains_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    job = open_job(name)
+    job = load_job(name)
     with pytest.raises(SystemExit) as caught:
         main(job, ["--help"])
     assert caught.value.code == 0
@@ -130,5 +130,5 @@ def test_the_list_of_jobs_names_each_with_its_line() -> None:
     assert found.returncode == 0, found.stderr
     lines = [line.split(maxsplit=1) for line in found.stdout.splitlines() if line.startswith("  ")]
     flow, beside = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
-    assert flow + beside == [[name, open_job(name).about] for name in ALL_NAMES]
+    assert flow + beside == [[name, load_job(name).summary] for name in ALL_NAMES]
     assert lines[len(JOB_NAMES)][0] == "full_run"

@@ -64,5 +64,5 @@ def test_the_help_of_a_whole_run_lists_the_jobs(capsys: pytest.CaptureFixture[st
     assert caught.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert ", ".join(JOB_NAMES) in shown
-    for word in ("--again", "--until", "lake: Path (required)"):
+    for word in ("--force", "--until", "lake: Path (required)"):
         assert word in shown

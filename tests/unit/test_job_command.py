@@ -10,7 +10,7 @@ import pytest
 from intarsia.errors import ConfigError, DataError
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig
-from pipelines.job import Progress, RunConfig, guarded, load_values, main, run_config
+from pipelines.job import JobProgress, RunConfig, load_values, main, run_command, run_config
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 from tests.unit.test_job import COPY, WITHOUT_RAY, CopyConfig, put, record_of
 
@@ -132,15 +132,15 @@ def test_only_errors_meant_for_the_user_become_one_line(capsys: pytest.CaptureFi
     def our_own_fault() -> None:
         raise KeyError("oh")
 
-    assert guarded(given_wrongly) == 1
+    assert run_command(given_wrongly) == 1
     assert capsys.readouterr().err == "DataError: t: f is 1; allowed: 2. Fix: write 2\n"
     with pytest.raises(KeyError, match="oh"):
-        guarded(our_own_fault)
-    assert guarded(lambda: None) == 0
+        run_command(our_own_fault)
+    assert run_command(lambda: None) == 0
 
 
 def test_progress_is_told_at_the_start_and_at_the_end_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress("embed")
+    progress = JobProgress("embed")
     for done in range(1001):
         progress("text", done, 1000)
     lines = capsys.readouterr().err.splitlines()

@@ -56,7 +56,7 @@ def check(
     if evidence.live != live:
         raise ReleaseRefused(
             f"the evaluation set {release_id} beside {evidence.live or 'nothing'}, but {live or 'nothing'} is live; "
-            "run pipelines.evaluate_release --again"
+            "run pipelines.evaluate_release --force"
         )
     if evidence.num_queries < 1:
         raise ReleaseRefused(f"release {release_id} was evaluated on 0 queries; judge some queries of the test split")

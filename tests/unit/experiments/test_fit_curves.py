@@ -207,7 +207,7 @@ def test_a_torn_curve_is_named_with_its_job(made: Made, name: str, torn: str, jo
     publish_image_tower(made.lake, fit())
     publish_alignment(made.lake, fit())
     (made.lake.current(name).path / torn).write_text(content)
-    with pytest.raises(ArtifactError, match=rf"{name}/\w+/{torn} holds no learning curve .*; run {job} --again"):
+    with pytest.raises(ArtifactError, match=rf"{name}/\w+/{torn} holds no learning curve .*; run {job} --force"):
         made.curves()
 
 
@@ -219,5 +219,5 @@ def test_a_torn_curve_of_the_release_is_named_with_its_job(made: Made, file: Pat
     part.unlink()
     (made.release / file).parent.mkdir(parents=True)
     (made.release / file).write_text('{"learning_curve": 3')
-    with pytest.raises(ArtifactError, match=rf"{file} holds no learning curve .*; run {job} --again"):
+    with pytest.raises(ArtifactError, match=rf"{file} holds no learning curve .*; run {job} --force"):
         made.curves()

@@ -36,10 +36,10 @@ from intarsia.records.judgment import SPLITS, JudgedQuery, Judgment
 from intarsia.tables.events import EVENTS, event_to_row
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from pipelines.compare_fusions import JOB, CompareFusionsConfig, named_imputers, open_ring, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.engine.small_release import COLOURS, FLOORS, NOON, NUM_PRODUCTS, THINGS, image, shop
 
-QUIET = Progress("compare_fusions")
+QUIET = JobProgress("compare_fusions")
 CHEAP = CompareFusionsConfig(
     data_set="corner shop",
     engine=FLOORS,

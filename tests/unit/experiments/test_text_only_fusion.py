@@ -29,7 +29,7 @@ from intarsia.fusion.spec import FILE, FusionSpec, QueryKind
 from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.judgment import SPLITS
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from pipelines.search_fusion import SearchFusionConfig, read_judged_split
 from tests.fusion_tasks import judged
 from tests.unit.engine.small_fusion import shop_with
@@ -98,7 +98,7 @@ def test_it_is_opened_as_it_was_saved_and_missing_is_none(tmp_path: Path) -> Non
 
 def test_a_search_looks_for_it_only_where_there_are_images(tmp_path: Path) -> None:
     config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal",)))
-    seen = read_judged_split(SHOP.lake, config, "train", Progress("t")).words
+    seen = read_judged_split(SHOP.lake, config, "train", JobProgress("t")).words
     assert seen is not None
     assert seen.task.batch.retrievers == TEXT_RETRIEVERS
     lake = shop_with(tmp_path / "lake", "indexes")
@@ -109,4 +109,4 @@ def test_a_search_looks_for_it_only_where_there_are_images(tmp_path: Path) -> No
             (folder / part.name).symlink_to(part) if part.name != "columns" else save_columns(
                 without, folder / "columns"
             )
-    assert read_judged_split(lake, config, "train", Progress("t")).words is None
+    assert read_judged_split(lake, config, "train", JobProgress("t")).words is None

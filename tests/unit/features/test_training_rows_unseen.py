@@ -16,11 +16,11 @@ from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.build_training_rows import SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.engine.small_fusion import NUM_FOLDS, gated, save_gated, shop_with
 from tests.unit.engine.small_release import FLOORS, shop
 
-PROGRESS = Progress("build_training_rows")
+PROGRESS = JobProgress("build_training_rows")
 
 
 def fused_scores(fuser: Fuser, candidates: Candidates) -> dict[str, float]:

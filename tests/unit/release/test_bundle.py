@@ -94,7 +94,7 @@ def test_a_lake_file_that_changed_after_it_was_published_is_not_released(lake: L
     overwrite(entries["ranker"].path / "ranker.bin", b"changed")
     releases = lake.root / "releases"
     with pytest.raises(
-        ArtifactError, match=r"ranker in the lake .* has changed since it was published; run its job with --again"
+        ArtifactError, match=r"ranker in the lake .* has changed since it was published; run its job with --force"
     ):
         write_bundle(releases, entries, PROVENANCE)
     assert list(releases.iterdir()) == []

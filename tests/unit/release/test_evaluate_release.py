@@ -28,7 +28,7 @@ from intarsia.release.staged import ENTRY, read_staged, write_staged
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from pipelines.evaluate_release import JOB as EVALUATE
 from pipelines.evaluate_release import EvaluateReleaseConfig
-from pipelines.job import execute
+from pipelines.job import run_job
 from pipelines.promote_release import JOB as PROMOTE
 from pipelines.promote_release import PromoteReleaseConfig
 from pipelines.stage_release import JOB as STAGE
@@ -82,7 +82,7 @@ def change_ranker(lake: Lake, note: str, **facts: Any) -> None:
 
 def staged(lake: Lake) -> ReleaseId:
     """By its job."""
-    execute(STAGE, StageReleaseConfig(), lake)
+    run_job(STAGE, StageReleaseConfig(), lake)
     return read_staged(lake)
 
 
@@ -99,14 +99,14 @@ def bundled(lake: Lake) -> ReleaseId:
 
 def evaluated(lake: Lake) -> dict[str, Any]:
     """The evidence of the staged release."""
-    execute(EVALUATE, EvaluateReleaseConfig(evaluation=EvaluationConfig(metrics=("ndcg@10",), num_resamples=100)), lake)
+    run_job(EVALUATE, EvaluateReleaseConfig(evaluation=EvaluationConfig(metrics=("ndcg@10",), num_resamples=100)), lake)
     evidence: dict[str, Any] = json.loads((lake.current("evaluation").path / "evidence.json").read_text())
     return evidence
 
 
 def promoted(lake: Lake, *, allow_uncompared: bool = False) -> str:
     """What the gate said of the live release."""
-    execute(PROMOTE, PromoteReleaseConfig(allow_uncompared=allow_uncompared), lake)
+    run_job(PROMOTE, PromoteReleaseConfig(allow_uncompared=allow_uncompared), lake)
     held: dict[str, str] = json.loads((lake.current("promotion").path / "promotion.json").read_text())["held"]
     return held["against live"]
 
@@ -126,9 +126,9 @@ def trained_on_other_features(folder: Path) -> None:
 def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: Lake) -> None:
     release_id = staged(parts)
     folder = parts.root / "releases" / release_id
-    assert not execute(STAGE, StageReleaseConfig(), parts)
+    assert not run_job(STAGE, StageReleaseConfig(), parts)
     shutil.rmtree(folder)
-    assert execute(STAGE, StageReleaseConfig(), parts)
+    assert run_job(STAGE, StageReleaseConfig(), parts)
     assert verify(folder).id == release_id
     model = folder / "ranker" / "model.txt"
     model.unlink()

@@ -17,7 +17,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import write_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.release.promotion_gate import Evidence, ReleaseRefused
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from pipelines.promote_release import JOB, PromoteReleaseConfig
 from tests.unit.release.bundles import PROVENANCE, put_parts
 
@@ -52,7 +52,7 @@ def evaluate(
 
 def promote(lake: Lake, to: str = "staged", *, allow_uncompared: bool = False) -> dict[str, Any]:
     config = PromoteReleaseConfig(to=to, allow_uncompared=allow_uncompared)
-    return dict(JOB.run(config, lake, Progress("promote_release")))
+    return dict(JOB.run(config, lake, JobProgress("promote_release")))
 
 
 def live(lake: Lake) -> str | None:

@@ -117,7 +117,7 @@ def test_the_evaluation_of_another_release_is_refused() -> None:
 
 def test_an_evaluation_beside_a_release_that_is_no_longer_live_is_refused() -> None:
     with pytest.raises(
-        ReleaseRefused, match=r"set r-new beside r-live, but r-other is live; run pipelines\.evaluate_release --again"
+        ReleaseRefused, match=r"set r-new beside r-live, but r-other is live; run pipelines\.evaluate_release --force"
     ):
         judge(evidence((0.0, -0.1, 0.1)), live="r-other")
 

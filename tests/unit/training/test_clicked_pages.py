@@ -58,8 +58,8 @@ def test_what_two_train_queries_ask_is_left_out_as_each_may_be_of_another_fold(l
 def test_new_events_make_another_tower_only_where_clicks_teach(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"])])
     judged, clicked = (FinetuneTextConfig(sources=SourcesConfig(use=(use,))) for use in ("judgments", "clicks"))
-    assert JOB.more_inputs(lake, judged) == {}
-    assert JOB.more_inputs(lake, clicked) == {"events": lake.current("events").digest}
+    assert JOB.extra_inputs(lake, judged) == {}
+    assert JOB.extra_inputs(lake, clicked) == {"events": lake.current("events").digest}
 
 
 def test_events_after_the_moment_do_not_count(lake: Lake) -> None:

@@ -17,7 +17,7 @@ from intarsia.training.text_model_soup import Recipe, soup_of_towers
 from intarsia.training.text_pairs import Encode
 from intarsia.training.text_training_data import HeldOutOrders, open_trainable
 from pipelines.finetune_text import FinetuneTextConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import fill_with_judged_shop
 
 EXAMPLES = [
@@ -110,7 +110,7 @@ def test_what_validation_must_choose_is_refused_without_it_before_any_fit(
     rows = QUERIES.read(lake.current("queries")).to_pylist()
     QUERIES.publish(lake, QUERIES.from_rows([row for row in rows if row["split"] != "validation"]))
     with pytest.raises(ConfigError, match=words):
-        run(FinetuneTextConfig(tower=TOWER, **chosen), lake, Progress("finetune_text"))
+        run(FinetuneTextConfig(tower=TOWER, **chosen), lake, JobProgress("finetune_text"))
 
 
 def test_towers_of_another_architecture_have_no_mean() -> None:

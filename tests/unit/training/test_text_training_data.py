@@ -34,7 +34,7 @@ from intarsia.training.text_training_data import (
 )
 from intarsia.training.text_training_sources import SourcesConfig, judged_of, read_catalog, read_training_data
 from pipelines.finetune_text import FinetuneTextConfig, _Shop, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
 
@@ -203,7 +203,7 @@ def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_pat
         aside=tmp_path,
         kept=tmp_path,
         lake=lake,
-        progress=Progress("finetune_text"),
+        progress=JobProgress("finetune_text"),
     )
     with pytest.raises(ConfigError, match=r"folds/0 has nothing to learn from; cut fewer folds"):
         shop.fit("folds/0", TextTrainingData(examples=()))
@@ -217,7 +217,7 @@ def test_what_torch_does_not_run_is_refused() -> None:
 def test_a_tower_does_not_begin_with_what_its_job_makes(lake: Lake) -> None:
     own = FinetuneTextConfig(tower=TextEncoderConfig(model="lake:text_tower"))
     with pytest.raises(ConfigError, match=r"model is 'lake:text_tower'; allowed here: lake:small_text_tower$"):
-        run(own, lake, Progress("finetune_text"))
+        run(own, lake, JobProgress("finetune_text"))
 
 
 def test_a_lake_without_a_tower_says_so(lake: Lake) -> None:
