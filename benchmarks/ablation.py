@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.ablation_rows import DEFAULT, FROZEN, Change, changes_of, chosen
 from benchmarks.compression import Task
@@ -39,6 +38,7 @@ from intarsia.evaluation.compare import PairedDifference, paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
+from intarsia.maths.arrays import Floats
 from intarsia.records.query import Query
 from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
@@ -54,7 +54,6 @@ from pipelines.job import JobProgress, run_command
 
 _NUM_RESAMPLES = 2000
 _SHORT = {"fit": {"batch_size": 8, "epochs": 2}}
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
