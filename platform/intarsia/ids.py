@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import NewType
 
@@ -16,6 +17,11 @@ SpaceId = NewType("SpaceId", str)
 """Names a vector space: encoder, weights and pooling. Vectors of different spaces are never compared."""
 
 _READ_BYTES = 1 << 20
+
+
+def new_request_id() -> RequestId:
+    """Return a random id for a request that has none."""
+    return RequestId(uuid.uuid4().hex)
 
 
 def sha256_bytes(content: bytes) -> str:
