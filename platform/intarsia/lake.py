@@ -166,7 +166,8 @@ def _exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
     Raises:
         Timeout: another process holds it, and `wait` is false.
     """
-    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)  # a soft lock would outlive a killed holder
+    # without fallback_to_soft: a soft lock would outlive a killed holder
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
         lock.acquire()
         is_locked = True
