@@ -91,7 +91,7 @@ def test_every_node_makes_the_environment_and_installs_the_package_and_can_be_se
     (venv,) = [
         at for at, command in enumerate(commands) if command == "test -x ~/env/bin/python || python3 -m venv ~/env"
     ]
-    (package,) = [at for at, command in enumerate(commands) if "--editable '.[offline-models]'" in command]
+    (package,) = [at for at, command in enumerate(commands) if "--editable '.[all]'" in command]
     (ray,) = [at for at, command in enumerate(commands) if "'ray[" in command]
     assert venv < ray < package
     (path,) = [command for command in commands if ">> ~/.bashrc" in command]
