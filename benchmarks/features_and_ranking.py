@@ -117,7 +117,7 @@ def _ranker(rng: np.random.Generator, matrices: list[FeatureMatrix]) -> LightGbm
     )
     config = LambdaMartConfig(num_rounds=300, early_stopping_rounds=0)
     fit = fit_lambdamart(rows, rows, [config])[0]
-    return LightGbmRanker(fit.model_text, FEATURES.names, FEATURES.fingerprint)
+    return LightGbmRanker(fit.model, FEATURES.names, FEATURES.fingerprint)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def test_two_workers_are_as_good_as_upstream_demands(shared_data: Path, tmp_path
     train, test = read(folder, "rank.train"), read(folder, "rank.test")
     found = fit_on_workers(train, test, [UPSTREAM], WorkersConfig(num_workers=2), tmp_path)[0]
     assert len(set(found.trees_sha256_by_rank)) == 1
-    ranker = LightGbmRanker(found.fit.model_text, train.feature_names, "upstream")
+    ranker = LightGbmRanker(found.fit.model, train.feature_names, "upstream")
     values = FeatureMatrix(
         values_nF=test.values_nF.astype(np.float32), names=train.feature_names, fingerprint="upstream"
     )

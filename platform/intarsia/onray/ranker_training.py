@@ -24,12 +24,10 @@ from ray.train.lightgbm import LightGBMTrainer, get_network_params
 
 from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
-from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart, start_of
-from intarsia.ranking.linear import linear_of
+from intarsia.ranking.lambdamart import LambdaMartConfig, RankerFit, fit_init_score, fit_lambdamart
 from intarsia.ranking.rows import RankingRows, pack_queries
 
 _POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
-_TOLD = ("prior_weight", "best_iteration", "curve", "pointwise_trees", "validation_ndcg")  # of a Fit, beside its text
 _NUM_RESTARTS = 2  # a worker's port is picked free, but another process may take it before LightGBM binds it
 
 
@@ -50,7 +48,7 @@ class WorkersConfig:
 class DistributedFit:
     """A model and the digest of the trees each worker holds, by rank: all equal, or the fit was not one."""
 
-    fit: Fit
+    fit: RankerFit
     trees_sha256_by_rank: tuple[str, ...]
 
 
@@ -85,7 +83,7 @@ def fit_on_workers(
                 "shards": [ray.put(shard) for shard in shards],
                 "validation": ray.put(validation),
                 "configs": list(configs),
-                "starts": [start_of(train, config) for config in configs],
+                "init_scores": [fit_init_score(train, config) for config in configs],
             },
             scaling_config=ScalingConfig(
                 num_workers=workers.num_workers, resources_per_worker={"CPU": workers.cpus_per_worker}
@@ -107,14 +105,12 @@ def _fit_shard(given: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     shard, validation = ray.get([given["shards"][rank], given["validation"]])
     network = get_network_params() if len(given["shards"]) > 1 else None
-    fits = fit_lambdamart(shard, validation, given["configs"], network, given["starts"])
+    fits = fit_lambdamart(shard, validation, given["configs"], network, given["init_scores"])
     with tempfile.TemporaryDirectory() as folder:
-        digests = [fit.trees_sha256 for fit in fits]
+        digests = [fit.model.trees_sha256 for fit in fits]
         Path(folder, f"digests-{rank}.json").write_text(json.dumps(digests), encoding="utf-8")
         for number, fit in enumerate(fits if rank == 0 else []):
-            Path(folder, f"model-{number}.txt").write_text(fit.model_text, encoding="utf-8")
-            told = {name: getattr(fit, name) for name in _TOLD} | {"linear": fit.linear and fit.linear.to_jsonable()}
-            Path(folder, f"model-{number}.json").write_text(json.dumps(told), encoding="utf-8")
+            Path(folder, f"fit-{number}.json").write_text(json.dumps(fit.to_jsonable()), encoding="utf-8")
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
 
@@ -124,12 +120,7 @@ def _collect(folder: Path, num_fits: int, num_workers: int) -> list[DistributedF
     for number in range(num_fits):
         by_rank = tuple(digests[rank][number] for rank in range(num_workers))
         refuse_different_trees(by_rank)
-        told = json.loads((folder / f"model-{number}.json").read_text("utf-8"))
-        fit = Fit(
-            model_text=(folder / f"model-{number}.txt").read_text("utf-8"),
-            trees_sha256=by_rank[0],
-            **told | {"curve": tuple(told["curve"]), "linear": told["linear"] and linear_of(told["linear"])},
-        )
+        fit = RankerFit.from_jsonable(json.loads((folder / f"fit-{number}.json").read_text("utf-8")))
         found.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
     return found
 
