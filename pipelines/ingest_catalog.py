@@ -66,7 +66,7 @@ def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Count
         check_share(
             cleaned.num_rows, cleaned.lost, config.max_rejected_share, table="products", rejected_at=rejected_at
         )
-        writers = RayWorkers(num_workers=config.num_workers, min_pieces=_MIN_PARTS)
+        writers = RayWorkers(num_workers=config.num_workers, min_items=_MIN_PARTS)
         num_products = write_products(cleaned, scratch, products_folder, writers, progress)
         shutil.rmtree(scratch)
     return {
