@@ -34,7 +34,7 @@ class IngestCatalogConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "max_rejected_share", low=0, high=1)
-        check_range(self, "unit_rows", low=1)
+        check_range(self, "split_rows", low=1)
         check_range(self, "num_workers", low=0)
 
 

@@ -82,7 +82,7 @@ def test_a_selection_keeps_order_and_counts(drawn: Candidates, data: st.DataObje
 def test_candidates_of_another_release_are_refused() -> None:
     THREE.check_release(ReleaseId("r-1"))
     with pytest.raises(
-        ReleaseMismatch, match="candidates are of release r-1, this stage holds r-2. Fix: repeat the request"
+        ReleaseMismatch, match=r"candidates are of release r-1, this stage holds r-2\. Fix: repeat the request"
     ):
         THREE.check_release(ReleaseId("r-2"))
 
