@@ -35,12 +35,12 @@ from intarsia.experiments.fusion_search_result import (
 )
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known
+from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan
 from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
 from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, fit_crossed
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, cross_fit
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.score.weighted import WeightedConfig
@@ -211,12 +211,12 @@ def search_fusion(
     ]
     fitted = [one for kind in space.fitted if (one := best_of_kind(trials, kind))]
     plain_tried = [
-        Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
+        Tried(name=name, spec=spec, train=mean_or_nan(train.ndcg(spec, CUTOFF)))
         for name, spec in plain_fusions(config.engine.depth).items()
     ]
     finalists = [(one, validation.ndcg(spec_of(one), CUTOFF)) for one in (*plain_tried, *best, *refined)]
     chosen, chosen_Q = max(
-        finalists, key=lambda each: mean_known(each[1])
+        finalists, key=lambda each: mean_or_nan(each[1])
     )  # of equals the first, which is the simplest
     for one in fitted:
         finalists.append((one, _fitted_values(one, measured_on, config)))
@@ -243,16 +243,16 @@ def _fitted_values(one: Tried, training_data: TrialLessons, config: SearchFusion
 
 
 def fit_to_serve(
-    spec: KindConfig,
+    spec: MethodConfig,
     train: FusionTrainingData | None,
     validation: FusionTrainingData | None,
     config: SearchFusionConfig,
-) -> CrossedFuser:
+) -> CrossFitFuser:
     """The chosen fusion; of a fitted kind also the ones that did not see each fold, for who learns from the fused train queries."""
     if isinstance(spec, FusionSpec):
-        return CrossedFuser(full=SpecFuser(spec))
+        return CrossFitFuser(full=SpecFuser(spec))
     assert train is not None and validation is not None
-    return fit_crossed(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
+    return cross_fit(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
 def space_of(config: SearchFusionConfig, *, only_made: bool) -> FusionSpaceConfig:

@@ -15,10 +15,10 @@ from intarsia.config import to_jsonable
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known, shrink_to_uniform, weigh_by_kind
-from intarsia.fusion.fuser import SPEC_KINDS
-from intarsia.fusion.method import KindConfig
-from intarsia.fusion.registry import KINDS
+from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan, shrink_to_uniform, weigh_by_kind
+from intarsia.fusion.fuser import SPEC_METHODS
+from intarsia.fusion.method import MethodConfig
+from intarsia.fusion.registry import FUSION_METHODS
 from intarsia.fusion.spec import FusionSpec
 
 CUTOFF = 10
@@ -41,7 +41,7 @@ class Tried:
     """
 
     name: str
-    spec: KindConfig | None
+    spec: MethodConfig | None
     train: float | None
     validation: Interval | None = None
     chosen_minus_it: PairedDifference | None = None
@@ -88,13 +88,13 @@ def by_kind(one: Tried, train: PackedCandidates, *, num_steps: int, min_queries:
     spec = weigh_by_kind(spec_of(one), train, k=CUTOFF, num_steps=num_steps, min_queries=min_queries)
     if not spec.weights_by_kind:
         return None
-    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
+    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_or_nan(train.ndcg(spec, CUTOFF)))
 
 
 def lean(one: Tried, tasks: Sequence[PackedCandidates], *, may_lose: float) -> Tried:
     """The same fusion, its weights nearer to equal; the first of `tasks` is train."""
     spec = shrink_to_uniform(spec_of(one), tasks, k=CUTOFF, may_lose=may_lose)
-    return Tried(name=f"{one.name}{SHRINKAGE}", spec=spec, train=mean_known(tasks[0].ndcg(spec, CUTOFF)))
+    return Tried(name=f"{one.name}{SHRINKAGE}", spec=spec, train=mean_or_nan(tasks[0].ndcg(spec, CUTOFF)))
 
 
 def plain_fusions(depth: int) -> dict[str, FusionSpec]:
@@ -109,7 +109,7 @@ def alone(train: PackedCandidates, validation: PackedCandidates) -> Iterator[tup
     """Each retriever's own order; a query that it cannot answer counts 0."""
     order = FusionSpec(kind="equal")  # of one retriever: the order of its scores
     for name in validation.batch.retrievers:
-        on_train = mean_known(train.alone(name).ndcg(order, CUTOFF))
+        on_train = mean_or_nan(train.alone(name).ndcg(order, CUTOFF))
         yield Tried(name=f"{name} alone", spec=None, train=on_train), validation.alone(name).ndcg(order, CUTOFF)
 
 
@@ -152,16 +152,16 @@ def table(found: FusionSearch) -> list[str]:
     return [*lines, f"chosen: {said(found.chosen.spec)}"]
 
 
-def said(spec: KindConfig) -> str:
+def said(spec: MethodConfig) -> str:
     """A fusion on one line."""
     return f"{spec.kind}, {describe_settings(to_jsonable(spec))}{'' if isinstance(spec, FusionSpec) else ', fitted'}"
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
     """A fusion's settings in words, without its kind: of a fitted one, whose weights are found, what differs from the kind's defaults."""
-    if settings["kind"] in SPEC_KINDS:
+    if settings["kind"] in SPEC_METHODS:
         return _spec_said(settings)
-    kind = KINDS.get(settings["kind"])
+    kind = FUSION_METHODS.get(settings["kind"])
     usual = dict(_flat(to_jsonable(kind.config(kind=settings["kind"])))) if kind else {}
     changed = [f"{name} {value}" for name, value in _flat(settings) if name != "kind" and usual.get(name) != value]
     return ", ".join(changed) or "defaults"

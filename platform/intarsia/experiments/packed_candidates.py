@@ -84,7 +84,7 @@ def weigh_by_kind(spec: FusionSpec, task: PackedCandidates, *, k: int, num_steps
             continue
         part = task.of_kind(kind)
         options = [common, *_weight_grid(part.batch, num_steps)]
-        scores = [mean_known(part.ndcg(replace(weighted, weights=weights), k)) for weights in options]
+        scores = [mean_or_nan(part.ndcg(replace(weighted, weights=weights), k)) for weights in options]
         best = int(np.argmax(np.nan_to_num(scores)))
         if best > 0:
             by_kind[kind] = options[best]
@@ -106,7 +106,7 @@ def shrink_to_uniform(spec: FusionSpec, tasks: Sequence[PackedCandidates], *, k:
     names = tasks[0].batch.retrievers
 
     def worth(fusion: FusionSpec) -> float:
-        return mean_known(np.concatenate([task.ndcg(fusion, k) for task in tasks]))
+        return mean_or_nan(np.concatenate([task.ndcg(fusion, k) for task in tasks]))
 
     best = worth(spec)
     least = best - may_lose * (1.0 - best)
@@ -119,7 +119,7 @@ def shrink_to_uniform(spec: FusionSpec, tasks: Sequence[PackedCandidates], *, k:
     return spec
 
 
-def mean_known(values_Q: Floats) -> float:
+def mean_or_nan(values_Q: Floats) -> float:
     """The mean over the queries with a positive; NaN without any."""
     known_Q = values_Q[~np.isnan(values_Q)]
     return float(known_Q.mean()) if len(known_Q) else float("nan")

@@ -12,12 +12,12 @@ import numpy as np
 
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import Floats, GradedOrders
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known
-from intarsia.fusion.method import KindConfig
+from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import select
+from intarsia.fusion.training_data import select_queries
 from intarsia.ids import fold_of
 from intarsia.records.candidates import best_first
 
@@ -38,7 +38,7 @@ class TrialLessons:
 
 
 def score_config(
-    config: KindConfig, training_data: TrialLessons, *, k: int, num_folds: int, seed: int
+    config: MethodConfig, training_data: TrialLessons, *, k: int, num_folds: int, seed: int
 ) -> Iterator[float]:
     """Mean nDCG@k on the train queries, better known each time; the last value is final.
 
@@ -46,17 +46,18 @@ def score_config(
     the queries of the folds so far: so a search can stop it early.
     """
     if isinstance(config, FusionSpec):
-        yield mean_known(training_data.task.ndcg(config, k))
+        yield mean_or_nan(training_data.task.ndcg(config, k))
         return
     assert training_data.train is not None and training_data.validation is not None
     folds = np.array([fold_of(name, num_folds) for name in training_data.train.query_ids])
     values: list[Floats] = []
     for fold in range(num_folds):
         others, mine = (
-            select(training_data.train, np.flatnonzero(part).tolist()) for part in (folds != fold, folds == fold)
+            select_queries(training_data.train, np.flatnonzero(part).tolist())
+            for part in (folds != fold, folds == fold)
         )
         values.append(ndcg_of(fit_fuser(config, others, training_data.validation, seed), mine, k))
-        yield mean_known(np.concatenate(values))
+        yield mean_or_nan(np.concatenate(values))
 
 
 def ndcg_of(fuser: Fuser, training_data: FusionTrainingData, k: int) -> Floats:

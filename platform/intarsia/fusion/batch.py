@@ -1,6 +1,8 @@
-"""Candidates of many queries as flat arrays, so that one request online and all judged queries offline run the very same code.
+"""Candidates of many queries as flat arrays.
 
-Letters: n candidates of all queries, G queries, R retrievers, K positions.
+One request online and all judged queries offline run the same code on them.
+
+Shapes: n candidates of all queries, G queries, R retrievers, K positions.
 """
 
 from __future__ import annotations
@@ -11,15 +13,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.errors import ReleaseMismatch
 from intarsia.maths.grouped import Groups
 from intarsia.records.candidates import Candidates
 
-_MOST_PADDING = 4  # times the candidates there are: a table of queries of very different lengths would be mostly empty
+_MAX_PADDING_FACTOR = 4  # padded cells per candidate: queries of very different lengths would give a mostly empty table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBatch:
-    """Rows, scores (NaN: cannot be scored) and ranks (0: not returned) of all candidates, query after query; rows ascend within a query."""
+    """The candidates of many queries, query after query; within a query, rows ascend.
+
+    Attributes:
+        retrievers: names of the R retrievers.
+        groups: which candidates belong to which query.
+        rows_n: product row of each candidate.
+        scores_Rn: NaN where the retriever cannot score the candidate.
+        ranks_Rn: 1 is best; 0 where the retriever did not return the candidate.
+    """
 
     retrievers: tuple[str, ...]
     groups: Groups
@@ -28,7 +39,7 @@ class CandidateBatch:
     ranks_Rn: NDArray[np.int32]
 
     def keep(self, keep_n: NDArray[np.bool_]) -> CandidateBatch:
-        """The candidates with the flag; every query stays, perhaps with none."""
+        """Select candidates by a mask, bool [n]; every query stays, even without candidates."""
         kept_before = np.concatenate([[0], np.cumsum(keep_n)])
         return replace(
             self,
@@ -39,77 +50,110 @@ class CandidateBatch:
         )
 
     def cut(self, depth: int) -> CandidateBatch:
-        """The same candidates as if every retriever had been asked for `depth` results: later ranks become 0, scores stay."""
+        """Set ranks below `depth` to 0, as if each retriever had returned `depth` results; scores stay."""
         return replace(self, ranks_Rn=np.where(self.ranks_Rn <= depth, self.ranks_Rn, 0).astype(np.int32))
 
     def only_queries(self, keep_G: NDArray[np.bool_]) -> CandidateBatch:
-        """The queries with the flag."""
+        """Select queries by a mask, bool [G]."""
         kept = self.keep(np.repeat(keep_G, self.groups.lengths_G))
         lengths = kept.groups.lengths_G[keep_G]
         return replace(kept, groups=Groups(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)))
 
     def only_retriever(self, name: str) -> CandidateBatch:
-        """What one retriever alone returned: its column, and the candidates it ranked."""
+        """Select one retriever: its scores and ranks, and the candidates it returned."""
         at = self.retrievers.index(name)
-        one = replace(
+        single = replace(
             self,
             retrievers=(name,),
             scores_Rn=self.scores_Rn[at : at + 1],
             ranks_Rn=self.ranks_Rn[at : at + 1],
         )
-        return one.keep(one.ranks_Rn[0] > 0)
+        return single.keep(single.ranks_Rn[0] > 0)
+
+    def with_retrievers(self, retrievers: Sequence[str]) -> CandidateBatch:
+        """Arrange the columns as a fitted method expects them; a retriever without results scores and returns nothing.
+
+        Raises:
+            ReleaseMismatch: the batch has a retriever that is not in `retrievers`.
+        """
+        unknown = [name for name in self.retrievers if name not in retrievers]
+        if unknown:
+            raise ReleaseMismatch(
+                f"the fuser was not fitted on scores of {', '.join(unknown)}, only on {', '.join(retrievers)}; "
+                "run search_fusion over the release's retrievers"
+            )
+        scores_Rn = np.full((len(retrievers), len(self.rows_n)), np.nan)
+        ranks_Rn = np.zeros((len(retrievers), len(self.rows_n)), np.int32)
+        at = [retrievers.index(name) for name in self.retrievers]
+        scores_Rn[at], ranks_Rn[at] = self.scores_Rn, self.ranks_Rn
+        return replace(self, retrievers=tuple(retrievers), scores_Rn=scores_Rn, ranks_Rn=ranks_Rn)
+
+    def returned_within(self, depth: int, retrievers: Sequence[str]) -> tuple[CandidateBatch, NDArray[np.bool_]]:
+        """Select the candidates that some retriever returned within `depth`, with the columns of a fitted method.
+
+        Returns:
+            The selected candidates, and which candidates of this batch they are, bool [n].
+
+        Raises:
+            ReleaseMismatch: see `with_retrievers`.
+        """
+        cut = self.with_retrievers(retrievers).cut(depth)
+        kept_n = np.asarray((cut.ranks_Rn > 0).any(axis=0))
+        return cut.keep(kept_n), kept_n
 
 
 def pack(candidates: Sequence[Candidates]) -> CandidateBatch:
-    """Several queries' candidates as one batch; a retriever that one query lacks is NaN and 0 there.
+    """Pack the candidates of several queries; where a query lacks a retriever, its scores are NaN and its ranks 0.
 
     Raises:
         ValueError: a rank is negative, or a returned candidate has no score from its retriever.
     """
-    retrievers = tuple(dict.fromkeys(name for one in candidates for name in one.retrievers))
-    lengths = [len(one.rows_C) for one in candidates]
+    retrievers = tuple(dict.fromkeys(name for of_query in candidates for name in of_query.retrievers))
+    lengths = [len(of_query.rows_C) for of_query in candidates]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     scores_Rn = np.full((len(retrievers), offsets[-1]), np.nan)
     ranks_Rn = np.zeros((len(retrievers), offsets[-1]), np.int32)
-    for one, start, end in zip(candidates, offsets[:-1], offsets[1:], strict=True):
-        at = [retrievers.index(name) for name in one.retrievers]
-        scores_Rn[at, start:end] = one.scores_CR.T
-        ranks_Rn[at, start:end] = one.ranks_CR.T
+    for of_query, start, end in zip(candidates, offsets[:-1], offsets[1:], strict=True):
+        at = [retrievers.index(name) for name in of_query.retrievers]
+        scores_Rn[at, start:end] = of_query.scores_CR.T
+        ranks_Rn[at, start:end] = of_query.ranks_CR.T
     _check(retrievers, scores_Rn, ranks_Rn)
-    rows_n = np.concatenate([np.empty(0, np.int64), *(one.rows_C for one in candidates)])
+    rows_n = np.concatenate([np.empty(0, np.int64), *(of_query.rows_C for of_query in candidates)])
     return CandidateBatch(
         retrievers=retrievers, groups=Groups(offsets), rows_n=rows_n, scores_Rn=scores_Rn, ranks_Rn=ranks_Rn
     )
 
 
 def top_positions(fused_n: NDArray[np.floating], groups: Groups, num: int) -> NDArray[np.int64]:
-    """Where each query's best candidates lie in the flat arrays, best first: int64 [G, K], -1 behind the last.
+    """Return where each query's best candidates are in the flat arrays, best first: int64 [G, K], padded with -1.
 
-    The order is that of `records.candidates.best_first`: score, then smaller row, as rows ascend within a query.
+    The order is that of `records.candidates.best_first`: by score, then by row, as rows ascend within a query.
     """
     group_n = np.repeat(np.arange(groups.num_groups), groups.lengths_G)
     scores_n = fused_n.astype(np.float64)
-    hopeful_n = _hopeful(scores_n, groups, group_n, num)
-    # stable: what is equal stays in the order of rows
-    ordered_n = hopeful_n[np.lexsort((-scores_n[hopeful_n], group_n[hopeful_n]))]
+    shortlist_n = _shortlist(scores_n, groups, group_n, num)
+    # a stable sort: candidates of equal score stay in the order of their rows
+    ordered_n = shortlist_n[np.lexsort((-scores_n[shortlist_n], group_n[shortlist_n]))]
     group_n = group_n[ordered_n]
     first_G = np.searchsorted(group_n, np.arange(groups.num_groups))
-    place_n = np.arange(len(ordered_n)) - first_G[group_n]
+    position_n = np.arange(len(ordered_n)) - first_G[group_n]
     positions_GK = np.full((groups.num_groups, num), -1, np.int64)
-    shown_n = place_n < num
-    positions_GK[group_n[shown_n], place_n[shown_n]] = ordered_n[shown_n]
+    top_n = position_n < num
+    positions_GK[group_n[top_n], position_n[top_n]] = ordered_n[top_n]
     return positions_GK
 
 
-def _hopeful(scores_n: NDArray[np.float64], groups: Groups, group_n: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-    """Positions of all that may be among their query's best `num`: those not below its num-th score; sorting them alone is much faster."""
+def _shortlist(
+    scores_n: NDArray[np.float64], groups: Groups, group_n: NDArray[np.int64], num: int
+) -> NDArray[np.int64]:
+    """Return the candidates that score at least their query's num-th best score; sorting only these is faster."""
     longest = int(groups.lengths_G.max(initial=0))
-    if longest <= 2 * num or groups.num_groups * longest > _MOST_PADDING * len(scores_n):
+    if longest <= 2 * num or groups.num_groups * longest > _MAX_PADDING_FACTOR * len(scores_n):
         return np.arange(len(scores_n))
     padded_GC = np.full((groups.num_groups, longest), -np.inf)
     padded_GC[group_n, np.arange(len(scores_n)) - groups.offsets[group_n]] = scores_n
-    least_G = np.partition(padded_GC, longest - num, axis=1)[:, longest - num]
-    return np.flatnonzero(scores_n >= least_G[group_n])
+    lowest_G = np.partition(padded_GC, longest - num, axis=1)[:, longest - num]
+    return np.flatnonzero(scores_n >= lowest_G[group_n])
 
 
 def _check(retrievers: tuple[str, ...], scores_Rn: NDArray[np.float64], ranks_Rn: NDArray[np.int32]) -> None:

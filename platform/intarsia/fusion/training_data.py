@@ -1,13 +1,13 @@
-"""Judged queries packed for fitting: their candidates as flat arrays, the grades, and what a fused order is worth (nDCG).
+"""Judged queries packed for fitting: their candidates, grades, nDCG of fused scores, and folds.
 
-A fit inside this room measures by this file; reports measure by `evaluation/`, which says the same.
-Letters: n candidates of all queries, G queries, K positions.
+Shapes: n candidates of all queries, G queries, K positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,23 @@ from numpy.typing import NDArray
 from intarsia.errors import DataError
 from intarsia.fusion.batch import CandidateBatch, pack, top_positions
 from intarsia.fusion.fuser import FusedBatch
-from intarsia.fusion.protocol import FusionTrainingData
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.fusion.protocol import Fuser, FusionTrainingData
+from intarsia.ids import fold_of
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
+
+FuserT = TypeVar("FuserT", bound=Fuser)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedTrainingData:
-    """Lessons as arrays.
+    """`FusionTrainingData` as flat arrays.
 
     Attributes:
         query_ids: of the G queries.
         batch: their candidates.
-        grades_n: grade of each candidate, 0 where nobody judged.
-        judged: all judged grades of each query, found or not.
+        grades_n: grade of each candidate; 0 where nobody judged it.
+        judged: all judged grades of each query, whether or not a retriever returned the product.
     """
 
     query_ids: tuple[str, ...]
@@ -37,7 +41,7 @@ class PackedTrainingData:
 
     @staticmethod
     def of(training_data: FusionTrainingData) -> PackedTrainingData:
-        """The lessons, packed."""
+        """Pack training data."""
         return PackedTrainingData(
             query_ids=training_data.query_ids,
             batch=pack(training_data.candidates),
@@ -51,7 +55,7 @@ class PackedTrainingData:
         return np.exp2(self.grades_n) - 1.0
 
     def only_queries(self, keep_G: NDArray[np.bool_]) -> PackedTrainingData:
-        """The queries with the flag."""
+        """Select queries by a mask, bool [G]."""
         kept = keep_G.tolist()
         return PackedTrainingData(
             query_ids=tuple(name for name, keep in zip(self.query_ids, kept, strict=True) if keep),
@@ -69,23 +73,23 @@ class PackedTrainingData:
         return kept.ndcg_G(fused.fused_n)
 
     def ideal_dcg_G(self, k: int) -> Floats:
-        """What the best order of all judged products gains in its first k positions: float64 [G]."""
+        """DCG@k of the best order of all judged products of each query: float64 [G]."""
         return np.array([_dcg(-np.sort(1.0 - np.exp2(grades))[:k]) for grades in self.judged])
 
     def mean_ndcg(self, fused: FusedBatch, k: int) -> float:
-        """The mean over the queries to which something is relevant; 0 without any."""
-        return mean_known(self.ndcg_G(fused, k))
+        """Mean nDCG@k over the queries with a relevant product; 0 if there is none."""
+        return mean_or_zero(self.ndcg_G(fused, k))
 
 
 @dataclass(frozen=True, slots=True)
 class ListGains:
-    """What any scores of some candidates are worth: the gains of these, and the best that their queries allow.
+    """Gains of some candidates, to measure any scores of them by nDCG.
 
     Attributes:
-        groups: which candidates are of one query.
-        gains_n: of each candidate.
-        ideal_dcg_G: discounted gain of the best order, in the first k positions.
-        k: positions that count.
+        groups: which candidates belong to which query.
+        gains_n: gain of each candidate.
+        ideal_dcg_G: DCG of the best order in the first k positions.
+        k: number of positions that count.
     """
 
     groups: Groups
@@ -96,21 +100,24 @@ class ListGains:
     def ndcg_G(self, scores_n: NDArray[np.floating]) -> Floats:
         """nDCG@k of each query; NaN where nothing is relevant."""
         positions_GK = top_positions(scores_n, self.groups, self.k)
-        gains_GK = np.append(self.gains_n, 0.0)[positions_GK]  # position -1, behind a query's last, gains 0
-        found_G = (gains_GK / np.log2(np.arange(2, self.k + 2))).sum(axis=1)
-        unknown_G = np.full(len(found_G), np.nan)
-        ndcg_G: Floats = np.divide(found_G, self.ideal_dcg_G, out=unknown_G, where=self.ideal_dcg_G > 0)
+        gains_GK = np.append(self.gains_n, 0.0)[positions_GK]  # position -1 (padding) has gain 0
+        dcg_G = (gains_GK / np.log2(np.arange(2, self.k + 2))).sum(axis=1)
+        unknown_G = np.full(len(dcg_G), np.nan)
+        ndcg_G: Floats = np.divide(dcg_G, self.ideal_dcg_G, out=unknown_G, where=self.ideal_dcg_G > 0)
         return ndcg_G
 
 
-def mean_known(ndcg_G: Floats) -> float:
-    """The mean over the queries to which something is relevant; 0 without any."""
+def mean_or_zero(ndcg_G: Floats) -> float:
+    """Mean over the queries with a relevant product, whose nDCG is not NaN; 0 if there is none.
+
+    A fit maximises this value and needs a number; reports use `experiments.packed_candidates.mean_or_nan`.
+    """
     known_G = ndcg_G[~np.isnan(ndcg_G)]
     return float(known_G.mean()) if len(known_G) else 0.0
 
 
-def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
-    """The queries at some places, in that order; a place may come more than once."""
+def select_queries(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
+    """Select queries by position, in the given order; a position may be repeated."""
     return replace(
         training_data,
         query_ids=tuple(training_data.query_ids[i] for i in at),
@@ -120,8 +127,40 @@ def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTraini
     )
 
 
+def queries_outside_fold(training_data: FusionTrainingData, fold: int, num_folds: int) -> FusionTrainingData:
+    """Select the queries of all folds but one. The fold is a hash of the query id, so all jobs agree on it.
+
+    Raises:
+        DataError: none of these queries has a relevant candidate.
+    """
+    kept = select_queries(
+        training_data, [i for i, name in enumerate(training_data.query_ids) if fold_of(name, num_folds) != fold]
+    )
+    if not any((grades > 0).any() for grades in kept.grades):
+        raise DataError(
+            table="queries",
+            field="query_id",
+            found=f"no query with a relevant candidate outside fold {fold} of {num_folds}, "
+            f"of {len(training_data.query_ids)} in all",
+            allowed="some in at least two folds",
+            fix="judge more queries, or use fewer folds",
+        )
+    return kept
+
+
+def fit_per_fold(
+    fit: Callable[[FusionTrainingData], FuserT], training_data: FusionTrainingData, num_folds: int
+) -> tuple[FuserT, ...]:
+    """Fit one fuser per fold, each on the queries outside the fold.
+
+    Raises:
+        DataError: see `queries_outside_fold`.
+    """
+    return tuple(fit(queries_outside_fold(training_data, fold, num_folds)) for fold in range(num_folds))
+
+
 def check_training_data(name: str, training_data: FusionTrainingData) -> None:
-    """Refuse lessons that teach nothing.
+    """Check that training data has a relevant candidate; `name` is the split, for the message.
 
     Raises:
         DataError: no candidate of any query has a grade above 0.
@@ -132,7 +171,7 @@ def check_training_data(name: str, training_data: FusionTrainingData) -> None:
             field="grade",
             found=f"none above 0 among the candidates of the {len(training_data.query_ids)} {name} queries",
             allowed="some relevant candidate",
-            fix="judge more queries, or choose a kind of fusion that is not fitted",
+            fix="judge more queries, or choose a fusion method that is not fitted",
         )
 
 
