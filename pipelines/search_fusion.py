@@ -16,7 +16,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.fuse import product_vectors
 from intarsia.engine.search import open_retrieve
 from intarsia.evaluation.known_items import is_synthetic
-from intarsia.evaluation.qrels import Floats, qrels_by_query
+from intarsia.evaluation.qrels import qrels_by_query
 from intarsia.experiments.fusion_search_result import (
     CUTOFF,
     TRIALS_FILE,
@@ -35,7 +35,7 @@ from intarsia.experiments.fusion_search_result import (
 )
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan
+from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
 from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, cross_fit
@@ -47,6 +47,8 @@ from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import sha256_json, short
 from intarsia.lake import Lake, write_json
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, JobProgress, main
@@ -211,12 +213,12 @@ def search_fusion(
     ]
     fitted = [one for kind in space.fitted if (one := best_of_kind(trials, kind))]
     plain_tried = [
-        Tried(name=name, spec=spec, train=mean_or_nan(train.ndcg(spec, CUTOFF)))
+        Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
         for name, spec in plain_fusions(config.engine.depth).items()
     ]
     finalists = [(one, validation.ndcg(spec_of(one), CUTOFF)) for one in (*plain_tried, *best, *refined)]
     chosen, chosen_Q = max(
-        finalists, key=lambda each: mean_or_nan(each[1])
+        finalists, key=lambda each: mean_known(each[1])
     )  # of equals the first, which is the simplest
     for one in fitted:
         finalists.append((one, _fitted_values(one, measured_on, config)))

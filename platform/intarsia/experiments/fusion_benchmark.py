@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.method_comparison import Arena, ArenaConfig, ComparedMethod, CurvePoint, curve_point, judge
-from intarsia.evaluation.qrels import Floats
 from intarsia.experiments.fusion_methods import EQUAL, RRF, Fitted, FusionMethod, enter, fit, scorer_alone
 from intarsia.experiments.fusion_training_data import EncodedQueries, measure, vectors_without_images, without_images
 from intarsia.experiments.missing_images import lacks_images, take_images
@@ -24,6 +22,7 @@ from intarsia.fusion.feature.imputation import GeneratorImputer, Imputer
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.registry import parse_method_config
 from intarsia.logs import log_warning
+from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 
@@ -32,7 +31,6 @@ TEXT_ONLY = FusionMethod(name="text only", family="witness", config=parse_method
 """One who never reads a picture: the best weights over the retrievers that read words."""
 
 Report = Callable[[str, int, int], None]
-Vectors = NDArray[np.float32]
 Imputers = Mapping[str, Imputer | None]
 """What fills the gaps, by name; None leaves them."""
 
@@ -53,7 +51,7 @@ class BenchmarkData:
     products: ProductVectors
     asked: Mapping[Split, EncodedQueries]
     candidates: Mapping[Split, Sequence[Candidates]]
-    into: Mapping[str, Callable[[Vectors], Vectors]] = field(default_factory=dict)
+    into: Mapping[str, Callable[[Float32s], Float32s]] = field(default_factory=dict)
 
     def training_data(self, split: Split) -> FusionTrainingData:
         """The queries of a split with their candidates."""
@@ -216,7 +214,9 @@ def _stage(
     return take_images(ring.retrieve, lacks_N, imputers)
 
 
-def _then(generate: Callable[[Vectors], Vectors], into: Callable[[Vectors], Vectors]) -> Callable[[Vectors], Vectors]:
+def _then(
+    generate: Callable[[Float32s], Float32s], into: Callable[[Float32s], Float32s]
+) -> Callable[[Float32s], Float32s]:
     return lambda text_nD: into(generate(text_nD))
 
 

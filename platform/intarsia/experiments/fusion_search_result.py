@@ -13,13 +13,14 @@ import numpy as np
 
 from intarsia.config import to_jsonable
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
-from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan, shrink_to_uniform, weigh_by_kind
+from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import SPEC_METHODS
 from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.registry import FUSION_METHODS
 from intarsia.fusion.spec import FusionSpec
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 
 CUTOFF = 10
 """nDCG@10 is what is searched for."""
@@ -88,13 +89,13 @@ def by_kind(one: Tried, train: PackedCandidates, *, num_steps: int, min_queries:
     spec = weigh_by_kind(spec_of(one), train, k=CUTOFF, num_steps=num_steps, min_queries=min_queries)
     if not spec.weights_by_kind:
         return None
-    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_or_nan(train.ndcg(spec, CUTOFF)))
+    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
 
 
 def lean(one: Tried, tasks: Sequence[PackedCandidates], *, may_lose: float) -> Tried:
     """The same fusion, its weights nearer to equal; the first of `tasks` is train."""
     spec = shrink_to_uniform(spec_of(one), tasks, k=CUTOFF, may_lose=may_lose)
-    return Tried(name=f"{one.name}{SHRINKAGE}", spec=spec, train=mean_or_nan(tasks[0].ndcg(spec, CUTOFF)))
+    return Tried(name=f"{one.name}{SHRINKAGE}", spec=spec, train=mean_known(tasks[0].ndcg(spec, CUTOFF)))
 
 
 def plain_fusions(depth: int) -> dict[str, FusionSpec]:
@@ -109,7 +110,7 @@ def alone(train: PackedCandidates, validation: PackedCandidates) -> Iterator[tup
     """Each retriever's own order; a query that it cannot answer counts 0."""
     order = FusionSpec(kind="equal")  # of one retriever: the order of its scores
     for name in validation.batch.retrievers:
-        on_train = mean_or_nan(train.alone(name).ndcg(order, CUTOFF))
+        on_train = mean_known(train.alone(name).ndcg(order, CUTOFF))
         yield Tried(name=f"{name} alone", spec=None, train=on_train), validation.alone(name).ndcg(order, CUTOFF)
 
 

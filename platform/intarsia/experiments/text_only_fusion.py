@@ -15,11 +15,12 @@ from intarsia.experiments.evaluated_systems import Orders
 from intarsia.experiments.fusion_search_result import CUTOFF, plain_fusions
 from intarsia.experiments.fusion_training_data import EncodedQueries, fused_order, without_images
 from intarsia.experiments.judged_candidates import JudgedCandidates
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan, shrink_to_uniform
+from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
 from intarsia.fusion.spec import FUSION_FILE, FusionSpec
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import Candidates
 
 FOLDER = "text_only"
@@ -65,7 +66,7 @@ def choose_text_only(
         (grades > 0).any() for grades in train.training_data.grades
     ):  # else words find nothing relevant: there is nothing to weigh
         tried.append(fit_weighted(weighted, train.training_data, validation.training_data, seed).spec)
-    best = max(tried, key=lambda spec: mean_or_nan(validation.task.ndcg(spec, CUTOFF)))
+    best = max(tried, key=lambda spec: mean_known(validation.task.ndcg(spec, CUTOFF)))
     if synthetic_may_be_dropped is None:
         return best
     return shrink_to_uniform(best, [train.task, validation.task], k=CUTOFF, may_lose=synthetic_may_be_dropped)

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.evaluation.metrics import ndcg_at_k
-from intarsia.evaluation.qrels import Floats, GradedOrders
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_or_nan
+from intarsia.evaluation.qrels import GradedOrders
+from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.fusion.training_data import select_queries
 from intarsia.ids import fold_of
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import best_first
 
 
@@ -46,7 +48,7 @@ def score_config(
     the queries of the folds so far: so a search can stop it early.
     """
     if isinstance(config, FusionSpec):
-        yield mean_or_nan(training_data.task.ndcg(config, k))
+        yield mean_known(training_data.task.ndcg(config, k))
         return
     assert training_data.train is not None and training_data.validation is not None
     folds = np.array([fold_of(name, num_folds) for name in training_data.train.query_ids])
@@ -57,7 +59,7 @@ def score_config(
             for part in (folds != fold, folds == fold)
         )
         values.append(ndcg_of(fit_fuser(config, others, training_data.validation, seed), mine, k))
-        yield mean_or_nan(np.concatenate(values))
+        yield mean_known(np.concatenate(values))
 
 
 def ndcg_of(fuser: Fuser, training_data: FusionTrainingData, k: int) -> Floats:

@@ -2,7 +2,7 @@
 
 One request online and all judged queries offline run the same code on them.
 
-Shapes: n candidates of all queries, G queries, R retrievers, K positions.
+Shapes: n candidates of all queries, G queries, R retrievers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from intarsia.errors import ReleaseMismatch
 from intarsia.maths.grouped import Groups
 from intarsia.records.candidates import Candidates
-
-_MAX_PADDING_FACTOR = 4  # padded cells per candidate: queries of very different lengths would give a mostly empty table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,38 +120,6 @@ def pack(candidates: Sequence[Candidates]) -> CandidateBatch:
     return CandidateBatch(
         retrievers=retrievers, groups=Groups(offsets), rows_n=rows_n, scores_Rn=scores_Rn, ranks_Rn=ranks_Rn
     )
-
-
-def top_positions(fused_n: NDArray[np.floating], groups: Groups, num: int) -> NDArray[np.int64]:
-    """Return where each query's best candidates are in the flat arrays, best first: int64 [G, K], padded with -1.
-
-    The order is that of `records.candidates.best_first`: by score, then by row, as rows ascend within a query.
-    """
-    group_n = np.repeat(np.arange(groups.num_groups), groups.lengths_G)
-    scores_n = fused_n.astype(np.float64)
-    shortlist_n = _shortlist(scores_n, groups, group_n, num)
-    # a stable sort: candidates of equal score stay in the order of their rows
-    ordered_n = shortlist_n[np.lexsort((-scores_n[shortlist_n], group_n[shortlist_n]))]
-    group_n = group_n[ordered_n]
-    first_G = np.searchsorted(group_n, np.arange(groups.num_groups))
-    position_n = np.arange(len(ordered_n)) - first_G[group_n]
-    positions_GK = np.full((groups.num_groups, num), -1, np.int64)
-    top_n = position_n < num
-    positions_GK[group_n[top_n], position_n[top_n]] = ordered_n[top_n]
-    return positions_GK
-
-
-def _shortlist(
-    scores_n: NDArray[np.float64], groups: Groups, group_n: NDArray[np.int64], num: int
-) -> NDArray[np.int64]:
-    """Return the candidates that score at least their query's num-th best score; sorting only these is faster."""
-    longest = int(groups.lengths_G.max(initial=0))
-    if longest <= 2 * num or groups.num_groups * longest > _MAX_PADDING_FACTOR * len(scores_n):
-        return np.arange(len(scores_n))
-    padded_GC = np.full((groups.num_groups, longest), -np.inf)
-    padded_GC[group_n, np.arange(len(scores_n)) - groups.offsets[group_n]] = scores_n
-    lowest_G = np.partition(padded_GC, longest - num, axis=1)[:, longest - num]
-    return np.flatnonzero(scores_n >= lowest_G[group_n])
 
 
 def _check(retrievers: tuple[str, ...], scores_Rn: NDArray[np.float64], ranks_Rn: NDArray[np.int32]) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders, Qrels, grade_orders
-from intarsia.experiments.packed_candidates import mean_or_nan, shrink_to_uniform, weigh_by_kind
+from intarsia.experiments.packed_candidates import shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import fuse_batch, query_kinds
 from intarsia.fusion.spec import FusionSpec
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import best_first
 from tests.fusion_tasks import NUM_RELEVANT, RETRIEVERS, task
 
@@ -57,7 +58,7 @@ def test_each_kind_of_query_gets_the_weights_that_suit_it(kind: str) -> None:
         "text": {"bm25": 1.0, "text": 0.0, "image": 0.0},
         "both": {"bm25": 0.0, "text": 0.5, "image": 0.5},
     }
-    assert mean_or_nan(judged.ndcg(found, 10)) > 0.95 > mean_or_nan(judged.ndcg(spec, 10))
+    assert mean_known(judged.ndcg(found, 10)) > 0.95 > mean_known(judged.ndcg(spec, 10))
 
 
 def test_a_kind_with_few_queries_keeps_the_common_weights() -> None:
@@ -65,20 +66,20 @@ def test_a_kind_with_few_queries_keeps_the_common_weights() -> None:
 
 
 def test_the_mean_of_nothing_is_unknown() -> None:
-    assert np.isnan(mean_or_nan(np.array([np.nan])))
-    assert mean_or_nan(np.array([np.nan, 0.5])) == 0.5
+    assert np.isnan(mean_known(np.array([np.nan])))
+    assert mean_known(np.array([np.nan, 0.5])) == 0.5
 
 
 def test_weights_lean_to_equal_as_far_as_the_queries_allow() -> None:
     judged = task(3, truth=dict.fromkeys(("text", "image", "both"), (1.0, 0.3, 0.0)))
     spec = FusionSpec(kind="convex", normaliser="z", weights={"bm25": 4.0, "text": 1.0, "image": 0.0})
-    before = mean_or_nan(judged.ndcg(spec, 10))
+    before = mean_known(judged.ndcg(spec, 10))
     shares, worths = [], []
     for may_lose in (0.0, 0.1, 0.5, 1_000.0):
         leaning = shrink_to_uniform(spec, [judged, judged], k=10, may_lose=may_lose)
         assert leaning.normaliser == "z"
         shares.append(leaning.weights["bm25"] / sum(leaning.weights.values()))
-        worths.append(mean_or_nan(judged.ndcg(leaning, 10)))
+        worths.append(mean_known(judged.ndcg(leaning, 10)))
         assert 1 - worths[-1] <= (1 - before) * (1 + may_lose) + 1e-12
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0.5

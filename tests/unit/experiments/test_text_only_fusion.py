@@ -15,7 +15,6 @@ from intarsia.experiments.fusion_search_result import plain_fusions
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import JudgedCandidates, read_judged, retrieve_judged
 from intarsia.experiments.missing_images import release_without_images
-from intarsia.experiments.packed_candidates import mean_or_nan
 from intarsia.experiments.text_only_fusion import (
     FOLDER,
     WordsJudged,
@@ -27,6 +26,7 @@ from intarsia.experiments.text_only_fusion import (
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FUSION_FILE, FusionSpec, QueryKind
+from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.judgment import SPLITS
 from pipelines.job import JobProgress
@@ -59,7 +59,7 @@ def test_it_weighs_the_retrievers_of_words_as_the_queries_want_and_knows_no_othe
     assert set(spec.weights) == set(TEXT_RETRIEVERS)
     assert spec.weights["text"] > 2 * spec.weights["bm25"] > 0
     for to_jsonable in plain_fusions(60).values():
-        assert mean_or_nan(validation.task.ndcg(spec, 10)) > mean_or_nan(validation.task.ndcg(to_jsonable, 10))
+        assert mean_known(validation.task.ndcg(spec, 10)) > mean_known(validation.task.ndcg(to_jsonable, 10))
 
 
 def test_weights_of_queries_that_nobody_judged_lean_to_equal() -> None:

@@ -45,6 +45,7 @@ from intarsia.fusion.fuser import FusedBatch
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.training_data import PackedTrainingData, check_training_data
 from intarsia.maths.arrays import Floats
+from intarsia.maths.unit_vectors import unit_vectors
 
 _WARMUP_SHARE = 0.1
 _MAX_GRADIENT_NORM = 1.0  # without the limit, the first step of a new head changes it too much
@@ -135,8 +136,7 @@ def _ridge_regression(vectors_nE: NDArray[np.float32], targets_nH: Floats, rng: 
 
 def _random_directions(num: int, width: int, rng: np.random.Generator) -> Floats:
     directions = rng.normal(size=(num, width))
-    unit: Floats = directions / np.linalg.norm(directions, axis=0)
-    return unit
+    return unit_vectors(directions.T).T
 
 
 class JudgedBatch(NamedTuple):

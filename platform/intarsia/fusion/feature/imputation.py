@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_Vectors = NDArray[np.float32]
-_Mask = NDArray[np.bool_]
+from intarsia.maths.arrays import Bools, Float32s, Floats, Ints
+from intarsia.maths.unit_vectors import unit_vectors
 
 _PRODUCTS_PER_CHUNK = (
     1024  # products compared with all others at a time; bounds memory at about 60 MB for 15,000 products
@@ -27,7 +27,7 @@ _MAX_BASKET = 50  # the number of pairs is quadratic; a longer basket belongs to
 class Imputer(Protocol):
     """Fills in missing vectors; never changes existing ones."""
 
-    def __call__(self, present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """Return the vectors with the gaps filled.
 
         Args:
@@ -41,12 +41,12 @@ class Imputer(Protocol):
         ...
 
 
-def impute_zeros(present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+def impute_zeros(present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
     """No imputation: a missing vector is zeros, and stays marked as missing."""
     return np.where(has_N[:, None], missing_NE, np.float32(0.0))
 
 
-def impute_mean(present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+def impute_mean(present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
     """Fill in the mean of the existing vectors; it is the same for all products."""
     filled_NE = impute_zeros(present_ND, missing_NE, has_N)
     if has_N.any():
@@ -76,7 +76,7 @@ class NeighbourImputer:
                 f"{self.num_neighbours} neighbours at temperature {self.temperature}; allowed: 1 or more, and above 0"
             )
 
-    def __call__(self, present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         filled_NE = impute_zeros(present_ND, missing_NE, has_N)
         is_present_N = (present_ND != 0).any(axis=1)
         known, gaps = np.flatnonzero(has_N & is_present_N), np.flatnonzero(~has_N & is_present_N)
@@ -104,11 +104,11 @@ class CoPurchaseImputer:
         fallback: fills in the products that were bought together with no product that has a vector.
     """
 
-    pairs_P2: NDArray[np.int64]
-    counts_P: NDArray[np.float64]
+    pairs_P2: Ints
+    counts_P: Floats
     fallback: Imputer = impute_mean
 
-    def __call__(self, present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         sums_NE = np.zeros(missing_NE.shape)
         known_NE = impute_zeros(present_ND, missing_NE, has_N)
         for target, source in ((0, 1), (1, 0)):
@@ -127,9 +127,9 @@ class GeneratorImputer:
         generate: float32 [n, D] -> [n, E], such as `FeatureScorer.generate_images` of the method `adversarial`.
     """
 
-    generate: Callable[[_Vectors], _Vectors]
+    generate: Callable[[Float32s], Float32s]
 
-    def __call__(self, present_ND: _Vectors, missing_NE: _Vectors, has_N: _Mask) -> _Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """See `Imputer`.
 
         Raises:
@@ -148,7 +148,7 @@ class GeneratorImputer:
         return filled_NE
 
 
-def co_purchase_pairs(baskets: Iterable[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def co_purchase_pairs(baskets: Iterable[Iterable[int]]) -> tuple[Ints, Floats]:
     """Count the baskets in which each pair of product rows occurs: int64 [P, 2] and float64 [P], pairs ascending.
 
     Baskets of more than 50 products are ignored: they would relate almost every product to every other.
@@ -169,9 +169,5 @@ def co_purchase_pairs(baskets: Iterable[Iterable[int]]) -> tuple[NDArray[np.int6
     return np.array(pairs, np.int64).reshape(-1, 2), np.array([counts[pair] for pair in pairs], np.float64)
 
 
-def _unit_rows(vectors_nE: NDArray[np.floating]) -> _Vectors:
-    """Scale rows to length 1; a row of zeros stays."""
-    norms_n = np.linalg.norm(vectors_nE.astype(np.float64), axis=1, keepdims=True)
-    unit_nE: NDArray[np.float64] = np.zeros(vectors_nE.shape)
-    np.divide(vectors_nE, norms_n, out=unit_nE, where=norms_n > 0)
-    return unit_nE.astype(np.float32)
+def _unit_rows(vectors_nE: NDArray[np.floating]) -> Float32s:
+    return unit_vectors(vectors_nE.astype(np.float64)).astype(np.float32)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.optimize import minimize
 
-from intarsia.fusion.training_data import ListGains, mean_or_zero
+from intarsia.fusion.training_data import ListGains
 from intarsia.maths.arrays import Floats
 from intarsia.maths.grouped import Groups
+from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 
 ColumnWeights = tuple[float, ...]
@@ -107,7 +108,7 @@ def ascend_ndcg(columns_Fn: Floats, lists: ListGains, starts: Iterator[ColumnWei
     """
 
     def mean_ndcg(weights: ColumnWeights) -> float:
-        return mean_or_zero(lists.ndcg_G(sum_columns(np.array(weights), columns_Fn)))
+        return mean_known(lists.ndcg_G(sum_columns(np.array(weights), columns_Fn)), without_any=0.0)
 
     best: ColumnWeights = ()
     best_ndcg = -1.0

@@ -205,7 +205,10 @@ def test_a_gate_of_other_retrievers_is_refused(tmp_path: Path) -> None:
     spec = {"kind": "convex", "weights": {"bm25": 1.0}}
     header = {"kind": "gate", "config": {"kind": "gate"}, "spec": spec, "gate": slopes, "agreement": 1.0}
     write_json(tmp_path / FUSION_FILE, header)
-    with pytest.raises(ArtifactError, match=r"is not a gate: .*the gate has slopes \(1, 1\); allowed: \(weights, predictors\), \(1, 4\)"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"is not a gate: .*the gate has slopes \(1, 1\); allowed: \(weights, predictors\), \(1, 4\)",
+    ):
         open_fuser(tmp_path)
 
 
