@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError
-from intarsia.fusion.score.coordinate_ascent import Shares, moves
+from intarsia.fusion.score.column_weights import ColumnWeights, weight_moves
 from intarsia.maths.simplex import simplex_grid
 from intarsia.training.text_folder import get_arrays, set_arrays
 from intarsia.training.text_training_data import WATCHED_METRIC, HeldOutNdcg
@@ -144,7 +144,7 @@ def searched_soup(
     best, score = _best(ingredients, measure, _grid(len(ingredients), num_steps))
     for size in sizes:
         while True:
-            shares, candidate_score = _best(ingredients, measure, moves(best, size))
+            shares, candidate_score = _best(ingredients, measure, weight_moves(best, size))
             if not candidate_score > score:
                 break
             best, score = shares, candidate_score
@@ -187,13 +187,15 @@ def _array_type(array: NDArray[np.generic]) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
 
-def _grid(num: int, num_steps: int) -> Iterator[Shares]:
+def _grid(num: int, num_steps: int) -> Iterator[ColumnWeights]:
     for steps in simplex_grid(num, num_steps):
         yield tuple(step / num_steps for step in steps)
 
 
-def _best(ingredients: Sequence[Ingredient], measure: SoupMetric, options: Iterator[Shares]) -> tuple[Shares, float]:
-    best: Shares = ()
+def _best(
+    ingredients: Sequence[Ingredient], measure: SoupMetric, options: Iterator[ColumnWeights]
+) -> tuple[ColumnWeights, float]:
+    best: ColumnWeights = ()
     most = -np.inf
     for shares in options:
         if (score := measure(average_parameters(ingredients, shares))) > most:
@@ -201,7 +203,7 @@ def _best(ingredients: Sequence[Ingredient], measure: SoupMetric, options: Itera
     return best, float(most)
 
 
-def _make_soup(ingredients: Sequence[Ingredient], shares: Shares, score: float) -> Soup:
+def _make_soup(ingredients: Sequence[Ingredient], shares: ColumnWeights, score: float) -> Soup:
     alphas = {ingredient.name: share for ingredient, share in zip(ingredients, shares, strict=True)}
     return Soup(arrays=average_parameters(ingredients, shares), alphas=alphas, score=score)
 
