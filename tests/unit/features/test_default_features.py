@@ -54,9 +54,9 @@ def values(
     return {name: column.tolist() for name, column in zip(matrix.names, matrix.values_nF.T, strict=True)}
 
 
-def same(candidates: list[float], expected: list[float | None]) -> bool:
+def same(actual: list[float], expected: list[float | None]) -> bool:
     wanted = [np.nan if value is None else value for value in expected]
-    return bool(np.allclose(candidates, wanted, rtol=1e-6, equal_nan=True))
+    return bool(np.allclose(actual, wanted, rtol=1e-6, equal_nan=True))
 
 
 def test_coverage_is_the_share_of_the_querys_words() -> None:
