@@ -40,7 +40,7 @@ def shop(tmp_path: Path) -> Path:
 def _config(shop: Path, **values: Any) -> IngestCatalogConfig:
     return build(
         IngestCatalogConfig,
-        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "unit_rows": 8}
+        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "split_rows": 8}
         | values,
     )
 
@@ -96,7 +96,7 @@ def test_a_side_file_that_is_missing_reaches_the_user_as_a_data_error(shop: Path
     ("values", "message"),
     [
         ({"max_rejected_share": 1.5}, "max_rejected_share is 1.5; allowed: 0 to 1"),
-        ({"unit_rows": 0}, "unit_rows is 0; allowed: 1 or more"),
+        ({"split_rows": 0}, "split_rows is 0; allowed: 1 or more"),
         ({"num_workers": -1}, "num_workers is -1; allowed: 0 or more"),
     ],
 )

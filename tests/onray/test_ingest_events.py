@@ -50,7 +50,7 @@ def test_events_are_checked_counted_and_ordered_the_same_with_any_number_of_work
     rotten = [_event(90, product_id="P9"), "{torn", _event(91, kind="klick")]
     write_jsonl(tmp_path / "events.jsonl", [*(_event(n) for n in range(50)), *rotten, _event(7), _event(8)])
     digests = set()
-    for values in ({"num_workers": 2, "unit_rows": 10}, {"unit_rows": 1000}):
+    for values in ({"num_workers": 2, "split_rows": 10}, {"split_rows": 1000}):
         counts = _run(tmp_path, shop, max_rejected_share=0.06, **values)
         assert (counts["rows"], counts["events"], counts["rejected"]) == (55, 50, 5)
         assert counts["rejected by reason"] == {
@@ -88,7 +88,7 @@ def test_a_shop_without_events_has_an_empty_table(shop: Lake, tmp_path: Path) ->
     ("values", "message"),
     [
         ({"max_rejected_share": -1}, "max_rejected_share is -1.0; allowed: 0 to 1"),
-        ({"unit_rows": 0}, "unit_rows is 0; allowed: 1 or more"),
+        ({"split_rows": 0}, "split_rows is 0; allowed: 1 or more"),
         ({"num_workers": -1}, "num_workers is -1; allowed: 0 or more"),
     ],
 )
