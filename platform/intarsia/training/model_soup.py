@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError
-from intarsia.fusion.score.coordinate_ascent import Shares, moves
+from intarsia.fusion.score.column_weights import ColumnWeights, weight_moves
 from intarsia.maths.simplex import simplex_grid
 from intarsia.training.text_folder import get_arrays, set_arrays
 from intarsia.training.text_training_data import WATCHED, HeldOutNdcg
@@ -140,7 +140,7 @@ def searched_soup(
     best, worth = _best(ingredients, measure, _grid(len(ingredients), num_steps))
     for size in sizes:
         while True:
-            shares, tried = _best(ingredients, measure, moves(best, size))
+            shares, tried = _best(ingredients, measure, weight_moves(best, size))
             if not tried > worth:
                 break
             best, worth = shares, tried
@@ -180,13 +180,15 @@ def _form(array: NDArray[np.generic]) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
 
-def _grid(num: int, num_steps: int) -> Iterator[Shares]:
+def _grid(num: int, num_steps: int) -> Iterator[ColumnWeights]:
     for steps in simplex_grid(num, num_steps):
         yield tuple(step / num_steps for step in steps)
 
 
-def _best(ingredients: Sequence[Ingredient], measure: Measure, options: Iterator[Shares]) -> tuple[Shares, float]:
-    best: Shares = ()
+def _best(
+    ingredients: Sequence[Ingredient], measure: Measure, options: Iterator[ColumnWeights]
+) -> tuple[ColumnWeights, float]:
+    best: ColumnWeights = ()
     most = -np.inf
     for shares in options:
         if (worth := measure(mix(ingredients, shares))) > most:
@@ -194,7 +196,7 @@ def _best(ingredients: Sequence[Ingredient], measure: Measure, options: Iterator
     return best, float(most)
 
 
-def _soup(ingredients: Sequence[Ingredient], shares: Shares, worth: float) -> Soup:
+def _soup(ingredients: Sequence[Ingredient], shares: ColumnWeights, worth: float) -> Soup:
     alphas = {one.name: share for one, share in zip(ingredients, shares, strict=True)}
     return Soup(arrays=mix(ingredients, shares), alphas=alphas, worth=worth)
 
