@@ -14,7 +14,7 @@ from PIL import Image
 from intarsia.image import ImageError, ImageFault, decode, size_of
 
 RED, GREEN, WHITE = [255, 0, 0], [0, 255, 0], [255, 255, 255]
-ORIENTATION = 0x0112  # EXIF tag
+ORIENTATION = 0x0112  # EXIF tag: orientation of the camera
 
 
 def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -24,7 +24,7 @@ def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header gives this size, without pixels."""
+    """A PNG whose header has this size, without pixel data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -51,7 +51,7 @@ WHOLE = {
 }
 
 
-def test_pixels_have_the_shape_height_width_three() -> None:
+def test_pixels_come_as_height_width_and_three_colours() -> None:
     values = np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3)
     pixels = decode(saved(Image.fromarray(values)))
     assert pixels.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_pixels_have_the_shape_height_width_three() -> None:
 
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
-def test_all_allowed_formats_are_read(format: str) -> None:
+def test_common_formats_are_read(format: str) -> None:
     assert decode(WHOLE[format]).shape == (24, 24, 3)
     assert size_of(WHOLE[format]) == (24, 24)
 
@@ -70,7 +70,7 @@ def test_an_image_of_one_pixel_is_read() -> None:
     assert size_of(content) == (1, 1)
 
 
-def test_transparency_is_blended_with_white() -> None:
+def test_transparent_pixels_are_blended_with_white() -> None:
     image = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
     image.putpixel((1, 0), (255, 0, 0, 0))
     image.putpixel((2, 0), (255, 0, 0, 128))
@@ -84,7 +84,7 @@ def test_a_transparent_colour_becomes_white() -> None:
     assert decode(saved(Image.new("L", (1, 1), 9), transparency=9)).tolist() == [[WHITE]]
 
 
-def test_a_palette_is_resolved_with_and_without_transparency() -> None:
+def test_palette_images_are_read_with_and_without_transparency() -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([*RED, *GREEN])
     image.putpixel((1, 0), 1)
@@ -103,7 +103,7 @@ def test_grey_is_three_equal_colours() -> None:
     assert decode(saved(Image.new("1", (1, 1), 1))).tolist() == [[WHITE]]
 
 
-def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
+def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
     grey = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     for format in ("PNG", "TIFF"):
         pixels = decode(saved(Image.fromarray(grey), format))
@@ -115,7 +115,7 @@ def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (5, (0, 0)), (6, (0, -1)), (7, (-1, -1)), (8, (-1, 0))],
 )
-def test_the_exif_rotation_is_applied(orientation: int, corner: tuple[int, int]) -> None:
+def test_an_image_is_rotated_by_its_exif_orientation(orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (3, 2), "white")
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
@@ -126,7 +126,7 @@ def test_the_exif_rotation_is_applied(orientation: int, corner: tuple[int, int])
     assert (pixels == RED).all(axis=2).sum() == 1
 
 
-def test_no_bytes_are_an_absent_image() -> None:
+def test_empty_content_is_an_absent_image() -> None:
     for read in (decode, size_of):
         with pytest.raises(ImageError, match="the image has no bytes") as caught:
             read(b"")
@@ -146,20 +146,20 @@ def test_bytes_that_are_not_an_image_are_unreadable(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
-def test_a_damaged_image_is_unreadable(format: str) -> None:
+def test_a_truncated_image_is_unreadable(format: str) -> None:
     content = WHOLE[format]
     with pytest.raises(ImageError, match=r"the image is damaged|the bytes are not an image") as caught:
         decode(content[: len(content) // 2])
     assert caught.value.fault is ImageFault.UNREADABLE
 
 
-def test_an_eps_file_is_not_run() -> None:
-    # Pillow passes EPS to Ghostscript, which runs it as a program
+def test_an_eps_program_is_not_run() -> None:
+    # Pillow passes EPS to Ghostscript, which executes it
     with pytest.raises(ImageError, match="the bytes are not an image"):
         decode(saved(Image.new("RGB", (2, 2)), "EPS"))
 
 
-@pytest.mark.parametrize("side", [8_000, 10_000, 20_000])  # above our limit; where Pillow warns; where Pillow raises
+@pytest.mark.parametrize("side", [8_000, 10_000, 20_000])  # above our limit; Pillow warns; Pillow refuses
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     for read in (decode, size_of):
         with pytest.raises(ImageError, match=r"the image (has 8000x8000 pixels|is too large)") as caught:
@@ -167,7 +167,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
         assert caught.value.fault is ImageFault.TOO_LARGE
 
 
-def test_the_caller_can_set_the_limit_of_pixels() -> None:
+def test_the_caller_may_set_the_limit_of_pixels() -> None:
     content = saved(Image.new("RGB", (4, 3)))
     assert decode(content, max_pixels=12).shape == (3, 4, 3)
     with pytest.raises(ImageError, match=r"the image has 4x3 pixels; allowed: 11 in all"):
@@ -177,23 +177,19 @@ def test_the_caller_can_set_the_limit_of_pixels() -> None:
 
 
 def test_an_image_error_can_be_pickled() -> None:
-    unpickled = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the image is too large")))
-    assert (type(unpickled), unpickled.fault, str(unpickled)) == (
-        ImageError,
-        ImageFault.TOO_LARGE,
-        "the image is too large",
-    )
+    copy = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the image is too large")))
+    assert (type(copy), copy.fault, str(copy)) == (ImageError, ImageFault.TOO_LARGE, "the image is too large")
 
 
 @given(
     format=st.sampled_from(sorted(WHOLE)), at=st.floats(0, 1, exclude_max=True), dirt=st.binary(min_size=1, max_size=8)
 )
 @example(format="PNG", at=0.5, dirt=b"")
-@pytest.mark.filterwarnings("ignore")  # Pillow warns about malformed files
-def test_any_bytes_are_an_image_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings of Pillow about damaged files
+def test_any_content_is_an_image_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
     whole = WHOLE[format]
-    offset = int(at * len(whole))
-    content = whole[:offset] + dirt + whole[offset + len(dirt) :]
+    position = int(at * len(whole))
+    content = whole[:position] + dirt + whole[position + len(dirt) :]
     try:
         pixels = decode(content, max_pixels=1_000_000)
     except ImageError as error:

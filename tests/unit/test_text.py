@@ -46,15 +46,15 @@ def test_full_width_and_half_width_give_the_same_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("singular", "variant"),
+    ("first", "second"),
     [("shoe", "shoes"), ("run", "running"), ("dress", "Dresses"), ("battery", "batteries"), ("cafe", "Cafés")],
 )
-def test_english_word_forms_have_one_stem(singular: str, variant: str) -> None:
-    assert words(singular) == words(variant)
-    assert len(words(singular)) == 1
+def test_english_words_are_reduced_to_their_stem(first: str, second: str) -> None:
+    assert words(first) == words(second)
+    assert len(words(first)) == 1
 
 
-def test_words_keep_order_and_repeats() -> None:
+def test_words_stay_in_order_and_repeated() -> None:
     assert words("Red shoes, blue SHOES & 红色运动鞋") == ["red", "shoe", "blue", "shoe", "红色", "运动鞋"]
 
 
@@ -69,7 +69,7 @@ def test_one_chinese_character_has_no_bigram() -> None:
     assert tokens("鞋") == ["鞋", "c:鞋"]
 
 
-def test_tokens_match_when_the_segmenter_splits_differently() -> None:
+def test_a_query_matches_a_title_that_is_segmented_differently() -> None:
     assert set(tokens("牙耳")) & set(tokens("蓝牙耳机")) >= {"c:牙", "c:耳", "b:牙耳"}
 
 
@@ -78,7 +78,7 @@ def test_a_text_without_letters_has_no_tokens(text: str) -> None:
     assert tokens(text) == words(text) == []
 
 
-def test_underscore_and_hyphen_separate_words() -> None:
+def test_the_underscore_separates_words_as_the_hyphen_does() -> None:
     assert words("blue_shoes") == words("blue-shoes") == ["blue", "shoe"]
 
 
@@ -100,5 +100,5 @@ def test_one_chinese_character_makes_a_text_chinese() -> None:
         ("\x00", ""),
     ],
 )
-def test_clean_gives_the_form_for_display(written: str, presented: str) -> None:
+def test_clean_gives_the_presentable_form(written: str, presented: str) -> None:
     assert clean(written) == presented
