@@ -1,8 +1,8 @@
-"""Feature values per version: a value must not change under the same version, because trained rankers depend on it.
+"""Golden feature values per version: the values of a feature must not change without a new version.
 
-`features.json` maps `name/version` to the values, as the hex of their float32 bits, on the shop and queries below. After a deliberate
-change raise the feature's version (FRAME_VERSION too when a column changed); `python -m tests.golden.test_feature_values` then adds the
-values of new versions, and never changes existing ones.
+`features.json` maps `name/version` to the values, as the hex of their float32 bits, for the shop and queries below. After a
+deliberate change, raise the version of the feature (FRAME_VERSION too when a column changed). Then run
+`python -m tests.golden.test_feature_values`: it adds the values of new versions, and never changes existing ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ EVENTS = [
 ]
 
 
-def computed_values() -> dict[str, list[str]]:
+def current_values() -> dict[str, list[str]]:
     """Feature/version -> hex of each row's float32."""
     vectors = {
         "text": ExactVectors({0: [[3, 4]], 1: [[1, 1]], 3: [[0, 1]]}, dim=2),
@@ -71,16 +71,16 @@ def computed_values() -> dict[str, list[str]]:
     assembler = Assembler(columns_of(SHOP), StatsLedger.empty().fold(*EVENTS).as_of(None), vectors)
     queries = [encoded_query("nike red runing shoes 42 shoes"), encoded_query(None, image=b"picture", locale="zh")]
     matrix = FEATURES.compute(assembler.assemble(queries, candidates))
-    names = [f"{member.name}/{member.version}" for member in FEATURES.features]
+    names = [f"{feature.name}/{feature.version}" for feature in FEATURES.features]
     return {name: [v.tobytes().hex() for v in column] for name, column in zip(names, matrix.values_nF.T, strict=True)}
 
 
 def test_every_version_of_every_feature_keeps_its_values() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    values = computed_values()
-    changed = {n: (_floats(golden[n]), _floats(v)) for n, v in values.items() if n in golden and golden[n] != v}
+    current = current_values()
+    changed = {n: (_floats(golden[n]), _floats(v)) for n, v in current.items() if n in golden and golden[n] != v}
     assert not changed, "values changed under the same version; raise the version"
-    assert set(values) <= set(golden), "features that have no golden values yet; see the module's docstring"
+    assert set(current) <= set(golden), "features without golden values; see the module docstring"
 
 
 def _floats(hexes: list[str]) -> list[float]:
@@ -88,5 +88,5 @@ def _floats(hexes: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
-    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
-    GOLDEN.write_text(json.dumps(computed_values() | known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    GOLDEN.write_text(json.dumps(current_values() | golden, indent=1, sort_keys=True) + "\n", encoding="utf-8")
