@@ -128,7 +128,7 @@ def test_an_image_is_rotated_by_its_exif_orientation(orientation: int, corner: t
 
 def test_empty_content_is_an_absent_image() -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match="the picture has no bytes") as caught:
+        with pytest.raises(ImageError, match="the image has no bytes") as caught:
             read(b"")
         assert caught.value.fault is ImageFault.ABSENT
 
@@ -140,7 +140,7 @@ def test_empty_content_is_an_absent_image() -> None:
 )
 def test_bytes_that_are_not_an_image_are_unreadable(content: bytes) -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match="the bytes are not a picture") as caught:
+        with pytest.raises(ImageError, match="the bytes are not an image") as caught:
             read(content)
         assert caught.value.fault is ImageFault.UNREADABLE
 
@@ -148,21 +148,21 @@ def test_bytes_that_are_not_an_image_are_unreadable(content: bytes) -> None:
 @pytest.mark.parametrize("format", sorted(WHOLE))
 def test_a_truncated_image_is_unreadable(format: str) -> None:
     content = WHOLE[format]
-    with pytest.raises(ImageError, match=r"the picture is torn|the bytes are not a picture") as caught:
+    with pytest.raises(ImageError, match=r"the image is damaged|the bytes are not an image") as caught:
         decode(content[: len(content) // 2])
     assert caught.value.fault is ImageFault.UNREADABLE
 
 
 def test_an_eps_program_is_not_run() -> None:
     # Pillow passes EPS to Ghostscript, which executes it
-    with pytest.raises(ImageError, match="the bytes are not a picture"):
+    with pytest.raises(ImageError, match="the bytes are not an image"):
         decode(saved(Image.new("RGB", (2, 2)), "EPS"))
 
 
 @pytest.mark.parametrize("side", [8_000, 10_000, 20_000])  # above our limit; Pillow warns; Pillow refuses
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match=r"the picture (has 8000x8000 pixels|is too large)") as caught:
+        with pytest.raises(ImageError, match=r"the image (has 8000x8000 pixels|is too large)") as caught:
             read(png_of_size(side, side))
         assert caught.value.fault is ImageFault.TOO_LARGE
 
@@ -170,15 +170,15 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
 def test_the_caller_may_set_the_limit_of_pixels() -> None:
     content = saved(Image.new("RGB", (4, 3)))
     assert decode(content, max_pixels=12).shape == (3, 4, 3)
-    with pytest.raises(ImageError, match=r"the picture has 4x3 pixels; allowed: 11 in all"):
+    with pytest.raises(ImageError, match=r"the image has 4x3 pixels; allowed: 11 in all"):
         decode(content, max_pixels=11)
-    with pytest.raises(ImageError, match=r"the picture has 4x3 pixels; allowed: 11 in all"):
+    with pytest.raises(ImageError, match=r"the image has 4x3 pixels; allowed: 11 in all"):
         size_of(content, max_pixels=11)
 
 
 def test_an_image_error_can_be_pickled() -> None:
-    copy = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the picture is too large")))
-    assert (type(copy), copy.fault, str(copy)) == (ImageError, ImageFault.TOO_LARGE, "the picture is too large")
+    copy = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the image is too large")))
+    assert (type(copy), copy.fault, str(copy)) == (ImageError, ImageFault.TOO_LARGE, "the image is too large")
 
 
 @given(
