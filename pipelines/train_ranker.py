@@ -101,7 +101,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
     }
 
 
-def measure_point(point: Point, data: tuple[LambdaMartConfig, RankingRows, RankingRows]) -> Figures:
+def measure_ranker_point(point: Point, data: tuple[LambdaMartConfig, RankingRows, RankingRows]) -> Figures:
     """One trial: fit on one thread, and measure nDCG@10 of the validation queries."""
     base, train, validation = data
     fit = fit_lambdamart(train, validation, [ranker_of_point(point, base)])[0]
@@ -117,7 +117,7 @@ def _search(
     progress: JobProgress,
 ) -> list[Trial]:
     search = PointSearch(
-        measure=measure_point,
+        measure=measure_ranker_point,
         data=(base, train, validation),
         space=ranker_space(config.space),
         maximise="ndcg",

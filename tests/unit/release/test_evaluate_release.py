@@ -36,6 +36,8 @@ from pipelines.stage_release import StageReleaseConfig, is_staged
 from tests.shop import products, small_shop
 from tests.unit.release.bundles import PROVENANCE
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("red mug", "blue dress", "蓝色 连衣裙")
 
 
