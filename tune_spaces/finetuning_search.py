@@ -15,7 +15,7 @@ from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConf
 from intarsia.training.checkpoint import read_checkpoint
 from intarsia.training.loop import FitResult, OnStep, fit_in_process, fit_result
 from intarsia.training.schedule import BatchSchedule
-from intarsia.training.text_training_data import WATCHED, TextTaskFactory
+from intarsia.training.text_training_data import WATCHED_METRIC, TextTaskFactory
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
 
 
@@ -65,7 +65,7 @@ def search_finetuning(
         measure=partial(measure_finetuning_point, device="cuda" if plan.resources.gpus_per_trial else "cpu"),
         data=task,
         space=finetuning_space(applicable_space(plan.space, task), own),
-        maximise=WATCHED,
+        maximise=WATCHED_METRIC,
         worst=0.0,
         first_points=[own],
         num_trials=plan.num_trials,
@@ -129,7 +129,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 def trial_table(trials: Sequence[Trial]) -> list[str]:
     """Return the lines of a table of the trials, for a terminal; the best one is marked."""
     best = best_trial(trials)
-    lines = [f"{'trial':<7}{WATCHED:<9}{'epochs':<8}settings"]
+    lines = [f"{'trial':<7}{WATCHED_METRIC:<9}{'epochs':<8}settings"]
     for trial in trials:
         settings = ", ".join(f"{name} {value:.3g}" for name, value in sorted(trial.point.items()))
         figures = (
@@ -149,8 +149,8 @@ def _interrupt_every(num_steps: int) -> OnStep:
 
 
 def _figures(result: FitResult, steps_per_epoch: int) -> Figures:
-    return {WATCHED: result.figures[WATCHED], "epochs": result.num_steps / steps_per_epoch}
+    return {WATCHED_METRIC: result.figures[WATCHED_METRIC], "epochs": result.num_steps / steps_per_epoch}
 
 
 def _ndcg(trial: Trial) -> float:
-    return trial.figures[WATCHED] if trial.figures else 0.0
+    return trial.figures[WATCHED_METRIC] if trial.figures else 0.0
