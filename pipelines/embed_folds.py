@@ -15,9 +15,9 @@ import numpy as np
 
 from intarsia.catalog.columns import open_columns
 from intarsia.config import check_range, setting
-from intarsia.encoders.lake_models import tower_of
+from intarsia.encoders.inputs import product_text
+from intarsia.encoders.lake_models import text_tower_config
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.product_text import product_text
 from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEXT_INDEX
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
@@ -66,7 +66,7 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
     ) as folder:
         write_json(folder / MANIFEST, {"num_rows": len(product_ids)})
         for fold in range(num_folds):
-            settings = tower_of(lake, fold)
+            settings = text_tower_config(lake, fold)
             tell = functools.partial(progress, f"fold {fold}, texts", total=len(texts))
             found = encode_texts(settings, texts, unit_size=config.unit_size, actors=actors, tell=tell)
             vectors_ND = np.stack([found[digest_of[ProductId(product_id)]] for product_id in product_ids])

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.lake_models import IMAGE_TOWERS, TEXT_TOWERS, learned
+from intarsia.encoders.inputs import TextField, product_text
+from intarsia.encoders.lake_models import IMAGE_TOWERS, TEXT_TOWERS, resolve_lake_model
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.store import EmbeddingKey, Vectors, known_vectors, write_vectors
+from intarsia.encoders.store import EmbeddingKey, VectorsByContent, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
 from intarsia.onray.encoding import Actors, ImagePlace, encode_images, encode_texts
@@ -70,7 +70,9 @@ def run(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Counts:
     The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
     """
     config = replace(
-        config, text=learned(config.text, TEXT_TOWERS, lake), image=learned(config.image, IMAGE_TOWERS, lake)
+        config,
+        text=resolve_lake_model(config.text, TEXT_TOWERS, lake),
+        image=resolve_lake_model(config.image, IMAGE_TOWERS, lake),
     )
     text = _embed_texts(config, lake, progress)
     image = _embed_images(config, lake, progress)
@@ -107,7 +109,7 @@ def _embed(
     encoder: Encoder[Any],
     places: Sequence[EmbeddingKey],
     contents: Mapping[str, object],
-    encode: Callable[..., Vectors],
+    encode: Callable[..., VectorsByContent],
     tell: Callable[..., None],
     lake: Lake,
     notes: Mapping[str, object],

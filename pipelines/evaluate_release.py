@@ -14,7 +14,7 @@ from intarsia.encoders.open import read_card
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
-from intarsia.evaluation.qrels import Floats, Qrels, qrels_by_query
+from intarsia.evaluation.qrels import Qrels, qrels_by_query
 from intarsia.evaluation.report import EvaluationReport, MissingImages, Setting, write_report
 from intarsia.evaluation.slices import standard_slices
 from intarsia.evaluation.summary import json_of, lines_of
@@ -34,6 +34,7 @@ from intarsia.experiments.trial_report import how_chosen, read_search, trials_of
 from intarsia.features.stats import ProductStats
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
+from intarsia.maths.arrays import Floats
 from intarsia.names import ENCODED_MODALITIES
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.release.bundle import open_bundle

@@ -16,7 +16,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.fuse import product_vectors
 from intarsia.engine.search import open_retrieve
 from intarsia.evaluation.known_items import is_synthetic
-from intarsia.evaluation.qrels import Floats, qrels_by_query
+from intarsia.evaluation.qrels import qrels_by_query
 from intarsia.experiments.fusion_search_result import (
     CUTOFF,
     TRIALS_FILE,
@@ -35,7 +35,7 @@ from intarsia.experiments.fusion_search_result import (
 )
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known
+from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
 from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
 from intarsia.fusion.ensemble.cross_fit import CrossedFuser, fit_crossed
@@ -47,6 +47,8 @@ from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import sha256_json, short
 from intarsia.lake import Lake, write_json
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, JobProgress, main

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from intarsia.evaluation.qrels import Floats
+from intarsia.maths.arrays import Floats
 
 Verdict = Literal["better", "worse", "no difference"]
 

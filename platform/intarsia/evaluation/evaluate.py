@@ -14,9 +14,10 @@ import numpy as np
 from intarsia.config import setting
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_means, paired_bootstrap
 from intarsia.evaluation.metrics import Gain, coverage_at_k, metric_values, split_metric
-from intarsia.evaluation.qrels import Floats, Order, Qrels, grade_orders
+from intarsia.evaluation.qrels import Order, Qrels, grade_orders
 from intarsia.evaluation.significance import holm, permutation_p_values
 from intarsia.evaluation.slices import Slice
+from intarsia.maths.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

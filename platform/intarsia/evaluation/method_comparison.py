@@ -22,8 +22,8 @@ from intarsia.evaluation.compare import (
     bootstrap_mean,
     paired_bootstrap,
 )
-from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import NUM_PERMUTATIONS, holm, permutation_p_values
+from intarsia.maths.arrays import Floats
 
 Family = Literal["baseline", "score", "feature", "column", "witness"]
 """What a contender is: plain; a fusion of scores; of features, alone; of features, as one more column to scores; or a system that is

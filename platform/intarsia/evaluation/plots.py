@@ -14,7 +14,7 @@ from intarsia.evaluation import svg
 from intarsia.evaluation.compare import Verdict
 from intarsia.evaluation.evaluate import ComparisonRow, Evaluation
 from intarsia.evaluation.method_comparison import Arena, Family
-from intarsia.evaluation.qrels import Floats
+from intarsia.maths.arrays import Floats
 
 _VERDICT: Mapping[Verdict, str] = {"better": "#2f7d4f", "worse": "#b3392f", "no difference": "#8b92a0"}
 _KINDS = ("#8a4b2a", "#2f6f8f", "#7a8f2f", "#8f2f6f", "#444b59", "#c08a2f", "#2f7d4f", "#b3392f", "#8b92a0")

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.ids import ProductId, QueryId
+from intarsia.maths.arrays import Floats
 from intarsia.records.judgment import Judgment
 
-Floats = NDArray[np.float64]
 Order = NDArray[np.int64]
 """Product rows of one query, best first, each at most once."""
 

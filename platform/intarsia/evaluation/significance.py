@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.evaluation.qrels import Floats
+from intarsia.maths.arrays import Floats
 
 NUM_PERMUTATIONS = 10_000
 _SIGNS_AT_ONCE = 4_000_000  # signs drawn per piece: bounds memory at about 32 MB

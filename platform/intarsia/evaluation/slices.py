@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.evaluation.qrels import Floats, Qrels
+from intarsia.evaluation.qrels import Qrels
+from intarsia.maths.arrays import Floats
 from intarsia.records.judgment import JudgedQuery
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.method_comparison import Arena, ArenaConfig, ComparedMethod, CurvePoint, curve_point, judge
-from intarsia.evaluation.qrels import Floats
 from intarsia.experiments.fusion_methods import EQUAL, RRF, Fitted, FusionMethod, enter, fit, scorer_alone
 from intarsia.experiments.fusion_training_data import EncodedQueries, measure, vectors_without_images, without_images
 from intarsia.experiments.missing_images import lacks_images, take_images
 from intarsia.experiments.parallel_fit import FitMany, fit_in_turn
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import Generated, Imputer, Vectors
+from intarsia.fusion.feature.imputation import Generated, Imputer
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.registry import config_of
 from intarsia.logs import log_warning
+from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 
@@ -51,7 +51,7 @@ class BenchmarkData:
     products: ProductVectors
     asked: Mapping[Split, EncodedQueries]
     candidates: Mapping[Split, Sequence[Candidates]]
-    into: Mapping[str, Callable[[Vectors], Vectors]] = field(default_factory=dict)
+    into: Mapping[str, Callable[[Float32s], Float32s]] = field(default_factory=dict)
 
     def training_data(self, split: Split) -> FusionTrainingData:
         """The queries of a split with their candidates."""
@@ -214,7 +214,9 @@ def _stage(
     return take_images(ring.retrieve, lacks_N, imputers)
 
 
-def _then(generate: Callable[[Vectors], Vectors], into: Callable[[Vectors], Vectors]) -> Callable[[Vectors], Vectors]:
+def _then(
+    generate: Callable[[Float32s], Float32s], into: Callable[[Float32s], Float32s]
+) -> Callable[[Float32s], Float32s]:
     return lambda text_nD: into(generate(text_nD))
 
 

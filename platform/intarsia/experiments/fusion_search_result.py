@@ -13,13 +13,14 @@ import numpy as np
 
 from intarsia.config import to_jsonable
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
-from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known, shrink_to_uniform, weigh_by_kind
+from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import SPEC_KINDS
 from intarsia.fusion.method import KindConfig
 from intarsia.fusion.registry import KINDS
 from intarsia.fusion.spec import FusionSpec
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 
 CUTOFF = 10
 """nDCG@10 is what is searched for."""

@@ -13,9 +13,10 @@ import numpy as np
 
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
-from intarsia.evaluation.qrels import Floats, Order, Qrels, grade_orders
+from intarsia.evaluation.qrels import Order, Qrels, grade_orders
 from intarsia.fusion.ensemble.cross_fit import CrossedFuser
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
+from intarsia.maths.arrays import Floats
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.query import EncodedQuery

@@ -16,11 +16,11 @@ from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_query_encoders, open_retrieve
 from intarsia.errors import DataError, ReleaseMismatch
-from intarsia.evaluation.qrels import Floats
 from intarsia.experiments.out_of_fold_retrieval import View, by_view, open_fold_views
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.logs import log_warning
+from intarsia.maths.arrays import Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import JudgedQuery, Judgment, Split
 from intarsia.records.query import EncodedQuery, Query

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from intarsia.evaluation.metrics import Gain, ndcg_at_k
-from intarsia.evaluation.qrels import Floats, GradedOrders, Qrels, judged_grades
-from intarsia.fusion.batch import CandidateBatch, pack, top_positions
+from intarsia.evaluation.qrels import GradedOrders, Qrels, judged_grades
+from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import fuse_batch, query_kinds
 from intarsia.fusion.spec import QUERY_KINDS, FusionSpec, QueryKind
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates
 
@@ -46,7 +48,7 @@ class PackedCandidates:
     def ndcg(self, spec: FusionSpec, k: int, gain: Gain = "exponential") -> Floats:
         """nDCG@k of a fusion for each query, [Q]; NaN where nothing is relevant."""
         fused = fuse_batch(spec, self.batch)
-        positions_QK = top_positions(fused.fused_n, fused.batch.groups, k)
+        positions_QK = fused.batch.groups.top_positions(fused.fused_n, k)
         grades_n = np.append(self.grades_n[fused.kept_n], 0.0)  # position -1, behind a query's last, has grade 0
         return ndcg_at_k(GradedOrders(grades_QK=grades_n[positions_QK], judged_QJ=self.judged_QJ), k, gain)
 
@@ -117,12 +119,6 @@ def shrink_to_uniform(spec: FusionSpec, tasks: Sequence[PackedCandidates], *, k:
         if worth(leaning) >= least:
             return leaning
     return spec
-
-
-def mean_known(values_Q: Floats) -> float:
-    """The mean over the queries with a positive; NaN without any."""
-    known_Q = values_Q[~np.isnan(values_Q)]
-    return float(known_Q.mean()) if len(known_Q) else float("nan")
 
 
 def _weight_grid(batch: CandidateBatch, num_steps: int) -> Iterator[dict[str, float]]:

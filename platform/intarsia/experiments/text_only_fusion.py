@@ -15,11 +15,12 @@ from intarsia.experiments.evaluated_systems import Orders
 from intarsia.experiments.fusion_search_result import CUTOFF, plain_fusions
 from intarsia.experiments.fusion_training_data import EncodedQueries, fused_order, without_images
 from intarsia.experiments.judged_candidates import JudgedCandidates
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known, shrink_to_uniform
+from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
 from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import Candidates
 
 FOLDER = "text_only"

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.evaluation.metrics import ndcg_at_k
-from intarsia.evaluation.qrels import Floats, GradedOrders
-from intarsia.experiments.packed_candidates import PackedCandidates, mean_known
+from intarsia.evaluation.qrels import GradedOrders
+from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.fusion.method import KindConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.fusion.training_data import select
 from intarsia.ids import fold_of
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import best_first
 
 

@@ -17,12 +17,12 @@ from intarsia.engine.search import SearchEngine
 from intarsia.errors import ArtifactError, IntarsiaError
 from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.evaluate import ComparisonRow, Evaluation, EvaluationConfig
-from intarsia.evaluation.qrels import Floats
 from intarsia.experiments.evaluated_systems import Orders, ranked_orders
 from intarsia.experiments.judged_candidates import JudgedCandidates, row_numbers
 from intarsia.ids import ReleaseId, sha256_bytes, sha256_json
 from intarsia.lake import Lake, write_json
 from intarsia.logs import log_warning
+from intarsia.maths.arrays import Floats
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.release.bundle import open_bundle
 

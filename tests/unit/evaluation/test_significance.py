@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from intarsia.evaluation.qrels import Floats
 from intarsia.evaluation.significance import holm, permutation_p_values
+from intarsia.maths.arrays import Floats
 
 NAN = float("nan")
 

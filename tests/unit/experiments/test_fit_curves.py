@@ -20,8 +20,7 @@ from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import HEADER, save_ranker
 from intarsia.ranking.rows import RankingRows
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.loop import FitResult, fit_here
+from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from pipelines import finetune_image, finetune_text
 from tests.unit.engine.small_fusion import TINY, gated_release
 from tests.unit.engine.small_release import shop
@@ -61,7 +60,7 @@ def fit(*figures: str, watch: str = "") -> FitResult:
             value = next(self.values)
             return {name: value + number for number, name in enumerate(figures)}
 
-    return fit_here(Measured(), FitConfig(epochs=3, batch_size=10, learning_rate=0.05, watch=watch))
+    return fit_in_process(Measured(), FitConfig(epochs=3, batch_size=10, learning_rate=0.05, watch=watch))
 
 
 def losses(fitted: FitResult) -> tuple[tuple[int, float], ...]:

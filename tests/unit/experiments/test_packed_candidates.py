@@ -7,9 +7,10 @@ import pytest
 
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders, Qrels, grade_orders
-from intarsia.experiments.packed_candidates import mean_known, shrink_to_uniform, weigh_by_kind
+from intarsia.experiments.packed_candidates import shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import fuse_batch, query_kinds
 from intarsia.fusion.spec import FusionSpec
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import best_first
 from tests.fusion_tasks import NUM_RELEVANT, RETRIEVERS, task
 

@@ -15,7 +15,6 @@ from intarsia.experiments.fusion_search_result import plain_fusions
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import JudgedCandidates, read_judged, retrieve_judged
 from intarsia.experiments.missing_images import release_without_images
-from intarsia.experiments.packed_candidates import mean_known
 from intarsia.experiments.text_only_fusion import (
     FOLDER,
     WordsJudged,
@@ -27,6 +26,7 @@ from intarsia.experiments.text_only_fusion import (
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FILE, FusionSpec, QueryKind
+from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.judgment import SPLITS
 from pipelines.job import JobProgress
