@@ -108,6 +108,10 @@ def render_results() -> str:
             f"Measured with version {measured['version']}, {measured['date']}, on {measured['machine']}.\n",
             render_rows(table),
         ]
+        for row in table["rows"]:
+            if own := row.get("measured"):
+                name = row[table["key"][0]]
+                parts.append(f'Row "{name}": version {own["version"]}, {own["date"]}, {own["machine"]}.\n')
         if table.get("after"):
             parts.append(table["after"] + "\n")
     return "\n".join(parts)

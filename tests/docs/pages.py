@@ -91,8 +91,9 @@ def example_folder(page: Path, folder: Path) -> Iterator[None]:
         if block.title:
             (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.title).write_text(block.text, encoding="utf-8")
-    (folder / "lake").mkdir(exist_ok=True)
-    (folder / "lake" / "demo").symlink_to(small_shop().root)
+    if any("lake/demo" in block.text for block in blocks(page, "python")):
+        (folder / "lake").mkdir(exist_ok=True)
+        (folder / "lake" / "demo").symlink_to(small_shop().root)
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -103,14 +104,18 @@ def example_folder(page: Path, folder: Path) -> Iterator[None]:
 
 def run_python(page: Path, folder: Path) -> tuple[list[tuple[Block, str]], dict[str, Any]]:
     """Run the Python blocks of a page in order, in one namespace; return what each printed, and the namespace."""
-    names: dict[str, Any] = {"__name__": f"docs.{page.stem}"}
+    module = ModuleType(f"documentation_of_{page.stem.replace('-', '_')}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    module.__file__ = str(folder / "blocks.py")  # a job's code counts as one of its inputs
+    (folder / "blocks.py").write_text("\n".join(block.text for block in blocks(page, "python")), encoding="utf-8")
+    names = module.__dict__
     printed: list[tuple[Block, str]] = []
     with example_folder(page, folder):
         for block in blocks(page, "python"):
             if block.is_run:
                 output = io.StringIO()
                 with contextlib.redirect_stdout(output):
-                    exec(compile(block.text, f"{page.name}", "exec"), names)
+                    exec(compile(block.text, page.name, "exec", dont_inherit=True), names)
                 printed.append((block, output.getvalue()))
     return printed, names
 
@@ -121,7 +126,7 @@ def output_after(block: Block) -> Block | None:
     return following[0] if following and following[0].language == "text" and following[0].title == "output" else None
 
 
-def main() -> None:
+def write_outputs() -> None:
     """Write the outputs into the pages."""
     for page in WRITTEN:
         with tempfile.TemporaryDirectory() as name:
@@ -134,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_outputs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shlex
 import shutil
 import subprocess
@@ -101,15 +102,20 @@ def test_intarsia_commands_have_help(command: str, capsys: pytest.CaptureFixture
     assert "usage:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("module", sorted({shlex.split(line)[2] for line in lines_of("python")}))
-def test_python_commands_have_help(
+def benchmark_modules() -> list[str]:
+    tables = [json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "results").glob("*.json")]
+    return sorted({table["command"].split()[2] for table in tables} - {"pipelines.compare_fusions"})
+
+
+@pytest.mark.parametrize("module", benchmark_modules())
+def test_commands_of_result_tables_write_json(
     module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [module, "--help"])
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(module).main()
     assert ended.value.code == 0
-    assert "usage:" in capsys.readouterr().out
+    assert "--json" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", [*lines_of("ray"), *lines_of("serve")])
