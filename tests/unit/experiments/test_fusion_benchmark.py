@@ -240,7 +240,7 @@ def test_a_contender_that_cannot_be_fitted_says_why(ring: BenchmarkData) -> None
 
 
 def test_fits_of_workers_are_those_of_this_process(ring: BenchmarkData, tmp_path: Path) -> None:
-    def in_this_process(open_worker: Any, pieces: Any) -> Any:
+    def serial_workers(open_worker: Any, pieces: Any) -> Any:
         work = open_worker()
         return (pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(piece))))) for piece in reversed(pieces))
 
@@ -251,7 +251,7 @@ def test_fits_of_workers_are_those_of_this_process(ring: BenchmarkData, tmp_path
     here = {one.method.name: one for one in fit_in_turn(entering, train, validation, 1, num_folds=3)}
     away = {
         one.method.name: one
-        for one in FitBeside(work=in_this_process, folder=tmp_path)(entering, train, validation, 1, num_folds=3)
+        for one in FitBeside(work=serial_workers, folder=tmp_path)(entering, train, validation, 1, num_folds=3)
     }
     assert set(here) == set(away) == {one.name for one in entering}
     for name, fitted in away.items():
