@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from intarsia.catalog.mapping import CatalogMapping
-from intarsia.catalog.validate import Reason
+from intarsia.catalog.rejects import Reason
 from intarsia.image import ImageFault
 from pipelines.job import RunConfig, load_job
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
