@@ -128,6 +128,7 @@ def test_the_loss_is_the_mean_of_the_words_plus_the_mean_of_the_pairs() -> None:
     assert learner_of(tower()).loss(outputs, np.arange(3)).item() == pytest.approx(8.0 / 4 + 0.6 / 2)
 
 
+@pytest.mark.slow
 def test_a_tower_learns_which_description_belongs_to_a_title_and_its_segments_with_it() -> None:
     encoder = tower()
     torch.manual_seed(1)
