@@ -16,7 +16,7 @@ import numpy as np
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import StatsLedger
-from tests.feature_cases import NOON, Item, Vectors, asked, candidates_of, columns_of, event
+from tests.feature_cases import NOON, ExactVectors, Item, candidates_of, columns_of, encoded_query, event
 
 GOLDEN = Path(__file__).with_name("features.json")
 
@@ -55,8 +55,8 @@ EVENTS = [
 def current_values() -> dict[str, list[str]]:
     """Feature/version -> hex of each row's float32."""
     vectors = {
-        "text": Vectors({0: [[3, 4]], 1: [[1, 1]], 3: [[0, 1]]}, dim=2),
-        "image": Vectors({0: [[1, 2], [2, 1]], 2: [[1, 0]]}, dim=2),
+        "text": ExactVectors({0: [[3, 4]], 1: [[1, 1]], 3: [[0, 1]]}, dim=2),
+        "image": ExactVectors({0: [[1, 2], [2, 1]], 2: [[1, 0]]}, dim=2),
     }
     nan = np.nan
     candidates = [
@@ -69,7 +69,7 @@ def current_values() -> dict[str, list[str]]:
         candidates_of(range(5), scores=[[nan, nan, s] for s in (0.5, nan, 0.75, nan, nan)], fused=[0.5, 0, 0.75, 0, 0]),
     ]
     assembler = Assembler(columns_of(SHOP), StatsLedger.empty().fold(*EVENTS).as_of(None), vectors)
-    queries = [asked("nike red runing shoes 42 shoes"), asked(None, image=b"picture", locale="zh")]
+    queries = [encoded_query("nike red runing shoes 42 shoes"), encoded_query(None, image=b"picture", locale="zh")]
     matrix = FEATURES.compute(assembler.assemble(queries, candidates))
     names = [f"{feature.name}/{feature.version}" for feature in FEATURES.features]
     return {name: [v.tobytes().hex() for v in column] for name, column in zip(names, matrix.values_nF.T, strict=True)}

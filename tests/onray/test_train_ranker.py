@@ -15,10 +15,9 @@ from intarsia.features.labelled_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
 from intarsia.onray.ranker_training import RankerWorkersConfig, check_equal_trees, fit_on_workers
-from intarsia.ranking.fit_metrics import weighted_mean_ndcg
-from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_init_score, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
-from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
+from intarsia.ranking.rows import RankingRows, pack_queries, read_rows, weighted_mean_ndcg
 from intarsia.records.feature_matrix import FeatureMatrix
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.tables.training_rows import training_rows_spec
@@ -98,7 +97,9 @@ def test_every_worker_has_the_same_fitted_model(lake: Lake, table: object) -> No
     assert len(header["searched"]) == 1
     assert header["searched"][0]["figures"]["ndcg"] > 0.8
     assert header["trials"][1]["model"]["num_leaves"] == header["searched"][0]["point"]["num_leaves"]
-    assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
+    assert len(header["models"]) == 2
+    for file in header["models"]:
+        assert "machines" not in (entry.path / file["file"]).read_text(encoding="utf-8")
 
     ranker = LightGbmRanker.open(entry.path)
     validation = read_rows(table, "validation", NAMES).informative_queries()
@@ -119,15 +120,16 @@ def test_the_model_is_fitted_on_all_shards(table: object, tmp_path: Path) -> Non
     fit, second = fit_on_workers(train, validation, [config, config], RankerWorkersConfig(num_workers=2), tmp_path)
     assert second == fit
     single_shard = {
-        fit_lambdamart(train.of_queries(shard), validation, [config])[0].trees_sha256
+        fit_lambdamart(train.of_queries(shard), validation, [config])[0].model.trees_sha256
         for shard in pack_queries(np.diff(train.offsets_G), 2)
     }
-    assert fit.fit.trees_sha256 not in single_shard
-    root = lightgbm.Booster(model_str=fit.fit.model_text).dump_model()["tree_info"][0]["tree_structure"]
+    assert fit.fit.model.trees_sha256 not in single_shard
+    root = lightgbm.Booster(model_str=fit.fit.model.trees[0].text).dump_model()["tree_info"][0]["tree_structure"]
     assert root["internal_count"] == len(train.labels_n)
-    whole = start_of(train, config).linear
-    assert whole is not None and fit.fit.linear is not None
-    assert fit.fit.linear.means_F == whole.means_F, "the mean is that of all rows, not of a shard"
+    whole = fit_init_score(train, config).linear
+    fitted = fit.fit.model.init_score.linear
+    assert whole is not None and fitted is not None
+    assert fitted.means_F == whole.means_F, "the mean is that of all rows, not of a shard"
 
 
 def test_different_trees_are_refused_by_rank() -> None:

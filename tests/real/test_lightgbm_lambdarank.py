@@ -75,7 +75,7 @@ def test_two_workers_reach_the_ndcg_required_by_lightgbm(shared_data: Path, tmp_
     train, test = read(folder, "rank.train"), read(folder, "rank.test")
     trained = fit_on_workers(train, test, [UPSTREAM], RankerWorkersConfig(num_workers=2), tmp_path)[0]
     assert len(set(trained.trees_sha256_by_rank)) == 1
-    ranker = LightGbmRanker(trained.fit.model_text, train.feature_names, "upstream")
+    ranker = LightGbmRanker(trained.fit.model, train.feature_names, "upstream")
     values = FeatureMatrix(
         values_nF=test.values_nF.astype(np.float32), names=train.feature_names, fingerprint="upstream"
     )
