@@ -9,7 +9,6 @@ from intarsia.ids import ProductId, QueryId
 
 Split = Literal["train", "validation", "test"]
 QueryKind = Literal["text", "image", "both"]
-QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image", "both")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
