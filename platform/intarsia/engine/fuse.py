@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
-from intarsia.fusion.method import read_header
+from intarsia.fusion.method import read_fusion_header
 from intarsia.fusion.protocol import Fuser, ProductVectors
 from intarsia.fusion.registry import FUSION_METHODS, open_fuser
 from intarsia.index.vector_files import open_vector_index
@@ -43,5 +43,5 @@ def open_encoded_indexes(indexes: Path) -> Indexes:
 
 
 def _wanted(fusion_spec: Path, indexes: Indexes) -> ProductVectors | None:
-    kind = FUSION_METHODS.get(read_header(fusion_spec)["kind"])
+    kind = FUSION_METHODS.get(read_fusion_header(fusion_spec)["kind"])
     return product_vectors(indexes) if kind is not None and kind.reads_vectors else None
