@@ -111,8 +111,8 @@ def test_a_retriever_that_scores_nothing_counts_as_absent(kind: str, name: str) 
 def test_queries_by_image_only_and_by_text_only_get_scores(kind: str) -> None:
     candidates = training_data("test").candidates[0]
     for names in (("image",), ("bm25", "text", "aligned"), ("aligned",)):
-        several = only_retrievers(candidates, names)
-        assert len(score_bytes(kind, several)) == 4 * len(several.rows_C) > 0
+        subset = only_retrievers(candidates, names)
+        assert len(score_bytes(kind, subset)) == 4 * len(subset.rows_C) > 0
 
 
 @pytest.mark.parametrize("kind", sorted(set(ALL_METHODS) - {"rrf", "convex", "equal", "comb_sum", "comb_mnz"}))

@@ -22,7 +22,8 @@ from tests.unit.fusion.fusion_cases import training_data
 def test_ndcg_of_training_data_equals_that_of_evaluation() -> None:
     train = training_data("train")
     qrels = [
-        Qrels(rows_J=one.rows_C, grades_J=grades) for one, grades in zip(train.candidates, train.grades, strict=True)
+        Qrels(rows_J=candidates.rows_C, grades_J=grades)
+        for candidates, grades in zip(train.candidates, train.grades, strict=True)
     ]
     spec = FusionSpec(kind="rrf")
     expected_Q = PackedCandidates.of(train.candidates, qrels).ndcg(spec, 5)
