@@ -74,7 +74,9 @@ class Replicas:
     fuser: int = setting("fuser replicas; 0: the ingress fuses", 0)
     ranker: int = setting("ranker replicas", 1)
     num_cpus: float = setting("logical CPUs that Ray reserves for each replica", 0.5)
-    max_ongoing_requests: int = setting("requests that one replica processes at once; more are queued", 64, advanced=True)
+    max_ongoing_requests: int = setting(
+        "requests that one replica processes at once; more are queued", 64, advanced=True
+    )
     stage_threads: int = setting(
         "worker threads of an ingress; a step that missed its deadline holds one until it returns", 2, advanced=True
     )
@@ -99,9 +101,7 @@ class ServingConfig:
     release: str = setting("id of the release to serve, or `live` to follow the live pointer", LIVE)
     refresh_s: float = setting("seconds between two reads of the live pointer; 0: never", 2.0, advanced=True)
     journal: Path | None = setting("folder of the feedback journal (default: <lake>/journal)", None, advanced=True)
-    served: Path | None = setting(
-        "folder of the log of served requests (default: <lake>/served)", None, advanced=True
-    )
+    served: Path | None = setting("folder of the log of served requests (default: <lake>/served)", None, advanced=True)
     served_share: float = setting("share of requests that are logged, 0 to 1, chosen by request id", 1.0)
     budgets: Budgets = setting("deadline of each step", factory=Budgets)
     limits: Limits = setting("request size limits", factory=Limits)

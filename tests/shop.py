@@ -25,9 +25,8 @@ from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, Image
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fuse import open_fuse
-from intarsia.engine.retrieve import spaces
-from intarsia.engine.search import PARTS, open_assembler, open_query_encoders, open_retrieve
+from intarsia.engine.retrieve import stored_spaces
+from intarsia.engine.search import PARTS, open_assembler, open_fuse, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.fusion.fuser import SpecFuser
@@ -193,7 +192,7 @@ def _promote(lake: Lake) -> ReleaseId:
             parent=Pointer(releases).live(),
             num_products=len(products()),
             stats_as_of=None,
-            space_ids=spaces(entries["indexes"].path),
+            space_ids=stored_spaces(entries["indexes"].path),
             feature_fingerprint=FEATURES.fingerprint,
         ),
     )

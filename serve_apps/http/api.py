@@ -88,9 +88,7 @@ def build_api(
         """Search by words, by image, or both."""
         start_s = time.perf_counter()
         search_request, image = await read_search(request, config.limits)
-        query = search_request.to_query(
-            image=image, request_id=_request_id(search_request), asked_at=datetime.now(UTC)
-        )
+        query = search_request.to_query(image=image, request_id=_request_id(search_request), asked_at=datetime.now(UTC))
         return _page_response(await search_service.search(query), search_request, start_s)
 
     @api.get("/v1/search", response_model=SearchReply)
@@ -101,9 +99,7 @@ def build_api(
         if not search_request.text:
             raise ApiError(422, "q: give words to search for", field="q")
         check_limit(search_request.limit, config.limits)
-        query = search_request.to_query(
-            image=None, request_id=_request_id(search_request), asked_at=datetime.now(UTC)
-        )
+        query = search_request.to_query(image=None, request_id=_request_id(search_request), asked_at=datetime.now(UTC))
         return _page_response(await search_service.search(query), search_request, start_s)
 
     @api.get("/v1/similar/{product_id:path}", response_model=SearchReply)

@@ -92,7 +92,7 @@ class Step(Generic[T]):
 
 
 def step(name: str, budget_ms: int, call: Callable[..., T | Coroutine[Any, Any, T]], *arguments: Any) -> Step[T]:
-    """Call `call(*arguments)` within a budget, in a request that `run_steps` runs: `result = await step(...)`.
+    """Make a step of a request that `run_steps` runs; awaiting it returns the result of the call.
 
     Args:
         name: of the step in pages, logs and the Server-Timing header.

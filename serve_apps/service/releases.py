@@ -153,9 +153,7 @@ def open_release_fuser(folder: Path, manifest: Manifest) -> Fuser:
 def warm_up_queries(documents: Documents) -> list[tuple[int, Query]]:
     """A few products by row, and a query with the title of each."""
     rows = range(0, documents.num_rows, max(documents.num_rows // _NUM_WARM_UP, 1))[:_NUM_WARM_UP]
-    return [
-        (row, Query(request_id=RequestId(f"warm-{row}"), text=documents.get([row])[0].title)) for row in rows
-    ]
+    return [(row, Query(request_id=RequestId(f"warm-{row}"), text=documents.get([row])[0].title)) for row in rows]
 
 
 def _open_with_engine(folder: Path, manifest: Manifest) -> IngressRelease:

@@ -39,9 +39,7 @@ class Stages(Protocol):
         """Return the candidates with a fused score."""
         ...
 
-    def rank(
-        self, release_id: ReleaseId, query: Query, candidates: Candidates
-    ) -> Ranked | Coroutine[Any, Any, Ranked]:
+    def rank(self, release_id: ReleaseId, query: Query, candidates: Candidates) -> Ranked | Coroutine[Any, Any, Ranked]:
         """Return the final order."""
         ...
 

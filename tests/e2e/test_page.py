@@ -52,7 +52,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(journal: Path) -> Iterator[str]:
     """The small shop, served by the fused application in a thread of this process."""
-    api = open_api(ServingConfig(lake=small_shop().root, journal=journal, budgets=PATIENT, follow_s=0.0))
+    api = open_api(ServingConfig(lake=small_shop().root, journal=journal, budgets=PATIENT, refresh_s=0.0))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -1,4 +1,4 @@
-"""The requests that the README shows are typed as they stand there, against the served graph."""
+"""The curl lines of the README run as printed, against the served graph."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def test_the_readme_asks_in_chinese_in_english_and_with_a_image() -> None:
+def test_the_readme_searches_in_chinese_in_english_and_by_image() -> None:
     assert len(LINES) == 3
     assert all(LOCAL in line for line in LINES)
 

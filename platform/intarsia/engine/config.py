@@ -22,7 +22,9 @@ class EngineConfig:
     """
 
     depth: int = setting("candidates that each retriever returns per query", 200)
-    rank_depth: int = setting("best fused candidates that the ranker scores; also the last position that paging reaches", 200)
+    rank_depth: int = setting(
+        "best fused candidates that the ranker scores; also the last position that paging reaches", 200
+    )
     text_floor: float = setting(
         "least cosine of query text and product text for a match; -1: every product matches", 0.3, advanced=True
     )

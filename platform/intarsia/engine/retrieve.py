@@ -30,12 +30,16 @@ from intarsia.index.order import top_k
 from intarsia.index.protocol import VectorIndex
 from intarsia.logs import log_warning
 from intarsia.maths.arrays import Bools, Float32s, Ints
+from intarsia.maths.unit_vectors import direction_of
 from intarsia.names import ENCODED_MODALITIES, RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, QueryVector
 
-_VIEW_RETRIEVERS = ("image", "aligned")  # their best view is the image that a hit is shown with; a query image decides first
+_VIEW_RETRIEVERS = (
+    "image",
+    "aligned",
+)  # their best view is the image that a hit is shown with; a query image decides first
 NOTHING_TO_SEARCH_BY = "retriever: nothing to search by"
 """Degraded entry of a query without words whose seed products have no vectors: its page is empty."""
 

@@ -79,5 +79,5 @@ def test_a_query_keeps_everything_else_it_said() -> None:
 def test_an_alignment_over_another_encoder_is_refused_by_name() -> None:
     assert ENCODERS.aligned is not None
     other = replace(ENCODERS, aligned=replace(ENCODERS.aligned, text_space=SpaceId("old")))
-    with pytest.raises(ReleaseMismatch, match="learned over text space old, the text encoder makes corner-text"):
+    with pytest.raises(ReleaseMismatch, match="trained over text space old, the text encoder makes corner-text"):
         other.check_spaces(other.spaces)

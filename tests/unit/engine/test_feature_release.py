@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from intarsia.engine.fuse import (
+from intarsia.engine.search import (
+    SearchEngine,
     open_encoded_indexes,
     open_fuse,
     open_fuse_crossed,
     product_vectors,
 )
-from intarsia.engine.search import SearchEngine
 from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
 from intarsia.fusion.registry import open_fuser

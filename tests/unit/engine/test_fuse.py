@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.engine.fuse import open_encoded_indexes, product_vectors
+from intarsia.engine.search import open_encoded_indexes, product_vectors
 from tests.unit.engine.small_release import NUM_PRODUCTS, shop
 
 SHOP = shop()

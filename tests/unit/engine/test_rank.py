@@ -8,7 +8,6 @@ import pytest
 
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.rank import Ranked, best_fused, in_fused_order
-from intarsia.engine.search import page_of
 from intarsia.errors import ReleaseMismatch
 from intarsia.features.definition import FeatureSet
 from intarsia.ids import ProductId, ReleaseId
@@ -30,7 +29,7 @@ def fused(query: Query = QUERY) -> tuple[EncodedQuery, Candidates]:
 
 def ranked(query: Query = QUERY, **changed: Any) -> Ranked:
     encoded, candidates = fused(query)
-    return replace(ENGINE.rank, **changed).rank([encoded], [candidates])[0]
+    return replace(ENGINE.rank, **changed).rank([encoded.query], [candidates])[0]
 
 
 def fused_scores(candidates: Candidates) -> dict[int, float]:
@@ -63,7 +62,7 @@ def test_only_the_window_of_the_best_fused_is_ranked_and_reachable(depth: int) -
 
 def test_a_features_value_depends_on_the_window_so_both_sides_cut_the_same_way() -> None:
     encoded, candidates = fused()
-    cut = ENGINE.rank.rank([encoded], [best_fused(candidates, 5)])[0]
+    cut = ENGINE.rank.rank([encoded.query], [best_fused(candidates, 5)])[0]
     window = ranked(rank_depth=5)
     assert cut.order_C.tolist() == window.order_C.tolist()
     assert cut.scores_C.tobytes() == window.scores_C.tobytes()
@@ -91,17 +90,17 @@ def test_hits_carry_the_shares_only_when_they_are_asked_for() -> None:
 def test_a_page_behind_the_window_is_empty_and_explains_nothing() -> None:
     found = ranked(replace(QUERY, offset=500, explain=True))
     assert found.contributions == {}
-    assert page_of(replace(QUERY, offset=500), found).hits == ()
+    assert found.page(replace(QUERY, offset=500)).hits == ()
 
 
 def test_without_the_ranker_the_page_is_in_fused_order_over_the_same_window() -> None:
     _, candidates = fused()
     found = in_fused_order(candidates, 5, degraded=("ranker: late",))
     scores = fused_scores(candidates)
-    page = page_of(QUERY, found)
+    page = found.page(QUERY)
     assert rows_of(page) == best_order(scores)[:5]
     assert [hit.score for hit in page.hits] == [hit.fused for hit in page.hits] == [scores[r] for r in rows_of(page)]
-    assert sorted(rows_of(page)) == sorted(rows_of(page_of(QUERY, ranked(rank_depth=5))))
+    assert sorted(rows_of(page)) == sorted(rows_of(ranked(rank_depth=5).page(QUERY)))
     assert page.degraded == ("ranker: late",)
 
 
@@ -155,7 +154,7 @@ def test_a_ranker_of_other_features_is_refused_when_the_stage_is_made() -> None:
 def test_ranking_before_fusing_is_our_own_fault() -> None:
     encoded = ENGINE.encoders.encode(QUERY)
     with pytest.raises(AssertionError, match="rank after fuse"):
-        ENGINE.rank.rank([encoded], ENGINE.retrieve.retrieve([encoded]))
+        ENGINE.rank.rank([encoded.query], ENGINE.retrieve.retrieve([encoded]))
 
 
 def test_a_hit_says_who_brought_it_and_which_image_matched() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.retrieve import NOTHING_ASKED, RetrieveStage, spaces
+from intarsia.engine.retrieve import NOTHING_TO_SEARCH_BY, RetrieveStage, stored_spaces
 from intarsia.errors import ArtifactError, DataError, ReleaseMismatch
 from intarsia.ids import ProductId, SpaceId
 from intarsia.index.bm25 import Bm25Index
@@ -121,13 +121,13 @@ def test_seeds_without_vectors_give_an_empty_answer_that_says_why() -> None:
     rows = [SHOP.row(text=False, image=False, nth=n) for n in range(2)]
     found = found_by(ask(seed_product_ids=tuple(map(seed, rows)), facets=("brand",)))
     assert (len(found.rows_C), found.num_matches, found.facets) == (0, 0, {"brand": ()})
-    assert found.degraded == (NOTHING_ASKED,) == ("retriever: nothing to search by",)
+    assert found.degraded == (NOTHING_TO_SEARCH_BY,) == ("retriever: nothing to search by",)
     page = ENGINE.search([ask(seed_product_ids=tuple(map(seed, rows)))])[0]
-    assert (page.hits, page.total, page.reachable, page.degraded) == ((), 0, 0, (NOTHING_ASKED,))
+    assert (page.hits, page.total, page.reachable, page.degraded) == ((), 0, 0, (NOTHING_TO_SEARCH_BY,))
 
 
 def test_a_person_alone_gives_an_empty_answer_that_says_why() -> None:
-    assert found_by(ask(user_id="u1")).degraded == (NOTHING_ASKED,)
+    assert found_by(ask(user_id="u1")).degraded == (NOTHING_TO_SEARCH_BY,)
 
 
 def test_words_beside_seeds_without_vectors_are_searched_by_themselves() -> None:
@@ -161,7 +161,7 @@ def test_seeds_that_point_opposite_ways_have_no_mean(tmp_path: Path) -> None:
     vectors_VD = np.array([[1, 0], [-1, 0]], np.float32)
     build_vector_index(VectorIndexConfig(), SpaceId("s"), vectors_VD, np.arange(2), NUM_PRODUCTS, tmp_path / "image")
     stage = replace(ENGINE.retrieve, vectors={"image": open_vector_index(tmp_path / "image")})
-    assert found_by(ask(seed_product_ids=(seed(0), seed(1))), stage).degraded == (NOTHING_ASKED,)
+    assert found_by(ask(seed_product_ids=(seed(0), seed(1))), stage).degraded == (NOTHING_TO_SEARCH_BY,)
 
 
 def test_a_seed_that_is_not_sold_is_refused() -> None:
@@ -263,7 +263,7 @@ def test_an_empty_catalog_answers_with_nothing(tmp_path: Path) -> None:
 
 
 def test_the_spaces_of_an_index_are_read_from_its_manifest() -> None:
-    assert spaces(SHOP.release / "indexes") == ENGINE.encoders.spaces
+    assert stored_spaces(SHOP.release / "indexes") == ENGINE.encoders.spaces
 
 
 @pytest.mark.parametrize(
@@ -280,4 +280,4 @@ def test_a_missing_or_torn_manifest_says_which_job_makes_it(tmp_path: Path, cont
     if content is not None:
         (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
     with pytest.raises(ArtifactError, match=message):
-        spaces(tmp_path)
+        stored_spaces(tmp_path)
