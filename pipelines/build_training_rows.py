@@ -25,7 +25,7 @@ from intarsia.experiments.missing_images import without_images
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.labelled_rows import Judged, by_pair, training_rows
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import Judgment, Split
@@ -117,7 +117,7 @@ def rows_of(
     found: Sequence[JudgedCandidates],
     judged: Judged,
     *,
-    fuser: CrossedFuser,
+    fuser: CrossFitFuser,
     rank_depth: int,
     assembler: Assembler,
     columns: ProductColumns,
@@ -146,9 +146,9 @@ def rows_of(
         )
 
 
-def _unseeing(fuser: CrossedFuser, each: JudgedCandidates) -> Fuser:
+def _unseeing(fuser: CrossFitFuser, each: JudgedCandidates) -> Fuser:
     judged = each.judged
-    return fuser.without(str(judged.query_id)) if judged.split == "train" else fuser.full
+    return fuser.out_of_fold(str(judged.query_id)) if judged.split == "train" else fuser.full
 
 
 JOB = Job(

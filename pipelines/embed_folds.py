@@ -23,7 +23,7 @@ from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEX
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
-from intarsia.onray.encoding import Actors, encode_texts
+from intarsia.onray.encoding import EncoderActors, encode_texts
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from pipelines.job import Counts, Job, JobProgress, main
 
@@ -53,7 +53,7 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
         raise ConfigError("text_tower has no folds; set finetune_text.folds to 2 or more, or leave embed_folds out")
     digest_of, texts = _texts(lake)
     product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
-    actors = Actors(num=config.num_workers)
+    actors = EncoderActors(num=config.num_workers)
     served = lake.current("text_embeddings").notes["space_id"]
     learned = lake.current("text_tower").notes["space_id"]
     if learned != served:
@@ -68,7 +68,7 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
         for fold in range(num_folds):
             settings = text_tower_config(lake, fold)
             tell = functools.partial(progress, f"fold {fold}, texts", total=len(texts))
-            found = encode_texts(settings, texts, unit_size=config.unit_size, actors=actors, tell=tell)
+            found = encode_texts(settings, texts, unit_size=config.unit_size, actors=actors, on_encoded=tell)
             vectors_ND = np.stack([found[digest_of[ProductId(product_id)]] for product_id in product_ids])
             encoder = open_text_encoder(settings)
             place: Path = folder / str(fold)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.catalog.mapping import FileShape
-from intarsia.catalog.raw_rows import Defect
-from intarsia.catalog.sources import read_rows
+from intarsia.catalog.sources import UnreadableRow, read_raw_rows
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.evaluation.known_items import KnownItemsConfig, known_items
@@ -89,8 +88,8 @@ def _titles(lake: Lake) -> dict[ProductId, str]:
 
 
 def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, value in read_rows(path, shape):
-        if isinstance(value, Defect):
+    for number, value in read_raw_rows(path, shape):
+        if isinstance(value, UnreadableRow):
             raise DataError(
                 table=path.name, row=number, field="row", found=value.found, allowed="a readable row", fix=value.fix
             )

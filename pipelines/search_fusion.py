@@ -37,9 +37,9 @@ from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, jud
 from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
 from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, fit_crossed
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, cross_fit
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.score.weighted import WeightedConfig
@@ -244,16 +244,16 @@ def _fitted_values(one: Tried, training_data: TrialLessons, config: SearchFusion
 
 
 def fit_to_serve(
-    spec: KindConfig,
+    spec: MethodConfig,
     train: FusionTrainingData | None,
     validation: FusionTrainingData | None,
     config: SearchFusionConfig,
-) -> CrossedFuser:
+) -> CrossFitFuser:
     """The chosen fusion; of a fitted kind also the ones that did not see each fold, for who learns from the fused train queries."""
     if isinstance(spec, FusionSpec):
-        return CrossedFuser(full=SpecFuser(spec))
+        return CrossFitFuser(full=SpecFuser(spec))
     assert train is not None and validation is not None
-    return fit_crossed(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
+    return cross_fit(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
 def space_of(config: SearchFusionConfig, *, only_made: bool) -> FusionSpaceConfig:

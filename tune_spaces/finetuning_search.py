@@ -12,7 +12,7 @@ from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConf
 from intarsia.training.checkpoint import read_checkpoint
 from intarsia.training.loop import FitResult, OnStep, fit_in_process, fit_result
 from intarsia.training.schedule import BatchSchedule
-from intarsia.training.text_training_data import WATCHED, TextTaskFactory
+from intarsia.training.text_training_data import WATCHED_METRIC, TextTaskFactory
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
 
 
@@ -62,7 +62,7 @@ def tune_finetuning(
         measure=partial(measure_point, device="cuda" if tuning.resources.gpus_per_trial else "cpu"),
         data=task,
         space=finetuning_space(space_of(tuning.space, task), own),
-        maximise=WATCHED,
+        maximise=WATCHED_METRIC,
         worst=0.0,
         first_points=[own],
         num_trials=tuning.num_trials,
@@ -120,7 +120,7 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 def table(trials: Sequence[Trial]) -> list[str]:
     """What each trial came to, in lines for a terminal; the best is marked."""
     best = best_trial(trials)
-    lines = [f"{'trial':<7}{WATCHED:<9}{'epochs':<8}settings"]
+    lines = [f"{'trial':<7}{WATCHED_METRIC:<9}{'epochs':<8}settings"]
     for one in trials:
         settings = ", ".join(f"{name} {value:.3g}" for name, value in sorted(one.point.items()))
         measured = f"{_worth(one):<9.4f}{one.figures['epochs']:<8.0f}" if one.figures else f"failed: {one.error}; "
@@ -138,8 +138,8 @@ def _leave_after(steps: int) -> OnStep:
 
 
 def _figures(found: FitResult, steps_per_epoch: int) -> Figures:
-    return {WATCHED: found.figures[WATCHED], "epochs": found.num_steps / steps_per_epoch}
+    return {WATCHED_METRIC: found.figures[WATCHED_METRIC], "epochs": found.num_steps / steps_per_epoch}
 
 
 def _worth(trial: Trial) -> float:
-    return trial.figures[WATCHED] if trial.figures else 0.0
+    return trial.figures[WATCHED_METRIC] if trial.figures else 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from intarsia.errors import ConfigError
 from intarsia.experiments.fusion_search_result import CUTOFF, Tried
 from intarsia.experiments.trial_objective import TrialLessons, score_config
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
 from tune_spaces.fusion_space import FusionSpaceConfig, config_of_point, first_points, fusion_space
@@ -116,7 +116,7 @@ def _searched(
     ]
 
 
-def _settings_of(point: Point, retrievers: Sequence[str], space: FusionSpaceConfig) -> KindConfig | None:
+def _settings_of(point: Point, retrievers: Sequence[str], space: FusionSpaceConfig) -> MethodConfig | None:
     """What a point stands for; None where that itself was refused, which is then why its trial failed."""
     try:
         return config_of_point(point, retrievers, space)

@@ -15,10 +15,10 @@ from typing import Any
 from ray import tune
 
 from intarsia.config import setting
-from intarsia.fusion.feature.config import JOINT_KINDS
-from intarsia.fusion.fuser import SPEC_KINDS
-from intarsia.fusion.method import KindConfig
-from intarsia.fusion.registry import config_of, kind_of
+from intarsia.fusion.feature.config import FEATURE_METHODS
+from intarsia.fusion.fuser import SPEC_METHODS
+from intarsia.fusion.method import MethodConfig
+from intarsia.fusion.registry import parse_method_config, registered_method
 from intarsia.fusion.spec import FusionSpec, NormaliserName
 
 _TINY = 1e-6  # the least a weight's draw can be: -log of it, 13.8, is the largest of a simplex corner before the sum is divided out
@@ -42,7 +42,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
             "joint.modality_dropout": tune.choice([0.0, 0.2, 0.4]),
             **({"joint.num_layers": tune.choice([1, 2])} if kind == "joint_transformer" else {}),
         }
-        for kind in JOINT_KINDS
+        for kind in FEATURE_METHODS
     },
 }
 """By fitted kind: what is searched of its settings, a setting within another by its dotted name; a kind not here enters as it is."""
@@ -77,18 +77,18 @@ class FusionSpaceConfig:
         if not 0 < self.rrf_k_min <= 60.0 <= self.rrf_k_max:
             raise ValueError(f"rrf_k {self.rrf_k_min}..{self.rrf_k_max}; allowed: above 0, with the usual 60 inside")
         for kind in self.kinds:
-            kind_of(kind)
+            registered_method(kind)
         for kind, values in self.settings.items():
-            if kind in SPEC_KINDS or kind not in self.kinds:
+            if kind in SPEC_METHODS or kind not in self.kinds:
                 raise ValueError(
                     f"settings has {kind}; allowed: fitted kinds among kinds, {', '.join(self.fitted) or 'none'}"
                 )
-            config_of({"kind": kind, **values}, where=f"settings.{kind}")
+            parse_method_config({"kind": kind, **values}, where=f"settings.{kind}")
 
     @property
     def fitted(self) -> tuple[str, ...]:
         """The kinds that are fitted."""
-        return tuple(kind for kind in self.kinds if kind not in SPEC_KINDS)
+        return tuple(kind for kind in self.kinds if kind not in SPEC_METHODS)
 
 
 def fusion_space(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_depth: int) -> dict[str, Any]:
@@ -114,19 +114,19 @@ def first_points(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_de
         **{_draw_name(name): 0.5 for name in retrievers},
     }
     for kind in config.fitted:
-        default = config_of({"kind": kind})
+        default = parse_method_config({"kind": kind})
         start |= {f"{kind}.{name}": attrgetter(name)(default) for name in _searched(kind, config)}
-    points = [{**start, "kind": kind} for kind in config.kinds if kind != "convex" and kind in SPEC_KINDS]
+    points = [{**start, "kind": kind} for kind in config.kinds if kind != "convex" and kind in SPEC_METHODS]
     if "convex" in config.kinds:
         alone = [{_draw_name(other): _TINY if other == name else 1.0 for other in retrievers} for name in retrievers]
         points += [{**start, "kind": "convex", **draws} for draws in alone]
     return points + [{**start, "kind": kind} for kind in config.fitted]
 
 
-def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config: FusionSpaceConfig) -> KindConfig:
+def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config: FusionSpaceConfig) -> MethodConfig:
     """The settings that a point of the space stands for: a `FusionSpec`, or those of a fitted kind."""
     kind = point["kind"]
-    if kind in SPEC_KINDS:
+    if kind in SPEC_METHODS:
         return spec_of(point, retrievers)
     prefix = f"{kind}."
     values: dict[str, Any] = {"kind": kind}
@@ -139,7 +139,7 @@ def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config:
             for group in groups:
                 inner = inner.setdefault(group, {})
             inner[last] = value
-    return config_of(values)
+    return parse_method_config(values)
 
 
 def spec_of(point: Mapping[str, Any], retrievers: Sequence[str]) -> FusionSpec:

@@ -15,8 +15,8 @@ from intarsia.ids import ProductId
 from intarsia.logs import log_warning
 from intarsia.records.page import Page
 from intarsia.records.query import Query
-from intarsia.records.served import Served, is_in_share
-from intarsia.tables.segments import SegmentWriter, line_of
+from intarsia.records.served import ServedRequest, is_sampled
+from intarsia.tables.segment_paths import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 from serve_apps.service.stages import without_image
 
@@ -36,7 +36,7 @@ class ServedLog:
     def __init__(self, folder: Path, share: float, *, capacity: int = _CAPACITY) -> None:
         self._folder, self._share, self._capacity = folder, share, capacity
         self._changed = threading.Condition()
-        self._queue: list[Served] = []
+        self._queue: list[ServedRequest] = []
         self._num_unwritten = 0  # in the queue or being written
         self._num_dropped = 0
         self._is_flushing = self._closed = False
@@ -59,9 +59,9 @@ class ServedLog:
             page: the reply, with all degraded steps.
             product_ids: of the page's release, by row.
         """
-        if not is_in_share(query.request_id, self._share):
+        if not is_sampled(query.request_id, self._share):
             return
-        served = Served(
+        served = ServedRequest(
             query=without_image(query),
             release_id=page.release_id,
             vectors=ranked.candidates.query_vectors,
@@ -104,7 +104,7 @@ class ServedLog:
             num_failed = 0
             try:
                 segment = segment or SegmentWriter(self._folder)
-                segment.append(b"".join(line_of(served_to_row(served)) for served in batch))
+                segment.append(b"".join(encode_line(served_to_row(served)) for served in batch))
             except (OSError, ValueError) as error:  # ValueError: a text that UTF-8 cannot hold
                 num_failed = len(batch)
                 log_warning("served_log_failed", folder=self._folder, error=str(error))
@@ -119,7 +119,7 @@ class ServedLog:
         if segment is not None:
             segment.close()
 
-    def _next_batch(self) -> list[Served]:
+    def _next_batch(self) -> list[ServedRequest]:
         """Take the queue; empty once the log is closed and written."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)

@@ -18,7 +18,7 @@ from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery, Query
-from intarsia.records.served import IMAGE_LEFT_BEHIND
+from intarsia.records.served import IMAGE_NOT_STORED
 
 _Fuse = Callable[[ReleaseId, Candidates], Candidates | Coroutine[Any, Any, Candidates]]
 
@@ -141,7 +141,7 @@ class ComposedStages:
 
 def without_image(query: Query) -> Query:
     """Replace the image by a marker, once its vector is known: stages need no image, and logs must not keep it."""
-    return query if query.image is None else replace(query, image=IMAGE_LEFT_BEHIND)
+    return query if query.image is None else replace(query, image=IMAGE_NOT_STORED)
 
 
 def _raise_rejection(reply: Any) -> Any:

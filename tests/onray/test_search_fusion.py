@@ -21,7 +21,7 @@ from intarsia.experiments.packed_candidates import PackedCandidates
 from intarsia.experiments.text_only_fusion import open_text_only
 from intarsia.experiments.trial_objective import TrialLessons, score_config
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.ensemble.cross_fit import open_crossed
+from intarsia.fusion.ensemble.cross_fit import open_cross_fit
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec, QueryKind
@@ -170,9 +170,9 @@ def test_a_fitted_kind_is_saved_with_the_fits_that_did_not_see_each_fold(tmp_pat
     training_data = EncodedQueries(query_ids=ids, encoded=(), qrels=qrels).training_data(candidates, None)
     config = dataclasses.replace(CONFIG, num_folds=3)
     fit_to_serve(BoostingConfig(num_rounds=5), training_data, training_data, config).save(tmp_path)
-    opened = open_crossed(tmp_path)
+    opened = open_cross_fit(tmp_path)
     assert len(opened.folds) == 3
-    spread = [opened.without(name).fuse(one).fused_C for name, one in zip(ids, candidates, strict=True)]
+    spread = [opened.out_of_fold(name).fuse(one).fused_C for name, one in zip(ids, candidates, strict=True)]
     served = [opened.full.fuse(one).fused_C for one in candidates]
     assert any(not np.array_equal(one, other) for one, other in zip(spread, served, strict=True))  # type: ignore[arg-type]
     assert fit_to_serve(FusionSpec(kind="rrf"), None, None, config).folds == ()
@@ -194,7 +194,7 @@ def test_the_job_reads_the_lake_and_publishes_what_it_chose(tmp_path: Path) -> N
     assert "judge more queries" in trials["trials"][-1]["error"]
     assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]
     assert EngineConfig.open(folder) == FLOORS
-    assert open_crossed(folder).full.fuse(judged_shop_candidates()).fused_C is not None
+    assert open_cross_fit(folder).full.fuse(judged_shop_candidates()).fused_C is not None
     text_only = open_text_only(folder)
     assert text_only is not None, "the shop has pictures"
     assert set(text_only.spec.weights) in ({"bm25", "text"}, set())

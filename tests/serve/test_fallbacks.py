@@ -81,7 +81,7 @@ def test_without_the_image_encoder_the_words_alone_are_searched(http_with: Opene
 
 
 @pytest.mark.parametrize(
-    ("budgets", "said"),
+    ("budgets", "message"),
     [
         ({"image_encoder_ms": 0}, "image encoder: deadline 0 ms"),
         ({"retriever_ms": 0}, "retriever: deadline 0 ms"),

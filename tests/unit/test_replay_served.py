@@ -21,10 +21,10 @@ from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.event import Event
 from intarsia.records.query import Filters, Query
-from intarsia.records.served import Served, is_in_share
+from intarsia.records.served import ServedRequest, is_sampled
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
-from intarsia.tables.segments import SegmentWriter, line_of, segments
+from intarsia.tables.segment_paths import SegmentWriter, encode_line, segment_paths
 from intarsia.tables.served_requests import read_served, served_to_row
 from pipelines.job import JobProgress
 from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
@@ -93,7 +93,7 @@ def log(engine: SearchEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served_by_id(log: Path) -> dict[str, Served]:
+def served_by_id(log: Path) -> dict[str, ServedRequest]:
     return {served.request_id: served for served in read_served(log)}
 
 
@@ -110,9 +110,9 @@ def replayed(folder: Path, lake: Lake) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def write(folder_of_log: Path, *log: Served) -> Path:
+def write(folder_of_log: Path, *log: ServedRequest) -> Path:
     writer = SegmentWriter(folder_of_log)
-    writer.append(b"".join(line_of(served_to_row(served)) for served in log))
+    writer.append(b"".join(encode_line(served_to_row(served)) for served in log))
     writer.close()
     return folder_of_log
 
@@ -122,17 +122,19 @@ def report(lake: Lake) -> dict[str, Any]:
     return content
 
 
-def test_every_form_of_query_is_replayed_to_the_bit(folder: Path, served_by_id: dict[str, Served]) -> None:
+def test_every_form_of_query_is_replayed_to_the_bit(folder: Path, served_by_id: dict[str, ServedRequest]) -> None:
     opened_again = open_bundle(folder)
     assert {name: opened_again.replay(served) for name, served in served_by_id.items()} == {
         name: served.digest for name, served in served_by_id.items()
     }
     digests = {served.digest for served in served_by_id.values()}
     assert len(digests) == len(served_by_id)
-    assert all(served.is_comparable and served.release_id == folder.name for served in served_by_id.values())
+    assert all(served.is_replayable and served.release_id == folder.name for served in served_by_id.values())
 
 
-def test_the_log_holds_the_query_vectors_and_the_page(engine: SearchEngine, served_by_id: dict[str, Served]) -> None:
+def test_the_log_holds_the_query_vectors_and_the_page(
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest]
+) -> None:
     names_by_id = {name: set(served.vectors) for name, served in served_by_id.items()}
     assert (names_by_id["words"], names_by_id["image"], names_by_id["both"]) == ({"text"}, {"image"}, {"text", "image"})
     assert names_by_id["seeds"] == {"text", "image"}
@@ -147,7 +149,7 @@ def test_the_log_holds_the_query_vectors_and_the_page(engine: SearchEngine, serv
     assert served_by_id["nothing"].shown == ()
 
 
-def test_other_stats_are_detected(engine: SearchEngine, served_by_id: dict[str, Served]) -> None:
+def test_other_stats_are_detected(engine: SearchEngine, served_by_id: dict[str, ServedRequest]) -> None:
     shown = served_by_id["words"].shown[0][1]
     click = Event(
         event_id=EventId("e"),
@@ -166,7 +168,7 @@ def test_other_stats_are_detected(engine: SearchEngine, served_by_id: dict[str, 
 
 @pytest.mark.parametrize("name", ["words", "image", "seed"])
 def test_a_vector_with_other_last_bits_is_detected(
-    engine: SearchEngine, served_by_id: dict[str, Served], name: str
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest], name: str
 ) -> None:
     served = served_by_id[name]
     space, vector = next(iter(served.vectors.items()))
@@ -176,7 +178,9 @@ def test_a_vector_with_other_last_bits_is_detected(
     assert engine.replay(changed) != served.digest
 
 
-def test_the_stages_of_another_release_are_refused(engine: SearchEngine, served_by_id: dict[str, Served]) -> None:
+def test_the_stages_of_another_release_are_refused(
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest]
+) -> None:
     message = f"request words was served by release r-other, this is {engine.release_id}; open the release that served"
     with pytest.raises(ReleaseMismatch, match=message):
         engine.replay(replace(served_by_id["words"], release_id=ReleaseId("r-other")))
@@ -192,13 +196,13 @@ def test_the_job_counts_equal_requests_and_skips_a_torn_end(
     assert report(lake) == {**whole, "first_different": []}
     torn = lake.root / "served"
     shutil.copytree(log, torn)
-    [segment] = segments(torn)
+    [segment] = segment_paths(torn)
     segment.write_bytes(segment.read_bytes()[:-1])
     assert replayed() == {**whole, "requests": num_requests - 1, "same": num_requests - 1}
 
 
 def test_the_job_replays_a_share_of_the_requests(replayed: Callable[..., dict[str, Any]], log: Path) -> None:
-    chosen = [query for query in queries() if is_in_share(query.request_id, 0.5)]
+    chosen = [query for query in queries() if is_sampled(query.request_id, 0.5)]
     assert 0 < len(chosen) < 10
     assert replayed(served=log, share=0.5) == {**NOTHING, "requests": len(chosen), "same": len(chosen), "releases": 1}
     with pytest.raises(ValueError, match=r"share is 2; allowed: 0 to 1"):
@@ -210,7 +214,7 @@ def test_without_a_log_there_is_nothing_to_replay(replayed: Callable[..., dict[s
 
 
 def test_a_difference_stops_the_job_and_is_in_the_report(
-    replayed: Callable[..., dict[str, Any]], served_by_id: dict[str, Served], lake: Lake
+    replayed: Callable[..., dict[str, Any]], served_by_id: dict[str, ServedRequest], lake: Lake
 ) -> None:
     other = [replace(served_by_id[name], digest=b"\0" * 8) for name in ("seed", "both")]
     folder_of_log = write(lake.root / "served", served_by_id["words"], *other)
@@ -230,7 +234,7 @@ def test_a_difference_stops_the_job_and_is_in_the_report(
 def test_requests_that_cannot_be_compared_are_counted_apart(
     replayed: Callable[..., dict[str, Any]],
     engine: SearchEngine,
-    served_by_id: dict[str, Served],
+    served_by_id: dict[str, ServedRequest],
     lake: Lake,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

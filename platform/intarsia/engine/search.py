@@ -23,10 +23,10 @@ from intarsia.errors import ReleaseMismatch
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, open_crossed
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
 from intarsia.fusion.method import read_header
 from intarsia.fusion.protocol import Fuser, ProductVectors
-from intarsia.fusion.registry import KINDS, open_fuser
+from intarsia.fusion.registry import FUSION_METHODS, open_fuser
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.index.files import open_vector_index
 from intarsia.index.protocol import VectorIndex
@@ -35,7 +35,7 @@ from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.records.page import Page
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, Query
-from intarsia.records.served import Served
+from intarsia.records.served import ServedRequest
 
 PARTS = ("indexes", "query_encoders", "product_stats", "fusion_spec", "ranker")
 """The folders of a release, each a copy of the lake entry of that name."""
@@ -93,10 +93,10 @@ class SearchEngine:
         candidates = [self.fuser.fuse(retrieved) for retrieved in self.retrieve.retrieve(queries)]
         return self.rank.rank([encoded.query for encoded in queries], candidates)
 
-    def replay(self, served: Served) -> bytes:
+    def replay(self, served: ServedRequest) -> bytes:
         """Compute the feature matrix of a served request again and return its digest.
 
-        The digest equals `served.digest` if nothing has changed; compare only records that are `is_comparable`, on one kind of processor:
+        The digest equals `served.digest` if nothing has changed; compare only records that are `is_replayable`, on one kind of processor:
         NumPy chooses its instructions by the machine.
 
         Raises:
@@ -132,9 +132,9 @@ def open_fuse(fusion_spec: Path, indexes: VectorIndexes) -> Fuser:
     return open_fuser(fusion_spec, _vectors_for(fusion_spec, indexes))
 
 
-def open_fuse_crossed(fusion_spec: Path, indexes: VectorIndexes) -> CrossedFuser:
+def open_fuse_crossed(fusion_spec: Path, indexes: VectorIndexes) -> CrossFitFuser:
     """Open the second stage with its out-of-fold copies, to train on the queries that it was fitted on."""
-    return open_crossed(fusion_spec, _vectors_for(fusion_spec, indexes))
+    return open_cross_fit(fusion_spec, _vectors_for(fusion_spec, indexes))
 
 
 def open_encoded_indexes(indexes: Path) -> VectorIndexes:
@@ -165,5 +165,5 @@ def open_rank(folder: Path, retrieve: RetrieveStage) -> RankStage:
 
 
 def _vectors_for(fusion_spec: Path, indexes: VectorIndexes) -> ProductVectors | None:
-    method = KINDS.get(read_header(fusion_spec)["kind"])
+    method = FUSION_METHODS.get(read_header(fusion_spec)["kind"])
     return product_vectors(indexes) if method is not None and method.reads_vectors else None

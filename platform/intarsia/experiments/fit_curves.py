@@ -15,9 +15,9 @@ from typing import Any
 from intarsia.engine.retrieve import stored_spaces
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
-from intarsia.fusion.feature.feature_fuser import SCORER
-from intarsia.fusion.feature.scorer import CARD
-from intarsia.fusion.feature.scorer import CURVE as FUSION_CURVE
+from intarsia.fusion.feature.feature_fuser import SCORER_FOLDER
+from intarsia.fusion.feature.scorer import SCORER_FILE
+from intarsia.fusion.feature.scorer import VALIDATION_CURVE as FUSION_CURVE
 from intarsia.lake import Entry, Lake
 from intarsia.ranking.lightgbm_ranker import HEADER
 
@@ -100,7 +100,7 @@ def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
 
 
 def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
-    path = folder / SCORER / CARD
+    path = folder / SCORER_FOLDER / SCORER_FILE
     if not path.is_file():
         return
     with _read(path, "search_fusion") as card:

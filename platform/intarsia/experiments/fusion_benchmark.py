@@ -18,16 +18,16 @@ from intarsia.experiments.fusion_training_data import EncodedQueries, measure, v
 from intarsia.experiments.missing_images import lacks_images, take_images
 from intarsia.experiments.parallel_fit import FitMany, fit_in_turn
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import Generated, Imputer
+from intarsia.fusion.feature.imputation import GeneratorImputer, Imputer
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
-from intarsia.fusion.registry import config_of
+from intarsia.fusion.registry import parse_method_config
 from intarsia.logs import log_warning
 from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 
 METRIC = "ndcg@10"
-TEXT_ONLY = FusionMethod(name="text only", family="witness", config=config_of({"kind": "weighted"}))
+TEXT_ONLY = FusionMethod(name="text only", family="witness", config=parse_method_config({"kind": "weighted"}))
 """One who never reads a picture: the best weights over the retrievers that read words."""
 
 Report = Callable[[str, int, int], None]
@@ -172,7 +172,7 @@ def _with_curves(
     No curves where nothing but a generator was to fill the gaps, and there is none, nor where no system could be fitted on words.
     """
     generator = _generator(everyone) if missing.generated else None
-    imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, Generated) else {})
+    imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, GeneratorImputer) else {})
     if isinstance(generator, str):
         log_warning("no_generator", reason=generator)
         arena = replace(arena, no_curve=f"nothing is generated, as {generator}")
@@ -208,9 +208,9 @@ def _stage(
         return take_images(ring.retrieve, lacks_N, {})
     imputers = dict.fromkeys(ring.retrieve.vectors, imputer)
     if isinstance(
-        imputer, Generated
+        imputer, GeneratorImputer
     ):  # it makes vectors of the image encoder, and other indexes hold what is made of these
-        imputers |= {name: Generated(generate=_then(imputer.generate, into)) for name, into in ring.into.items()}
+        imputers |= {name: GeneratorImputer(generate=_then(imputer.generate, into)) for name, into in ring.into.items()}
     return take_images(ring.retrieve, lacks_N, imputers)
 
 
@@ -220,13 +220,13 @@ def _then(
     return lambda text_nD: into(generate(text_nD))
 
 
-def _generator(fits: Sequence[Fitted]) -> Generated | str:
+def _generator(fits: Sequence[Fitted]) -> GeneratorImputer | str:
     """The generator of the adversarial contender, or why there is none."""
     for one in fits:
         if one.method.config is not None and one.method.config.kind == "adversarial":
             if not isinstance(one.fuser, FeatureFuser):
                 return f"the fit of {one.method.name} failed: {one.error}"
-            return Generated(generate=one.fuser.scorer.generate_images)
+            return GeneratorImputer(generate=one.fuser.scorer.generate_images)
     return "the kind adversarial, which learns to generate, did not enter"
 
 

@@ -12,15 +12,14 @@ from typing import Any
 
 from intarsia.evaluation.method_comparison import ComparedMethod, Family
 from intarsia.experiments.fusion_training_data import EncodedQueries, measure, out_of_fold_metric
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
-from intarsia.fusion.ensemble.folds import fit_without
-from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser
-from intarsia.fusion.feature.score_column import JOINT
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
+from intarsia.fusion.feature.feature_fuser import JOINT, FeatureConfig, FeatureFuser
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
-from intarsia.fusion.registry import KINDS, config_of, fit_fuser, kind_of, open_fuser
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.registry import FUSION_METHODS, fit_fuser, open_fuser, parse_method_config, registered_method
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
+from intarsia.fusion.training_data import fit_per_fold
 from intarsia.logs import log_warning
 from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates
@@ -39,18 +38,18 @@ class FusionMethod:
 
     name: str
     family: Family
-    config: KindConfig | None = None
+    config: MethodConfig | None = None
     scorer_of: str = ""
 
     @property
     def reads_vectors(self) -> bool:
         """Whether it reads the products' vectors, so that it changes with them."""
-        return self.config is not None and kind_of(self.config.kind).reads_vectors
+        return self.config is not None and registered_method(self.config.kind).reads_vectors
 
     @property
     def is_fitted(self) -> bool:
         """Whether it learns anything."""
-        return self.config is not None and kind_of(self.config.kind).is_fitted
+        return self.config is not None and registered_method(self.config.kind).is_fitted
 
     def fit(self, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> Fuser:
         """The fuser, fitted on train."""
@@ -104,7 +103,7 @@ class Fitted:
             return ""
         with tempfile.TemporaryDirectory() as folder:
             self.fuser.save(Path(folder))
-            return _brief(json.loads((Path(folder) / FILE).read_text(encoding="utf-8")))
+            return _brief(json.loads((Path(folder) / FUSION_FILE).read_text(encoding="utf-8")))
 
 
 def methods(
@@ -121,19 +120,21 @@ def methods(
         ConfigError: a kind that is not known, or settings that it refuses.
     """
     for name in kinds:
-        kind_of(name)
+        registered_method(name)
     for (
         name,
         values,
     ) in settings.items():  # also of kinds that do not enter: a mistake is told before anything is computed
-        config_of({"kind": name, **values}, where=f"settings.{name}")
+        parse_method_config({"kind": name, **values}, where=f"settings.{name}")
     to_jsonable = [FusionMethod(name=name, family="baseline") for name in retrievers]
     to_jsonable += [
-        FusionMethod(name=shown, family="baseline", config=config_of({"kind": kind, **settings.get(kind, {})}))
+        FusionMethod(
+            name=shown, family="baseline", config=parse_method_config({"kind": kind, **settings.get(kind, {})})
+        )
         for kind, shown in zip(_PLAIN, (RRF, EQUAL), strict=True)
     ]
-    asked = [name for name in KINDS if name not in (*_PLAIN, *_GIVEN) and (not kinds or name in kinds)]
-    others = [config_of({"kind": name, **settings.get(name, {})}) for name in asked]
+    asked = [name for name in FUSION_METHODS if name not in (*_PLAIN, *_GIVEN) and (not kinds or name in kinds)]
+    others = [parse_method_config({"kind": name, **settings.get(name, {})}) for name in asked]
     return to_jsonable + [method for config in others for method in _of_kind(config)]
 
 
@@ -147,7 +148,7 @@ def fit(
     try:
         fuser = method.fit(train, validation, seed)
         fit_s = time.perf_counter() - started_s
-        folds = fit_without(lambda others: method.fit(others, validation, seed), train, num_folds)
+        folds = fit_per_fold(lambda others: method.fit(others, validation, seed), train, num_folds)
     except Exception as error:  # whatever it is, the other contenders are worth having
         log_warning("method_failed", method=method.name, error=type(error).__name__)
         return Fitted(method=method, fuser=None, error=f"{type(error).__name__}: {error}")
@@ -159,7 +160,7 @@ def scorer_alone(method: FusionMethod, fitted: Fitted) -> Fitted:
     if fitted.fuser is None:
         return Fitted(method=method, fuser=None, error=fitted.error)
     full, *folds = map(_scorer_alone, (fitted.fuser, *fitted.folds))
-    fit_s = float(full.scorer.card.get("fit_s", fitted.fit_s))
+    fit_s = float(full.scorer.metadata.get("fit_s", fitted.fit_s))
     return Fitted(method=method, fuser=full, folds=tuple(folds), fit_s=fit_s)
 
 
@@ -167,8 +168,8 @@ def _scorer_alone(fuser: Fuser) -> FeatureFuser:
     assert isinstance(fuser, FeatureFuser)
     assert isinstance(fuser.config, FeatureConfig)
     weights = {**dict.fromkeys(RETRIEVERS, 0.0), JOINT: 1.0}
-    beside = SpecFuser(FusionSpec(kind="convex", weights=weights))
-    return replace(fuser, config=replace(fuser.config, use="alone"), beside=beside)
+    score_fuser = SpecFuser(FusionSpec(kind="convex", weights=weights))
+    return replace(fuser, config=replace(fuser.config, use="only"), score_fuser=score_fuser)
 
 
 def enter(
@@ -196,7 +197,7 @@ def enter(
     if fitted.fuser is None:
         return ComparedMethod(name=shown, family=group, error=fitted.error)
     try:
-        train_Q = out_of_fold_metric(CrossedFuser(full=fitted.fuser, folds=fitted.folds), *train, metric)
+        train_Q = out_of_fold_metric(CrossFitFuser(full=fitted.fuser, folds=fitted.folds), *train, metric)
         (validation_Q, _), (test_Q, ms_per_query) = (
             measure(fitted.fuser, candidates, asked.qrels, metric) for asked, candidates in (validation, test)
         )
@@ -215,9 +216,9 @@ def enter(
     )
 
 
-def _of_kind(config: KindConfig) -> Iterator[FusionMethod]:
+def _of_kind(config: MethodConfig) -> Iterator[FusionMethod]:
     """A kind as it is; of one that reads vectors its scorer, too."""
-    if not KINDS[config.kind].reads_vectors:
+    if not FUSION_METHODS[config.kind].reads_vectors:
         yield FusionMethod(name=config.kind, family="score", config=config)
         return
     yield FusionMethod(name=f"{config.kind} beside", family="column", config=config)

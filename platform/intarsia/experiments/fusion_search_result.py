@@ -15,9 +15,9 @@ from intarsia.config import to_jsonable
 from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
 from intarsia.evaluation.significance import holm, permutation_p_values
 from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform, weigh_by_kind
-from intarsia.fusion.fuser import SPEC_KINDS
-from intarsia.fusion.method import KindConfig
-from intarsia.fusion.registry import KINDS
+from intarsia.fusion.fuser import SPEC_METHODS
+from intarsia.fusion.method import MethodConfig
+from intarsia.fusion.registry import FUSION_METHODS
 from intarsia.fusion.spec import FusionSpec
 from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
@@ -42,7 +42,7 @@ class Tried:
     """
 
     name: str
-    spec: KindConfig | None
+    spec: MethodConfig | None
     train: float | None
     validation: Interval | None = None
     chosen_minus_it: PairedDifference | None = None
@@ -153,16 +153,16 @@ def table(found: FusionSearch) -> list[str]:
     return [*lines, f"chosen: {said(found.chosen.spec)}"]
 
 
-def said(spec: KindConfig) -> str:
+def said(spec: MethodConfig) -> str:
     """A fusion on one line."""
     return f"{spec.kind}, {describe_settings(to_jsonable(spec))}{'' if isinstance(spec, FusionSpec) else ', fitted'}"
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
     """A fusion's settings in words, without its kind: of a fitted one, whose weights are found, what differs from the kind's defaults."""
-    if settings["kind"] in SPEC_KINDS:
+    if settings["kind"] in SPEC_METHODS:
         return _spec_said(settings)
-    kind = KINDS.get(settings["kind"])
+    kind = FUSION_METHODS.get(settings["kind"])
     usual = dict(_flat(to_jsonable(kind.config(kind=settings["kind"])))) if kind else {}
     changed = [f"{name} {value}" for name, value in _flat(settings) if name != "kind" and usual.get(name) != value]
     return ", ".join(changed) or "defaults"

@@ -14,7 +14,7 @@ import numpy as np
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
 from intarsia.evaluation.qrels import Order, Qrels, grade_orders
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
 from intarsia.maths.arrays import Floats
 from intarsia.names import TEXT_RETRIEVERS
@@ -93,11 +93,11 @@ def measure(
 
 
 def out_of_fold_metric(
-    fuser: CrossedFuser, asked: EncodedQueries, candidates: Sequence[Candidates], metric: str
+    fuser: CrossFitFuser, asked: EncodedQueries, candidates: Sequence[Candidates], metric: str
 ) -> Floats:
     """The metric of each train query, [Q], as `measure` gives it, by the fuser that was fitted without the query's fold."""
     pairs = zip(asked.query_ids, candidates, strict=True)
-    return _values([fused_order(fuser.without(query_id), each) for query_id, each in pairs], asked.qrels, metric)
+    return _values([fused_order(fuser.out_of_fold(query_id), each) for query_id, each in pairs], asked.qrels, metric)
 
 
 def _values(orders: Sequence[Order], qrels: Sequence[Qrels], metric: str) -> Floats:

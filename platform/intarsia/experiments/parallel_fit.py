@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from intarsia.experiments.fusion_methods import Fitted, FusionMethod, fit
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, open_crossed
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.lake import staging_dir
 
@@ -84,7 +84,7 @@ class FitBeside:
                 if error:
                     yield Fitted(method=away[number], fuser=None, fit_s=fit_s, error=error)
                     continue
-                found = open_crossed(aside / str(number), train.products)
+                found = open_cross_fit(aside / str(number), train.products)
                 yield Fitted(method=away[number], fuser=found.full, folds=found.folds, fit_s=fit_s)
 
 
@@ -100,5 +100,5 @@ def _fit_piece(
     fitted = fit(method, train, validation, seed, num_folds=num_folds)
     if fitted.fuser is not None:
         (aside / str(number)).mkdir()
-        CrossedFuser(full=fitted.fuser, folds=fitted.folds).save(aside / str(number))
+        CrossFitFuser(full=fitted.fuser, folds=fitted.folds).save(aside / str(number))
     return number, fitted.fit_s, fitted.error

@@ -19,7 +19,7 @@ from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_u
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import Candidates
 
@@ -85,7 +85,7 @@ def open_text_only(fusion_spec: Path) -> SpecFuser | None:
         ArtifactError: it is torn.
     """
     folder = fusion_spec / FOLDER
-    return SpecFuser(FusionSpec.open(folder)) if (folder / FILE).is_file() else None
+    return SpecFuser(FusionSpec.open(folder)) if (folder / FUSION_FILE).is_file() else None
 
 
 def text_only_orders(judged: Sequence[JudgedCandidates], fuser: SpecFuser) -> Orders:

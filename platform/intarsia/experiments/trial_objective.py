@@ -13,11 +13,11 @@ import numpy as np
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders
 from intarsia.experiments.packed_candidates import PackedCandidates
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import select
+from intarsia.fusion.training_data import select_queries
 from intarsia.ids import fold_of
 from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
@@ -40,7 +40,7 @@ class TrialLessons:
 
 
 def score_config(
-    config: KindConfig, training_data: TrialLessons, *, k: int, num_folds: int, seed: int
+    config: MethodConfig, training_data: TrialLessons, *, k: int, num_folds: int, seed: int
 ) -> Iterator[float]:
     """Mean nDCG@k on the train queries, better known each time; the last value is final.
 
@@ -55,7 +55,8 @@ def score_config(
     values: list[Floats] = []
     for fold in range(num_folds):
         others, mine = (
-            select(training_data.train, np.flatnonzero(part).tolist()) for part in (folds != fold, folds == fold)
+            select_queries(training_data.train, np.flatnonzero(part).tolist())
+            for part in (folds != fold, folds == fold)
         )
         values.append(ndcg_of(fit_fuser(config, others, training_data.validation, seed), mine, k))
         yield mean_known(np.concatenate(values))

@@ -9,7 +9,7 @@ from typing import Any
 
 from intarsia.evaluation.report import FusionTrial
 from intarsia.experiments.fusion_search_result import SHRINKAGE, TRIALS_FILE, describe_settings
-from intarsia.fusion.fuser import SPEC_KINDS
+from intarsia.fusion.fuser import SPEC_METHODS
 
 
 def read_search(fusion_spec: Path) -> Mapping[str, Any]:
@@ -45,7 +45,7 @@ def how_chosen(search: Mapping[str, Any]) -> str:
             "moved towards equal as far as search_fusion.synthetic_may_be_dropped allows."
         )
     of_plain = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
-    if chosen["spec"]["kind"] in SPEC_KINDS:
+    if chosen["spec"]["kind"] in SPEC_METHODS:
         beaten = "; no fitted kind was better on the train queries it had not seen"
         return f"{said}, {of_plain}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
     plain_ones = [one for one in (*search["baselines"], *search["finalists"]) if _is_plain(one)]
@@ -62,4 +62,4 @@ def _is_fitted(one: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(one: Mapping[str, Any]) -> bool:
-    return one["spec"] is not None and one["spec"]["kind"] in SPEC_KINDS
+    return one["spec"] is not None and one["spec"]["kind"] in SPEC_METHODS

@@ -15,7 +15,7 @@ from intarsia.config import to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve
 from intarsia.experiments.fit_curves import CURVE, SETTINGS, read_learning_curves
-from intarsia.fusion.feature.scorer import CARD
+from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import HEADER, save_ranker
@@ -211,7 +211,8 @@ def test_a_torn_curve_is_named_with_its_job(made: Made, name: str, torn: str, jo
 
 
 @pytest.mark.parametrize(
-    ("file", "job"), [(Path("ranker", HEADER), "train_ranker"), (Path("fusion_spec", "joint", CARD), "search_fusion")]
+    ("file", "job"),
+    [(Path("ranker", HEADER), "train_ranker"), (Path("fusion_spec", "joint", SCORER_FILE), "search_fusion")],
 )
 def test_a_torn_curve_of_the_release_is_named_with_its_job(made: Made, file: Path, job: str) -> None:
     part = made.release / file.parts[0]

@@ -24,11 +24,11 @@ from intarsia.experiments.fusion_training_data import measure
 from intarsia.experiments.missing_images import lacks_images, mix_images, take_images
 from intarsia.experiments.parallel_fit import FitBeside, fit_in_turn
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import BoughtTogether, Neighbours, mean
+from intarsia.fusion.feature.imputation import CoPurchaseImputer, NeighbourImputer, impute_mean
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.registry import open_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import select
+from intarsia.fusion.training_data import select_queries
 from intarsia.ids import EventId, ProductId, QueryId, ReleaseId, RequestId, fold_of
 from intarsia.lake import Lake
 from intarsia.records.event import Event, EventKind
@@ -145,7 +145,7 @@ def test_a_product_whose_image_is_gone_is_not_found_by_images(ring: BenchmarkDat
 
 def test_an_imputed_image_is_found_and_real_ones_keep_their_scores(ring: BenchmarkData) -> None:
     lacks_N = lacks_images(ring.retrieve.columns, 0.5, 1)
-    stage, products = take_images(ring.retrieve, lacks_N, {"image": Neighbours(num_neighbours=2)})
+    stage, products = take_images(ring.retrieve, lacks_N, {"image": NeighbourImputer(num_neighbours=2)})
     readable_N = ring.products.has_N2[:, 0]
     assert products.has_N2[readable_N, 1].all()
     rows = np.arange(NUM_PRODUCTS)
@@ -154,7 +154,7 @@ def test_an_imputed_image_is_found_and_real_ones_keep_their_scores(ring: Benchma
     kept_N = ring.products.has_N2[:, 1] & ~lacks_N
     assert np.array_equal(now_N[kept_N], before_N[kept_N])
     assert np.isfinite(now_N[readable_N]).all()
-    flat, _ = take_images(ring.retrieve, lacks_N, {"image": mean})
+    flat, _ = take_images(ring.retrieve, lacks_N, {"image": impute_mean})
     filled_N = lacks_N | ~ring.products.has_N2[:, 1]
     assert len(np.unique(flat.vectors["image"].score_rows(query_D, rows)[0][filled_N])) == 1
 
@@ -240,7 +240,7 @@ def test_a_contender_that_cannot_be_fitted_says_why(ring: BenchmarkData) -> None
 
 
 def test_fits_of_workers_are_those_of_this_process(ring: BenchmarkData, tmp_path: Path) -> None:
-    def in_this_process(open_worker: Any, pieces: Any) -> Any:
+    def serial_workers(open_worker: Any, pieces: Any) -> Any:
         work = open_worker()
         return (pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(piece))))) for piece in reversed(pieces))
 
@@ -251,7 +251,7 @@ def test_fits_of_workers_are_those_of_this_process(ring: BenchmarkData, tmp_path
     here = {one.method.name: one for one in fit_in_turn(entering, train, validation, 1, num_folds=3)}
     away = {
         one.method.name: one
-        for one in FitBeside(work=in_this_process, folder=tmp_path)(entering, train, validation, 1, num_folds=3)
+        for one in FitBeside(work=serial_workers, folder=tmp_path)(entering, train, validation, 1, num_folds=3)
     }
     assert set(here) == set(away) == {one.name for one in entering}
     for name, fitted in away.items():
@@ -332,7 +332,7 @@ def test_a_fitted_contender_is_chosen_by_what_fits_say_that_did_not_see_the_quer
     asked, candidates, train = ring.asked["train"], ring.candidates["train"], ring.training_data("train")
     values = []
     for at, query_id in enumerate(train.query_ids):
-        others = select(
+        others = select_queries(
             train, [i for i, other in enumerate(train.query_ids) if fold_of(other, 3) != fold_of(query_id, 3)]
         )
         fuser = entering[-1].fit(others, ring.training_data("validation"), 1)
@@ -431,7 +431,7 @@ def test_companions_come_from_the_baskets_of_sessions_and_of_users_without_one(
     EVENTS.publish(lake, EVENTS.from_rows([event_to_row(one) for one in events]))
     config = dataclasses.replace(CHEAP, imputers=("nothing", "bought together"), missing=(0.5,))
     companions = dict(named_imputers(config, lake, ring.retrieve))["bought together"]
-    assert isinstance(companions, BoughtTogether)
+    assert isinstance(companions, CoPurchaseImputer)
     pairs = dict(zip(map(tuple, companions.pairs_P2.tolist()), companions.counts_P.tolist(), strict=True))
     assert pairs == {(1, 4): 2.0, (1, 7): 1.0, (4, 7): 1.0, (10, 13): 1.0}
     counts = run(config, lake, QUIET)

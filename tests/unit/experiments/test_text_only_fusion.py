@@ -25,7 +25,7 @@ from intarsia.experiments.text_only_fusion import (
 )
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.score.weighted import WeightedConfig
-from intarsia.fusion.spec import FILE, FusionSpec, QueryKind
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec, QueryKind
 from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.judgment import SPLITS
@@ -91,7 +91,7 @@ def test_it_is_opened_as_it_was_saved_and_missing_is_none(tmp_path: Path) -> Non
     spec = FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7})
     save_text_only(spec, tmp_path)
     assert open_text_only(tmp_path) == SpecFuser(spec)
-    (tmp_path / FOLDER / FILE).write_text("{")
+    (tmp_path / FOLDER / FUSION_FILE).write_text("{")
     with pytest.raises(ArtifactError, match=r"fusion\.json is not a fusion spec"):
         open_text_only(tmp_path)
 

@@ -10,16 +10,16 @@ from intarsia.evaluation.report import FusionTrial
 from intarsia.experiments.fusion_search_result import TRIALS_FILE, FusionSearch, Tried, describe_settings
 from intarsia.experiments.trial_report import how_chosen, read_search, trials_of
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import write_json
 
 RRF, EQUAL = FusionSpec(kind="rrf"), FusionSpec(kind="equal")
 
 
-def tried(name: str, spec: KindConfig | None, train: float, validation: float) -> Tried:
+def tried(name: str, spec: MethodConfig | None, train: float, validation: float) -> Tried:
     value = Interval(mean=validation, low=validation, high=validation, num_queries=9)
     return Tried(name=name, spec=spec, train=train, validation=value)
 
@@ -62,7 +62,7 @@ def test_a_search_that_names_no_choice_says_nothing() -> None:
 
 def test_every_trial_is_told_also_one_that_was_stopped_or_failed(tmp_path: Path) -> None:
     convex = FusionSpec(kind="convex", normaliser="z", depth=50, weights={"bm25": 3.0, "text": 1.0, "image": 0.0})
-    gated = FeatureConfig(kind="gated", joint=JointConfig(width=64, learning_rate=0.00123456))
+    gated = FeatureConfig(kind="gated", joint=FeatureFitConfig(width=64, learning_rate=0.00123456))
     trials = (
         Tried(name="trial 0", spec=convex, train=0.5),
         Tried(name="trial 1", spec=RRF, train=0.4),

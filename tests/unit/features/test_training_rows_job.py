@@ -13,7 +13,7 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.labelled_rows import by_pair
 from intarsia.features.stats import ProductStats
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId
@@ -46,7 +46,7 @@ def test_rows_have_the_values_that_serving_computes_for_the_best_fused() -> None
         rows_of(
             found,
             by_pair(judgments),
-            fuser=CrossedFuser(full=fuser),
+            fuser=CrossFitFuser(full=fuser),
             rank_depth=3,
             assembler=assembler,
             columns=SHOP,

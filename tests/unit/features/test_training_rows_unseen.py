@@ -10,7 +10,7 @@ from intarsia.engine.search import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
 from intarsia.experiments.missing_images import without_images
 from intarsia.features.default_set import FEATURES
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
@@ -31,7 +31,7 @@ def fused_scores(fuser: Fuser, candidates: Candidates) -> dict[str, float]:
     return dict(zip(ids, fused.fused_C.tolist(), strict=True))
 
 
-def unseeing(crossed: CrossedFuser, query_id: str, split: str) -> Fuser:
+def unseeing(crossed: CrossFitFuser, query_id: str, split: str) -> Fuser:
     return crossed.folds[fold_of(query_id, NUM_FOLDS)] if split == "train" else crossed.full
 
 
@@ -79,4 +79,4 @@ def test_train_queries_are_asked_again_with_fewer_images_and_fused_by_their_own_
         written = again.filter(pc.equal(again["query_id"], f"{query_id}{WITH_MISSING_IMAGES}"))
         found = dict(zip(written["product_id"].to_pylist(), written["fused_score"].to_pylist(), strict=True))
         with_vectors = open_fuse_crossed(lake.current("fusion_spec").path, with_missing_images.vectors)
-        assert found == fused_scores(with_vectors.without(query_id), each.candidates)
+        assert found == fused_scores(with_vectors.out_of_fold(query_id), each.candidates)

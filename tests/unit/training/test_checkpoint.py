@@ -54,8 +54,11 @@ def test_shared_weights_are_kept_once() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ({"w": torch.ones(1, 1), "v": torch.ones(1)}, "hold v, which the module has not; fit this architecture again"),
-        ({"w": torch.ones(2, 1)}, r"w is \(2, 1\), the module's is \(1, 1\)"),
+        (
+            {"w": torch.ones(1, 1), "v": torch.ones(1)},
+            "contain v, which the module does not have; fit this architecture again",
+        ),
+        ({"w": torch.ones(2, 1)}, r"w has shape \(2, 1\), the module's has \(1, 1\)"),
         ({}, "fitted parameters lack w"),
     ],
 )
@@ -77,5 +80,7 @@ def test_a_torn_checkpoint_is_refused_by_its_place(tmp_path: Path) -> None:
     fit_in_process(MeanOfLine(), QUICK, checkpoints=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match=rf"checkpoint {tmp_path} cannot be read .*; start the fit anew"):
+    with pytest.raises(
+        ArtifactError, match=rf"checkpoint {tmp_path} cannot be read .*; remove it and start the fit again"
+    ):
         read_checkpoint(tmp_path)

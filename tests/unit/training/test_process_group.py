@@ -110,7 +110,10 @@ def test_a_worker_holds_its_part_of_what_began_on_rank_0(of_two: dict[str, FitRe
 
 def test_what_cannot_be_sharded_is_refused_by_name(of_two: dict[str, IntarsiaError]) -> None:
     for name, words in (
-        ("adalora", "adalora weighs its ranks by whole matrices.* set the adapter kind to lora, or shard to false"),
+        (
+            "adalora",
+            "adalora needs whole matrices to allocate its ranks.* set the adapter kind to lora, or shard to false",
+        ),
         ("shared weight", "module.layers.1.weight belongs to two layers.* set shard to false"),
     ):
         assert isinstance(of_two[name], ConfigError)

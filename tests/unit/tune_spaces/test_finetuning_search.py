@@ -59,7 +59,7 @@ def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
         point = point_of(task.fit, task.pairs) | {"fgm_epsilon": push}
         assert len(list(measure_point(point, task))) == 1
     refused = point_of(task.fit, task.pairs) | {"fgm_epsilon": 0.5}
-    with pytest.raises(ConfigError, match="fgm_epsilon pushes word embeddings, and this fit keeps them frozen"):
+    with pytest.raises(ConfigError, match="fgm_epsilon shifts word embeddings, but this fit keeps them frozen"):
         list(measure_point(refused, task))
 
 

@@ -9,7 +9,7 @@ import pytest
 from intarsia.errors import ConfigError
 from intarsia.fusion.ensemble.boosting import BoostingConfig
 from intarsia.fusion.ensemble.stacking import StackingConfig
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from tests.fusion_tasks import RETRIEVERS
 from tune_spaces.fusion_space import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
@@ -41,7 +41,7 @@ def test_fitted_kinds_start_from_their_defaults_and_keep_what_is_set() -> None:
     assert set(found) == {"equal", *SETTINGS}
     assert found["boosting"] == BoostingConfig(num_leaves=5)
     assert found["stacking"] == StackingConfig()
-    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=JointConfig(width=32))
+    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=FeatureFitConfig(width=32))
     assert "gated.joint.dropout" in space
     assert not {"boosting.num_leaves", "gated.joint.width"} & set(space)
 
