@@ -16,7 +16,7 @@ from intarsia.logs import log_warning
 from intarsia.records.page import Page
 from intarsia.records.query import Query
 from intarsia.records.served import ServedRequest, is_sampled
-from intarsia.tables.segment_paths import SegmentWriter, encode_line
+from intarsia.tables.segments import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 from serve_apps.service.stages import without_image
 

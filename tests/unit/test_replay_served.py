@@ -24,7 +24,7 @@ from intarsia.records.query import Filters, Query
 from intarsia.records.served import ServedRequest, is_sampled
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
-from intarsia.tables.segment_paths import SegmentWriter, encode_line, segment_paths
+from intarsia.tables.segments import SegmentWriter, encode_line, segment_paths
 from intarsia.tables.served_requests import read_served, served_to_row
 from pipelines.job import JobProgress
 from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
