@@ -16,7 +16,7 @@ def test_a_saved_config_opens_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("settings", "message"),
     [
         ({"depth": 0}, "depth is 0 and rank_depth 200; allowed: 1 or more"),
         ({"rank_depth": -1}, "depth is 200 and rank_depth -1; allowed: 1 or more"),
@@ -24,9 +24,9 @@ def test_a_saved_config_opens_equal(tmp_path: Path) -> None:
         ({"image_floor": float("nan")}, r"image_floor is nan; allowed: -1 to 1"),
     ],
 )
-def test_a_setting_out_of_range_is_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+def test_a_setting_out_of_range_is_refused_by_name(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        EngineConfig(**wrong)
+        EngineConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_setting_out_of_range_is_refused_by_name(wrong: dict[str, Any], messag
         ('{"depth": 0}', "engine.json is not an engine config: engine: depth is 0"),
     ],
 )
-def test_a_missing_or_torn_config_says_which_job_makes_it(tmp_path: Path, content: str | None, message: str) -> None:
+def test_a_missing_or_damaged_config_names_the_job_to_run(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / ENGINE_CONFIG).write_text(content, encoding="utf-8")
     with pytest.raises(ArtifactError, match=message):
