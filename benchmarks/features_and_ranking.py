@@ -1,4 +1,4 @@
-"""What features and ranking cost per query: assemble, compute, score; one thread, generated shop.
+"""Time of features and ranking per query: assemble, compute, score; one thread, random catalog.
 
 OMP_NUM_THREADS=1 python -m benchmarks.features_and_ranking [num_products]
 """
@@ -18,15 +18,15 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.ids import SpaceId
-from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import VectorIndex
 from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.candidates import Candidates
 from intarsia.records.feature_matrix import FeatureMatrix
-from tests.feature_cases import Item, asked, candidates_of, columns_of
+from tests.feature_cases import Item, candidates_of, columns_of, encoded_query
 
 NUM_WORDS, TITLE_WORDS, DESCRIPTION_WORDS, DIM = 12_000, 8, 60, 384
 QUERY_WORDS, NUM_QUERIES = 4, 50
@@ -51,7 +51,7 @@ def main(num_products: int) -> None:
 
 
 def _costs(rng: np.random.Generator, assembler: Assembler, vocabulary: list[str], num_products: int, depth: int) -> str:
-    queries = [asked(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(NUM_QUERIES)]
+    queries = [encoded_query(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(NUM_QUERIES)]
     candidates = [_candidates(rng, num_products, depth) for _ in queries]
     frames = [assembler.assemble([q], [c]) for q, c in zip(queries, candidates, strict=True)]
     matrices = [FEATURES.compute(frame) for frame in frames]
@@ -97,7 +97,7 @@ def _index(rng: np.random.Generator, num_rows: int) -> VectorIndex:
         build_vector_index(VectorIndexConfig(), SpaceId("bench"), vectors_VD, np.arange(num_rows), num_rows, folder)
         return open_vector_index(folder)
     finally:
-        shutil.rmtree(folder)  # what is mapped stays readable
+        shutil.rmtree(folder)  # mapped files stay readable
 
 
 def _candidates(rng: np.random.Generator, num_products: int, depth: int) -> Candidates:
@@ -117,7 +117,7 @@ def _ranker(rng: np.random.Generator, matrices: list[FeatureMatrix]) -> LightGbm
     )
     config = LambdaMartConfig(num_rounds=300, early_stopping_rounds=0)
     fit = fit_lambdamart(rows, rows, [config])[0]
-    return LightGbmRanker(fit.model_text, FEATURES.names, FEATURES.fingerprint)
+    return LightGbmRanker(fit.model, FEATURES.names, FEATURES.fingerprint)
 
 
 if __name__ == "__main__":

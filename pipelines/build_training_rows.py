@@ -24,7 +24,7 @@ from intarsia.experiments.judged_candidates import JudgedCandidates, judged_by_v
 from intarsia.experiments.missing_images import without_images
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
-from intarsia.features.labelled_rows import Judged, by_pair, training_rows
+from intarsia.features.labelled_rows import JudgmentsByPair, by_pair, training_rows
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
@@ -115,7 +115,7 @@ def _askings(
 
 def rows_of(
     found: Sequence[JudgedCandidates],
-    judged: Judged,
+    judged: JudgmentsByPair,
     *,
     fuser: CrossFitFuser,
     rank_depth: int,
@@ -142,7 +142,7 @@ def rows_of(
             [columns.product_ids[row] for candidates in kept for row in candidates.rows_C],
             judged,
             seed=config.seed,
-            asked=asked,
+            id_suffix=asked,
         )
 
 

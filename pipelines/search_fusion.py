@@ -51,7 +51,7 @@ from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, JobProgress, main
-from tune_spaces.fusion_search import FusionTuning, tune_fusion
+from tune_spaces.fusion_search import FusionSearchPlan, search_fusions
 from tune_spaces.fusion_space import FusionSpaceConfig
 
 
@@ -193,7 +193,7 @@ def search_fusion(
     check_judged(validation.judged_QJ, "validation")
     measured_on = TrialLessons(task=train, train=training_data[0], validation=training_data[1])
     space = space_of(config, only_made=only_made)
-    tuning = FusionTuning(
+    plan = FusionSearchPlan(
         space=space,
         max_depth=config.engine.depth,
         num_trials=config.num_trials,
@@ -203,7 +203,7 @@ def search_fusion(
         trials=config.trials,
         seed=config.seed,
     )
-    trials = tune_fusion(tuning, measured_on, folder=folder, progress=progress, identity=identity)
+    trials = search_fusions(plan, measured_on, folder=folder, progress=progress, identity=identity)
     best = best_different(trials, config.num_finalists)
     num_by_kind = 0 if only_made else config.num_by_kind
     steps, least = config.simplex_steps, config.min_queries_by_kind

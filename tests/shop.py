@@ -33,12 +33,11 @@ from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, ReleaseId, RequestId, sha256_bytes
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index, PostingsBuilder
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
-from intarsia.ranking.lightgbm_ranker import save_ranker
+from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.product import ImageRef, Money, Product
 from intarsia.records.query import Query
 from intarsia.release.bundle import Provenance, write_bundle
@@ -170,7 +169,8 @@ def _train(lake: Lake, folder: Path) -> None:
     data = lightgbm.Dataset(matrix.values_nF, wanted, feature_name=list(matrix.names))
     settings = {"objective": "regression", "verbosity": -1, "num_threads": 1, "seed": 1, "min_data_in_leaf": 3}
     model = lightgbm.train({**settings, "deterministic": True}, data, num_boost_round=20)
-    save_ranker(folder, model.model_to_string(), matrix.names, FEATURES.fingerprint, facts={})
+    trees = (WeightedTrees(text=model.model_to_string()),)
+    save_ranker(folder, RankerModel(trees=trees), matrix.names, FEATURES.fingerprint, facts={})
 
 
 def _training_queries() -> Iterator[Query]:

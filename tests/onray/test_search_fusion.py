@@ -24,10 +24,11 @@ from intarsia.fusion.ensemble.boosting import BoostingConfig
 from intarsia.fusion.ensemble.cross_fit import open_cross_fit
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.score.weighted import WeightedConfig
-from intarsia.fusion.spec import FusionSpec, QueryKind
+from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake
 from intarsia.onray.tuning import PointSearch, TrialsConfig, run_search
 from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import QueryKind
 from pipelines.job import JobProgress
 from pipelines.search_fusion import JOB, SearchFusionConfig, fit_to_serve, run, search_fusion
 from tests.fusion_tasks import RETRIEVERS, judged, task

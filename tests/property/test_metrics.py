@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from intarsia.evaluation.compare import bootstrap_mean, bootstrap_means, paired_bootstrap
 from intarsia.evaluation.metrics import METRICS, metric_values, ndcg_at_k
 from intarsia.evaluation.qrels import Qrels, grade_orders
-from tests.oracles import found_by_definition, ndcg_by_definition
+from tests.oracles import metrics_by_definition, ndcg_by_definition
 
 DEPTH = 12
 
@@ -43,7 +43,7 @@ def test_every_metric_is_what_its_definition_says(several: list[Case], k: int) -
     for order, grades in several:
         expected["ndcg"].append(ndcg_by_definition(order, grades, k))
         positive = any(grade > 0 for grade in grades.values())
-        found = found_by_definition(order, grades, k) if positive else dict.fromkeys(METRICS, float("nan"))
+        found = metrics_by_definition(order, grades, k) if positive else dict.fromkeys(METRICS, float("nan"))
         for kind in METRICS.keys() - {"ndcg"}:
             expected[kind].append(found[kind])
     for kind, wanted in expected.items():

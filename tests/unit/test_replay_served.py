@@ -122,6 +122,7 @@ def report(lake: Lake) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_form_of_query_is_replayed_to_the_bit(folder: Path, served_by_id: dict[str, ServedRequest]) -> None:
     opened_again = open_bundle(folder)
     assert {name: opened_again.replay(served) for name, served in served_by_id.items()} == {
@@ -186,6 +187,7 @@ def test_the_stages_of_another_release_are_refused(
         engine.replay(replace(served_by_id["words"], release_id=ReleaseId("r-other")))
 
 
+@pytest.mark.slow
 def test_the_job_counts_equal_requests_and_skips_a_torn_end(
     replayed: Callable[..., dict[str, Any]], log: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:

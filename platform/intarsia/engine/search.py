@@ -24,12 +24,12 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
-from intarsia.fusion.method import read_header
+from intarsia.fusion.method import read_fusion_header
 from intarsia.fusion.protocol import Fuser, ProductVectors
 from intarsia.fusion.registry import FUSION_METHODS, open_fuser
 from intarsia.ids import ReleaseId, SpaceId
-from intarsia.index.files import open_vector_index
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import open_vector_index
+from intarsia.index.vector_index import VectorIndex
 from intarsia.names import ENCODED_MODALITIES
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.records.page import Page
@@ -165,5 +165,5 @@ def open_rank(folder: Path, retrieve: RetrieveStage) -> RankStage:
 
 
 def _vectors_for(fusion_spec: Path, indexes: VectorIndexes) -> ProductVectors | None:
-    method = FUSION_METHODS.get(read_header(fusion_spec)["kind"])
+    method = FUSION_METHODS.get(read_fusion_header(fusion_spec)["kind"])
     return product_vectors(indexes) if method is not None and method.reads_vectors else None

@@ -19,7 +19,7 @@ from intarsia.fusion.feature.feature_fuser import SCORER_FOLDER
 from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.fusion.feature.scorer import VALIDATION_CURVE as FUSION_CURVE
 from intarsia.lake import Entry, Lake
-from intarsia.ranking.lightgbm_ranker import HEADER
+from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
 
 CURVE, SETTINGS = "curve.json", "training.json"
 """What a job that trains an encoder writes beside it: its curve, and which step was kept."""
@@ -113,7 +113,7 @@ def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
 
 
 def _of_ranker(folder: Path) -> Iterator[LearningCurve]:
-    with _read(folder / HEADER, "train_ranker") as header:
+    with _read(folder / RANKER_HEADER, "train_ranker") as header:
         points = tuple((tree, float(ndcg)) for tree, ndcg in enumerate(header.get("learning_curve", ()), start=1))
         if points:
             figures = {_VALIDATION.format(name=_NDCG): points}

@@ -14,11 +14,12 @@ from intarsia.evaluation.metrics import Gain, ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders, Qrels, judged_grades
 from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import fuse_batch, query_kinds
-from intarsia.fusion.spec import QUERY_KINDS, FusionSpec, QueryKind
+from intarsia.fusion.spec import QUERY_KINDS, FusionSpec
 from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import QueryKind
 
 _LEAN_STEPS = 10
 

@@ -52,12 +52,12 @@ class RegisteredMethod(Generic[MethodConfigT]):
     ) = None
 
 
-def write_header(folder: Path, config: MethodConfig, fitted: Mapping[str, Any]) -> None:
+def write_fusion_header(folder: Path, config: MethodConfig, fitted: Mapping[str, Any]) -> None:
     """Write `fusion.json` of a fitted method: its name, its settings, and the fitted values that are small."""
     write_json(folder / FUSION_FILE, {"kind": config.kind, "config": to_jsonable(config), **fitted})
 
 
-def read_header(folder: Path) -> Mapping[str, Any]:
+def read_fusion_header(folder: Path) -> Mapping[str, Any]:
     """Read `fusion.json` of any method, a `FusionSpec` included.
 
     Raises:
@@ -81,7 +81,7 @@ def read_config(cls: type[MethodConfigT], folder: Path) -> tuple[MethodConfigT, 
     Raises:
         ArtifactError: the header is missing, or the settings do not fit this version of the code.
     """
-    header = read_header(folder)
+    header = read_fusion_header(folder)
     try:
         return build(cls, header.get("config", {}), where="config"), header
     except ConfigError as error:

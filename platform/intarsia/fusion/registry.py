@@ -22,7 +22,7 @@ from intarsia.fusion.ensemble.base_methods import BASE_METHODS
 from intarsia.fusion.ensemble.stacking import StackedFuser, StackingConfig, fit_stacking
 from intarsia.fusion.feature.config import FEATURE_METHODS
 from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser, cross_fit_features, fit_features
-from intarsia.fusion.method import MethodConfig, RegisteredMethod, read_header
+from intarsia.fusion.method import MethodConfig, RegisteredMethod, read_fusion_header
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
 from intarsia.fusion.spec import FUSION_FILE
 
@@ -121,7 +121,7 @@ def open_fuser(folder: Path, products: ProductVectors | None = None) -> Fuser:
     Raises:
         ArtifactError: a file is missing or damaged, or this version of the code does not know the method.
     """
-    name = read_header(folder)["kind"]
+    name = read_fusion_header(folder)["kind"]
     if name not in FUSION_METHODS:
         raise ArtifactError(
             f"{folder / FUSION_FILE} is of kind {name!r}{nearest_of(name, FUSION_METHODS)}; run search_fusion again"

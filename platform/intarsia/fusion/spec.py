@@ -12,10 +12,10 @@ from typing import Literal
 from intarsia.config import build, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
+from intarsia.records.judgment import QueryKind
 
 SpecMethodName = Literal["rrf", "convex", "equal", "comb_sum", "comb_mnz"]
 NormaliserName = Literal["min_max", "theoretical_min_max", "z", "atan", "quantile"]
-QueryKind = Literal["text", "image", "both"]
 QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image", "both")
 
 FUSION_FILE = "fusion.json"

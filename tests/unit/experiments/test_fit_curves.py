@@ -18,7 +18,7 @@ from intarsia.experiments.fit_curves import CURVE, SETTINGS, read_learning_curve
 from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
-from intarsia.ranking.lightgbm_ranker import HEADER, save_ranker
+from intarsia.ranking.lightgbm_ranker import RANKER_HEADER, save_ranker
 from intarsia.ranking.rows import RankingRows
 from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from pipelines import finetune_image, finetune_text
@@ -100,7 +100,7 @@ def fit_ranker(folder: Path) -> tuple[float, ...]:
     )
     found = fit_lambdamart(rows, rows, [LambdaMartConfig(num_rounds=6, early_stopping_rounds=3, min_data_in_leaf=5)])[0]
     facts = {"best_iteration": found.best_iteration, "learning_curve": list(found.curve)}
-    save_ranker(folder, found.model_text, rows.feature_names, "features-1", facts)
+    save_ranker(folder, found.model, rows.feature_names, "features-1", facts)
     return found.curve
 
 
@@ -212,7 +212,7 @@ def test_a_torn_curve_is_named_with_its_job(made: Made, name: str, torn: str, jo
 
 @pytest.mark.parametrize(
     ("file", "job"),
-    [(Path("ranker", HEADER), "train_ranker"), (Path("fusion_spec", "joint", SCORER_FILE), "search_fusion")],
+    [(Path("ranker", RANKER_HEADER), "train_ranker"), (Path("fusion_spec", "joint", SCORER_FILE), "search_fusion")],
 )
 def test_a_torn_curve_of_the_release_is_named_with_its_job(made: Made, file: Path, job: str) -> None:
     part = made.release / file.parts[0]

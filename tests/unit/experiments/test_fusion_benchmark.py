@@ -280,6 +280,7 @@ def test_the_job_writes_its_report(tmp_path: Path) -> None:
     assert (folder / "arena.html").is_file() and (folder / "arena.md").is_file()
 
 
+@pytest.mark.slow
 def test_the_generator_of_the_adversarial_contender_fills_gaps(ring: BenchmarkData) -> None:
     light = {"num_folds": 0, "joint": {"num_steps": 2, "width": 8, "measure_every": 2}}
     missing = Missing(
@@ -379,6 +380,7 @@ def shop_that_asks_for_its_words(root: Path) -> Lake:
     return lake
 
 
+@pytest.mark.slow
 def test_where_images_are_noise_the_choice_is_not_below_text_only(tmp_path: Path) -> None:
     lake = shop_that_asks_for_its_words(tmp_path / "lake")
     light = {"num_folds": 0, "joint": {"num_steps": 20, "width": 8, "measure_every": 5}}

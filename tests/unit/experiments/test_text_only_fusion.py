@@ -25,10 +25,10 @@ from intarsia.experiments.text_only_fusion import (
 )
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.score.weighted import WeightedConfig
-from intarsia.fusion.spec import FUSION_FILE, FusionSpec, QueryKind
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
-from intarsia.records.judgment import SPLITS
+from intarsia.records.judgment import SPLITS, QueryKind
 from pipelines.job import JobProgress
 from pipelines.search_fusion import SearchFusionConfig, read_judged_split
 from tests.fusion_tasks import judged

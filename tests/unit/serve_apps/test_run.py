@@ -68,6 +68,7 @@ def test_a_wrong_setting_is_reported(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_flags_of_serve_are_set_before_ray_is_imported() -> None:
     code = (
         "import sys, os; from serve_apps import run, environment; assert 'ray' not in sys.modules;"

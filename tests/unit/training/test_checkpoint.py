@@ -19,7 +19,9 @@ QUICK = FitConfig(epochs=2, batch_size=10, learning_rate=0.05)
 
 
 def test_a_fit_that_goes_on_from_a_checkpoint_ends_as_the_undisturbed_one_bit_by_bit(tmp_path: Path) -> None:
-    config = FitConfig(epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="found", fgm_epsilon=0.1)
+    config = FitConfig(
+        epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="accuracy", fgm_epsilon=0.1
+    )
     undisturbed = fit_in_process(WordMatching(dropout=0.3), config)
 
     def stop_at_8(done: int, total: int, eta_s: float) -> None:

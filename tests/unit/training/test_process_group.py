@@ -24,6 +24,8 @@ from tests.two_process_group import (
 )
 from tests.word_matching import WordMatching
 
+pytestmark = pytest.mark.slow
+
 CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=1e-3)
 WORDS = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05)
 SEEDS = range(3)

@@ -67,6 +67,7 @@ def test_a_tower_learns_which_title_was_asked_for(kind: str) -> None:
     assert share_of_right_first(encoder) > max(0.5, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "adalora", "upper"])
 def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: AdapterKind) -> None:
     encoder = tower()

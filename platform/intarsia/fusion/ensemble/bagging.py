@@ -24,7 +24,7 @@ from intarsia.fusion.ensemble.base_methods import (
 )
 from intarsia.fusion.ensemble.boosting import BoostingConfig
 from intarsia.fusion.fuser import BatchFuser, FusedBatch, fuse_one
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.column_weights import sum_columns
 from intarsia.fusion.training_data import check_training_data, select_queries
@@ -85,7 +85,7 @@ class BaggedFuser:
 
     def save(self, folder: Path) -> None:
         save_members(self.members, folder)
-        write_header(folder, self.config, {"retrievers": list(self.retrievers)})
+        write_fusion_header(folder, self.config, {"retrievers": list(self.retrievers)})
 
 
 def fit_bagging(

@@ -20,7 +20,7 @@ from intarsia.errors import ArtifactError
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.ensemble.boosting import BoostedFuser, BoostingConfig, fit_boosting
 from intarsia.fusion.fuser import BatchFuser, SpecFuser
-from intarsia.fusion.method import MethodConfig, RegisteredMethod, read_header
+from intarsia.fusion.method import MethodConfig, RegisteredMethod, read_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.gate import GateConfig, GatedFuser, fit_gate
 from intarsia.fusion.score.normalise import NORMALISERS
@@ -85,7 +85,7 @@ def open_base(folder: Path) -> BatchFuser:
     Raises:
         ArtifactError: a file is missing or damaged, or the method is not a base method.
     """
-    name = read_header(folder)["kind"]
+    name = read_fusion_header(folder)["kind"]
     if name not in BASE_METHODS:
         raise ArtifactError(
             f"{folder / FUSION_FILE} is of kind {name!r}{nearest_of(name, BASE_METHODS)}; run search_fusion again"

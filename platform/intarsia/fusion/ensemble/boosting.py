@@ -18,7 +18,7 @@ from intarsia.config import check_range, setting
 from intarsia.errors import ArtifactError
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.fuser import FusedBatch, fuse_one
-from intarsia.fusion.method import read_config, read_text_file, write_header
+from intarsia.fusion.method import read_config, read_text_file, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.training_data import PackedTrainingData, check_training_data
@@ -134,7 +134,7 @@ class BoostedFuser:
 
     def save(self, folder: Path) -> None:
         (folder / TREES_FILE).write_text(self._model_text, encoding="utf-8")
-        write_header(folder, self._config, {"retrievers": list(self._retrievers)})
+        write_fusion_header(folder, self._config, {"retrievers": list(self._retrievers)})
 
 
 def fit_boosting(

@@ -29,7 +29,7 @@ from intarsia.fusion.ensemble.base_methods import (
 )
 from intarsia.fusion.ensemble.boosting import BoostingConfig
 from intarsia.fusion.fuser import BatchFuser, FusedBatch, fuse_one
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.column_weights import ascend_ndcg, fit_listwise, sum_columns
 from intarsia.fusion.score.weighted import WeightedConfig
@@ -109,7 +109,7 @@ class StackedFuser:
     def save(self, folder: Path) -> None:
         save_members(self.members, folder)
         fitted = {"retrievers": list(self.retrievers), "weights": self.weights_M.tolist()}
-        write_header(folder, self.config, fitted)
+        write_fusion_header(folder, self.config, fitted)
 
 
 def fit_stacking(

@@ -21,7 +21,7 @@ from intarsia.fusion.ensemble.base_methods import BASE_METHODS, BaseMethodConfig
 from intarsia.fusion.feature.config import FeatureFitConfig, FeatureMethodName
 from intarsia.fusion.feature.scorer import FeatureScorer
 from intarsia.fusion.fuser import BatchFuser, SpecFuser
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec
@@ -137,7 +137,7 @@ class FeatureFuser:
         for name, part in ((SCORER_FOLDER, self.scorer), (SCORE_FUSER_FOLDER, self.score_fuser)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             part.save(folder / name)
-        write_header(folder, self.config, {})
+        write_fusion_header(folder, self.config, {})
 
 
 def fit_features(

@@ -424,8 +424,7 @@ class CommonSpaceFusion(FeatureModule):
     """Common space: queries and products share the projections, and a product's text and image are drawn together.
 
     score = s sum_mn a_mn cos(q_m, p_n) / sum_mn a_mn over the pairs that exist, a > 0 learned. The auxiliary loss
-    retrieves each product's
-    image by its text and its text by its image: symmetric InfoNCE over the batch.
+    retrieves each product's image by its text and its text by its image: symmetric InfoNCE over the batch.
 
     Source: Radford et al., CLIP, ICML 2021, figure 3. arXiv:2103.00020
     """

@@ -28,7 +28,7 @@ from intarsia.config import build, check_range, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.fuser import FusedBatch, fuse_batch, fuse_one, fuse_with_weights, query_weights
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.score.column_weights import fit_listwise
 from intarsia.fusion.score.convex import normalised_scores
@@ -226,7 +226,9 @@ class GatedFuser:
 
     def save(self, folder: Path) -> None:
         gate = self.gate and {name: getattr(self.gate, name).tolist() for name in self.gate.__slots__}
-        write_header(folder, self.config, {"spec": to_jsonable(self.spec), "gate": gate, "agreement": self.agreement})
+        write_fusion_header(
+            folder, self.config, {"spec": to_jsonable(self.spec), "gate": gate, "agreement": self.agreement}
+        )
 
 
 def fit_gate(config: GateConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> GatedFuser:

@@ -87,6 +87,7 @@ def test_what_weighs_nothing_drops_nobody() -> None:
     assert np.isfinite(fuser.fuse(one).scores_CR).tolist() == np.isfinite(one.scores_CR).tolist()
 
 
+@pytest.mark.slow
 def test_fold_by_fold_the_scorers_serve_twice_and_no_fold_saw_its_queries() -> None:
     train = training_data("train")
     fold_of_each = [fold_of(name, 3) for name in train.query_ids]
