@@ -55,10 +55,10 @@ TORN = make_image("mug", "red")[:80]
         ({"text": "x", "filters": {"attributes": {"color": "red"}}}, "filters.attributes.color", "valid array"),
         ({"text": "x", "request_id": "a b"}, "request_id", "pattern"),
         ({"image_base64": "%%%"}, "image_base64", "not base64"),
-        ({"image_base64": base64_of(b"hello")}, "image_base64", "not a picture"),
+        ({"image_base64": base64_of(b"hello")}, "image_base64", "not an image"),
         ({"image_base64": base64_of(bomb(6_000))}, "image_base64", "6000x6000 pixels; allowed: 25000000"),
         ({"image_base64": base64_of(bomb(60_000))}, "image_base64", "too large"),
-        ({"text": "mug", "image_base64": base64_of(TORN)}, "image", "torn"),
+        ({"text": "mug", "image_base64": base64_of(TORN)}, "image", "damaged"),
     ],
 )
 def test_a_wrong_search_is_refused_by_the_path_of_its_field(
@@ -88,7 +88,7 @@ def test_a_body_that_is_not_a_request_is_refused(http: TestClient, body: bytes, 
 @pytest.mark.parametrize(
     ("files", "data", "field", "words"),
     [
-        ({"image": ("q.png", b"hello")}, {}, "image", "not a picture"),
+        ({"image": ("q.png", b"hello")}, {}, "image", "not an image"),
         ({"image": ("q.png", b"")}, {}, "image", "no bytes"),
         ({"photo": ("q.png", b"x")}, {}, "photo", "the only file part is image"),
         ({"image": ("q.png", make_image("mug", "red"))}, {"limit": "many"}, "limit", "valid integer"),

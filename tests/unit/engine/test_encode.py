@@ -39,7 +39,7 @@ def test_a_text_vector_has_the_same_bits_with_and_without_an_image() -> None:
 
 
 def test_bytes_that_are_not_an_image_are_refused() -> None:
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         ENCODERS.encode(ask(image=b"words"))
 
 
