@@ -1,4 +1,4 @@
-"""Training rows with a fusion fitted on the train queries: each train query is fused by the copy that was not fitted on it."""
+"""Training rows with a fitted fusion: each train query is fused by the copy that was not fitted on it."""
 
 from __future__ import annotations
 
