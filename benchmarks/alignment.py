@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.result_tables import Cell, add_json_option, write_rows
+from benchmarks.result_tables import ResultCell, add_json_option, write_rows
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
@@ -87,7 +87,7 @@ def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     return replace(training_data, images_VE=unit_vectors(part_VK))
 
 
-def _row(name: str, task: AlignTask) -> dict[str, Cell]:
+def _row(name: str, task: AlignTask) -> dict[str, ResultCell]:
     measures = task.measure()
     columns = zip(
         ("t1", "t10", "tm", "i1", "i10", "im"),

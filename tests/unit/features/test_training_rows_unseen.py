@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from intarsia.engine.fuse import open_fuse_crossed
+from intarsia.engine.search import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
 from intarsia.experiments.missing_images import without_images
 from intarsia.features.default_set import FEATURES
