@@ -77,6 +77,6 @@ def _open_one(place: Path, served: View, precision: Precision) -> View:
         )
     vectors = {**served.retrieve.vectors, "text": index}
     return View(
-        encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_reads=served.encoders.text),
+        encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_text=served.encoders.text),
         retrieve=replace(served.retrieve, vectors=vectors),
     )
