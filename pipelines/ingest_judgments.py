@@ -33,9 +33,9 @@ class IngestJudgmentsConfig:
 
     folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
     queries: QueriesMapping = setting("which column of the queries file is what", factory=QueriesMapping)
-    queries_file: FileShape = setting("how the queries file is written", factory=FileShape)
+    queries_file: FileShape = setting("how the queries file is written", factory=FileShape, advanced=True)
     judgments: JudgmentsMapping = setting("which column of the judgments file is what", factory=JudgmentsMapping)
-    judgments_file: FileShape = setting("how the judgments file is written", factory=FileShape)
+    judgments_file: FileShape = setting("how the judgments file is written", factory=FileShape, advanced=True)
     has_files: bool = setting("whether there is a judged set; without one, known_items must be asked for", True)
     known_items: KnownItemsConfig | None = setting(
         "queries made from the titles, for a shop that has no judged set, or none to train on; beside files they join train and validation "
