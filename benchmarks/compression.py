@@ -31,7 +31,7 @@ from intarsia.encoders.onnx_query import OnnxTextEncoder
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.transformer import TransformerTextEncoder
-from intarsia.evaluation.compare import paired_bootstrap
+from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.lake import Lake
 from intarsia.tables.judgments import JUDGMENTS, QUERIES

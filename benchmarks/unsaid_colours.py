@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from intarsia.errors import ConfigError, IntarsiaError
-from intarsia.evaluation.compare import bootstrap_mean
+from intarsia.evaluation.significance import bootstrap_mean
 from intarsia.ids import RequestId
 from intarsia.lake import Lake
 from intarsia.records.query import Query

@@ -20,8 +20,8 @@ from intarsia.engine.fuse import product_vectors
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_retrieve
 from intarsia.errors import DataError
-from intarsia.evaluation.method_comparison import ArenaConfig
-from intarsia.evaluation.method_comparison_report import ArenaSetting, lines_of, write_arena
+from intarsia.evaluation.method_comparison import ComparisonConfig
+from intarsia.evaluation.method_comparison_report import ComparisonSetting, lines_of, write_comparison_report
 from intarsia.evaluation.qrels import judged_grades, qrels_by_query
 from intarsia.experiments.fusion_benchmark import METRIC, BenchmarkData, Missing, hold
 from intarsia.experiments.fusion_methods import methods
@@ -88,7 +88,7 @@ class CompareFusionsConfig:
         "processes that fit contenders beside each other, one CPU each; 0: as many as the cluster has CPUs; 1: this process alone",
         0,
     )
-    arena: ArenaConfig = setting("intervals and tests", factory=ArenaConfig)
+    arena: ComparisonConfig = setting("intervals and tests", factory=ComparisonConfig)
     notes: tuple[str, ...] = setting("sentences for the report", ())
     seed: int = setting("of every fit, and of which pictures are missing", 13)
 
@@ -135,7 +135,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
         if config.num_workers == 1
         else FitBeside(work=RayWorkers(num_workers=config.num_workers), folder=lake.root / ENTRY),
     )
-    setting_ = ArenaSetting(
+    setting_ = ComparisonSetting(
         data_set=config.data_set,
         num_products=ring.retrieve.columns.num_rows,
         num_train=len(ring.asked["train"].query_ids),
@@ -144,7 +144,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: Progress) -> Counts:
         notes=config.notes,
     )
     with lake.publish(ENTRY, {"chosen": arena.chosen}) as folder:
-        write_arena(arena, setting_, [QueryId(name) for name in ring.asked["test"].query_ids], folder)
+        write_comparison_report(arena, setting_, [QueryId(name) for name in ring.asked["test"].query_ids], folder)
     print("\n".join(lines_of(arena)))
     print(f"report: {lake.current('fusion_arena').path / 'arena.html'}")
     test = arena.row(arena.chosen).test

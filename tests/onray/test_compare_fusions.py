@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from intarsia.evaluation.method_comparison import ArenaConfig
+from intarsia.evaluation.method_comparison import ComparisonConfig
 from intarsia.lake import Lake
 from pipelines.compare_fusions import ENTRY, JOB, CompareFusionsConfig, run
 from pipelines.job import Progress
@@ -19,7 +19,7 @@ CONFIG = CompareFusionsConfig(
     kinds=("weighted", "boosting", "average"),
     settings={"average": {"num_folds": 0, "joint": {"num_steps": 2, "width": 8, "measure_every": 2}}},
     missing=(),
-    arena=ArenaConfig(num_resamples=20, num_permutations=20),
+    arena=ComparisonConfig(num_resamples=20, num_permutations=20),
     num_workers=2,
 )
 

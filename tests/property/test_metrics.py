@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.evaluation.compare import bootstrap_mean, bootstrap_means, paired_bootstrap
+from intarsia.evaluation.significance import bootstrap_mean, bootstrap_means, paired_bootstrap
 from intarsia.evaluation.metrics import METRICS, metric_values, ndcg_at_k
 from intarsia.evaluation.qrels import Qrels, grade_orders
 from tests.oracles import found_by_definition, ndcg_by_definition

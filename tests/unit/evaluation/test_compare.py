@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.evaluation.compare import bootstrap_mean, paired_bootstrap
+from intarsia.evaluation.significance import bootstrap_mean, paired_bootstrap
 
 NAN = float("nan")
 

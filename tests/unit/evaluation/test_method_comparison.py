@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intarsia.evaluation.compare import paired_bootstrap
-from intarsia.evaluation.method_comparison import Arena, ArenaConfig, ComparedMethod, curve_point, judge
-from intarsia.evaluation.method_comparison_report import ArenaSetting, lines_of, said, write_arena
+from intarsia.evaluation.significance import paired_bootstrap
+from intarsia.evaluation.method_comparison import MethodComparison, ComparisonConfig, ComparedMethod, curve_point, judge
+from intarsia.evaluation.method_comparison_report import ComparisonSetting, lines_of, said, write_comparison_report
 from intarsia.evaluation.report import format_p
 from intarsia.evaluation.significance import holm, permutation_p_values
 from intarsia.ids import QueryId
 from tests.unit.evaluation.test_report import Tags
 
 NAN = float("nan")
-CONFIG = ArenaConfig(num_resamples=500, num_permutations=999)
+CONFIG = ComparisonConfig(num_resamples=500, num_permutations=999)
 NUM = 50
 
 
@@ -40,7 +40,7 @@ def entrants(rng: np.random.Generator) -> list[ComparedMethod]:
 
 
 @pytest.fixture
-def arena(rng: np.random.Generator) -> Arena:
+def arena(rng: np.random.Generator) -> MethodComparison:
     """Judged, with curves of the chosen one that fall below text only at 90 %."""
     found = judge(entrants(rng), metric="ndcg@10", references=("bm25", "rrf", "rrf"), config=CONFIG)
     base_Q = np.append(NAN, rng.uniform(0.4, 0.5, NUM))
@@ -54,7 +54,7 @@ def arena(rng: np.random.Generator) -> Arena:
     return dataclasses.replace(found, curve=tuple(curve), imputer="nothing", text_only="text only", image_share=share)
 
 
-def test_the_best_on_unseen_train_queries_is_chosen_and_a_witness_cannot_be(arena: Arena) -> None:
+def test_the_best_on_unseen_train_queries_is_chosen_and_a_witness_cannot_be(arena: MethodComparison) -> None:
     assert arena.chosen == "gain"
     assert arena.best_baseline == "rrf"
     assert arena.references == ("bm25", "rrf")
@@ -75,7 +75,7 @@ def test_what_validation_alone_flatters_is_not_chosen(rng: np.random.Generator) 
     assert found.row("stopped there").train == pytest.approx(found.row("rrf").train - 0.1)
 
 
-def test_each_contender_is_set_beside_each_baseline_with_holms_correction(arena: Arena) -> None:
+def test_each_contender_is_set_beside_each_baseline_with_holms_correction(arena: MethodComparison) -> None:
     gain, twin = arena.row("gain"), arena.row("twin of rrf")
     assert set(gain.against) == {"bm25", "rrf"}
     raw = [
@@ -109,7 +109,7 @@ def test_of_equal_contenders_the_first_is_chosen(rng: np.random.Generator) -> No
     assert (alone.chosen, dict(alone.row("rrf").against)) == ("rrf", {})
 
 
-def test_where_the_choice_falls_below_text_only_is_known(arena: Arena) -> None:
+def test_where_the_choice_falls_below_text_only_is_known(arena: MethodComparison) -> None:
     assert [one.missing for one in arena.below_text_only] == [0.9]
     assert dataclasses.replace(arena, imputer="mean").below_text_only == ()
     assert "below text only at 90% missing" in said(arena)[-1]
@@ -123,15 +123,15 @@ def test_a_reference_that_was_not_measured_is_refused(rng: np.random.Generator) 
 
 def test_an_alpha_that_is_no_share_is_refused() -> None:
     with pytest.raises(ValueError, match=r"alpha is 1.0; allowed: between 0 and 1"):
-        ArenaConfig(alpha=1.0)
+        ComparisonConfig(alpha=1.0)
 
 
-def test_the_report_names_everyone_and_fetches_nothing(arena: Arena, tmp_path: Path) -> None:
-    setting = ArenaSetting(
+def test_the_report_names_everyone_and_fetches_nothing(arena: MethodComparison, tmp_path: Path) -> None:
+    setting = ComparisonSetting(
         data_set="shop & co", num_products=70, num_train=9, num_validation=8, command="python -m x", notes=("a | b",)
     )
     query_ids = [QueryId(f"q{number}") for number in range(NUM + 1)]
-    write_arena(arena, setting, query_ids, tmp_path)
+    write_comparison_report(arena, setting, query_ids, tmp_path)
     page = (tmp_path / "arena.html").read_text(encoding="utf-8")
     tags = Tags(page)
     assert tags.open == [] and tags.fetched == []
@@ -146,12 +146,12 @@ def test_the_report_names_everyone_and_fetches_nothing(arena: Arena, tmp_path: P
     assert len(values["query_ids"]) == len(values["values"]["gain"]) == NUM + 1 and values["values"]["gain"][0] is None
     assert {one["name"]: one["error"] for one in values["methods"]}["broken"] == "ValueError: no picture"
     again = tmp_path / "again"
-    write_arena(arena, setting, query_ids, again)
+    write_comparison_report(arena, setting, query_ids, again)
     for name in ("arena.md", "arena.html", "arena.json"):
         assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_the_lines_hold_every_contender(arena: Arena) -> None:
+def test_the_lines_hold_every_contender(arena: MethodComparison) -> None:
     lines = lines_of(arena)
     assert any(line.startswith("broken") and "no picture" in line for line in lines)
     assert any(line.startswith("gain") and "better" in line for line in lines)

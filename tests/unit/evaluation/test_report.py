@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from intarsia.evaluation import plots
-from intarsia.evaluation.compare import Interval, PairedDifference
+from intarsia.evaluation.significance import Interval, PairedDifference
 from intarsia.evaluation.evaluate import EvaluationConfig, evaluate_systems
 from intarsia.evaluation.qrels import Qrels
 from intarsia.evaluation.report import EvaluationReport, FusionTrial, MissingImages, Setting, write_report

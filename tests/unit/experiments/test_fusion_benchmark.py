@@ -13,7 +13,7 @@ import pytest
 
 from intarsia.engine.fuse import product_vectors
 from intarsia.errors import ConfigError, DataError
-from intarsia.evaluation.method_comparison import ArenaConfig
+from intarsia.evaluation.method_comparison import ComparisonConfig
 from intarsia.evaluation.method_comparison_report import said
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import grade_orders
@@ -47,7 +47,7 @@ CHEAP = CompareFusionsConfig(
     missing=(0.0, 0.5),
     imputers=("nothing", "mean", "neighbours"),
     num_workers=1,
-    arena=ArenaConfig(num_resamples=50, num_permutations=99),
+    arena=ComparisonConfig(num_resamples=50, num_permutations=99),
 )
 
 
@@ -389,7 +389,7 @@ def test_where_images_are_noise_the_choice_is_not_below_text_only(tmp_path: Path
         missing=(0.0,),
         imputers=("nothing",),
         images="mixed_up",
-        arena=ArenaConfig(num_resamples=400, num_permutations=99),
+        arena=ComparisonConfig(num_resamples=400, num_permutations=99),
     )
     counts = run(config, lake, QUIET)
     values = json.loads((lake.current("fusion_arena").path / "arena.json").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.config import to_jsonable
-from intarsia.evaluation.compare import Interval
+from intarsia.evaluation.significance import Interval
 from intarsia.evaluation.report import FusionTrial
 from intarsia.experiments.fusion_search_result import TRIALS_FILE, FusionSearch, Tried, describe_settings
 from intarsia.experiments.trial_report import how_chosen, read_search, trials_of
