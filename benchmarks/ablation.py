@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.ablation_rows import DEFAULT, FROZEN, Change, changes_of, chosen
 from benchmarks.compression import Task
@@ -35,26 +34,26 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ConfigError
-from intarsia.evaluation.significance import PairedDifference, paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
+from intarsia.evaluation.significance import PairedDifference, paired_bootstrap
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
+from intarsia.maths.arrays import Floats
 from intarsia.records.query import Query
 from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.segments import SegmentWriter, line_of
 from intarsia.tables.served_requests import served_to_row
-from intarsia.training.loop import OnStep, fit_here
-from intarsia.training.text_examples import Source
+from intarsia.training.loop import OnStep, fit_in_process
+from intarsia.training.text_examples import ExampleSource
 from intarsia.training.text_folder import save_text_tower
-from intarsia.training.text_training_data import MaskedWordsTaskFactory, TextTaskFactory, write_texts
-from intarsia.training.text_training_sources import Catalog, read_catalog, read_training_data
+from intarsia.training.text_training_data import MaskedLanguageModelTaskFactory, TextTaskFactory, write_texts
+from intarsia.training.text_training_sources import CatalogTexts, read_catalog, read_training_data
 from pipelines.finetune_text import FinetuneTextConfig
-from pipelines.job import Progress, guarded
+from pipelines.job import JobProgress, run_command
 
 _NUM_RESAMPLES = 2000
 _SHORT = {"fit": {"batch_size": 8, "epochs": 2}}
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ class Row:
     ndcg_Q: Floats = field(default_factory=lambda: np.empty(0))
     against: str = ""
     difference: PairedDifference | None = None
-    examples: Mapping[Source, int] = field(default_factory=dict)
+    examples: Mapping[ExampleSource, int] = field(default_factory=dict)
     took_s: float = 0.0
     left_out: str = ""
 
@@ -85,12 +84,12 @@ class Bench:
     """
 
     lake: Lake
-    catalog: Catalog
+    catalog: CatalogTexts
     task: Task
     seeds: Sequence[int]
     aside: Path
     masked_texts: int
-    progress: Progress
+    progress: JobProgress
 
     def frozen(self, tower: TextEncoderConfig) -> Row:
         """The tower before it learned anything."""
@@ -119,7 +118,7 @@ class Bench:
             took_s=time.perf_counter() - start_s,
         )
 
-    def _fitted(self, change: Change, seed: int) -> tuple[Encoder[str], Mapping[Source, int]]:
+    def _fitted(self, change: Change, seed: int) -> tuple[Encoder[str], Mapping[ExampleSource, int]]:
         """A tower that learned, and from how many examples of each source; nothing is watched: validation measures alone."""
         config = replace(change.config, fit=replace(change.config.fit, seed=seed, watch="", patience=0))
         start = self._after_masked_words(config) if config.masked_epochs else config.tower
@@ -131,7 +130,7 @@ class Bench:
             raise ConfigError(f"no example of {change.needs}")
         path = self.aside / "lessons.json"
         replace(training_data, held_out=()).write(path)
-        task = TextTaskFactory(
+        task_factory = TextTaskFactory(
             tower=start,
             pairs=config.pairs,
             adapter=config.adapter,
@@ -139,8 +138,8 @@ class Bench:
             fit=config.fit,
             training_data=path,
         )
-        encoder, learner, adapters = task.learner()
-        fit_here(learner, config.fit, on_step=self._teller(change.name))
+        encoder, task, adapters = task_factory.build()
+        fit_in_process(task, config.fit, on_step=self._teller(change.name))
         adapters.merge()
         return encoder, examples
 
@@ -150,9 +149,11 @@ class Bench:
         write_texts(self.aside / "texts.json", [texts[n] for n in np.sort(drawn)])
         fit = replace(config.fit, epochs=config.masked_epochs, batch_size=config.masked_batch_size)
         masked = replace(config.masked, held_out=0)
-        task = MaskedWordsTaskFactory(tower=config.tower, masked=masked, seed=fit.seed, texts=self.aside / "texts.json")
-        encoder, learner = task.learner()
-        fit_here(learner, fit, on_step=self._teller("masked words"))
+        task_factory = MaskedLanguageModelTaskFactory(
+            tower=config.tower, masked=masked, seed=fit.seed, texts=self.aside / "texts.json"
+        )
+        encoder, task = task_factory.build()
+        fit_in_process(task, fit, on_step=self._teller("masked words"))
         save_text_tower(encoder, self.aside / "knows_the_words")
         return replace(config.tower, model=str(self.aside / "knows_the_words"))
 
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seeds < 1:
         parser.error(f"--seeds is {options.seeds}; allowed: 1 or more")
     torch.set_num_threads(1)
-    return guarded(lambda: _print_table(options))
+    return run_command(lambda: _print_table(options))
 
 
 def _print_table(options: argparse.Namespace) -> None:
@@ -200,7 +201,7 @@ def _print_table(options: argparse.Namespace) -> None:
             seeds=range(options.seeds),
             aside=Path(folder),
             masked_texts=options.masked_texts,
-            progress=Progress("ablation"),
+            progress=JobProgress("ablation"),
         )
         changes = changes_of(with_log_of_market(config, lake, Path(folder) / "asked"))
         for row in ablate(bench, chosen(changes, options.only)):
@@ -216,7 +217,7 @@ def ablate(bench: Bench, changes: Sequence[Change]) -> Iterator[Row]:
         yield rows[change.name]
 
 
-def validation_task(lake: Lake, catalog: Catalog, gain: Gain, *, judged_only: bool) -> Task:
+def validation_task(lake: Lake, catalog: CatalogTexts, gain: Gain, *, judged_only: bool) -> Task:
     """The validation queries that have words, over all products, or over those alone that were judged for one of them."""
     columns = ["query_id", "text", "split"]
     asked = {

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from intarsia.training.adapters import TrainedKind
+from intarsia.training.adapters import AdapterKind
 from intarsia.training.losses import LossConfig
 from intarsia.training.text_augmentation import AugmentConfig
-from intarsia.training.text_examples import Source
+from intarsia.training.text_examples import ExampleSource
 from intarsia.training.text_training_sources import SourceName
 from pipelines.finetune_text import FinetuneTextConfig
 
@@ -27,7 +27,7 @@ class Change:
     name: str
     config: FinetuneTextConfig
     against: str = DEFAULT
-    needs: Source | None = None
+    needs: ExampleSource | None = None
 
 
 def changes_of(base: FinetuneTextConfig) -> list[Change]:
@@ -109,7 +109,7 @@ def _augment_changes(base: FinetuneTextConfig) -> Iterator[Change]:
 
 def _adapter_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     """FGM pushes word embeddings, so it needs a tower that is trained whole, and is compared with one."""
-    names: Mapping[TrainedKind, str] = {
+    names: Mapping[AdapterKind, str] = {
         "all": WHOLE,
         "upper": "upper layers",
         "lora": "LoRA, 10 times the rate",

@@ -22,10 +22,10 @@ from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig, ray_session
-from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData
+from intarsia.training.loop import FitConfig, fit_in_process
 from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_training_data
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 
 _NAMES = ("r@1", "r@10", "mrr")
 _MOST_S, _FOR_PRODUCTS = 180.0, 15_000
@@ -49,9 +49,9 @@ def main() -> int:
     untrained = _learner(training_data, heads, fit)
     _print("untrained projection", untrained, 0.0)
     for name, shown in (("trained, colours alone", _colours(training_data)), ("trained, whole vectors", training_data)):
-        learner, start_s = _learner(shown, heads, fit), time.perf_counter()
-        fit_here(learner, fit)
-        _print(name, learner, time.perf_counter() - start_s)
+        task, start_s = _learner(shown, heads, fit), time.perf_counter()
+        fit_in_process(task, fit)
+        _print(name, task, time.perf_counter() - start_s)
     took_s = _job_s(replace(config, fit=replace(config.fit, epochs=options.epochs)), Lake(options.lake))
     most_s = _MOST_S * max(1.0, len(training_data.titles.words) / _FOR_PRODUCTS)
     print(f"the job: {took_s:.0f} s; it may take {most_s:.0f} s")
@@ -62,20 +62,20 @@ def _job_s(config: AlignModalitiesConfig, lake: Lake) -> float:
     """Seconds of the job without Ray's start; what it publishes goes into a lake of its own."""
     with tempfile.TemporaryDirectory() as folder, ray_session(SessionConfig()):
         beside = Lake(Path(folder))
-        for name in (*JOB.reads, *JOB.reads_if_there):
+        for name in (*JOB.reads, *JOB.optional_reads):
             if lake.has(name):
                 (beside.root / name).symlink_to((lake.root / name).resolve())
         start_s = time.perf_counter()
-        JOB.run(config, beside, Progress(JOB.name))
+        JOB.run(config, beside, JobProgress(JOB.name))
         return time.perf_counter() - start_s
 
 
-def _learner(training_data: AlignLessons, heads: AlignConfig, fit: FitConfig) -> AlignTask:
+def _learner(training_data: AlignTrainingData, heads: AlignConfig, fit: FitConfig) -> AlignTask:
     places = frequent_words(training_data.titles.words, min_texts=heads.min_texts, max_words=heads.max_words)
     return AlignTask(training_data, heads, places, seed=fit.seed)
 
 
-def _colours(training_data: AlignLessons) -> AlignLessons:
+def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     """The same, the pictures' vectors cut down to their last part."""
     part_VK = training_data.images_VE[:, -ColourHistogram().width :]
     norms_V1 = np.linalg.norm(part_VK, axis=1, keepdims=True)
@@ -84,8 +84,8 @@ def _colours(training_data: AlignLessons) -> AlignLessons:
     )
 
 
-def _print(name: str, learner: AlignTask, took_s: float) -> None:
-    found = learner.measure()
+def _print(name: str, task: AlignTask, took_s: float) -> None:
+    found = task.measure()
     ways = [[f"{found[f'{way}_{figure}']:6.3f}" for figure in _NAMES] for way in ("text_to_image", "image_to_text")]
     took = f"   {took_s:.0f} s" if took_s else ""
     print(f"{name:<26}{'':<12}{' '.join(ways[0]):<24}{'':<12}{' '.join(ways[1])}{took}", flush=True)

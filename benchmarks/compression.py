@@ -31,15 +31,21 @@ from intarsia.encoders.onnx_query import OnnxTextEncoder
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.transformer import TransformerTextEncoder
-from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
+from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.lake import Lake
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
-from intarsia.training.distillation import Distilling, encoder_over, fewer_layers, with_spans
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.loop import fit_here
-from intarsia.training.pruning import without_least_heads, without_least_units, zero_smallest
+from intarsia.training.compression import (
+    DistillationTask,
+    encoder_with,
+    keep_layers,
+    prune_heads,
+    prune_units,
+    prune_weights,
+    with_spans,
+)
+from intarsia.training.loop import FitConfig, fit_in_process
 
 Vectors = NDArray[np.float32]
 _DEPTH, _NUM_RESAMPLES, _NUM_PROBES, _NUM_TIMED = 10, 2000, 64, 20
@@ -106,12 +112,12 @@ def main() -> int:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one query at a time")
     print(f"{len(task.titles)} products, {len(task.queries)} queries, MiniLM-L6, {teacher.dim} wide")
     with tempfile.TemporaryDirectory() as folder:
-        methods = list(make_contenders(teacher, task, Path(folder)))
+        methods = list(tower_variants(teacher, task, Path(folder)))
         report(methods, task)
     return 0
 
 
-def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[FusionMethod]:
+def tower_variants(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[FusionMethod]:
     """The table's rows, the original first."""
     titles_ND = embedded(teacher, task.titles)
     texts = with_spans(task.titles, seed=1)
@@ -121,16 +127,16 @@ def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -
     calibrated = folder / "whole" / "model.calibrated.onnx"
     quantise_calibrated(folder / "whole" / "model.fp32.onnx", calibrated, teacher, probes)
     yield _opened("6 layers, ONNX int8 calibrated", folder / "whole", calibrated.name, titles_ND)
-    pruned = zero_smallest(teacher, 0.4)
+    pruned = prune_weights(teacher, 0.4)
     yield from exported("6 layers, 40 % of weights 0", pruned, embedded(pruned, task.titles), probes, folder / "zeros")
-    narrow, _ = without_least_heads(teacher, 24, probes)
-    narrow = without_least_units(narrow, 1024, probes)
+    narrow, _ = prune_heads(teacher, 24, probes)
+    narrow = prune_units(narrow, 1024, probes)
     yield from exported(
         "48 of 72 heads, 2/3 of units", narrow, embedded(narrow, task.titles), probes, folder / "narrow"
     )
     for name, student in {
         "48 of 72 heads, 2/3 of units, taught": narrow,
-        "3 layers, taught": fewer_layers(teacher, [0, 2, 5]),
+        "3 layers, taught": keep_layers(teacher, [0, 2, 5]),
     }.items():
         taught = teach(student, texts, taught_ND)
         yield from exported(name, taught, embedded(taught, task.titles), probes, folder / name[:1])
@@ -139,15 +145,15 @@ def make_contenders(teacher: TransformerTextEncoder, task: Task, folder: Path) -
 def teach(student: TransformerTextEncoder, texts: Sequence[str], taught_ND: Vectors) -> TransformerTextEncoder:
     """The student after its lessons, with a space of its own."""
     start_s = time.perf_counter()
-    learner = Distilling(student, texts, taught_ND)
-    before = learner.measure()["cosine_to_teacher"]
-    fitted = fit_here(learner, _FIT)
+    task = DistillationTask(student, texts, taught_ND)
+    before = task.measure()["cosine_to_teacher"]
+    fitted = fit_in_process(task, _FIT)
     print(
         f"  taught {fitted.num_steps} steps on {len(texts)} texts in {time.perf_counter() - start_s:.0f} s: cosine to the teacher "
         f"{before:.3f} -> {fitted.figures['cosine_to_teacher']:.3f}",
         flush=True,
     )
-    return encoder_over(student, student.tower.transformer)
+    return encoder_with(student, student.tower.transformer)
 
 
 def exported(

@@ -20,6 +20,7 @@ from intarsia.features.stats import ProductStats
 from intarsia.ids import SpaceId
 from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
 from intarsia.index.protocol import VectorIndex
+from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows
@@ -90,7 +91,7 @@ def _item(rng: np.random.Generator, vocabulary: list[str]) -> Item:
 
 def _index(rng: np.random.Generator, num_rows: int) -> VectorIndex:
     vectors_VD = rng.normal(size=(num_rows, DIM)).astype(np.float32)
-    vectors_VD /= np.linalg.norm(vectors_VD, axis=1, keepdims=True)
+    vectors_VD = unit_vectors(vectors_VD)
     folder = Path(tempfile.mkdtemp())
     try:
         build_vector_index(VectorIndexConfig(), SpaceId("bench"), vectors_VD, np.arange(num_rows), num_rows, folder)

@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.task import Rows, Tensors
 
 _NUM_WARM = 5  # steps that still allocate
@@ -128,7 +128,7 @@ def main() -> int:
             num_tokens=options.tokens,
         )
         _plain(make(times=place / "plain"), config)
-        fit_here(make(times=place / "here"), config)
+        fit_in_process(make(times=place / "here"), config)
         for num_workers in (1, 2):
             name = f"ray-{num_workers}"
             workers = TorchWorkersConfig(num_workers=num_workers)

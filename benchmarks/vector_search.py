@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from intarsia.ids import SpaceId
 from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
 from intarsia.index.protocol import Found, VectorIndex
+from intarsia.maths.unit_vectors import unit_vectors
 
 K = 100
 _LATENT_DIM = 48
@@ -35,8 +36,7 @@ def clustered_vectors(num_vectors: int, *, dim: int, num_clusters: int, seed: in
     latent += np.float32(_WITHIN_CLUSTER) * rng.standard_normal(latent.shape, dtype=np.float32)
     vectors = latent @ into_full
     vectors += np.float32(_NOISE) * rng.standard_normal(vectors.shape, dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+    return unit_vectors(vectors)
 
 
 def timed_searches(index: VectorIndex, queries_QD: NDArray[np.float32]) -> tuple[list[Found], NDArray[np.float64]]:

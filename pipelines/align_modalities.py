@@ -29,10 +29,10 @@ from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
-from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts
+from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData, EncodedTexts
 from intarsia.training.checkpoint import load_trained
-from intarsia.training.fit_config import FitConfig
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from intarsia.training.loop import FitConfig
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 _HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
 _default_fit = functools.partial(
@@ -62,7 +62,7 @@ class _Catalog:
     groups: Sequence[str]
 
 
-def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
     training_data = read_training_data(config.heads, lake)
@@ -70,19 +70,19 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
     places = frequent_words(words, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
     progress("words", len(places), len(places))
     make = functools.partial(_open_learner, ray.put(training_data), config.heads, places, config.fit.seed)
-    learner = AlignTask(training_data, config.heads, places, seed=config.fit.seed)
-    untrained = learner.measure()
+    task = AlignTask(training_data, config.heads, places, seed=config.fit.seed)
+    untrained = task.measure()
 
     def tell(done: int, total: int, left_s: float) -> None:
         progress(f"{left_s:.0f} s to go, step", done, total)
 
     logs = lake.root / "logs" / JOB.name
-    fit = _long_enough(config, learner.num_examples)
-    with unfinished(JOB, config, lake) as kept:
+    fit = _long_enough(config, task.num_examples)
+    with resumable_run_dir(JOB, config, lake) as kept:
         fitted = train_on_workers(make, fit, config.workers, kept, on_step=tell, logs=logs, resume_as="heads")
-        load_trained(learner.module, fitted.state)
-        measured = learner.measure()
-        alignment = learner.alignment(SpaceId(texts.notes["space_id"]), SpaceId(images.notes["space_id"]))
+        load_trained(task.module, fitted.state)
+        measured = task.measure()
+        alignment = task.alignment(SpaceId(texts.notes["space_id"]), SpaceId(images.notes["space_id"]))
         with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
             alignment.save(folder)
             told = {"curve": to_jsonable(fitted.curve), "kept_step": fitted.kept_step}
@@ -98,7 +98,7 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: Progress) -> Counts
     }
 
 
-def read_training_data(config: AlignConfig, lake: Lake) -> AlignLessons:
+def read_training_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
     """Everything the heads learn from, by numbers of the products that have a picture.
 
     Raises:
@@ -122,20 +122,20 @@ def read_training_data(config: AlignConfig, lake: Lake) -> AlignLessons:
     held_out_N = np.array([fold_of(group, _HOLDOUT_PARTS) < held for group in catalog.groups], np.bool_)
     if held_out_N.all():  # a handful of products: better unmeasured than untaught
         held_out_N[:] = False
-    return AlignLessons(
-        titles=Texts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
+    return AlignTrainingData(
+        titles=EncodedTexts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
         images_VE=images.vectors_VD,
         owners_V=np.searchsorted(rows, images.rows_V),
         groups_N=np.unique(np.array(catalog.groups, np.str_), return_inverse=True)[1],
         held_out_N=held_out_N,
-        queries=Texts(words=words_Q, vectors_NT=_encode(lake, words_Q, texts.vectors_VD.shape[1])),
+        queries=EncodedTexts(words=words_Q, vectors_NT=_encode(lake, words_Q, texts.vectors_VD.shape[1])),
         query_ids=ids_Q,
         gains_QN=gains_QN,
     )
 
 
 def _open_learner(training_data: ray.ObjectRef, config: AlignConfig, places: dict[str, int], seed: int) -> AlignTask:
-    return AlignTask(cast(AlignLessons, ray.get(training_data)), config, places, seed=seed)
+    return AlignTask(cast(AlignTrainingData, ray.get(training_data)), config, places, seed=seed)
 
 
 def _long_enough(config: AlignModalitiesConfig, num_examples: int) -> FitConfig:
@@ -196,10 +196,10 @@ def _vectors_of(
 
 JOB = Job(
     name="align_modalities",
-    about="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
+    summary="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
     config=AlignModalitiesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
-    reads_if_there=("queries", "judgments"),
+    optional_reads=("queries", "judgments"),
     writes=("alignment",),
     run=run,
 )

@@ -24,7 +24,7 @@ from intarsia.names import ENCODED_MODALITIES
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.embeddings import embeddings_spec
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class BuildIndexesConfig:
         check_range(self, "num_workers", low=0)
 
 
-def run(config: BuildIndexesConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Everything retrieval, features and pages read, by row number, in one artefact."""
     products = lake.current("products")
     notes: dict[str, object] = {}
@@ -94,7 +94,9 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedde
     yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.images(found.vectors_VD))
 
 
-def build_bm25(config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: Progress) -> Bm25Index:
+def build_bm25(
+    config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: JobProgress
+) -> Bm25Index:
     """Tokens from the workers, in the order in which they are ready, to postings."""
     ids = np.array(columns.product_ids, dtype=np.str_)
     builder = PostingsBuilder(config.bm25, columns.num_rows)
@@ -109,10 +111,10 @@ def build_bm25(config: BuildIndexesConfig, products: Entry, columns: ProductColu
 
 JOB = Job(
     name="build_indexes",
-    about="clean products and their embeddings -> everything that retrieval, features and pages read, by row number",
+    summary="clean products and their embeddings -> everything that retrieval, features and pages read, by row number",
     config=BuildIndexesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
-    reads_if_there=("alignment",),
+    optional_reads=("alignment",),
     writes=("indexes",),
     run=run,
 )

@@ -12,7 +12,7 @@ from intarsia.features.stats import KINDS, StatsLedger
 from intarsia.lake import Lake
 from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, row_to_event
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _EVENTS_PER_FOLD = 50_000  # a fold costs as much as the ledger is long, so it pays to fold many at once
 
@@ -32,7 +32,7 @@ class BuildProductStatsConfig:
             )
 
 
-def run(config: BuildProductStatsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: BuildProductStatsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Events -> product_stats: counts per product, and the ledger to fold on from. A shop without events gets empty stats."""
     ledger = StatsLedger.empty()
     for events in _event_batches(lake, progress):
@@ -45,7 +45,7 @@ def run(config: BuildProductStatsConfig, lake: Lake, progress: Progress) -> Coun
     return {"products": len(stats.product_ids), **totals}
 
 
-def _event_batches(lake: Lake, progress: Progress) -> Iterator[list[Event]]:
+def _event_batches(lake: Lake, progress: JobProgress) -> Iterator[list[Event]]:
     if not lake.has("events"):
         return
     entry = lake.current("events")
@@ -59,9 +59,9 @@ def _event_batches(lake: Lake, progress: Progress) -> Iterator[list[Event]]:
 
 JOB = Job(
     name="build_product_stats",
-    about="events -> what shoppers did with each product, counted as of a moment",
+    summary="events -> what shoppers did with each product, counted as of a moment",
     config=BuildProductStatsConfig,
-    reads_if_there=("events",),
+    optional_reads=("events",),
     writes=("product_stats",),
     run=run,
 )

@@ -16,9 +16,9 @@ import numpy as np
 
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.lake_models import learned, learned_input
+from intarsia.encoders.inputs import TextField, product_text
+from intarsia.encoders.lake_models import lake_model_digest, resolve_lake_model
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.store import frozen_vectors
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.errors import ConfigError
@@ -26,11 +26,17 @@ from intarsia.lake import Lake, staging_dir
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.training.checkpoint import load_trained
-from intarsia.training.distillation import Distilling, encoder_over, fewer_layers, with_spans
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.pruning import without_least_heads, without_least_units
+from intarsia.training.compression import (
+    DistillationTask,
+    encoder_with,
+    keep_layers,
+    prune_heads,
+    prune_units,
+    with_spans,
+)
+from intarsia.training.loop import FitConfig
 from intarsia.training.text_folder import save_text_tower
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,49 +70,51 @@ class CompressTextConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistilTaskFactory:
+class DistillationTaskFactory:
     """Makes the learner of the fit; small, so that it can be sent to workers."""
 
     student: TextEncoderConfig
     training_data: Path
 
-    def __call__(self) -> Distilling:
+    def __call__(self) -> DistillationTask:
         """The learner, its student as it was cut."""
-        return self.learner()[1]
+        return self.build()[1]
 
-    def learner(self) -> tuple[TransformerTextEncoder, Distilling]:
+    def build(self) -> tuple[TransformerTextEncoder, DistillationTask]:
         """The student and its learner."""
         student = open_text_encoder(self.student)
         assert isinstance(student, TransformerTextEncoder)
         with np.load(self.training_data) as told:
-            return student, Distilling(student, told["texts"].tolist(), told["vectors"])
+            return student, DistillationTask(student, told["texts"].tolist(), told["vectors"])
 
 
-def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: CompressTextConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Cut, teach, publish."""
-    large = learned(config.teacher, ("text_tower",), lake)
+    large = resolve_lake_model(config.teacher, ("text_tower",), lake)
     teacher = open_text_encoder(large)
     if not isinstance(teacher, TransformerTextEncoder):
         raise ConfigError(f"teacher is {config.teacher.model!r}, which has no layers to cut; name a transformer")
     texts = with_spans(_texts_of(lake, config.text_fields), config.fit.seed)
     vectors_ND, num_known = frozen_vectors(texts, teacher, lake)
-    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    with resumable_run_dir(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         np.savez(aside / "lessons.npz", texts=np.array(texts), vectors=vectors_ND)
         save_text_tower(_cut(teacher, config, texts), aside / "student")
-        task = DistilTaskFactory(
+        task_factory = DistillationTaskFactory(
             student=replace(large, model=str(aside / "student")), training_data=aside / "lessons.npz"
         )
-        student, learner = task.learner()
-        before = learner.measure()["cosine_to_teacher"]
+        student, task = task_factory.build()
+        before = task.measure()["cosine_to_teacher"]
 
         def tell(done: int, total: int, left_s: float) -> None:
             progress(f"{left_s:.0f} s to go,", done, total)
 
         logs = lake.root / "logs" / JOB.name
-        fitted = train_on_workers(task, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="student")
-        load_trained(learner.module, fitted.state)
-        after = learner.measure()["cosine_to_teacher"]
-        small = encoder_over(student, student.tower.transformer)
+        fitted = train_on_workers(
+            task_factory, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="student"
+        )
+        load_trained(task.module, fitted.state)
+        after = task.measure()["cosine_to_teacher"]
+        small = encoder_with(student, student.tower.transformer)
         notes: dict[str, object] = {"encoder": to_jsonable(large), "space_id": small.space_id}
         with lake.publish("small_text_tower", notes) as folder:
             save_text_tower(small, folder)
@@ -123,11 +131,11 @@ def run(config: CompressTextConfig, lake: Lake, progress: Progress) -> Counts:
 
 
 def _cut(teacher: TransformerTextEncoder, config: CompressTextConfig, texts: Sequence[str]) -> TransformerTextEncoder:
-    student = fewer_layers(teacher, config.kept_layers) if config.kept_layers else teacher
+    student = keep_layers(teacher, config.kept_layers) if config.kept_layers else teacher
     probes = texts[: config.num_probes]
     if config.cut_heads:
-        student, _ = without_least_heads(student, config.cut_heads, probes)
-    return without_least_units(student, config.kept_units, probes) if config.kept_units else student
+        student, _ = prune_heads(student, config.cut_heads, probes)
+    return prune_units(student, config.kept_units, probes) if config.kept_units else student
 
 
 def _texts_of(lake: Lake, fields: Sequence[TextField]) -> list[str]:
@@ -143,10 +151,10 @@ def _num_parameters(encoder: TransformerTextEncoder) -> int:
 
 JOB = Job(
     name="compress_text",
-    about="clean products -> a smaller text encoder that learned the vectors of a larger one",
+    summary="clean products -> a smaller text encoder that learned the vectors of a larger one",
     config=CompressTextConfig,
     reads=("products",),
-    more_inputs=lambda lake, config: learned_input(config.teacher, lake),
+    extra_inputs=lambda lake, config: lake_model_digest(config.teacher, lake),
     writes=("small_text_tower",),
     run=run,
 )

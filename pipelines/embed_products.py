@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from intarsia.encoders.lake_models import IMAGE_TOWERS, TEXT_TOWERS, learned
+from intarsia.encoders.inputs import TextField, product_text
+from intarsia.encoders.lake_models import IMAGE_TOWERS, TEXT_TOWERS, resolve_lake_model
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.store import EmbeddingKey, Vectors, known_vectors, write_vectors
+from intarsia.encoders.store import EmbeddingKey, VectorsByContent, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
 from intarsia.onray.encoding import Actors, ImagePlace, encode_images, encode_texts
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +64,15 @@ class Embedded:
     num_unreadable: int = 0
 
 
-def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Embed what is new, take the rest from the last run, write both tables in the order (product_id, view).
 
     The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
     """
     config = replace(
-        config, text=learned(config.text, TEXT_TOWERS, lake), image=learned(config.image, IMAGE_TOWERS, lake)
+        config,
+        text=resolve_lake_model(config.text, TEXT_TOWERS, lake),
+        image=resolve_lake_model(config.image, IMAGE_TOWERS, lake),
     )
     text = _embed_texts(config, lake, progress)
     image = _embed_images(config, lake, progress)
@@ -86,7 +88,7 @@ def run(config: EmbedConfig, lake: Lake, progress: Progress) -> Counts:
     }
 
 
-def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
+def _embed_texts(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Embedded:
     encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
     notes = {"encoder": to_jsonable(config.text), "text_fields": list(config.text_fields)}
     encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, actors=config.actors)
@@ -94,7 +96,7 @@ def _embed_texts(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedde
     return _embed(TEXT_EMBEDDINGS, encoder, *_find_texts(config.text_fields, lake), encode, tell, lake, notes)
 
 
-def _embed_images(config: EmbedConfig, lake: Lake, progress: Progress) -> Embedded:
+def _embed_images(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Embedded:
     encoder = open_image_encoder(config.image)
     notes = {"encoder": to_jsonable(config.image)}
     encode = functools.partial(encode_images, config.image, unit_size=config.unit_size, actors=config.actors)
@@ -107,7 +109,7 @@ def _embed(
     encoder: Encoder[Any],
     places: Sequence[EmbeddingKey],
     contents: Mapping[str, object],
-    encode: Callable[..., Vectors],
+    encode: Callable[..., VectorsByContent],
     tell: Callable[..., None],
     lake: Lake,
     notes: Mapping[str, object],
@@ -151,10 +153,10 @@ def _find_images(lake: Lake) -> tuple[list[EmbeddingKey], dict[str, ImagePlace]]
 
 JOB = Job(
     name="embed_products",
-    about="clean products -> a unit vector of every text and every picture",
+    summary="clean products -> a unit vector of every text and every picture",
     config=EmbedConfig,
     reads=("products",),
-    reads_if_there=(*TEXT_TOWERS, *IMAGE_TOWERS),
+    optional_reads=(*TEXT_TOWERS, *IMAGE_TOWERS),
     writes=("text_embeddings", "image_embeddings"),
     run=run,
 )

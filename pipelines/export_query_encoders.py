@@ -16,7 +16,7 @@ from intarsia.engine.encode import ALIGNED
 from intarsia.errors import ReleaseMismatch
 from intarsia.lake import Entry, Lake
 from intarsia.tables.products import PRODUCTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ExportConfig:
         check_range(self, "min_int8_cosine", low=0, high=1)
 
 
-def run(config: ExportConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: ExportConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Open both encoders as embed_products did, write and compare their query forms."""
     from intarsia.encoders.export import (
         export_image_encoder,
@@ -83,10 +83,10 @@ def _figures(modality: str, card: Mapping[str, object]) -> dict[str, object]:
 
 JOB = Job(
     name="export_query_encoders",
-    about="the encoders -> their query side: ONNX, int8 where it is good enough, one thread, no torch",
+    summary="the encoders -> their query side: ONNX, int8 where it is good enough, one thread, no torch",
     config=ExportConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
-    reads_if_there=("alignment",),
+    optional_reads=("alignment",),
     writes=("query_encoders",),
     run=run,
 )

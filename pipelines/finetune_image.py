@@ -17,9 +17,9 @@ import numpy as np
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.image_folder import TrainableImage, save_trained
-from intarsia.encoders.lake_models import TEXT_TOWERS, learned, learned_input
+from intarsia.encoders.inputs import TextField, product_text
+from intarsia.encoders.lake_models import TEXT_TOWERS, lake_model_digest, resolve_lake_model
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.product_text import TextField, product_text
 from intarsia.encoders.store import frozen_vectors
 from intarsia.errors import ConfigError
 from intarsia.ids import fold_of
@@ -28,11 +28,9 @@ from intarsia.lake import Entry, Lake, staging_dir, write_json
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.training.checkpoint import load_trained
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsTask
-from intarsia.training.loop import FitResult
-from intarsia.training.trainable_image import open_trainable_image
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from intarsia.training.image_pairs import ImagePairsConfig, ImagePairsTask, ImageTrainingData, open_trainable_image
+from intarsia.training.loop import FitConfig, FitResult
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
 SETTINGS, CURVE = "training.json", "curve.json"
 
@@ -78,9 +76,9 @@ class ImageTaskFactory:
 
     def __call__(self) -> ImagePairsTask:
         """The learner, its tower fresh from where it starts."""
-        return self.learner()[1]
+        return self.build()[1]
 
-    def learner(self) -> tuple[TrainableImage, ImagePairsTask]:
+    def build(self) -> tuple[TrainableImage, ImagePairsTask]:
         """The tower that learns, and its learner."""
         trainable = open_trainable_image(self.tower)
         with np.load(self.texts) as told:
@@ -89,7 +87,7 @@ class ImageTaskFactory:
                 {name: told[name] for name in ("texts", "groups", "held_out")},
             )
         found = dict(_images(self.products, set(wanted)))
-        images = ImageLessons(
+        images = ImageTrainingData(
             images=[found[product_id] for product_id in wanted],
             texts_NT=training_data["texts"],
             groups_N=training_data["groups"],
@@ -98,33 +96,35 @@ class ImageTaskFactory:
         return trainable, ImagePairsTask(trainable, images, self.pairs, seed=self.seed)
 
 
-def run(config: FinetuneImageConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: FinetuneImageConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read what stands beside the pictures, fit, publish."""
     products = lake.current("products")
     texts = _texts_of_imaged(products, config)
-    frozen = learned(config.text, TEXT_TOWERS, lake)
-    with unfinished(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    frozen = resolve_lake_model(config.text, TEXT_TOWERS, lake)
+    with resumable_run_dir(JOB, config, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         path = aside / "texts.npz"
         counts = _write_training_data(texts, frozen, config.held_out_one_in, lake, path)
-        task = ImageTaskFactory(
+        task_factory = ImageTaskFactory(
             tower=config.tower, pairs=config.pairs, seed=config.fit.seed, products=products, texts=path
         )
-        trainable, learner = task.learner()
+        trainable, task = task_factory.build()
         if config.keep_head and trainable.shape is None:
             raise ConfigError("keep_head is true, but the CLIP family has a projection of its own; set it to false")
-        learner.module.eval()
-        before = learner.measure()
+        task.module.eval()
+        before = task.measure()
 
         def tell(done: int, total: int, left_s: float) -> None:
             progress(f"{left_s:.0f} s to go,", done, total)
 
         logs = lake.root / "logs" / JOB.name
-        fitted = train_on_workers(task, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="tower")
-        load_trained(learner.module, fitted.state)
-        learner.module.eval()
-        after = learner.measure()
-        learner.adapters.merge()
-        head = learner.head if config.keep_head else None
+        fitted = train_on_workers(
+            task_factory, config.fit, config.workers, kept, on_step=tell, logs=logs, resume_as="tower"
+        )
+        load_trained(task.module, fitted.state)
+        task.module.eval()
+        after = task.measure()
+        task.adapters.merge()
+        head = task.head if config.keep_head else None
         notes: dict[str, object] = {"text_fields": list(config.text_fields), "text": to_jsonable(frozen)}
         with lake.publish("image_tower", notes) as folder:
             save_trained(trainable, head, folder)
@@ -211,10 +211,10 @@ def _describe(
 
 JOB = Job(
     name="finetune_image",
-    about="clean products -> an image encoder that learned from what stands beside their pictures",
+    summary="clean products -> an image encoder that learned from what stands beside their pictures",
     config=FinetuneImageConfig,
     reads=("products",),
-    more_inputs=lambda lake, config: learned_input(config.text, lake),
+    extra_inputs=lambda lake, config: lake_model_digest(config.text, lake),
     writes=("image_tower",),
     run=run,
 )

@@ -19,33 +19,32 @@ from typing import Literal
 
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.lake_models import FOLDS, learned, learned_input
+from intarsia.encoders.inputs import TextField
+from intarsia.encoders.lake_models import FOLDS, lake_model_digest, resolve_lake_model
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.product_text import TextField
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake, staging_dir, write_json
 from intarsia.onray.torch_training import MakeTask, TorchWorkersConfig, train_on_workers
 from intarsia.onray.tuning import Point, Trial, TrialsConfig
 from intarsia.training.adapters import AdapterConfig
 from intarsia.training.checkpoint import load_trained
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.loop import FitResult
-from intarsia.training.masked_language_model import MaskedWordsConfig
+from intarsia.training.loop import FitConfig, FitResult
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig
+from intarsia.training.model_soup import VALIDATION_RECIPES, text_tower_soup
 from intarsia.training.text_augmentation import AugmentConfig
 from intarsia.training.text_folder import save_text_tower
-from intarsia.training.text_model_soup import PROBED, soup_of_towers
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import (
-    HeldOutOrders,
-    MaskedWordsTaskFactory,
+    HeldOutNdcg,
+    MaskedLanguageModelTaskFactory,
     TextTaskFactory,
     TextTrainingData,
     open_trainable,
     write_texts,
 )
-from intarsia.training.text_training_sources import Catalog, SourcesConfig, read_catalog, read_training_data
-from pipelines.job import Counts, Job, Progress, main, unfinished
+from intarsia.training.text_training_sources import CatalogTexts, SourcesConfig, read_catalog, read_training_data
+from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 from tune_spaces.finetuning_search import FinetuningTuning, best_trial, table, tune_finetuning
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 
@@ -71,7 +70,9 @@ class FinetuneTextConfig:
         "watch nothing",
         factory=functools.partial(FitConfig, batch_size=8, epochs=4, checkpoint_every=20),
     )
-    masked: MaskedWordsConfig = setting("how words are hidden from it before", factory=MaskedWordsConfig)
+    masked: MaskedLanguageModelConfig = setting(
+        "how words are hidden from it before", factory=MaskedLanguageModelConfig
+    )
     masked_epochs: int = setting(
         "how often the catalog's texts are shown with hidden words before anything else; 0 never", 0
     )
@@ -122,7 +123,7 @@ class _Shop:
     aside: Path
     kept: Path
     lake: Lake
-    progress: Progress
+    progress: JobProgress
 
     def fit(self, name: str, training_data: TextTrainingData) -> tuple[TorchTextEncoder, FitResult]:
         """A tower that learned from the lessons, its adapters merged."""
@@ -130,14 +131,14 @@ class _Shop:
         if not training_data.examples:
             raise ConfigError(f"{name} has nothing to learn from; cut fewer folds, or judge more train queries")
         fit = config.fit if training_data.held_out else replace(config.fit, watch="", patience=0)
-        task = self.task(name, training_data, fit)
-        fitted = self.train(name, task, fit)
-        encoder, learner, adapters = task.learner()
-        load_trained(learner.module, fitted.state)
+        task_factory = self.task_factory(name, training_data, fit)
+        fitted = self.train(name, task_factory, fit)
+        encoder, task, adapters = task_factory.build()
+        load_trained(task.module, fitted.state)
         adapters.merge()
         return encoder, fitted
 
-    def task(self, name: str, training_data: TextTrainingData, fit: FitConfig) -> TextTaskFactory:
+    def task_factory(self, name: str, training_data: TextTrainingData, fit: FitConfig) -> TextTaskFactory:
         """A fit to the lessons, which are written down for whoever makes its learner."""
         config, path = self.config, self.aside / f"{_plain_name(name)}.json"
         training_data.write(path)
@@ -160,14 +161,15 @@ class _Shop:
                 num_at_once=config.num_at_once,
                 resources=config.resources,
             )
-            task = self.task("trials", training_data, config.fit)
+            task_factory = self.task_factory("trials", training_data, config.fit)
             tell = functools.partial(self.progress, "trials")
             write_json(
-                found, to_jsonable(tune_finetuning(tuning, task, folder=self.kept, on_trial=tell, identity="search"))
+                found,
+                to_jsonable(tune_finetuning(tuning, task_factory, folder=self.kept, on_trial=tell, identity="search")),
             )
         return [Trial(**one) for one in json.loads(found.read_text(encoding="utf-8"))]
 
-    def train(self, name: str, task: MakeTask, fit: FitConfig) -> FitResult:
+    def train(self, name: str, task_factory: MakeTask, fit: FitConfig) -> FitResult:
         """The fit on the workers, with its curve in TensorBoard."""
 
         def tell(done: int, total: int, left_s: float) -> None:
@@ -175,18 +177,18 @@ class _Shop:
 
         logs = self.lake.root / "logs" / "finetune_text" / name
         return train_on_workers(
-            task, fit, self.config.workers, self.kept, on_step=tell, logs=logs, resume_as=_plain_name(name)
+            task_factory, fit, self.config.workers, self.kept, on_step=tell, logs=logs, resume_as=_plain_name(name)
         )
 
 
-def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
-    asked, config = config, replace(config, tower=learned(config.tower, ("small_text_tower",), lake))
+    asked, config = config, replace(config, tower=resolve_lake_model(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, FitResult] = {}
     notes: dict[str, object] = {}
     tried: list[Trial] = []
-    with unfinished(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
+    with resumable_run_dir(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
         shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
         if config.masked_epochs:
             shop, fits["masked_words"] = _after_masked_words(shop, catalog)
@@ -205,14 +207,14 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: Progress) -> Counts:
                 save_text_tower(encoder, folder / FOLDS / str(fold))
             if config.folds and config.served != "all":
                 towers = [_opened(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
-                encoder = soup_of_towers(
-                    config.served, open_trainable(shop.start), towers, HeldOutOrders(training_data.held_out)
+                encoder = text_tower_soup(
+                    config.served, open_trainable(shop.start), towers, HeldOutNdcg(training_data.held_out)
                 )
             else:
                 encoder, fits["tower"] = shop.fit("tower", training_data)
             save_text_tower(encoder, folder)
-            figures = HeldOutOrders(training_data.held_out)(encoder.encode)
-            before = HeldOutOrders(training_data.held_out)(open_text_encoder(shop.start).encode)
+            figures = HeldOutNdcg(training_data.held_out)(encoder.encode)
+            before = HeldOutNdcg(training_data.held_out)(open_text_encoder(shop.start).encode)
             _describe(config, fits, {"before": before, "after": figures}, folder, tried)
             notes["space_id"] = _opened(
                 config.tower, folder
@@ -239,7 +241,7 @@ def _refuse_blind_choices(config: FinetuneTextConfig, training_data: TextTrainin
         return
     for is_chosen, found, mend in (
         (config.trials, f"trials is {config.trials}", "set trials to 0"),
-        (config.folds and config.served in PROBED, f"served is {config.served}", "set served to soup"),
+        (config.folds and config.served in VALIDATION_RECIPES, f"served is {config.served}", "set served to soup"),
     ):
         if is_chosen:
             raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {mend}")
@@ -253,15 +255,15 @@ def _plain_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _after_masked_words(shop: _Shop, catalog: Catalog) -> tuple[_Shop, FitResult]:
+def _after_masked_words(shop: _Shop, catalog: CatalogTexts) -> tuple[_Shop, FitResult]:
     config = shop.config
     path = shop.aside / "texts.json"
     write_texts(path, catalog.texts, catalog.pairs if config.masked.next_sentence else ())
     fit = replace(config.fit, epochs=config.masked_epochs, watch="", patience=0, batch_size=config.masked_batch_size)
-    task = MaskedWordsTaskFactory(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
-    fitted = shop.train("masked_words", task, fit)
-    encoder, learner = task.learner()
-    load_trained(learner.module, fitted.state)
+    task_factory = MaskedLanguageModelTaskFactory(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
+    fitted = shop.train("masked_words", task_factory, fit)
+    encoder, task = task_factory.build()
+    load_trained(task.module, fitted.state)
     folder = shop.aside / "knows_the_words"
     save_text_tower(encoder, folder)
     return replace(shop, start=replace(shop.start, model=str(folder))), fitted
@@ -291,16 +293,16 @@ def _describe(
 
 JOB = Job(
     name="finetune_text",
-    about="clean products, judged train queries -> a text encoder that learned from them",
+    summary="clean products, judged train queries -> a text encoder that learned from them",
     config=FinetuneTextConfig,
     reads=("products",),
-    reads_if_there=("queries", "judgments"),
+    optional_reads=("queries", "judgments"),
     files=lambda config: (
         [config.sources.clicks.served] if config.learns_from_clicks and config.sources.clicks.served else []
     ),
-    more_inputs=lambda lake, config: (
+    extra_inputs=lambda lake, config: (
         ({"events": lake.current("events").digest} if config.learns_from_clicks and lake.has("events") else {})
-        | learned_input(config.tower, lake)
+        | lake_model_digest(config.tower, lake)
     ),
     writes=("text_tower",),
     run=run,

@@ -8,10 +8,10 @@ import sys
 from intarsia.lake import Lake
 from intarsia.simulator.config import MarketConfig
 from intarsia.simulator.market import write_market
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
-def run(config: MarketConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: MarketConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Draw the market into the lake's `market` folder, as raw as a shop's own export."""
     with lake.publish("market") as folder:
         summary = write_market(config, folder, progress)
@@ -20,7 +20,7 @@ def run(config: MarketConfig, lake: Lake, progress: Progress) -> Counts:
 
 JOB = Job(
     name="generate_market",
-    about="a seed -> a generated shop as raw input (products, pictures, judged queries, shoppers), with its truth",
+    summary="a seed -> a generated shop as raw input (products, pictures, judged queries, shoppers), with its truth",
     config=MarketConfig,
     writes=("market",),
     run=run,

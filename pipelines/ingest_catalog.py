@@ -15,7 +15,7 @@ from intarsia.catalog.validate import check_share
 from intarsia.config import check_range, setting
 from intarsia.lake import Lake
 from intarsia.onray.workers import RayWorkers
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 _MIN_PARTS = 64  # a part of 1,024 products is written in 0.1 s: below 65,000 products other processes do not pay
 
@@ -38,7 +38,7 @@ class IngestCatalogConfig:
         check_range(self, "num_workers", low=0)
 
 
-def run(config: IngestCatalogConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Raw products -> products, rejected_products.
 
     The rejected rows are published even when the job stops because they are too many, so that they can be read; `products` then stays as
@@ -88,9 +88,9 @@ def files(config: IngestCatalogConfig) -> Sequence[Path]:
 
 JOB = Job(
     name="ingest_catalog",
-    about="raw products through a mapping file -> clean products, and every refused row with its reason",
+    summary="raw products through a mapping file -> clean products, and every refused row with its reason",
     config=IngestCatalogConfig,
-    reads_if_there=("market",),
+    optional_reads=("market",),
     files=files,
     writes=("rejected_products", "products"),
     run=run,

@@ -22,7 +22,7 @@ from intarsia.onray.workers import RayWorkers
 from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, REJECTED_EVENTS
 from intarsia.tables.products import PRODUCTS
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class EventWorker:
         return self._cleaner.clean(file, row, value)
 
 
-def run(config: IngestEventsConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: IngestEventsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Raw events -> events, rejected_events; too many refused rows stop the job after the rejects are published."""
     folder = config.folder or lake.current("market").path
     units = plan_units(folder / config.events, config.file, unit_rows=config.unit_rows)
@@ -108,10 +108,10 @@ def files(config: IngestEventsConfig) -> Sequence[Path]:
 
 JOB = Job(
     name="ingest_events",
-    about="raw events -> checked events, each once, in the order received; and every refused row with its reason",
+    summary="raw events -> checked events, each once, in the order received; and every refused row with its reason",
     config=IngestEventsConfig,
     reads=("products",),
-    reads_if_there=("market",),
+    optional_reads=("market",),
     files=files,
     writes=("rejected_events", "events"),
     run=run,

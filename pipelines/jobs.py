@@ -1,8 +1,8 @@
-"""The jobs in the order of the flow: the one list that `full_run`, the list of jobs and the tests walk."""
+"""The names of all jobs."""
 
 from __future__ import annotations
 
-JOB_NAMES = (
+JOB_NAMES = (  # in the order in which `full_run` runs them
     "generate_market",
     "ingest_catalog",
     "ingest_events",
@@ -25,4 +25,4 @@ JOB_NAMES = (
 )
 
 CHECK_NAMES = ("compare_fusions", "replay_served")
-"""Jobs beside the flow, asked for by name: they compare what could serve, and check what does. `full_run` passes them over."""
+"""Jobs that are run by name only, not by `full_run`: they compare fusion methods, and check served requests."""

@@ -19,7 +19,7 @@ from intarsia.ranking.lightgbm_ranker import save_ranker
 from intarsia.ranking.rows import RankingRows, read_rows
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.build_training_rows import FEATURES_FILE
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 from tune_spaces.ranker_space import RankerSpaceConfig, ranker_of_point, ranker_space
 
 
@@ -61,7 +61,7 @@ class TrainRankerConfig:
         )
 
 
-def run(config: TrainRankerConfig, lake: Lake, progress: Progress) -> Counts:
+def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
     """training_rows -> ranker."""
     entry = lake.current("training_rows")
     features = json.loads((entry.path / FEATURES_FILE).read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def _search(
     validation: RankingRows,
     config: TrainRankerConfig,
     lake: Lake,
-    progress: Progress,
+    progress: JobProgress,
 ) -> list[Trial]:
     search = PointSearch(
         measure=measure_point,
@@ -162,7 +162,7 @@ def _trial(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
 
 JOB = Job(
     name="train_ranker",
-    about="Fit the LambdaMART ranker through Ray Train and stop it on the validation queries.",
+    summary="Fit the LambdaMART ranker through Ray Train and stop it on the validation queries.",
     config=TrainRankerConfig,
     reads=("training_rows",),
     writes=("ranker",),

@@ -21,20 +21,19 @@ from torch.distributed.tensor import DTensor
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import IntarsiaError
-from intarsia.training.adapters import AdapterConfig, Adapters
-from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts
-from intarsia.training.checkpoint import Progress, State, load_trained, trained_state
-from intarsia.training.dropout import set_dropout
+from intarsia.training.adapters import AdapterConfig, Adapters, set_dropout
+from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData, EncodedTexts
+from intarsia.training.checkpoint import FitProgress, State, load_trained, trained_state
 from intarsia.training.loop import FitConfig, FitResult, run_fit
 from intarsia.training.losses import LossConfig
-from intarsia.training.masked_language_model import MaskedWordsConfig, MaskedWordsTask
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig, MaskedLanguageModelTask
 from intarsia.training.process_group import DataParallel, FullySharded
 from intarsia.training.task import TrainingTask
 from intarsia.training.text_examples import TextExample
 from intarsia.training.text_folder import mask_id_of
-from intarsia.training.text_pairs import Encode, TextPairsConfig, TextPairsTask
+from intarsia.training.text_pairs import EncodeTexts, TextPairsConfig, TextPairsTask
 from tests.judged_shop import TITLES, grade_of
 from tests.word_matching import Towers, WordMatching
 
@@ -56,12 +55,12 @@ class SharedFit:
 def fit_in_two(fits: Mapping[str, SharedFit], folder: Path) -> dict[str, FitResult | IntarsiaError]:
     """What each fit gives, by the names of the fits; `folder` is where the two meet."""
     spawn = multiprocessing.get_context("spawn")
-    crew = [spawn.Process(target=_work, args=(rank, fits, folder)) for rank in range(SIZE)]
-    for process in crew:
+    group = [spawn.Process(target=_work, args=(rank, fits, folder)) for rank in range(SIZE)]
+    for process in group:
         process.start()
-    for process in crew:
+    for process in group:
         process.join()
-    assert [process.exitcode for process in crew] == [0] * SIZE
+    assert [process.exitcode for process in group] == [0] * SIZE
     found: dict[str, FitResult | IntarsiaError] = pickle.loads((folder / "found").read_bytes())
     return found
 
@@ -73,9 +72,9 @@ def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=SIZE, init_method=f"file://{folder}/meeting")
     found: dict[str, FitResult | IntarsiaError] = {}
     for name, fit in fits.items():
-        crew = (FullySharded if fit.shard else DataParallel)(torch.device("cpu"))
+        group = (FullySharded if fit.shard else DataParallel)(torch.device("cpu"))
         try:
-            found[name] = _fit(fit, crew)
+            found[name] = _fit(fit, group)
         except IntarsiaError as error:
             found[name] = error
     if rank == 0:
@@ -84,27 +83,27 @@ def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def _fit(fit: SharedFit, crew: DataParallel) -> FitResult:
-    learner, progress = fit.make(), Progress()
-    kept: dict[int, tuple[State, Progress]] = {}
+def _fit(fit: SharedFit, group: DataParallel) -> FitResult:
+    task, progress = fit.make(), FitProgress()
+    kept: dict[int, tuple[State, FitProgress]] = {}
 
-    def keep(progress: Progress) -> None:
-        kept[progress.num_steps] = trained_state(learner.module), copy.deepcopy(progress)
+    def keep(progress: FitProgress) -> None:
+        kept[progress.num_steps] = trained_state(task.module), copy.deepcopy(progress)
 
-    fitted = run_fit(learner, fit.config, crew, progress, keep=keep)
+    fitted = run_fit(task, fit.config, group, progress, keep=keep)
     if not fit.goes_on_from:
         return fitted
     state, progress = kept[fit.goes_on_from]
-    learner = fit.make()
-    load_trained(learner.module, state)
-    return run_fit(learner, fit.config, crew, progress, keep=lambda progress: None)
+    task = fit.make()
+    load_trained(task.module, state)
+    return run_fit(task, fit.config, group, progress, keep=lambda progress: None)
 
 
-def tower_learner(
+def tower_task(
     dropout: float, kind: str = "bert", adapter: AdapterConfig | None = None, r_drop: float = 0.0
 ) -> TextPairsTask:
     """A small tower that learns the shop's orders and its temperature; it measures how far apart the first two titles are."""
-    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=24))
+    encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     set_dropout(encoder.tower, dropout)
     torch.manual_seed(5)
@@ -122,30 +121,30 @@ def tower_learner(
     return TextPairsTask(encoder, examples, config, adapters=adapters, figures=_far_apart)
 
 
-def _far_apart(encode: Encode) -> dict[str, float]:
+def _far_apart(encode: EncodeTexts) -> dict[str, float]:
     one, other = encode(TITLES[:2])
     return {"apart": 1.0 - float(one @ other)}
 
 
-def masked_words_learner() -> MaskedWordsTask:
+def masked_language_model_task() -> MaskedLanguageModelTask:
     """Its head guesses with the very weights of the word embeddings."""
-    encoder = open_text_encoder(TextEncoderConfig(model="scratch:bert:3", max_tokens=24))
+    encoder = open_text_encoder(TextEncoderConfig(model="untrained:bert:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     set_dropout(encoder.tower, 0.0)
     torch.manual_seed(5)
-    return MaskedWordsTask(encoder, TITLES, mask_id_of(encoder), MaskedWordsConfig(held_out=4), seed=1)
+    return MaskedLanguageModelTask(encoder, TITLES, mask_id_of(encoder), MaskedLanguageModelConfig(held_out=4), seed=1)
 
 
-def align_learner() -> AlignTask:
+def align_task() -> AlignTask:
     """Titles beside pictures of which each is an axis of its own; it measures what its heads give as arrays."""
     number = len(TITLES)
-    training_data = AlignLessons(
-        titles=Texts(words=TITLES, vectors_NT=np.ones((number, 2), np.float32)),
+    training_data = AlignTrainingData(
+        titles=EncodedTexts(words=TITLES, vectors_NT=np.ones((number, 2), np.float32)),
         images_VE=np.eye(number, dtype=np.float32),
         owners_V=np.arange(number),
         groups_N=np.arange(number),
         held_out_N=np.arange(number) % 4 == 0,
-        queries=Texts(words=[], vectors_NT=np.ones((0, 2), np.float32)),
+        queries=EncodedTexts(words=[], vectors_NT=np.ones((0, 2), np.float32)),
         query_ids=[],
         gains_QN=csr_matrix((0, number)),
     )

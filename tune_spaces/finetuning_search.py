@@ -10,7 +10,7 @@ from pathlib import Path
 
 from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConfig, run_search
 from intarsia.training.checkpoint import read_checkpoint
-from intarsia.training.loop import FitResult, OnStep, fit_here, fitted
+from intarsia.training.loop import FitResult, OnStep, fit_in_process, fit_result
 from intarsia.training.schedule import BatchSchedule
 from intarsia.training.text_training_data import WATCHED, TextTaskFactory
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
@@ -96,9 +96,11 @@ def measure_point(point: Point, task: TextTaskFactory, *, device: str = "cpu") -
     with tempfile.TemporaryDirectory(prefix="trial-") as place:
         while True:
             try:
-                found = fit_here(learner, fit, checkpoints=Path(place), on_step=_leave_after(per_epoch), device=device)
+                found = fit_in_process(
+                    learner, fit, checkpoints=Path(place), on_step=_leave_after(per_epoch), device=device
+                )
             except _EpochEnded:
-                yield _figures(fitted(*read_checkpoint(Path(place))), per_epoch)
+                yield _figures(fit_result(*read_checkpoint(Path(place))), per_epoch)
             else:
                 yield _figures(found, per_epoch)
                 return

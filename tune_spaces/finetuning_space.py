@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from intarsia.config import setting
-from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.text_pairs import TextPairsConfig
 
 _TEMPERATURE = "temperature"  # of the loss; all others are settings of the fit

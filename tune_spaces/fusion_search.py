@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.errors import ConfigError
-from intarsia.experiments.fusion_search_result import CUTOFF, Tried
-from intarsia.experiments.trial_objective import TrialLessons, score_config
+from intarsia.experiments.fusion_objective import TrialData, score_config
+from intarsia.experiments.fusion_search_result import CUTOFF, MeasuredFusion
 from intarsia.fusion.method import KindConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
@@ -43,12 +43,12 @@ class FusionTuning:
 
 def tune_fusion(
     tuning: FusionTuning,
-    training_data: TrialLessons,
+    training_data: TrialData,
     *,
     folder: Path,
     progress: Callable[[str, int, int], None],
     identity: str = "",
-) -> list[Tried]:
+) -> list[MeasuredFusion]:
     """The trials of Ray Tune and Optuna, in the order they were chosen.
 
     Kinds without fitted parts are measured in milliseconds, the others in minutes: the two are searched one after the other, so that the
@@ -66,7 +66,7 @@ def tune_fusion(
     """
     space = tuning.space
     to_jsonable = tuple(kind for kind in space.kinds if kind not in space.fitted)
-    tried: list[Tried] = []
+    tried: list[MeasuredFusion] = []
     if to_jsonable:
         part = replace(tuning, space=replace(space, kinds=to_jsonable, settings={}))
         tried += _searched(part, training_data, tuning.num_trials, folder, partial(progress, "trials"), identity)
@@ -79,19 +79,19 @@ def tune_fusion(
         except ConfigError as error:  # all of them failed, as with too few queries: the plain kinds stand
             if not to_jsonable:
                 raise
-            tried.append(Tried(name="", spec=None, train=None, error=str(error)))
+            tried.append(MeasuredFusion(name="", spec=None, train=None, error=str(error)))
     return [replace(one, name=f"trial {number}") for number, one in enumerate(tried)]
 
 
 def _searched(
     tuning: FusionTuning,
-    training_data: TrialLessons,
+    training_data: TrialData,
     num_trials: int,
     folder: Path,
     on_trial: Callable[[int, int], None],
     identity: str,
-) -> Sequence[Tried]:
-    retrievers, space = training_data.task.batch.retrievers, tuning.space
+) -> Sequence[MeasuredFusion]:
+    retrievers, space = training_data.packed.batch.retrievers, tuning.space
     search = PointSearch(
         measure=partial(measure_point, tuning=tuning),
         data=training_data,
@@ -105,7 +105,7 @@ def _searched(
         trials=tuning.trials,
     )
     return [
-        Tried(
+        MeasuredFusion(
             name="",
             spec=_settings_of(one.point, retrievers, space),
             train=one.figures["ndcg"] if one.figures else None,
@@ -124,9 +124,9 @@ def _settings_of(point: Point, retrievers: Sequence[str], space: FusionSpaceConf
         return None
 
 
-def measure_point(point: Point, training_data: TrialLessons, *, tuning: FusionTuning) -> Figures | Iterator[Figures]:
+def measure_point(point: Point, training_data: TrialData, *, tuning: FusionTuning) -> Figures | Iterator[Figures]:
     """What one trial does: a spec is measured at once, a fitted kind fold by fold."""
-    settings = config_of_point(point, training_data.task.batch.retrievers, tuning.space)
+    settings = config_of_point(point, training_data.packed.batch.retrievers, tuning.space)
     worths = score_config(settings, training_data, k=CUTOFF, num_folds=tuning.num_folds, seed=tuning.seed)
     figures: Iterator[Figures] = ({"ndcg": worth} for worth in worths)
     return next(figures) if isinstance(settings, FusionSpec) else figures

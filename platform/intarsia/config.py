@@ -1,11 +1,13 @@
-"""Frozen dataclasses from plain values: the one way settings come in. What a setting means is its owner's matter.
+"""Settings as frozen dataclasses.
 
-A config field is declared with `setting(help, default)`; `build` refuses unknown keys and proposes the nearest, checks types, and
-leaves ranges to the dataclass's own `__post_init__`. The values come from `config_file.py`.
+A component declares its settings in a frozen dataclass, each field with `setting(help, default)`. `build` makes it from plain values
+(`config_file.py` reads them): it refuses unknown keys, names the nearest known one, and checks types. Ranges are checked by the
+dataclass's `__post_init__`.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import math
@@ -32,9 +34,9 @@ def setting(
 
     Args:
         help: meaning and unit, shown by `--help`.
-        default: value when the config file gives none; without a default the file must give one.
-        factory: makes the default instead.
-        advanced: shown by `--help-all` only.
+        default: value if the config file has none; without a default the file must have one.
+        factory: makes the default; given instead of `default`.
+        advanced: `--help` leaves the setting out; `--help-all` shows it.
     """
     metadata = {"help": help, "advanced": advanced}
     if factory is not dataclasses.MISSING:
@@ -43,17 +45,24 @@ def setting(
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Path = _HERE, start: T | None = None) -> T:
-    """A config dataclass from plain values, nested ones too.
+    """Make a config dataclass, and those nested in it, from plain values.
 
     Args:
         cls: a frozen dataclass.
-        values: what YAML gave.
+        values: settings by name, as YAML gives them.
         where: dotted path of this group, for messages.
-        base: what relative paths of a config file start from, its folder; those of overrides start from the working directory.
-        start: where what is not given is taken from, instead of the defaults of `cls`: a group's owner may have set others.
+        base: folder that relative paths start from; relative paths of overrides start from the working directory.
+        start: instance that replaces the defaults of `cls`: the field that holds a nested config may set other defaults.
 
     Raises:
-        ConfigError: unknown key (with the nearest known one), missing key, wrong type, or a value its owner refuses.
+        ConfigError: a key is unknown (the message names the nearest known one) or missing, a type is wrong, or
+            `__post_init__` refuses a value.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Encoder:
+    ...     dim: int = setting("width of the vectors", 384)
+    >>> build(Encoder, {"dim": 64})
+    Encoder(dim=64)
     """
     assert dataclasses.is_dataclass(cls)
     if not isinstance(values, Mapping):
@@ -65,13 +74,13 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
             raise ConfigError(f"unknown setting {_dotted(where, key)}{nearest_of(key, fields)}")
     ready: dict[str, Any] = {}
     for name, field in fields.items():
-        own = _default(field) if start is None else getattr(start, name)
+        default = _default(field) if start is None else getattr(start, name)
         if name not in values:
-            if own is dataclasses.MISSING:
+            if default is dataclasses.MISSING:
                 raise ConfigError(f"setting {_dotted(where, name)} is required: {field.metadata.get('help', '')}")
-            ready[name] = own
-        elif type(own) is hints[name] and dataclasses.is_dataclass(own) and isinstance(values[name], Mapping):
-            ready[name] = build(hints[name], values[name], where=_dotted(where, name), base=base, start=own)
+            ready[name] = default
+        elif type(default) is hints[name] and dataclasses.is_dataclass(default) and isinstance(values[name], Mapping):
+            ready[name] = build(hints[name], values[name], where=_dotted(where, name), base=base, start=default)
         else:
             ready[name] = _convert(hints[name], values[name], _dotted(where, name), base)
     try:
@@ -81,17 +90,21 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
 
 
 def nearest_of(name: object, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known one it resembles, or all of them."""
+    """The end of a message about an unknown name: the most similar known name, or all known names.
+
+    >>> nearest_of("vekt", ["vector", "text"])
+    '; did you mean vector?'
+    """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}"
 
 
 def check_range(config: object, *names: str, low: float, high: float | None = None) -> None:
-    """Refuse a setting outside low..high, for a config's `__post_init__`.
+    """Refuse settings outside low..high (no upper bound without `high`); called by a config's `__post_init__`.
 
     Raises:
-        ValueError: the first of `names` that is outside.
+        ValueError: names the first setting of `names` that is outside.
     """
     for name in names:
         value = getattr(config, name)
@@ -101,7 +114,7 @@ def check_range(config: object, *names: str, low: float, high: float | None = No
 
 
 def to_jsonable(config: object, *, path_text: Callable[[Path], str] = str) -> Any:
-    """A config as JSON-able values: what goes into records, fingerprints and manifests."""
+    """Convert a config, nested ones included, to JSON values, for records, fingerprints and manifests."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_jsonable(getattr(config, f.name), path_text=path_text) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):
@@ -112,24 +125,63 @@ def to_jsonable(config: object, *, path_text: Callable[[Path], str] = str) -> An
 
 
 def fingerprint(config: object) -> str:
-    """sha256 of a config's values: equal settings, equal fingerprint; of a path only the name counts, not where it lies."""
+    """sha256 of a config's values. Of a path only the last part counts, so a moved file leaves the fingerprint as it is."""
     return sha256_json(to_jsonable(config, path_text=lambda path: path.name))
 
 
-def describe(cls: type[Any], *, indent: str = "  ", start: Any = None) -> str:
-    """Every setting of a config class with type, default and meaning: the body of a job's `--help`; `start` as in `build`."""
+def describe(cls: type[Any], *, advanced: bool = True, indent: str = "  ", start: Any = None) -> str:
+    """List the settings of a config class with type, default and meaning, for `--help`.
+
+    Args:
+        cls: a config dataclass.
+        advanced: also list the settings declared as advanced.
+        indent: before each line; nested configs are indented further.
+        start: as in `build`.
+    """
     hints = typing.get_type_hints(cls)
     lines: list[str] = []
     for field in dataclasses.fields(cls):
+        if field.metadata.get("advanced", False) and not advanced:
+            continue
         hint = hints[field.name]
-        own = _default(field) if start is None else getattr(start, field.name)
-        said = "  (required)" if own is dataclasses.MISSING else f" = {to_jsonable(own)!r}"
-        lines.append(f"{indent}{field.name}: {_type_name(hint)}{said}")
+        default = _default(field) if start is None else getattr(start, field.name)
+        nested_lines = [
+            describe(
+                nested, advanced=advanced, indent=indent + "    ", start=default if type(default) is nested else None
+            )
+            for nested in _nested_configs(hint)
+        ]
+        if nested_lines and not any(nested_lines):
+            continue  # all settings of the group are advanced
+        default_text = "  (required)" if default is dataclasses.MISSING else f" = {to_jsonable(default)!r}"
+        if dataclasses.is_dataclass(default) and nested_lines:
+            default_text = ""  # the nested lines show the defaults
+        lines.append(f"{indent}{field.name}: {_type_name(hint)}{default_text}")
         if text := field.metadata.get("help", ""):
             lines.append(f"{indent}    {text}")
-        for nested in _nested_configs(hint):
-            lines.append(describe(nested, indent=indent + "    ", start=own if type(own) is nested else None))
+        lines += filter(None, nested_lines)
     return "\n".join(lines)
+
+
+def add_settings_help(parser: argparse.ArgumentParser, settings_text: Callable[[bool], str]) -> None:
+    """Add `--help`, which ends with the common settings, and `--help-all`, which also shows the advanced ones.
+
+    Args:
+        parser: made with `add_help=False` and `RawDescriptionHelpFormatter`.
+        settings_text: makes the text when it is needed, given whether to include the advanced settings; see `describe`.
+    """
+
+    class PrintHelp(argparse.Action):
+        def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+            parser.epilog = settings_text(bool(self.const))
+            parser.print_help()
+            parser.exit()
+
+    for flags, advanced, help in (
+        (("-h", "--help"), False, "show this help message and exit"),
+        (("--help-all",), True, "the same with all settings, also the advanced ones"),
+    ):
+        parser.add_argument(*flags, action=PrintHelp, nargs=0, const=advanced, default=argparse.SUPPRESS, help=help)
 
 
 def _convert(hint: Any, value: Any, where: str, base: Path) -> Any:
@@ -195,7 +247,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    """Its value where none is given; MISSING when one must be."""
+    """The default value; MISSING if the setting is required."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 

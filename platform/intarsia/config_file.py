@@ -1,4 +1,4 @@
-"""A config file, and the `key=value` that win over it, as plain values. What they mean is `config.py`'s matter."""
+"""Reads a YAML config file and applies `key=value` overrides. `config.build` turns the result into a dataclass."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from intarsia.errors import ConfigError
 
 
 class FromCommandLine(str):
-    """A text of an override: a relative path in it starts from the working directory."""
+    """A string from an override: as a relative path it starts from the working directory, not from the config file."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top is a mapping.
+    """Read a YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
+        ConfigError: the file is missing, is not YAML, or its top level is not a mapping.
     """
     try:
-        content = _from_yaml(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist; give an existing file with --config") from None
     except OSError as error:
@@ -36,30 +36,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`values` with every `a.b=c` of `overrides` put in its place; c is read as YAML (so 3, true, [1, 2] are what they look like)."""
+    """Return a copy of `values` in which every override `a.b=c` is applied; c is parsed as YAML.
+
+    >>> with_overrides({"model": {"depth": 6}}, ["model.depth=8", "names=[x, y]"])
+    {'model': {'depth': 8}, 'names': ['x', 'y']}
+
+    Raises:
+        ConfigError: an override is not `key=value`, its value is not YAML, or its key goes through a plain value.
+    """
     merged = _deep_copy(values)
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path:
             raise ConfigError(f"override {override!r} is not key=value; write for example batch_size=64")
         *parents, last = path.split(".")
-        place = merged
+        group = merged
         for name in parents:
-            place[name] = {} if place.get(name) is None else place[name]  # a group may stand empty in the file
-            place = place[name]
-            if not isinstance(place, dict):
+            group[name] = {} if group.get(name) is None else group[name]  # `group:` without settings is None in YAML
+            group = group[name]
+            if not isinstance(group, dict):
                 raise ConfigError(f"override {override!r}: {name} is not a group of settings")
         try:
-            place[last] = _marked(_from_yaml(text))
+            group[last] = _mark_strings(_parse_yaml(text))
         except yaml.YAMLError:
             raise ConfigError(f"override {override!r}: {text!r} is not YAML; quote it, or close its brackets") from None
     return merged
 
 
-def _marked(value: Any) -> Any:
+def _mark_strings(value: Any) -> Any:
     if isinstance(value, str):
         return FromCommandLine(value)
-    return [_marked(item) for item in value] if isinstance(value, list) else value
+    return [_mark_strings(item) for item in value] if isinstance(value, list) else value
 
 
 def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,13 +74,12 @@ def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2, and a setting that stands twice is an error."""
+    """YAML 1.1 in which 1e-3 is a number, as in YAML 1.2, and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, its keys checked."""
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated[0]} is given twice", node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -82,5 +88,5 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _from_yaml(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)

@@ -1,9 +1,10 @@
-"""The identifiers everything is joined on, and the digests that name content."""
+"""Types of identifiers, digests of content, and the assignment of queries to folds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import NewType
 
@@ -13,27 +14,32 @@ RequestId = NewType("RequestId", str)
 ReleaseId = NewType("ReleaseId", str)
 EventId = NewType("EventId", str)
 SpaceId = NewType("SpaceId", str)
-"""Names one vector space: encoder, weights and pooling. Vectors of two spaces are never compared."""
+"""Names a vector space: encoder, weights and pooling. Vectors of different spaces are never compared."""
 
 _READ_BYTES = 1 << 20
 
 
+def new_request_id() -> RequestId:
+    """Return a random id for a request that has none."""
+    return RequestId(uuid.uuid4().hex)
+
+
 def sha256_bytes(content: bytes) -> str:
-    """Hex sha256 of some bytes."""
+    """Hex sha256 of `content`."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Hex sha256 of a file, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def sha256_tree(folder: Path) -> str:
-    """Hex sha256 over the relative path and content of every file below a folder; a single file counts as its content."""
+    """Hex sha256 over the relative path and content of every file below a folder; of a single file, over its content."""
     if folder.is_file():
         return sha256_file(folder)
     digest = hashlib.sha256()
@@ -43,17 +49,21 @@ def sha256_tree(folder: Path) -> str:
 
 
 def sha256_json(value: object) -> str:
-    """Hex sha256 of a JSON-able value with sorted keys, so that equal values have equal digests."""
+    """Hex sha256 of a JSON value with sorted keys: equal values have equal digests.
+
+    >>> sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
+    True
+    """
     return sha256_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def short(digest: str) -> str:
-    """The first 12 hex digits: enough to tell content apart in a file name or a log line."""
+    """The first 12 hex digits of a digest, for file names and log lines."""
     return digest[:12]
 
 
 def fold_of(query_id: str, num_folds: int) -> int:
-    """The fold of a query, 0..num_folds - 1: a hash of its id, the same in every job, whatever other queries there are.
+    """The fold of a query, 0 to num_folds - 1. It depends on the query id alone, so every job computes the same fold.
 
     Raises:
         ValueError: fewer than two folds.

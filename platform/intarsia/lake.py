@@ -1,13 +1,12 @@
-"""The place at rest: named tables and artefacts in one folder, each published whole or not at all.
+"""The lake: versioned tables and artefacts in one folder. Each version is published whole or not at all.
 
-`<root>/<name>/<digest>/…` holds one version, `<root>/<name>/current.json` names the one that counts. A writer fills a folder aside, renames
-it, then replaces the small pointer file, so a reader sees the old version or the new one, never a half. What is in the files is
-`tables/`'s and the organs' matter.
+`<root>/<name>/<digest>/...` holds one version; `<root>/<name>/current.json` names the current one. A writer fills a staging folder,
+renames it, then replaces the small pointer file, so a reader sees the old version or the new one, never a part of one. The formats of
+the files are defined by `tables/` and by the packages that write artefacts.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,22 +16,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_tree, short
 
 _POINTER = "current.json"
 _STAGING = ".staging-"
-_LOCK, _FILLED = "writer.lock", "filled"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux only; elsewhere the day decides
+_LOCK, _WRITER, _FILES = "writer.lock", "writer", "filled"  # in a staging folder
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux only; elsewhere abandoned folders are removed by age
 _DAY_S = 86_400
-_KEPT_VERSIONS = 2  # the current one and the one a running reader may still hold
+_KEPT_VERSIONS = 2  # the current one, and the one that a running reader may have open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One published version of a table or artefact: where it lies, the sha256 of its files, and what its writer noted."""
+    """One published version of a table or artefact: its folder, the sha256 of its files, and its writer's notes."""
 
     name: str
     path: Path
@@ -42,15 +43,23 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Lake:
-    """A folder of named entries; on a cluster a folder that every node mounts."""
+    """A folder of named entries; on a cluster a folder that every node mounts.
+
+    >>> import tempfile
+    >>> lake = Lake(Path(tempfile.mkdtemp()))
+    >>> with lake.publish("products", {"num_rows": 1}) as folder:
+    ...     _ = (folder / "part-00000").write_text("one product")
+    >>> lake.current("products").notes
+    {'num_rows': 1}
+    """
 
     root: Path
 
     def current(self, name: str) -> Entry:
-        """The version of `name` that counts.
+        """The current version of `name`.
 
         Raises:
-            ArtifactError: nothing of that name was published, or its files are gone.
+            ArtifactError: nothing was published under that name, or the files of the current version are missing.
         """
         pointer = self.root / name / _POINTER
         try:
@@ -67,27 +76,27 @@ class Lake:
         return Entry(name=name, path=path, digest=content["digest"], notes=content["notes"])
 
     def has(self, name: str) -> bool:
-        """Whether some version of `name` was published."""
+        """Whether any version of `name` was published."""
         return (self.root / name / _POINTER).is_file()
 
     @contextmanager
     def publish(self, name: str, notes: dict[str, Any] | None = None) -> Iterator[Path]:
-        """A fresh folder to fill; on leaving without an error it becomes the current version of `name`.
+        """Yield an empty folder to fill; if the block ends without an error, the folder becomes the current version of `name`.
 
         Args:
             name: table or artefact.
-            notes: JSON-able facts kept beside the pointer; may be filled until the block ends.
+            notes: JSON facts kept in the pointer file; may be changed until the block ends.
         """
         home = self.root / name
-        with staging_dir(home) as filled:
-            yield filled
-            digest = sha256_tree(filled)
+        with staging_dir(home) as files:
+            yield files
+            digest = sha256_tree(files)
             version = home / short(digest)
             if version.exists() and sha256_tree(version) != digest:
-                shutil.rmtree(version)  # torn by a crash of an earlier time
+                shutil.rmtree(version)  # damaged by an earlier crash
             if not version.exists():
-                filled.rename(version)
-            os.utime(version)  # its age is when it last became current: see _drop_old_versions
+                files.rename(version)
+            os.utime(version)  # the time at which it last became current: see _drop_old_versions
             write_json(home / _POINTER, {"version": version.name, "digest": digest, "notes": notes or {}})
         self._drop_old_versions(home, version)
 
@@ -100,134 +109,142 @@ class Lake:
 
 @contextmanager
 def staging_dir(home: Path) -> Iterator[Path]:
-    """An empty folder below `home` to fill and rename into place; what was not renamed is gone when the block ends.
+    """Yield an empty folder below `home` to fill and rename; it is removed when the block ends, unless it was renamed.
 
-    Beside it lies a lock that its writer holds; the system takes it back however the writer dies. What dead writers left in `home` is
-    removed first.
+    Its writer holds a lock, which the system releases when the writer dies. Staging folders of dead writers in `home` are removed first.
     """
     home.mkdir(parents=True, exist_ok=True)
-    _drop_left_aside(home)
+    _remove_abandoned(home)
     staging = home / f"{_STAGING}{uuid.uuid4().hex}"
-    (staging / _FILLED).mkdir(parents=True)
+    (staging / _FILES).mkdir(parents=True)
     try:
-        with (staging / _LOCK).open("wb", buffering=0) as lock:
-            if _took(lock, fcntl.LOCK_EX):
-                lock.write(_writer().encode())  # once it is held: an open lock under a name means a death
-            yield staging / _FILLED
+        with _exclusive_lock(staging / _LOCK, wait=True) as is_locked:
+            if is_locked:  # written under the lock: a name beside a free lock means that the writer died
+                (staging / _WRITER).write_text(_this_writer(), encoding="utf-8")
+            yield staging / _FILES
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
 def resumable_dir(home: Path, name: str, identity: str) -> Iterator[Path]:
-    """A folder below `home` that outlives its writer's death: the next one of equal name and identity finds it as it was left.
+    """Yield a folder below `home` that survives its writer's death: the next writer of equal name and identity continues in it.
 
-    It is gone when the block ends without an error, or with nothing in it. What writers of other identities left under the name is
-    removed first, unless one is still at work.
+    The folder is removed when the block ends without an error, or when it is empty. Folders of the same name and another identity are
+    removed first, unless their writer is running.
 
     Raises:
-        ArtifactError: another writer of this identity is at work.
+        ArtifactError: another writer of this identity is running.
     """
-    place = home / f".{name}-{identity}"
+    folder = home / f".{name}-{identity}"
     for other in home.glob(f".{name}-*"):
-        if other != place:
-            with suppress(OSError), _held(other) as is_sure:  # a held one is passed over
-                if is_sure or _is_old(other):
+        if other != folder:
+            with suppress(OSError), _exclusive_lock(other / _LOCK) as is_locked:  # a locked one is in use
+                if is_locked or _is_old(other):
                     shutil.rmtree(other, ignore_errors=True)
-    with ExitStack() as held:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as lock:
         try:
-            held.enter_context(_held(place))
-        except BlockingIOError:
+            lock.enter_context(_exclusive_lock(folder / _LOCK))
+        except Timeout:
             raise ArtifactError(f"another process writes {name} in {home} just now; wait for it, or stop it") from None
-        has_ended = False
+        has_succeeded = False
         try:
-            yield place
-            has_ended = True
+            yield folder
+            has_succeeded = True
         finally:
-            if has_ended or {path.name for path in place.glob("*")} <= {_LOCK}:
-                shutil.rmtree(place, ignore_errors=True)
+            if has_succeeded or {path.name for path in folder.glob("*")} <= {_LOCK}:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """While open, nobody else holds the folder, which is made; the system lets it go however its holder dies.
+def _exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock on the file `path`, which is created; the system releases it however the holder dies.
 
-    Whether that is sure is told: there are file systems without locks.
+    Yields True if the lock is held, False if the file system has no locks.
 
     Raises:
-        BlockingIOError: another one holds it.
+        Timeout: another process holds it, and `wait` is false.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_sure = True
-        except BlockingIOError:
-            raise
-        except OSError:
-            is_sure = False
-        yield is_sure
+    # without fallback_to_soft: a soft lock would outlive a killed holder
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        is_locked = True
+    except Timeout:
+        raise
+    except OSError:
+        is_locked = False
+    try:
+        yield is_locked
+    finally:
+        lock.release()
 
 
-def _drop_left_aside(home: Path) -> None:
+def _remove_abandoned(home: Path) -> None:
     for staging in home.glob(f"{_STAGING}*"):
         try:
-            with (staging / _LOCK).open("r+", errors="replace") as lock:  # NFS locks only what is open for writing
-                is_dead = _is_dead(lock.read(), staging) and _took(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:  # being made just now, or left by a version of this code that held no lock
-            is_dead = _is_old(staging)
-        except OSError:  # another user's
+            if not (staging / _LOCK).exists():  # its writer is about to lock it, or died before it could
+                is_abandoned = _is_old(staging)
+            else:
+                with _exclusive_lock(staging / _LOCK) as is_locked:
+                    is_abandoned = is_locked and _is_writer_dead(staging)
+        except OSError:  # locked (Timeout), removed meanwhile, or another user's
             continue
-        if is_dead:
+        if is_abandoned:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _is_dead(writer: str, staging: Path) -> bool:
-    """Whether a writer whose lock is open is dead: of this boot for certain, from elsewhere (its lock may not reach us) after a day."""
-    if writer == _writer():  # some file systems give a process its own lock twice
-        return False
-    boot, _, _ = writer.partition(" ")
-    return boot == _boot() or _is_old(staging)
+def _is_writer_dead(staging: Path) -> bool:
+    """Whether the writer of a staging folder with a free lock is dead.
 
-
-def _is_old(staging: Path) -> bool:
+    Certain if it ran on this machine since its last boot. The lock of another machine may not be visible here: its folder counts as
+    abandoned after a day without a write.
+    """
     try:
-        newest_s = max(path.stat().st_mtime for path in (staging, *staging.rglob("*")))
-    except FileNotFoundError:  # somebody is at work in it
+        writer = (staging / _WRITER).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        writer = ""
+    if writer == _this_writer():  # some file systems grant a process its own lock twice
+        return False
+    boot_id, _, _ = writer.partition(" ")
+    return boot_id == _boot_id() or _is_old(staging)
+
+
+def _is_old(folder: Path) -> bool:
+    try:
+        newest_s = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:  # a writer is changing it
         return False
     return time.time() - newest_s > _DAY_S
 
 
-def _took(lock: IO[Any], how: int) -> bool:
-    try:
-        fcntl.flock(lock, how)
-    except OSError:  # another one holds it, or this file system has no locks
-        return False
-    return True
+def _this_writer() -> str:
+    return f"{_boot_id()} {os.getpid()}"
 
 
-def _writer() -> str:
-    return f"{_boot()} {os.getpid()}"
-
-
-def _boot() -> str:
-    """The running system since its start, the same in all its containers; where it has no name, one that no other writer has."""
+def _boot_id() -> str:
+    """Identifies the running system since its start, equal in all its containers; random where the system has no such id."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return f"unnamed-{uuid.uuid4().hex}"
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a small JSON file aside and move it into place in one step."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file under another name, then rename it, so that a reader sees the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False, indent=2, sort_keys=True)
-            file.write("\n")
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a small JSON file with `replace_file`."""
+    replace_file(path, (json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode())

@@ -1,4 +1,4 @@
-"""One line per thing that happened: `event key=value …`, for the person at 3 a.m.; counts, never a user's text."""
+"""Structured log lines, `event key=value ...`, of the logger `intarsia`. Callers log counts and ids, never a user's text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import logging
 import re
 
 _log = logging.getLogger("intarsia")
-_NEEDS_QUOTES = re.compile(r"[\s\"]")  # a value must not end its line, or look like the next key
+_NEEDS_QUOTES = re.compile(r"[\s\"]")  # an unquoted value must not end the line or look like the next key
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Write one INFO line, `event key=value key=value`; floats with three decimals."""
+    """Write one INFO line; floats have three decimals, values with white space are quoted as JSON."""
     _log.info("%s", _line(event, fields))
 
 
 def log_warning(event: str, **fields: object) -> None:
-    """The same at WARNING: something degraded, and somebody should know."""
+    """Write one WARNING line in the format of `log_event`."""
     _log.warning("%s", _line(event, fields))
 
 

@@ -63,7 +63,7 @@ def test_every_job_left_its_record(stopped: tuple[Path, str]) -> None:
     lake, _ = stopped
     for name in JOBS:
         record = json.loads((lake / "runs" / f"{name}.json").read_text(encoding="utf-8"))
-        assert set(record) >= {"inputs", "config", "config_values", "counts", "duration_s", "outputs", "version"}
+        assert set(record) >= {"inputs", "config", "config_values", "counts", "duration_s", "outputs", "code"}
 
 
 def test_the_rejects_and_the_products_add_up_to_the_input(stopped: tuple[Path, str]) -> None:

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.lake_models import tower_of
+from intarsia.encoders.lake_models import text_tower_config
 from intarsia.encoders.open import open_text_encoder
 from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig
-from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.text_pairs import TextPairsConfig
 from pipelines.finetune_text import CURVE, FinetuneTextConfig, run
 from tests.judged_shop import fill_with_judged_shop
 from tests.killed_process import kill_session
 
 CONFIG = FinetuneTextConfig(
-    tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+    tower=TextEncoderConfig(model="untrained:bert:3", max_tokens=24),
     pairs=TextPairsConfig(texts_per_anchor=6),
     fit=FitConfig(epochs=50, batch_size=4, learning_rate=1e-4, checkpoint_every=20),
     folds=2,
@@ -73,7 +73,7 @@ def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> N
 
 
 def assert_their_mean_serves(lake: Lake) -> None:
-    towers = [open_text_encoder(tower_of(lake, fold)) for fold in (None, 0, 1)]
+    towers = [open_text_encoder(text_tower_config(lake, fold)) for fold in (None, 0, 1)]
     assert len({tower.space_id for tower in towers}) == 3
     assert lake.current("text_tower").notes["space_id"] == towers[0].space_id, (
         "what embed_products will say of its vectors"

@@ -12,7 +12,7 @@ from ray.train import TrainingFailedError
 
 from intarsia.errors import ArtifactError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
-from intarsia.training.loop import FitConfig, FitResult, fit_here
+from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from tests.word_matching import DiesOnce, WordMatching
 
 CONFIG = FitConfig(epochs=3, batch_size=5, accumulate=2, learning_rate=0.05, checkpoint_every=3)
@@ -20,7 +20,7 @@ NUM_STEPS = 3 * 4  # 37 examples are 8 batches of at most 5, two to a step
 
 
 def assert_undisturbed(fitted: FitResult) -> None:
-    undisturbed = fit_here(WordMatching(), CONFIG)
+    undisturbed = fit_in_process(WordMatching(), CONFIG)
     assert [point.step for point in fitted.curve] == list(range(1, NUM_STEPS + 1))
     assert [p.loss for p in fitted.curve] == pytest.approx([p.loss for p in undisturbed.curve], rel=1e-4)
     for name, tensor in undisturbed.state.items():

@@ -26,7 +26,7 @@ from intarsia.tables.products import PRODUCTS, product_to_row
 from intarsia.training.alignment import AlignConfig
 from intarsia.training.loop import FitConfig
 from pipelines import align_modalities, build_indexes, embed_products, export_query_encoders
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 from tests.unit.encoders.kinds import text_config
 from tests.unit.engine.small_release import COLOURS, image
 
@@ -55,9 +55,9 @@ class Aligned:
 def aligned(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
     lake = Lake(tmp_path_factory.mktemp("aligned") / "lake")
     publish_shop(lake, [product_row(number) for number in range(NUM_PRODUCTS)])
-    execute(align_modalities.JOB, ALIGN, lake)
-    execute(export_query_encoders.JOB, export_query_encoders.ExportConfig(num_probes=2, min_int8_cosine=0.0), lake)
-    execute(build_indexes.JOB, build_indexes.BuildIndexesConfig(), lake)
+    run_job(align_modalities.JOB, ALIGN, lake)
+    run_job(export_query_encoders.JOB, export_query_encoders.ExportConfig(num_probes=2, min_int8_cosine=0.0), lake)
+    run_job(build_indexes.JOB, build_indexes.BuildIndexesConfig(), lake)
     return Aligned(lake, Alignment.open(lake.current("alignment").path))
 
 
@@ -91,7 +91,7 @@ def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
         QUERIES.write_part(QUERIES.from_rows([query_to_row(q) for q in queries]), folder, 0)
     with lake.publish("judgments") as folder:
         JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(j) for j in judgments]), folder, 0)
-    execute(embed_products.JOB, EMBED, lake)
+    run_job(embed_products.JOB, EMBED, lake)
 
 
 def test_a_colour_word_finds_images_of_products_whose_titles_do_not_say_it(aligned: Aligned) -> None:
@@ -125,7 +125,7 @@ def test_the_curve_and_what_was_measured_stand_beside_the_heads(aligned: Aligned
 
 
 def test_it_is_up_to_date_until_its_inputs_change(aligned: Aligned) -> None:
-    assert not execute(align_modalities.JOB, ALIGN, aligned.lake)
+    assert not run_job(align_modalities.JOB, ALIGN, aligned.lake)
 
 
 @pytest.mark.parametrize("changed", ["text", "image"])
@@ -141,15 +141,15 @@ def test_an_alignment_over_another_encoder_is_refused(aligned: Aligned, tmp_path
     with pytest.raises(
         ReleaseMismatch, match=rf"the alignment is of {changed} space {changed}-of-old.*run align_modalities again"
     ):
-        build_indexes.run(build_indexes.BuildIndexesConfig(), lake, Progress("test"))
+        build_indexes.run(build_indexes.BuildIndexesConfig(), lake, JobProgress("test"))
 
 
 def test_a_catalog_without_images_is_refused(aligned: Aligned, tmp_path: Path) -> None:
     lake = copied(aligned.lake, tmp_path)
     publish_products(lake, [product_row(number, imaged=False) for number in range(4)])
-    execute(embed_products.JOB, EMBED, lake)  # every text is in the cache
+    run_job(embed_products.JOB, EMBED, lake)  # every text is in the cache
     with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with pictures"):
-        align_modalities.run(ALIGN, lake, Progress("test"))
+        align_modalities.run(ALIGN, lake, JobProgress("test"))
 
 
 def copied(lake: Lake, folder: Path) -> Lake:

@@ -20,7 +20,7 @@ from intarsia.records.product import ImageRef, Money, Product
 from intarsia.tables.embeddings import embeddings_spec
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines.build_indexes import JOB, BuildIndexesConfig
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 
 DIM = 8
 
@@ -73,7 +73,7 @@ def run(lake: Lake, products: Sequence[Product], config: BuildIndexesConfig | No
     publish_products(lake, products)
     publish_embeddings(lake, "text", products)
     publish_embeddings(lake, "image", products)
-    assert execute(JOB, config or BuildIndexesConfig(), lake)
+    assert run_job(JOB, config or BuildIndexesConfig(), lake)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -120,8 +120,8 @@ def test_a_catalog_without_images_and_the_same_run_again(lake: Lake) -> None:
     entry = lake.current("indexes")
     assert open_vector_index(entry.path / "image").search(np.eye(1, DIM, dtype=np.float32), 3, None).rows_Qk.max() == -1
     assert json.loads((entry.path / "text" / "index.json").read_text())["kind"] == "hnsw"
-    assert not execute(JOB, config, lake)
-    assert execute(JOB, config, lake, again=True)
+    assert not run_job(JOB, config, lake)
+    assert run_job(JOB, config, lake, force=True)
     assert lake.current("indexes").digest == entry.digest
 
 
@@ -131,7 +131,7 @@ def test_embeddings_of_other_products_are_refused(lake: Lake) -> None:
     publish_embeddings(lake, "text", SHOP[:6])
     publish_embeddings(lake, "image", SHOP[:5])
     with pytest.raises(ArtifactError, match="text_embeddings holds a vector of product p005; allowed: products of the"):
-        JOB.run(BuildIndexesConfig(), lake, Progress(JOB.name))
+        JOB.run(BuildIndexesConfig(), lake, JobProgress(JOB.name))
     assert not lake.has("indexes")
 
 
@@ -141,7 +141,7 @@ def test_a_product_without_its_text_vector_is_refused(lake: Lake) -> None:
     publish_embeddings(lake, "text", SHOP[:4])
     publish_embeddings(lake, "image", SHOP[:5])
     with pytest.raises(ArtifactError, match="text_embeddings has no vector of product p004"):
-        JOB.run(BuildIndexesConfig(), lake, Progress(JOB.name))
+        JOB.run(BuildIndexesConfig(), lake, JobProgress(JOB.name))
 
 
 def test_a_negative_number_of_workers_is_refused() -> None:

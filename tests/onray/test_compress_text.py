@@ -16,15 +16,15 @@ from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.records.product import Product
 from intarsia.tables.products import PRODUCTS, product_to_row
-from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import open_trainable
 from pipelines import compress_text
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 
 WORDS = ("red", "blue", "shoes", "dress", "linen", "for", "men", "women", "watch", "bag")
 CONFIG = compress_text.CompressTextConfig(
-    teacher=TextEncoderConfig(model="scratch:bert:4", max_tokens=48),
+    teacher=TextEncoderConfig(model="untrained:bert:4", max_tokens=48),
     kept_layers=(1,),
     cut_heads=1,
     kept_units=96,
@@ -32,7 +32,7 @@ CONFIG = compress_text.CompressTextConfig(
     fit=FitConfig(epochs=3, batch_size=16, learning_rate=2e-3),
 )
 
-LEARNED = TextEncoderConfig(model="lake:text_tower", batch_size=8)
+LAKE_MODEL = TextEncoderConfig(model="lake:text_tower", batch_size=8)
 
 
 def publish_text_tower(lake: Lake, tower: TextEncoderConfig) -> None:
@@ -53,9 +53,9 @@ def write_products(lake: Lake, number: int) -> None:
 def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake: Lake) -> None:
     write_products(lake, 100)
     publish_text_tower(lake, CONFIG.teacher)
-    config = dataclasses.replace(CONFIG, teacher=LEARNED)
-    assert execute(compress_text.JOB, config, lake)
-    assert not execute(compress_text.JOB, config, lake)
+    config = dataclasses.replace(CONFIG, teacher=LAKE_MODEL)
+    assert run_job(compress_text.JOB, config, lake)
+    assert not run_job(compress_text.JOB, config, lake)
     counts = json.loads((lake.root / "runs" / "compress_text.json").read_text())["counts"]
     assert counts["parameters"] < counts["parameters_of_teacher"]
     assert 1 - counts["cosine_to_teacher"] < 0.6 * (1 - counts["cosine_to_teacher_before"])
@@ -65,7 +65,7 @@ def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake:
     assert entry.notes["encoder"] == {
         **to_jsonable(CONFIG.teacher),
         "model": str(lake.current("text_tower").path),
-        "batch_size": LEARNED.batch_size,
+        "batch_size": LAKE_MODEL.batch_size,
     }
     own = json.loads((entry.path / "config.json").read_text())
     assert (own["num_hidden_layers"], own["intermediate_size"], [len(heads) for heads in own["kept_heads"]]) == (
@@ -76,27 +76,27 @@ def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake:
 
 
 def test_a_new_tower_of_the_lake_makes_a_new_small_one(lake: Lake) -> None:
-    config = dataclasses.replace(CONFIG, teacher=LEARNED)
-    assert compress_text.JOB.more_inputs(lake, config) == {}
+    config = dataclasses.replace(CONFIG, teacher=LAKE_MODEL)
+    assert compress_text.JOB.extra_inputs(lake, config) == {}
     digests = []
     for seed in (4, 5):
-        publish_text_tower(lake, TextEncoderConfig(model=f"scratch:bert:{seed}"))
+        publish_text_tower(lake, TextEncoderConfig(model=f"untrained:bert:{seed}"))
         digests.append(lake.current("text_tower").digest)
-        assert compress_text.JOB.more_inputs(lake, config) == {"text_tower": digests[-1]}
+        assert compress_text.JOB.extra_inputs(lake, config) == {"text_tower": digests[-1]}
     assert digests[0] != digests[1]
-    assert compress_text.JOB.more_inputs(lake, CONFIG) == {}, "another teacher does not look at it"
+    assert compress_text.JOB.extra_inputs(lake, CONFIG) == {}, "another teacher does not look at it"
 
 
 def test_what_it_made_itself_is_no_teacher(lake: Lake) -> None:
     own = dataclasses.replace(CONFIG, teacher=TextEncoderConfig(model="lake:small_text_tower"))
     with pytest.raises(ConfigError, match=r"model is 'lake:small_text_tower'; allowed here: lake:text_tower$"):
-        compress_text.run(own, lake, Progress("test"))
+        compress_text.run(own, lake, JobProgress("test"))
 
 
 def test_a_teacher_without_layers_is_refused(lake: Lake) -> None:
     config = dataclasses.replace(CONFIG, teacher=TextEncoderConfig(model=USE_MULTILINGUAL))
     with pytest.raises(ConfigError, match=r"teacher is 'offline:use-multilingual-v3', which has no layers to cut"):
-        compress_text.run(config, lake, Progress("test"))
+        compress_text.run(config, lake, JobProgress("test"))
 
 
 @pytest.mark.parametrize(

@@ -18,22 +18,22 @@ from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
+from intarsia.training.image_pairs import open_trainable_image
 from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import open_trainable
-from intarsia.training.trainable_image import open_trainable_image
 from pipelines import embed_products, export_query_encoders
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.encoders.kinds import make_image
 
-PROGRESS = Progress("test")
+PROGRESS = JobProgress("test")
 TITLES = ("a red mug", "a blue lamp")
 IMAGES = [make_image(np.random.default_rng(number), 40, 30) for number in range(2)]
-TOWER = TextEncoderConfig(model="scratch:bert:3", max_tokens=24, pooling="cls", reading="folded", prefix="query: ")
-IMAGE_TOWER = ImageEncoderConfig(model="scratch:cnn:3", image_px=32)
+TOWER = TextEncoderConfig(model="untrained:bert:3", max_tokens=24, pooling="cls", reading="folded", prefix="query: ")
+IMAGE_TOWER = ImageEncoderConfig(model="untrained:cnn:3", image_px=32)
 UNTRAINED = embed_products.EmbedConfig(
-    text=TextEncoderConfig(model="scratch:dnn:1"), image=ImageEncoderConfig(model="scratch:cnn:1"), num_workers=1
+    text=TextEncoderConfig(model="untrained:dnn:1"), image=ImageEncoderConfig(model="untrained:cnn:1"), num_workers=1
 )
-LEARNED = dataclasses.replace(
+LAKE_MODEL = dataclasses.replace(
     UNTRAINED,
     text=TextEncoderConfig(model="lake:text_tower", batch_size=1),
     image=ImageEncoderConfig(model="lake:image_tower"),
@@ -64,7 +64,7 @@ def publish_towers(lake: Lake) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_a_tower_of_the_lake_embeds_and_serves_as_it_learned_to_read(shop: Lake) -> None:
     publish_towers(shop)
-    embed_products.run(LEARNED, shop, PROGRESS)
+    embed_products.run(LAKE_MODEL, shop, PROGRESS)
     text, image = shop.current("text_embeddings"), shop.current("image_embeddings")
     assert text.notes["encoder"] == {
         **to_jsonable(TOWER),
@@ -87,7 +87,7 @@ def test_a_tower_of_the_lake_embeds_and_serves_as_it_learned_to_read(shop: Lake)
 @pytest.mark.parametrize("name", ["text_tower", "image_tower"])
 def test_a_tower_that_nobody_trained_is_named(shop: Lake, name: str) -> None:
     modality = name.removesuffix("_tower")
-    config = dataclasses.replace(UNTRAINED, **{modality: getattr(LEARNED, modality)})
+    config = dataclasses.replace(UNTRAINED, **{modality: getattr(LAKE_MODEL, modality)})
     with pytest.raises(ArtifactError, match=f"^{name} is not in the lake .*; run the job that makes it"):
         embed_products.run(config, shop, PROGRESS)
     assert not shop.has("text_embeddings")
@@ -102,7 +102,7 @@ def test_a_tower_that_nobody_trained_is_named(shop: Lake, name: str) -> None:
 )
 def test_a_tower_that_reads_something_else_is_refused(shop: Lake, modality: str, words: str) -> None:
     publish_towers(shop)
-    other = getattr(LEARNED, "image" if modality == "text" else "text").model
+    other = getattr(LAKE_MODEL, "image" if modality == "text" else "text").model
     swapped = dataclasses.replace(getattr(UNTRAINED, modality), model=other)
     with pytest.raises(ConfigError, match=words):
         embed_products.run(dataclasses.replace(UNTRAINED, **{modality: swapped}), shop, PROGRESS)

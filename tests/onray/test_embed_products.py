@@ -19,11 +19,11 @@ from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines import embed_products, export_query_encoders
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 from tests.unit.encoders.kinds import make_image, text_config
 
 pytestmark = pytest.mark.usefixtures("cluster")
-PROGRESS = Progress("test")
+PROGRESS = JobProgress("test")
 
 
 CONFIG = embed_products.EmbedConfig(
@@ -144,8 +144,8 @@ def test_the_number_of_workers_does_not_change_the_bytes(first_run: Embedded, la
 
 def test_a_second_run_is_up_to_date_though_the_job_reads_its_own_output(embedded: Lake) -> None:
     first = digests(embedded)
-    assert execute(embed_products.JOB, CONFIG, embedded)
-    assert not execute(embed_products.JOB, CONFIG, embedded)
+    assert run_job(embed_products.JOB, CONFIG, embedded)
+    assert not run_job(embed_products.JOB, CONFIG, embedded)
     assert digests(embedded) == first
 
 
@@ -216,4 +216,4 @@ def test_gpus_are_not_waited_for_where_there_are_none(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     write_products(lake, shop())
     with pytest.raises(ConfigError, match=r"gpus_per_worker is 1.0, and this machine has no GPU that Ray knows"):
-        execute(embed_products.JOB, dataclasses.replace(CONFIG, gpus_per_worker=1.0), lake)
+        run_job(embed_products.JOB, dataclasses.replace(CONFIG, gpus_per_worker=1.0), lake)

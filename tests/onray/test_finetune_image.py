@@ -18,17 +18,17 @@ from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Product
 from intarsia.tables.embeddings import TEXT_EMBEDDINGS
 from intarsia.tables.products import PRODUCTS, product_to_row
-from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import open_trainable
 from pipelines import finetune_image
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 from tests.unit.encoders.kinds import make_image
 
-PROGRESS = Progress("test")
-TEXT = TextEncoderConfig(model="scratch:dnn:1", max_tokens=48)
+PROGRESS = JobProgress("test")
+TEXT = TextEncoderConfig(model="untrained:dnn:1", max_tokens=48)
 CONFIG = finetune_image.FinetuneImageConfig(
-    tower=ImageEncoderConfig(model="scratch:cnn:1", image_px=32),
+    tower=ImageEncoderConfig(model="untrained:cnn:1", image_px=32),
     text=TEXT,
     text_fields=("title",),
     held_out_one_in=4,
@@ -63,8 +63,8 @@ def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
     with lake.publish("text_embeddings") as folder:
         places = [EmbeddingKey(f"p{number}", 0, digest) for number, digest in enumerate(vectors)]
         write_vectors(TEXT_EMBEDDINGS, folder, places, vectors, encoder.space_id)
-    execute(finetune_image.JOB, config, lake)
-    assert finetune_image.JOB.more_inputs(lake, config) == {"text_tower": lake.current("text_tower").digest}
+    run_job(finetune_image.JOB, config, lake)
+    assert finetune_image.JOB.extra_inputs(lake, config) == {"text_tower": lake.current("text_tower").digest}
     tower = lake.current("image_tower")
     assert tower.notes["text"] == to_jsonable(own)
     record = json.loads((lake.root / "runs" / "finetune_image.json").read_text())["counts"]
@@ -91,7 +91,7 @@ def test_a_catalog_without_images_teaches_nothing(lake: Lake) -> None:
 def test_the_clip_family_keeps_no_head(lake: Lake) -> None:
     write_products(lake, [[content] for content in IMAGES[:4]])
     config = finetune_image.FinetuneImageConfig(
-        tower=ImageEncoderConfig(model="scratch:clip:1"), text=TEXT, keep_head=True, held_out_one_in=0
+        tower=ImageEncoderConfig(model="untrained:clip:1"), text=TEXT, keep_head=True, held_out_one_in=0
     )
     with pytest.raises(ConfigError, match=r"keep_head is true, but the CLIP family has a projection of its own"):
         finetune_image.run(config, lake, PROGRESS)

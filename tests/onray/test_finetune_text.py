@@ -11,29 +11,29 @@ import pytest
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.config import to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.lake_models import tower_of
+from intarsia.encoders.lake_models import text_tower_config
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.errors import ConfigError, ReleaseMismatch
-from intarsia.experiments.out_of_fold_retrieval import QUERY_SIDE, TEXT_INDEX
+from intarsia.experiments.out_of_fold_retrieval import QUERY_ENCODER, TEXT_INDEX
 from intarsia.index.files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
 from intarsia.training.adapters import AdapterConfig
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.masked_language_model import MaskedWordsConfig
+from intarsia.training.loop import FitConfig
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig
 from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import open_trainable
 from pipelines import embed_folds
 from pipelines.finetune_text import CURVE, SETTINGS, FinetuneTextConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import TITLES, fill_with_judged_shop
 from tune_spaces.finetuning_space import FinetuningSpaceConfig
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 CONFIG = FinetuneTextConfig(
-    tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+    tower=TextEncoderConfig(model="untrained:bert:3", max_tokens=24),
     pairs=TextPairsConfig(texts_per_anchor=6),
     fit=FitConfig(epochs=6, batch_size=4, learning_rate=3e-3, watch="ndcg@10"),
     workers=TorchWorkersConfig(max_failures=0),
@@ -46,11 +46,13 @@ def quiet(step: str, done: int, total: int) -> None:
 
 def test_a_tower_that_guessed_hidden_words_first_opens_orders_better_and_is_the_best_of_validation(lake: Lake) -> None:
     fill_with_judged_shop(lake)
-    config = replace(CONFIG, masked_epochs=1, masked=MaskedWordsConfig(held_out=4), fit=replace(CONFIG.fit, epochs=20))
+    config = replace(
+        CONFIG, masked_epochs=1, masked=MaskedLanguageModelConfig(held_out=4), fit=replace(CONFIG.fit, epochs=20)
+    )
     counts = run(config, lake, quiet)
     assert counts["judged_examples"] == 9
     assert counts["validation_ndcg@10"] > counts["validation_ndcg@10_before"]
-    encoder = open_text_encoder(tower_of(lake))
+    encoder = open_text_encoder(text_tower_config(lake))
     assert encoder.encode(TITLES).shape == (len(TITLES), 64)
     curves = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))
     assert curves["masked_words"][-1]["figures"]["minus_loss"] < 0
@@ -58,7 +60,7 @@ def test_a_tower_that_guessed_hidden_words_first_opens_orders_better_and_is_the_
     settings = json.loads((lake.current("text_tower").path / SETTINGS).read_text(encoding="utf-8"))
     assert settings["validation"]["after"]["ndcg@10"] == pytest.approx(max(figures), abs=1e-6)
     with pytest.raises(ConfigError, match="has 0 folds, fold 0 was asked for"):
-        tower_of(lake, 0)
+        text_tower_config(lake, 0)
     assert not list((lake.root / "finetune_text").iterdir())
 
 
@@ -71,7 +73,7 @@ def test_two_workers_fit_adapters_that_are_merged_into_the_tower_they_serve(lake
         fit=replace(CONFIG.fit, epochs=1, watch=""),
     )
     run(config, lake, quiet)
-    begun, ended = (open_text_encoder(tower).tower.state_dict() for tower in (CONFIG.tower, tower_of(lake)))  # type: ignore[attr-defined]
+    begun, ended = (open_text_encoder(tower).tower.state_dict() for tower in (CONFIG.tower, text_tower_config(lake)))  # type: ignore[attr-defined]
     assert begun.keys() == ended.keys()
     changed = {name for name in begun if not begun[name].equal(ended[name])}
     assert changed and all(name.endswith(("query.weight", "value.weight")) for name in changed)
@@ -102,7 +104,7 @@ def test_the_best_searched_settings_fit_the_tower_and_are_told_with_it(
 
 def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: Lake) -> None:
     fill_with_judged_shop(lake)
-    towers = [open_trainable(TextEncoderConfig(model=f"scratch:bert:{seed}", max_tokens=24)) for seed in range(2)]
+    towers = [open_trainable(TextEncoderConfig(model=f"untrained:bert:{seed}", max_tokens=24)) for seed in range(2)]
     served = "text-served"
     notes = {"encoder": to_jsonable(CONFIG.tower), "folds": 2, "text_fields": ["title"], "space_id": served}
     with lake.publish("text_tower", notes) as folder:
@@ -115,17 +117,17 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
     with pytest.raises(
         ReleaseMismatch, match=r"embedded in space text-of-old, the tower of these folds makes text-served"
     ):
-        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds"))
     with lake.publish("text_embeddings", {"text_fields": ["title"], "space_id": served}):
         pass
-    assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds")) == {
+    assert embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds")) == {
         "folds": 2,
         "products": len(TITLES),
         "texts": len(TITLES),
     }
     for fold, encoder in enumerate(towers):
         place = lake.current("fold_indexes").path / str(fold)
-        index, query_side = open_vector_index(place / TEXT_INDEX), open_query_encoder(place / QUERY_SIDE, "fp32")
+        index, query_side = open_vector_index(place / TEXT_INDEX), open_query_encoder(place / QUERY_ENCODER, "fp32")
         assert index.space_id == query_side.space_id
         wanted_ND = encoder.encode(TITLES)
         for row in (0, 7, 15):  # the products are numbered as their titles are listed
@@ -137,4 +139,4 @@ def test_a_tower_without_folds_embeds_none(lake: Lake) -> None:
     with lake.publish("text_tower", {"encoder": to_jsonable(CONFIG.tower), "folds": 0, "text_fields": ["title"]}):
         pass
     with pytest.raises(ConfigError, match="text_tower has no folds"):
-        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, Progress("embed_folds"))
+        embed_folds.run(embed_folds.EmbedFoldsConfig(), lake, JobProgress("embed_folds"))

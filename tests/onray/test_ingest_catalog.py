@@ -12,7 +12,7 @@ from intarsia.errors import ConfigError, DataError
 from intarsia.lake import Lake
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS
 from pipelines.ingest_catalog import JOB, IngestCatalogConfig
-from pipelines.job import Progress, execute
+from pipelines.job import JobProgress, run_job
 from tests.unit.catalog.shop_files import put_shop, shop_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -51,7 +51,7 @@ def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number
     lakes = []
     for num_workers, unit_rows in ((2, 8), (3, 8), (1, 1000)):  # the last one fits one unit and needs no Ray at all
         lake = Lake(tmp_path / f"lake{len(lakes)}")
-        counts = JOB.run(_config(shop, num_workers=num_workers, unit_rows=unit_rows), lake, Progress("test"))
+        counts = JOB.run(_config(shop, num_workers=num_workers, unit_rows=unit_rows), lake, JobProgress("test"))
         assert counts["products"] + counts["lost"] == counts["rows"] == 43
         assert counts["lost by reason"] == {"broken_json": 1, "duplicate_id": 1, "title_missing": 1}
         lakes.append(lake)
@@ -64,11 +64,11 @@ def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number
 
 
 def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop: Path, lake: Lake) -> None:
-    JOB.run(_config(shop, unit_rows=1000), lake, Progress("test"))
+    JOB.run(_config(shop, unit_rows=1000), lake, JobProgress("test"))
     before = lake.current("products")
     write_jsonl(shop / "products.jsonl", [*shop_rows(40), *["{torn"] * 20])
     with pytest.raises(DataError, match=r"20 of 60 \(33.3%\), most of them broken_json \(20\)") as caught:
-        JOB.run(_config(shop, unit_rows=1000), lake, Progress("test"))
+        JOB.run(_config(shop, unit_rows=1000), lake, JobProgress("test"))
     assert lake.current("products") == before
     rejected = lake.current("rejected_products")
     assert str(rejected.path) in str(caught.value)
@@ -79,17 +79,17 @@ def test_the_job_runs_again_when_a_image_has_changed(
     shop: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(shop, unit_rows=1000)
-    assert execute(JOB, config, lake)
-    assert not execute(JOB, config, lake)
+    assert run_job(JOB, config, lake)
+    assert not run_job(JOB, config, lake)
     (shop / "3.png").write_bytes(b"gone")
-    assert execute(JOB, config, lake)
+    assert run_job(JOB, config, lake)
     assert "left out by reason {'image_unreadable': 1}" in capsys.readouterr().out
 
 
 def test_a_side_file_that_is_missing_reaches_the_user_as_a_data_error(shop: Path, lake: Lake) -> None:
     (shop.parent / "mapping.yaml").write_text(_MAPPING + "merge: [{file: titles.csv, key: id, columns: [title]}]\n")
     with pytest.raises(DataError, match=r"titles.csv'; allowed: a file or folder"):
-        JOB.run(_config(shop), lake, Progress("test"))
+        JOB.run(_config(shop), lake, JobProgress("test"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from intarsia.records.product import Product
 from intarsia.tables.events import EVENTS, REJECTED_EVENTS
 from intarsia.tables.products import PRODUCTS, product_to_row
 from pipelines.ingest_events import JOB, IngestEventsConfig
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.catalog.shop_files import write_jsonl
 
 
@@ -42,7 +42,7 @@ def _event(number: int, **changed: Any) -> dict[str, Any]:
 
 
 def _run(folder: Path, lake: Lake, **values: Any) -> Any:
-    return JOB.run(build(IngestEventsConfig, {"folder": str(folder), **values}), lake, Progress("test"))
+    return JOB.run(build(IngestEventsConfig, {"folder": str(folder), **values}), lake, JobProgress("test"))
 
 
 @pytest.mark.usefixtures("cluster")

@@ -11,7 +11,7 @@ import ray
 
 from intarsia.config import setting
 from intarsia.lake import Lake
-from pipelines.job import Counts, Job, Progress, main
+from pipelines.job import Counts, Job, JobProgress, main
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -23,7 +23,7 @@ class CountConfig:
     upto: int = setting("the last number", 3)
 
 
-def count(config: CountConfig, lake: Lake, progress: Progress) -> Counts:
+def count(config: CountConfig, lake: Lake, progress: JobProgress) -> Counts:
     assert ray.is_initialized()
     total = sum(range(config.upto + 1))
     with lake.publish("numbers") as folder:
@@ -31,7 +31,7 @@ def count(config: CountConfig, lake: Lake, progress: Progress) -> Counts:
     return {"sum": total}
 
 
-COUNT = Job(name="count", about="Nothing -> numbers.", config=CountConfig, writes=("numbers",), run=count)
+COUNT = Job(name="count", summary="Nothing -> numbers.", config=CountConfig, writes=("numbers",), run=count)
 
 
 def test_a_job_runs_by_its_command_and_leaves_its_result_and_record(

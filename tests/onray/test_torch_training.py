@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from intarsia.errors import ConfigError, DataError
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.training.checkpoint import load_trained
-from intarsia.training.loop import FitConfig, FitResult, fit_here
+from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from tests.word_matching import RefusesItsRow, WordMatching
 
 TWO = TorchWorkersConfig(num_workers=2, cpus_per_worker=1.0, max_failures=0)
@@ -41,7 +41,7 @@ def assert_same_fit(one: FitResult, other: FitResult) -> None:
 
 def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp_path: Path) -> None:
     told: list[tuple[int, int, float]] = []
-    alone = fit_here(WordMatching(), CONFIG)
+    alone = fit_in_process(WordMatching(), CONFIG)
     shared = train_on_workers(
         WordMatching, CONFIG, TWO, tmp_path, on_step=lambda *progress: told.append(progress), logs=tmp_path / "logs"
     )
@@ -62,7 +62,7 @@ def test_a_fit_for_which_there_is_less_room_than_asked_starts_with_fewer_workers
     seen = tmp_path / "seen"
     seen.mkdir()
     workers = TorchWorkersConfig(num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=0)
-    alone = fit_here(WordMatching(), CONFIG)
+    alone = fit_in_process(WordMatching(), CONFIG)
     shared = train_on_workers(partial(NotesItsWorkers, seen), CONFIG, workers, tmp_path / "storage")
     sizes = {int(path.name) for path in seen.iterdir()}
     assert len(sizes) == 1

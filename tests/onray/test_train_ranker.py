@@ -15,7 +15,7 @@ from intarsia.features.labelled_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
 from intarsia.onray.ranker_training import WorkersConfig, fit_on_workers, refuse_different_trees
-from intarsia.ranking.fit_metrics import ndcg_of
+from intarsia.ranking.fit_metrics import weighted_mean_ndcg
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
@@ -106,7 +106,7 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
         FeatureMatrix(values_nF=validation.values_nF.astype(np.float32), names=NAMES, fingerprint=FINGERPRINT)
     )
     assert np.corrcoef(scores, validation.labels_n)[0, 1] > 0.6
-    figure = ndcg_of(scores, validation, SMALL.label_gain)
+    figure = weighted_mean_ndcg(scores, validation, SMALL.label_gain)
     assert figure == pytest.approx(header["validation_ndcg_at_10"]), "what serves holds the linear ranker too"
     assert not list(lake.root.glob(".fit-*")), "what the workers handed over is cleared away"
 

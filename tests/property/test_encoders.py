@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intarsia.encoders.pixels import read_pixels
+from intarsia.encoders.inputs import read_pixels
 from tests.unit.encoders.kinds import image_encoder, make_image, text_encoder
 
 TEXTS = st.lists(st.text(max_size=60), min_size=1, max_size=6)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from intarsia.fusion.batch import pack, top_positions
+from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.spec import FusionKind, FusionSpec, NormaliserName
@@ -73,7 +73,7 @@ def test_the_best_of_a_batch_are_in_the_one_order_of_the_house(
     several: list[Candidates], spec: FusionSpec, num: int
 ) -> None:
     together = fuse_batch(spec, pack(several))
-    positions_QK = top_positions(together.fused_n, together.batch.groups, num)
+    positions_QK = together.batch.groups.top_positions(together.fused_n, num)
     for one, positions_K in zip(several, positions_QK, strict=True):
         alone = SpecFuser(spec).fuse(one)
         assert alone.fused_C is not None
@@ -178,7 +178,7 @@ def test_the_best_of_long_lists_full_of_ties_are_those_of_a_whole_sort(
     lengths = [*rng.integers(0, 30, 20).tolist(), longest, *rng.integers(0, 30, 20).tolist()]
     groups = Groups(np.cumsum([0, *lengths]).astype(np.int64))
     fused_n = rng.integers(0, 4, groups.offsets[-1]).astype(np.float32)
-    positions_GK = top_positions(fused_n, groups, num)
+    positions_GK = groups.top_positions(fused_n, num)
     for start, end, positions_K in zip(groups.offsets[:-1], groups.offsets[1:], positions_GK, strict=True):
         expected = start + best_first(fused_n[start:end], np.arange(end - start))[:num]
         assert positions_K[positions_K >= 0].tolist() == expected.tolist()

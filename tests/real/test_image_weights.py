@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from intarsia.encoders.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, load_in_order
+from intarsia.encoders.inputs import read_pixels
 from intarsia.encoders.offline_weights import offline_files
-from intarsia.encoders.pixels import read_pixels
 
 # numbers of ImageNet classes
 CLOG, BOOT, LOAFER, RUNNING_SHOE, SANDAL = 502, 514, 630, 770, 774

@@ -27,7 +27,7 @@ from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
 
 SMALL = (
-    "tower.model=scratch:bert:3",
+    "tower.model=untrained:bert:3",
     "tower.max_tokens=16",
     "fit.epochs=3",
     "fit.batch_size=4",

@@ -1,4 +1,4 @@
-"""The rules of the house that no single room can keep: its floors, its list of jobs, its names."""
+"""Rules of the whole repository: layers, names, the list of jobs, and the help of their settings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pipelines.job import Job, main, open_job
+from pipelines.job import Job, load_job, main
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
-NOT_JOBS = {"__init__", "__main__", "job", "jobs", "full_run"}
+NOT_JOBS = {"__init__", "__main__", "code_digest", "full_run", "job", "jobs"}
 ALL_NAMES = (*JOB_NAMES, *CHECK_NAMES)
 
 
@@ -33,38 +33,38 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def configs_of(cls: type[Any]) -> Iterator[type[Any]]:
-    """A config class and every one below it."""
+    """A config class and all config classes nested in it."""
     yield cls
     for hint in get_type_hints(cls).values():
-        for each in (hint, *get_args(hint)):
-            if isinstance(each, type) and is_dataclass(each):
-                yield from configs_of(each)
+        for nested in (hint, *get_args(hint)):
+            if isinstance(nested, type) and is_dataclass(nested):
+                yield from configs_of(nested)
 
 
 def test_platform_is_never_a_package_and_hides_nothing() -> None:
     assert not (ROOT / "platform" / "__init__.py").exists()
     code = "import platform, numpy, ray; print(platform.python_version(), platform.__file__)"
-    found = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=str(ROOT))
-    assert found.returncode == 0, found.stderr
-    version, file = found.stdout.split()
+    completed = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=str(ROOT))
+    assert completed.returncode == 0, completed.stderr
+    version, file = completed.stdout.split()
     assert version == ".".join(map(str, sys.version_info[:3]))
     assert not Path(file).is_relative_to(ROOT / "platform")
 
 
 def test_importing_the_library_starts_nothing() -> None:
     code = "import intarsia.onray.session, pipelines.job, ray; print(ray.is_initialized())"
-    found = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
-    assert (found.returncode, found.stdout.strip()) == (0, "False"), found.stderr
+    completed = run(sys.executable, "-W", "ignore", "-c", code, PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert (completed.returncode, completed.stdout.strip()) == (0, "False"), completed.stderr
 
 
-def test_the_floors_hold() -> None:
+def test_the_layers_hold() -> None:
     command = Path(sys.executable).with_name("lint-imports")
-    found = run(str(command), "--no-cache", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "0 broken" in found.stdout
+    completed = run(str(command), "--no-cache", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "0 broken" in completed.stdout
 
 
-def test_every_room_has_a_floor_and_none_is_called_utils() -> None:
+def test_platform_holds_one_package_and_no_module_is_called_utils() -> None:
     for path in (ROOT / "platform").iterdir():
         assert path.name in {"intarsia", "__pycache__"}, f"{path.name}: intarsia is the only package under platform/"
     names = {path.stem for path in sources()} | {path.parent.name for path in sources()}
@@ -78,25 +78,25 @@ def test_a_package_file_re_exports_nothing(path: Path) -> None:
         assert all(node.module == "__future__" for node in imported), "import from the file that owns the name"
 
 
-def test_every_file_of_a_job_is_listed_and_every_listed_job_has_a_file() -> None:
-    found = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - NOT_JOBS
-    assert found == set(ALL_NAMES)
+def test_the_list_of_jobs_equals_the_files_of_jobs() -> None:
+    files = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - NOT_JOBS
+    assert files == set(ALL_NAMES)
     assert len(set(ALL_NAMES)) == len(ALL_NAMES)
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_a_job_is_called_as_its_file_and_says_what_it_does(name: str) -> None:
-    job = open_job(name)
+def test_a_job_has_the_name_of_its_file_and_a_summary(name: str) -> None:
+    job = load_job(name)
     assert isinstance(job, Job)
     assert job.name == name
-    assert job.about and "\n" not in job.about
+    assert job.summary and "\n" not in job.summary
     assert job.writes
 
 
 def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
     written: dict[str, str] = {}
     for name in ALL_NAMES:
-        job = open_job(name)
+        job = load_job(name)
         for entry in job.reads:
             assert entry in written, f"{name} reads {entry}, which no earlier job writes"
         for entry in job.writes:
@@ -104,31 +104,31 @@ def test_every_entry_is_written_by_one_job_and_read_by_later_ones() -> None:
             written[entry] = name
 
 
-def test_what_a_job_uses_when_it_is_there_is_written_by_some_job() -> None:
-    jobs = [open_job(name) for name in JOB_NAMES]
+def test_every_optional_entry_is_written_by_some_job() -> None:
+    jobs = [load_job(name) for name in JOB_NAMES]
     written = {entry for job in jobs for entry in job.writes}
     for job in jobs:
-        assert set(job.reads_if_there) <= written, f"{job.name} may read what nobody writes"
+        assert set(job.optional_reads) <= written, f"{job.name} may read an entry that no job writes"
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_the_help_of_each_job_explains_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    job = open_job(name)
+def test_help_all_of_a_job_explains_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    job = load_job(name)
     with pytest.raises(SystemExit) as caught:
-        main(job, ["--help"])
+        main(job, ["--help-all"])
     assert caught.value.code == 0
-    shown = capsys.readouterr().out
+    text = capsys.readouterr().out
     for cls in configs_of(job.config):
         for field in fields(cls):
-            assert field.metadata.get("help"), f"{cls.__name__}.{field.name} has no meaning: declare it with setting(…)"
-            assert f"{field.name}: " in shown
-            assert field.metadata["help"] in shown
+            assert field.metadata.get("help"), f"{cls.__name__}.{field.name} has no help: declare it with setting(...)"
+            assert f"{field.name}: " in text
+            assert field.metadata["help"] in text
 
 
-def test_the_list_of_jobs_names_each_with_its_line() -> None:
-    found = run(sys.executable, "-W", "ignore", "-m", "pipelines", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
-    assert found.returncode == 0, found.stderr
-    lines = [line.split(maxsplit=1) for line in found.stdout.splitlines() if line.startswith("  ")]
-    flow, beside = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
-    assert flow + beside == [[name, open_job(name).about] for name in ALL_NAMES]
+def test_the_list_of_jobs_shows_the_summary_of_each() -> None:
+    completed = run(sys.executable, "-W", "ignore", "-m", "pipelines", PYTHONPATH=f"{ROOT / 'platform'}:{ROOT}")
+    assert completed.returncode == 0, completed.stderr
+    lines = [line.split(maxsplit=1) for line in completed.stdout.splitlines() if line.startswith("  ")]
+    jobs, checks = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
+    assert jobs + checks == [[name, load_job(name).summary] for name in ALL_NAMES]
     assert lines[len(JOB_NAMES)][0] == "full_run"

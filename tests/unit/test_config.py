@@ -174,7 +174,7 @@ def test_merged_groups_may_say_a_setting_again(tmp_path: Path) -> None:
         (b"a: \xff", r"is not YAML"),
         (b"", r"holds NoneType; allowed: a mapping of settings"),
         (b"- a", r"holds list; allowed: a mapping of settings"),
-        (b"a: {dim: 1, size: 2, dim: 3}", r"is not YAML: dim stands twice\n.*line 1, column 4"),
+        (b"a: {dim: 1, size: 2, dim: 3}", r"is not YAML: dim is given twice\n.*line 1, column 4"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_by_its_name(tmp_path: Path, content: bytes, words: str) -> None:
@@ -270,3 +270,38 @@ def test_the_description_says_every_setting_its_default_and_its_meaning() -> Non
     assert "limit: int | None = None" in text
     assert "names: tuple[str, ...] = []" in text
     assert text.count("dim: int = 8") == 2  # of `encoder` and of `spare`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Two settings for every user, and advanced ones."""
+
+    num_steps: int = setting("steps of the fit", 10)
+    warmup: int = setting("steps of rising learning rate", 2, advanced=True)
+    encoder: Encoder = setting("the encoder", factory=Encoder, advanced=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlyAdvanced:
+    """A group in which no setting is shown by default."""
+
+    seed: int = setting("seed of all draws", 0, advanced=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Nests both."""
+
+    training: Training = setting("the fit", factory=Training)
+    random: OnlyAdvanced = setting("random numbers", factory=OnlyAdvanced)
+
+
+def test_the_description_leaves_out_advanced_settings_on_request() -> None:
+    assert describe(Job, advanced=False).splitlines() == [
+        "  training: Training",
+        "      the fit",
+        "      num_steps: int = 10",
+        "          steps of the fit",
+    ]
+    everything = describe(Job)
+    assert all(f"{name}: " in everything for name in ("warmup", "encoder", "dim", "random", "seed"))

@@ -1,9 +1,10 @@
-"""One job: when it runs, what it leaves behind, and how its settings come in."""
+"""When a job runs, and the record that it writes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from intarsia.config import setting
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import sha256_tree
 from intarsia.lake import Lake
-from pipelines.job import Counts, Job, Progress, execute
+from pipelines.code_digest import SourceTree
+from pipelines.job import Counts, Job, JobProgress, resumable_run_dir, run_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +25,16 @@ class CopyConfig:
 
     times: int = setting("how often the text is repeated", 1)
     source: Path | None = setting("a file to add", None)
+    separator: str = setting("text between the repetitions", "", advanced=True)
 
     def __post_init__(self) -> None:
         if self.times < 1:
             raise ValueError(f"times is {self.times}; allowed: 1 or more")
 
 
-def copy(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
-    text = (lake.current("texts").path / "text").read_text() * config.times
+def copy(config: CopyConfig, lake: Lake, progress: JobProgress) -> Counts:
+    text = (lake.current("texts").path / "text").read_text()
+    text = config.separator.join([text] * config.times)
     if config.source:
         text += config.source.read_text()
     put(lake, "copies", text)
@@ -43,17 +47,17 @@ def files(config: CopyConfig) -> Sequence[Path]:
 
 COPY = Job(
     name="copy_texts",
-    about="texts -> copies",
+    summary="texts -> copies",
     config=CopyConfig,
     reads=("texts",),
-    reads_if_there=("hints",),
+    optional_reads=("hints",),
     files=files,
     writes=("copies",),
     run=copy,
 )
 
 
-WITHOUT_RAY = replace(COPY, on_ray=False)
+WITHOUT_RAY = replace(COPY, needs_ray=False)
 
 
 def put(lake: Lake, name: str, text: str) -> None:
@@ -70,29 +74,31 @@ def record_of(lake: Lake) -> dict[str, Any]:
 def ready(lake: Lake) -> Lake:
     """A lake with the job's input, in which the job ran once with its defaults."""
     put(lake, "texts", "abc")
-    assert execute(COPY, CopyConfig(), lake)
+    assert run_job(COPY, CopyConfig(), lake)
     return lake
 
 
-def test_a_job_that_ran_leaves_what_it_made_from_what(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_record_of_a_job_names_its_inputs_config_and_outputs(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     put(lake, "texts", "abc")
-    assert execute(COPY, CopyConfig(times=2), lake)
+    assert run_job(COPY, CopyConfig(times=2), lake)
     record = record_of(lake)
     assert (record["job"], record["counts"]) == ("copy_texts", {"characters": 6, "share": 0.5})
     assert record["inputs"] == {"texts": lake.current("texts").digest}
     assert record["outputs"] == {"copies": lake.current("copies").digest}
-    assert record["config_values"] == {"times": 2, "source": None}
+    assert record["config_values"] == {"times": 2, "source": None, "separator": ""}
     assert record["duration_s"] >= 0
-    shown = capsys.readouterr().out
-    assert "copy_texts               running" in shown
-    assert "characters 6, share 0.5" in shown
-    assert f"copies -> {lake.current('copies').path}" in shown
+    printed = capsys.readouterr().out
+    assert "copy_texts               running" in printed
+    assert "characters 6, share 0.5" in printed
+    assert f"copies -> {lake.current('copies').path}" in printed
 
 
 def test_a_job_whose_inputs_and_config_are_the_same_is_up_to_date(
     ready: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not execute(COPY, CopyConfig(), ready)
+    assert not run_job(COPY, CopyConfig(), ready)
     assert capsys.readouterr().out.endswith("copy_texts               up to date\n")
 
 
@@ -118,97 +124,115 @@ def lose_record(lake: Lake) -> None:
     (lake.root / "runs" / "copy_texts.json").unlink()
 
 
-def age_version(lake: Lake) -> None:
+def change_code(lake: Lake) -> None:
     path = lake.root / "runs" / "copy_texts.json"
-    path.write_text(json.dumps({**record_of(lake), "version": "0.0.0"}))
+    path.write_text(json.dumps({**record_of(lake), "code": "of another version"}))
 
 
 @pytest.mark.parametrize(
-    "change", [change_input, add_hint, replace_output, lose_output, lose_record, age_version], ids=lambda f: f.__name__
+    "change", [change_input, add_hint, replace_output, lose_output, lose_record, change_code], ids=lambda f: f.__name__
 )
-def test_a_job_runs_again_when_anything_it_stands_on_changed(ready: Lake, change: Callable[[Lake], None]) -> None:
+def test_a_job_runs_again_when_its_inputs_outputs_or_code_changed(ready: Lake, change: Callable[[Lake], None]) -> None:
     change(ready)
-    assert execute(COPY, CopyConfig(), ready)
-    assert not execute(COPY, CopyConfig(), ready)
+    assert run_job(COPY, CopyConfig(), ready)
+    assert not run_job(COPY, CopyConfig(), ready)
 
 
-def test_a_job_runs_again_for_another_config_or_when_asked(ready: Lake) -> None:
-    assert execute(COPY, CopyConfig(times=2), ready)
-    assert execute(COPY, CopyConfig(times=2), ready, again=True)
-    assert not execute(COPY, CopyConfig(times=2), ready)
+def test_a_job_runs_again_for_another_config_or_with_force(ready: Lake) -> None:
+    assert run_job(COPY, CopyConfig(times=2), ready)
+    assert run_job(COPY, CopyConfig(times=2), ready, force=True)
+    assert not run_job(COPY, CopyConfig(times=2), ready)
 
 
-def test_a_job_that_learned_to_write_more_runs_again(ready: Lake) -> None:
+def test_a_job_that_writes_another_entry_than_before_runs_again(ready: Lake) -> None:
     put(ready, "extra", "x")
-    assert execute(replace(COPY, writes=("extra", "copies")), CopyConfig(), ready)
+    assert run_job(replace(COPY, writes=("extra", "copies")), CopyConfig(), ready)
 
 
 def test_ray_is_started_for_a_job_that_needs_it_when_it_runs(lake: Lake) -> None:
     put(lake, "texts", "abc")
     starts: list[str] = []
-    execute(WITHOUT_RAY, CopyConfig(), lake, start_ray=lambda: starts.append("in vain"))
-    execute(COPY, CopyConfig(), lake, start_ray=lambda: starts.append("in vain, too"))  # it is up to date
-    execute(COPY, CopyConfig(times=2), lake, start_ray=lambda: starts.append("rightly"))
-    assert starts == ["rightly"]
+    run_job(WITHOUT_RAY, CopyConfig(), lake, start_ray=lambda: starts.append("not needed"))
+    run_job(COPY, CopyConfig(), lake, start_ray=lambda: starts.append("up to date"))
+    run_job(COPY, CopyConfig(times=2), lake, start_ray=lambda: starts.append("needed"))
+    assert starts == ["needed"]
 
 
-def test_a_job_whose_work_outside_its_entries_is_gone_runs_again(ready: Lake) -> None:
+def test_a_job_whose_outputs_outside_the_lake_are_gone_runs_again(ready: Lake) -> None:
     outside = ready.root / "outside"
 
-    def run(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
+    def run(config: CopyConfig, lake: Lake, progress: JobProgress) -> Counts:
         outside.touch()
         return copy(config, lake, progress)
 
-    job = replace(COPY, run=run, still_there=lambda lake: outside.exists())
-    assert execute(job, CopyConfig(), ready)
-    assert not execute(job, CopyConfig(), ready)
+    job = replace(COPY, run=run, outputs_intact=lambda lake: outside.exists())
+    assert run_job(job, CopyConfig(), ready)
+    assert not run_job(job, CopyConfig(), ready)
     outside.unlink()
-    assert execute(job, CopyConfig(), ready)
+    assert run_job(job, CopyConfig(), ready)
 
 
-def test_a_job_that_acts_on_the_world_runs_every_time(ready: Lake) -> None:
-    assert execute(replace(COPY, always=True), CopyConfig(), ready)
+def test_a_job_marked_always_runs_every_time(ready: Lake) -> None:
+    assert run_job(replace(COPY, always=True), CopyConfig(), ready)
 
 
-def test_an_input_that_is_published_again_with_the_same_content_is_the_same(ready: Lake) -> None:
+def test_an_input_published_again_with_equal_content_is_unchanged(ready: Lake) -> None:
     put(ready, "texts", "abc")
-    assert not execute(COPY, CopyConfig(), ready)
+    assert not run_job(COPY, CopyConfig(), ready)
 
 
 def test_the_content_of_a_file_outside_the_lake_is_an_input(ready: Lake, tmp_path: Path) -> None:
     source = tmp_path / "more"
     source.write_text("x")
     config = CopyConfig(source=source)
-    assert execute(COPY, config, ready)
+    assert run_job(COPY, config, ready)
     assert record_of(ready)["inputs"]["file 0, more"] == sha256_tree(source)
-    assert not execute(COPY, config, ready)
+    assert not run_job(COPY, config, ready)
     source.write_text("y")
-    assert execute(COPY, config, ready)
+    assert run_job(COPY, config, ready)
 
 
-def test_a_file_that_is_not_there_is_told_before_the_job_runs(ready: Lake, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_before_the_job_runs(ready: Lake, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"copy_texts reads .*none, which does not exist; correct the path"):
-        execute(COPY, CopyConfig(source=tmp_path / "none"), ready)
+        run_job(COPY, CopyConfig(source=tmp_path / "none"), ready)
 
 
-def test_an_input_nobody_made_is_told_before_the_job_runs(lake: Lake) -> None:
+def test_a_missing_input_is_reported_before_the_job_runs(lake: Lake) -> None:
     with pytest.raises(ArtifactError, match=r"texts is not in the lake .*; run the job that makes it"):
-        execute(COPY, CopyConfig(), lake)
+        run_job(COPY, CopyConfig(), lake)
     assert not (lake.root / "runs").exists()
 
 
-def test_a_job_that_failed_half_way_is_run_again(ready: Lake) -> None:
-    def fails(config: CopyConfig, lake: Lake, progress: Progress) -> Counts:
+def test_a_job_that_failed_after_publishing_runs_again(ready: Lake) -> None:
+    def fails(config: CopyConfig, lake: Lake, progress: JobProgress) -> Counts:
         put(lake, "copies", "half")
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        execute(replace(COPY, run=fails), CopyConfig(), ready, again=True)
-    assert execute(COPY, CopyConfig(), ready)
+        run_job(replace(COPY, run=fails), CopyConfig(), ready, force=True)
+    assert run_job(COPY, CopyConfig(), ready)
 
 
-def test_a_job_that_does_not_write_what_it_promised_leaves_no_record(lake: Lake) -> None:
+def test_a_job_that_does_not_write_all_its_entries_leaves_no_record(lake: Lake) -> None:
     put(lake, "texts", "abc")
     with pytest.raises(ArtifactError, match="more is not in the lake"):
-        execute(replace(COPY, writes=("more", "copies")), CopyConfig(), lake)
+        run_job(replace(COPY, writes=("more", "copies")), CopyConfig(), lake)
     assert not (lake.root / "runs" / "copy_texts.json").exists()
+
+
+def interrupt_after(step: str, lake: Lake) -> str | None:
+    """Start the resumable run of COPY, write `step`, and die; returns the step that the run before had written."""
+    with suppress(InterruptedError), resumable_run_dir(COPY, CopyConfig(), lake) as folder:
+        file = folder / "step"
+        before = file.read_text() if file.exists() else None
+        file.write_text(step)
+        raise InterruptedError
+    return before
+
+
+def test_an_interrupted_run_continues_unless_the_code_changed(ready: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interrupt_after("1", ready) is None
+    assert interrupt_after("2", ready) == "1"
+    monkeypatch.setattr(SourceTree, "digest_of", lambda tree, file: "of another version")
+    assert interrupt_after("3", ready) is None
+    assert len(list(ready.root.glob(".copy_texts-*"))) == 1, "the folder of the older code is removed"

@@ -55,17 +55,18 @@ def content_of(entry: Entry) -> str:
     return (entry.path / "part-00000").read_text()
 
 
-def left_aside(lake: Lake, name: str) -> list[Path]:
+def staging_folders(lake: Lake, name: str) -> list[Path]:
     return sorted((lake.root / name).glob(".staging-*"))
 
 
-def leave_aside(lake: Lake, *, writer: str | None, at_s: float) -> Path:
-    """What a writer of `products` left, with its lock unless `writer` is nothing."""
+def leave_staging(lake: Lake, *, writer: str | None, at_s: float) -> Path:
+    """A staging folder of `products` as a dead writer leaves it; without lock file if `writer` is None."""
     folder = lake.root / "products" / f".staging-{writer}"
     (folder / "filled").mkdir(parents=True)
     (folder / "filled" / "part-00000").write_text("half")
     if writer is not None:
-        (folder / "writer.lock").write_text(writer)
+        (folder / "writer.lock").touch()
+        (folder / "writer").write_text(writer)
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (at_s, at_s))
     return folder
@@ -134,13 +135,13 @@ def test_a_writer_killed_between_its_folder_and_the_pointer_is_finished_by_the_n
     assert put(lake, "products", "new") == new
 
 
-def test_what_a_killed_writer_left_aside_goes_with_the_next_one(lake: Lake) -> None:
+def test_what_a_killed_writer_staging_folders_goes_with_the_next_one(lake: Lake) -> None:
     for _ in range(2):
         killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
         assert killed.returncode == -signal.SIGKILL
-        assert len(left_aside(lake, "products")) == 1  # the second writer took away what the first had left
+        assert len(staging_folders(lake, "products")) == 1  # the second writer took away what the first had left
     put(lake, "products", "new")
-    assert left_aside(lake, "products") == []
+    assert staging_folders(lake, "products") == []
 
 
 def test_what_a_living_writer_fills_is_left_to_it(lake: Lake) -> None:
@@ -156,7 +157,7 @@ def test_what_a_living_writer_fills_is_left_to_it(lake: Lake) -> None:
         living.communicate("\n", timeout=60)
     assert living.returncode == 0
     assert content_of(lake.current("products")) == "of the slow one"
-    assert left_aside(lake, "products") == []
+    assert staging_folders(lake, "products") == []
 
 
 def test_two_writers_of_one_process_do_not_take_each_other_for_dead(lake: Lake) -> None:
@@ -170,7 +171,7 @@ def test_two_writers_of_one_process_do_not_take_each_other_for_dead(lake: Lake) 
 def test_what_a_writer_left_of_whom_nothing_is_known_goes_after_a_day_without_a_write(
     lake: Lake, writer: str | None
 ) -> None:
-    young = leave_aside(lake, writer=writer, at_s=time.time())
+    young = leave_staging(lake, writer=writer, at_s=time.time())
     put(lake, "products", "a")
     assert young.exists()
     for path in (*young.rglob("*"), young):
@@ -179,13 +180,13 @@ def test_what_a_writer_left_of_whom_nothing_is_known_goes_after_a_day_without_a_
     put(lake, "products", "b")
     assert young.exists()
     shutil.rmtree(young)
-    old = leave_aside(lake, writer=writer, at_s=A_DAY_AGO_S)
+    old = leave_staging(lake, writer=writer, at_s=A_DAY_AGO_S)
     put(lake, "products", "c")
     assert not old.exists()
 
 
 def test_a_lock_that_is_held_is_believed_however_old_it_is(lake: Lake) -> None:
-    old = leave_aside(lake, writer="another-boot 7", at_s=A_DAY_AGO_S)
+    old = leave_staging(lake, writer="another-boot 7", at_s=A_DAY_AGO_S)
     with (old / "writer.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         put(lake, "products", "a")
@@ -198,11 +199,11 @@ def test_where_the_system_has_no_boot_id_the_day_decides(lake: Lake, monkeypatch
     subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
     monkeypatch.setattr("intarsia.lake._BOOT_ID", lake.root / "none")
     put(lake, "products", "a")
-    (left,) = left_aside(lake, "products")
+    (left,) = staging_folders(lake, "products")
     for path in (*left.rglob("*"), left):
         os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))
     put(lake, "products", "b")
-    assert left_aside(lake, "products") == []
+    assert staging_folders(lake, "products") == []
 
 
 def test_the_same_content_is_the_same_version(lake: Lake) -> None:

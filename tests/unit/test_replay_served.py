@@ -27,7 +27,7 @@ from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.tables.segments import SegmentWriter, line_of, segments
 from intarsia.tables.served_requests import read_served, served_to_row
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
 from serve_apps.service.served_log import ServedLog
 from tests.shop import NOON, make_image, small_shop
@@ -106,7 +106,7 @@ def replayed(folder: Path, lake: Lake) -> Callable[..., dict[str, Any]]:
     (releases / folder.name).symlink_to(folder)
 
     def run(**settings: Any) -> dict[str, Any]:
-        return dict(JOB.run(ReplayServedConfig(**settings), lake, Progress("replay_served")))
+        return dict(JOB.run(ReplayServedConfig(**settings), lake, JobProgress("replay_served")))
 
     return run
 
@@ -215,7 +215,7 @@ def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
 ) -> None:
     other = [replace(found[name], digest=b"\0" * 8) for name in ("seed", "both")]
     place = write(lake.root / "served", found["words"], *other)
-    message = "2 of 3 served requests have other features when they are computed again, first seed, both; "
+    message = "the recomputed features of 2 of 3 served requests differ, first seed, both; "
     with pytest.raises(ReplayDiffers, match=message):
         replayed(served=place)
     assert report(lake) == {

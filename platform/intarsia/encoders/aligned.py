@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.encoders.protocol import digest_arrays, name_space
 from intarsia.errors import ArtifactError
 from intarsia.ids import SpaceId, fold_of
 from intarsia.lake import write_json
+from intarsia.maths.arrays import Float32s
+from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.text import tokens
 
-CARD, HEADS = "alignment.json", "heads.safetensors"
-
-Floats = NDArray[np.float32]
+ALIGNMENT_CARD, ALIGNMENT_HEADS = "alignment.json", "heads.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +40,18 @@ class TextHeads:
     """
 
     places: Mapping[str, int]
-    words_nHD: Floats
-    vector_HTD: Floats
-    bias_HD: Floats
+    words_nHD: Float32s
+    vector_HTD: Float32s
+    bias_HD: Float32s
 
     @property
     def num_folds(self) -> int:
         """Heads that have not seen some of the judged train queries."""
         return len(self.bias_HD) - 1
 
-    def project(self, text: str, text_T: Floats, head: int) -> Floats:
+    def project(self, text: str, text_T: Float32s, head: int) -> Float32s:
         """A text and its encoder's vector in the aligned space: unit float32 [D]."""
-        places_W, weight = words_of(text, self.places)
+        places_W, weight = word_bag(text, self.places)
         sum_D = self.words_nHD[places_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
         return _unit(sum_D + text_T @ self.vector_HTD[head] + self.bias_HD[head])
 
@@ -66,8 +66,8 @@ class Alignment:
 
     text_space: SpaceId
     image_space: SpaceId
-    image_ED: Floats
-    image_bias_D: Floats
+    image_ED: Float32s
+    image_bias_D: Float32s
     heads: TextHeads
     space_id: SpaceId = field(init=False)
     """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
@@ -100,11 +100,11 @@ class Alignment:
         )
         return replace(self, heads=first)
 
-    def images(self, vectors_VE: Floats) -> Floats:
+    def images(self, vectors_VE: Float32s) -> Float32s:
         """Pictures' vectors in the aligned space: unit float32 [V, D]."""
         return _unit(vectors_VE @ self.image_ED + self.image_bias_D)
 
-    def text(self, text: str, text_T: Floats, *, judged_in_train: str | None = None) -> Floats:
+    def text(self, text: str, text_T: Float32s, *, judged_in_train: str | None = None) -> Float32s:
         """A text in the aligned space: unit float32 [D]; `judged_in_train` is the id of a query that the serving head has learned from."""
         head = 0
         if judged_in_train is not None and self.heads.num_folds:
@@ -121,9 +121,9 @@ class Alignment:
             "vector": self.heads.vector_HTD,
             "bias": self.heads.bias_HD,
         }
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / HEADS)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ALIGNMENT_HEADS)
         card = {"text_space": self.text_space, "image_space": self.image_space, "space_id": self.space_id}
-        write_json(folder / CARD, {**card, "words": list(self.heads.places)})
+        write_json(folder / ALIGNMENT_CARD, {**card, "words": list(self.heads.places)})
 
     @classmethod
     def open(cls, folder: Path) -> Alignment:
@@ -133,8 +133,8 @@ class Alignment:
             ArtifactError: a file is gone or torn, or the parts do not fit each other.
         """
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            arrays = load_file(folder / HEADS)
+            card = json.loads((folder / ALIGNMENT_CARD).read_text(encoding="utf-8"))
+            arrays = load_file(folder / ALIGNMENT_HEADS)
             return cls(
                 text_space=SpaceId(card["text_space"]),
                 image_space=SpaceId(card["image_space"]),
@@ -155,7 +155,7 @@ class Alignment:
             ) from None
 
 
-def words_of(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
+def word_bag(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
     """The places of a text's different known words, ascending, and the weight of each: 1 / sqrt(W), so that long texts do not shout."""
     found = sorted({places[token] for token in tokens(text) if token in places})
     return np.array(found, np.int64), len(found) ** -0.5 if found else 0.0
@@ -171,8 +171,8 @@ def frequent_words(texts: Sequence[str], *, min_texts: int, max_words: int) -> d
     return {word: place for place, (_, word) in enumerate(often[:max_words])}
 
 
-def _unit(vectors: Floats) -> Floats:
+def _unit(vectors: Float32s) -> Float32s:
     """Along the last axis; zeros become the direction of all ones, as encoders do it."""
-    norms = np.sqrt(np.vecdot(vectors, vectors))[..., np.newaxis]
-    flat = np.full_like(vectors, vectors.shape[-1] ** -0.5)
-    return np.where(norms > 0, vectors / np.where(norms > 0, norms, 1.0), flat).astype(np.float32)
+    unit = unit_vectors(vectors)
+    uniform = np.full_like(vectors, vectors.shape[-1] ** -0.5)
+    return np.where(unit.any(axis=-1, keepdims=True), unit, uniform).astype(np.float32)

@@ -18,10 +18,10 @@ import transformers
 from torch import nn
 
 from intarsia.encoders.config import ImageEncoderConfig
-from intarsia.encoders.pooling import unit
+from intarsia.encoders.pooling import unit_rows
 from intarsia.encoders.pretrained import load_pretrained, quiet_transformers, refuse_missing
-from intarsia.encoders.space import digest_arrays, name_space
-from intarsia.encoders.torch_image import TorchImageEncoder
+from intarsia.encoders.protocol import digest_arrays, name_space
+from intarsia.encoders.torch_encoders import TorchImageEncoder
 from intarsia.errors import ArtifactError
 from intarsia.lake import write_json
 
@@ -55,8 +55,8 @@ class ClipTextTower(nn.Module):
             ids_NT = torch.where(mask_NT == 1, ids_NT, self._pad_id)
             padding_NP = torch.full((1, self._pads_to), self._pad_id).to(ids_NT).expand(ids_NT.shape[0], -1)
             ids_NP = torch.cat([ids_NT, padding_NP[:, ids_NT.shape[1] :]], dim=1)
-            return unit(self.transformer.get_text_features(input_ids=ids_NP).pooler_output)
-        return unit(self.transformer.get_text_features(input_ids=ids_NT, attention_mask=mask_NT).pooler_output)
+            return unit_rows(self.transformer.get_text_features(input_ids=ids_NP).pooler_output)
+        return unit_rows(self.transformer.get_text_features(input_ids=ids_NT, attention_mask=mask_NT).pooler_output)
 
 
 class ClipImageTower(nn.Module):
@@ -74,7 +74,7 @@ class ClipImageTower(nn.Module):
     def forward(self, pixels_NSS3: torch.Tensor) -> torch.Tensor:
         """Unit vectors [N, D] of uint8 pixels."""
         scaled_NCHW = (pixels_NSS3.permute(0, 3, 1, 2).float() - self._mean) / self._scale
-        return unit(self.transformer.get_image_features(pixel_values=scaled_NCHW).pooler_output)
+        return unit_rows(self.transformer.get_image_features(pixel_values=scaled_NCHW).pooler_output)
 
     def save(self, folder: Path) -> None:
         """The picture side alone, with its scaling, as a folder that `open_clip_image` reads."""

@@ -33,12 +33,12 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from intarsia.encoders.colours import ColourHistogram
-from intarsia.encoders.config import EFFICIENTNET_LITE0, RANDOM, SCRATCH, TORCHVISION, ImageEncoderConfig
+from intarsia.encoders.config import EFFICIENTNET_LITE0, RANDOM, TORCHVISION, UNTRAINED, ImageEncoderConfig
 from intarsia.encoders.efficientnet_lite import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite0, load_in_order
 from intarsia.encoders.offline_weights import offline_files
-from intarsia.encoders.pooling import mean_of_positions, unit
-from intarsia.encoders.space import digest_arrays, name_space
-from intarsia.encoders.torch_image import TorchImageEncoder
+from intarsia.encoders.pooling import mean_of_positions, unit_rows
+from intarsia.encoders.protocol import digest_arrays, name_space
+from intarsia.encoders.torch_encoders import TorchImageEncoder
 from intarsia.errors import ArtifactError, ConfigError
 
 _EARLY_STRIDE = 4  # the early map has a quarter of the picture's side
@@ -72,13 +72,13 @@ class ImageTower(nn.Module):
         """Unit vectors [N, D] of uint8 pixels."""
         scaled_NCHW = (pixels_NSS3.permute(0, 3, 1, 2).float() - self._mean) / self._scale
         early_NCHW = self.early(scaled_NCHW)
-        parts = [unit(mean_of_positions(self.late(early_NCHW)))]
+        parts = [unit_rows(mean_of_positions(self.late(early_NCHW)))]
         if self._early_weight:
-            parts.append(self._early_weight * unit(mean_of_positions(early_NCHW)))
+            parts.append(self._early_weight * unit_rows(mean_of_positions(early_NCHW)))
         if not self._colour_weight:
-            return unit(torch.cat(parts, dim=1)) if self._early_weight else parts[0]
-        named_NC = unit(torch.cat(parts, dim=1))
-        return unit(torch.cat([named_NC, self._colour_weight * self._colours(pixels_NSS3)], dim=1))
+            return unit_rows(torch.cat(parts, dim=1)) if self._early_weight else parts[0]
+        named_NC = unit_rows(torch.cat(parts, dim=1))
+        return unit_rows(torch.cat([named_NC, self._colour_weight * self._colours(pixels_NSS3)], dim=1))
 
 
 class CnnImageEncoder(TorchImageEncoder):
@@ -114,15 +114,15 @@ def build_image_tower(config: ImageEncoderConfig, *, with_weights: bool = True) 
     mean, scale = _IMAGENET_MEAN, _IMAGENET_SCALE
     if config.model.startswith(TORCHVISION):
         stages = _torchvision_stages(config if with_weights else replace(config, weights=f"{RANDOM}0"))
-    elif config.model.startswith(SCRATCH):
-        from intarsia.encoders.untrained import scratch_stages  # brings transformers, which no other kind here needs
+    elif config.model.startswith(UNTRAINED):
+        from intarsia.encoders.untrained import untrained_stages  # brings transformers, which no other kind here needs
 
-        stages = scratch_stages(config.model)
+        stages = untrained_stages(config.model)
     elif config.model == EFFICIENTNET_LITE0:
         stages, mean, scale = _lite0_stages(config if with_weights else None), _LITE_MEAN, _LITE_SCALE
     else:
         raise ConfigError(
-            f"image model is {config.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {SCRATCH}<kind>:<seed>, a hub name or "
+            f"image model is {config.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {UNTRAINED}<kind>:<seed>, a hub name or "
             "a folder"
         )
     num_early = _num_early(stages, config.image_px)

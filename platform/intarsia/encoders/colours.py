@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from intarsia.encoders.pooling import unit
+from intarsia.encoders.pooling import unit_rows
 
 _LEVELS = (0.0, 85.0, 170.0, 255.0)  # of red, green and blue: 64 colours
 _SIDE_PX = 32  # colours need no detail
@@ -44,7 +44,7 @@ class ColourHistogram(nn.Module):
         small_N3SS = F.avg_pool2d(pixels_NSS3.permute(0, 3, 1, 2).float(), max(1, pixels_NSS3.shape[1] // _SIDE_PX))
         quarter = small_N3SS.shape[2] // 4
         middle_N3SS = small_N3SS[:, :, quarter : 3 * quarter, quarter : 3 * quarter] if quarter else small_N3SS
-        return unit(torch.cat([self._shares(small_N3SS), self._shares(middle_N3SS)], dim=1))
+        return unit_rows(torch.cat([self._shares(small_N3SS), self._shares(middle_N3SS)], dim=1))
 
     def _shares(self, pixels_N3SS: torch.Tensor) -> torch.Tensor:
         """Square roots of the share of each colour among the pixels that are not ground, [N, K]."""

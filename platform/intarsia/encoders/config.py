@@ -12,9 +12,9 @@ USE_MULTILINGUAL = "offline:use-multilingual-v3"
 EFFICIENTNET_LITE0 = "offline:efficientnet-lite0"
 OFFLINE = "offline:"
 TORCHVISION = "torchvision:"
-SCRATCH = "scratch:"
+UNTRAINED = "untrained:"
 RANDOM = "random:"
-LEARNED = "lake:"
+LAKE_MODEL = "lake:"
 """Names a tower that a job of this lake has trained, such as lake:text_tower; whoever has the lake puts its folder there."""
 TOWER_FILE = "tower.json"
 """What the folder of a trained tower says of its build, where `transformers` does not know it."""
@@ -27,7 +27,7 @@ class TextEncoderConfig:
     model: str = setting(
         "transformers encoder by hub name or local folder (BERT family, GPT-2 and its kin, CLIP family; any language), a folder that "
         "finetune_text wrote, or offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more, "
-        "512 wide), scratch:<kind>:<seed> (small, untrained: bert, gpt2, clip, siglip, chinese_clip, bilstm, dnn)",
+        "512 wide), untrained:<kind>:<seed> (small, untrained: bert, gpt2, clip, siglip, chinese_clip, bilstm, dnn)",
         MINILM,
     )
     pooling: Literal["mean", "cls", "last"] = setting(
@@ -60,7 +60,7 @@ class ImageEncoderConfig:
 
     model: str = setting(
         "offline:efficientnet-lite0, torchvision:<name> of a convolutional network, such as torchvision:mobilenet_v3_small, a folder that "
-        "finetune_image wrote, the picture side of the CLIP family by hub name (owner/name) or folder, or scratch:<kind>:<seed> (small, "
+        "finetune_image wrote, the picture side of the CLIP family by hub name (owner/name) or folder, or untrained:<kind>:<seed> (small, "
         "untrained: cnn, clip, siglip, chinese_clip)",
         EFFICIENTNET_LITE0,
     )
@@ -86,9 +86,9 @@ class ImageEncoderConfig:
     batch_size: int = setting("pictures per forward pass", 16)
 
     def __post_init__(self) -> None:
-        if not self.model.startswith((OFFLINE, TORCHVISION, SCRATCH, LEARNED)) and "/" not in self.model:
+        if not self.model.startswith((OFFLINE, TORCHVISION, UNTRAINED, LAKE_MODEL)) and "/" not in self.model:
             raise ValueError(
-                f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {SCRATCH}<kind>:<seed>, a hub name "
+                f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {UNTRAINED}<kind>:<seed>, a hub name "
                 "(owner/name), or a folder (./name for one beside you)"
             )
         if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from intarsia.encoders.clip import ClipImageTower
 from intarsia.encoders.onnx_query import MODEL_FILE, TOKENIZER_FILE, OnnxImageEncoder, OnnxTextEncoder
-from intarsia.encoders.open import CARD
+from intarsia.encoders.open import ENCODER_CARD
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.torch_image import TorchImageEncoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchImageEncoder, TorchTextEncoder
 from intarsia.encoders.use_multilingual import TOKENS_FILE, WEIGHTS_FILE, UseMultilingualEncoder
 from intarsia.errors import ConfigError
 from intarsia.lake import write_json
@@ -70,7 +69,7 @@ def export_text_encoder(
     exact_ND = OnnxTextEncoder(folder, card, "fp32").encode(probes)
     _keep_int8_if_close(card, OnnxTextEncoder(folder, card, "int8").encode(probes), exact_ND, folder, min_cosine)
     card["fp32_cosine_to_torch"] = round(mean_cosine(exact_ND, encoder.encode(probes)), 6)
-    write_json(folder / CARD, card)
+    write_json(folder / ENCODER_CARD, card)
     return card
 
 
@@ -101,7 +100,7 @@ def export_image_encoder(
         card["files"] = {"fp32": _FP32, "int8": _INT8}
         _keep_int8_if_close(card, OnnxImageEncoder(folder, card, "int8").encode(probes), exact_ND, folder, min_cosine)
     card["fp32_cosine_to_torch"] = round(mean_cosine(exact_ND, encoder.encode(probes)), 6)
-    write_json(folder / CARD, card)
+    write_json(folder / ENCODER_CARD, card)
     return card
 
 
@@ -139,7 +138,7 @@ def _copy_use_multilingual(encoder: UseMultilingualEncoder, folder: Path) -> dic
         "files": {"fp32": WEIGHTS_FILE, "int8": WEIGHTS_FILE},
         "int8_is": "the published weights: embeddings in 8 bits, the rest in 32",
     }
-    write_json(folder / CARD, card)
+    write_json(folder / ENCODER_CARD, card)
     return card
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from intarsia.encoders.clip import ClipImageTower
 from intarsia.encoders.cnn import ImageTower, build_image_tower, fold_norms
 from intarsia.encoders.config import TOWER_FILE, ImageEncoderConfig
-from intarsia.encoders.pooling import unit
-from intarsia.encoders.space import digest_arrays, name_space
-from intarsia.encoders.torch_image import TorchImageEncoder
+from intarsia.encoders.pooling import unit_rows
+from intarsia.encoders.protocol import digest_arrays, name_space
+from intarsia.encoders.torch_encoders import TorchImageEncoder
 from intarsia.errors import ArtifactError
 from intarsia.lake import write_json
 
@@ -67,7 +67,7 @@ class TrainedImageTower(nn.Module):
     def forward(self, pixels_NSS3: torch.Tensor) -> torch.Tensor:
         """Unit vectors [N, D] of uint8 pixels."""
         vectors_ND: torch.Tensor = self.tower(pixels_NSS3)
-        return vectors_ND if self.head is None else unit(self.head(vectors_ND))
+        return vectors_ND if self.head is None else unit_rows(self.head(vectors_ND))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from intarsia.config import build
-from intarsia.encoders.config import LEARNED, ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.config import LAKE_MODEL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 
@@ -19,7 +19,7 @@ FOLDS = "folds"
 EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
 
-def learned(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> EncoderConfigT:
+def resolve_lake_model(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> EncoderConfigT:
     """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned.
 
     Args:
@@ -31,24 +31,24 @@ def learned(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> Encod
         ConfigError: no tower that may be named here has that name.
         ArtifactError: it was not trained yet.
     """
-    if not encoder.model.startswith(LEARNED):
+    if not encoder.model.startswith(LAKE_MODEL):
         return encoder
-    name = encoder.model.removeprefix(LEARNED)
+    name = encoder.model.removeprefix(LAKE_MODEL)
     if name not in towers:
-        raise ConfigError(f"model is {encoder.model!r}; allowed here: {', '.join(LEARNED + one for one in towers)}")
+        raise ConfigError(f"model is {encoder.model!r}; allowed here: {', '.join(LAKE_MODEL + one for one in towers)}")
     entry = lake.current(name)
     told = entry.notes.get("encoder")  # an image tower's folder says all itself
     own = encoder if told is None else build(type(encoder), told, where=f"{entry.name}.encoder")
     return replace(own, model=str(entry.path), batch_size=encoder.batch_size)
 
 
-def learned_input(encoder: TextEncoderConfig, lake: Lake) -> dict[str, str]:
+def lake_model_digest(encoder: TextEncoderConfig, lake: Lake) -> dict[str, str]:
     """The digest of the tower of this lake that the settings name, as what decides whether a job is up to date; empty if they name none."""
-    name = encoder.model.removeprefix(LEARNED)
-    return {name: lake.current(name).digest} if encoder.model.startswith(LEARNED) and lake.has(name) else {}
+    name = encoder.model.removeprefix(LAKE_MODEL)
+    return {name: lake.current(name).digest} if encoder.model.startswith(LAKE_MODEL) and lake.has(name) else {}
 
 
-def tower_of(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
+def text_tower_config(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
     """The encoder settings of the lake's tower: of the one that serves, or of the one that did not see a fold of the train queries.
 
     Raises:

@@ -15,8 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from intarsia.encoders.pixels import read_pixels
-from intarsia.encoders.tokenizer import Reading, TextTokenizer
+from intarsia.encoders.inputs import Reading, TextTokenizer, read_pixels
 from intarsia.errors import ArtifactError
 from intarsia.ids import SpaceId
 

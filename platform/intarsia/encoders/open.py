@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.encoders.config import (
     EFFICIENTNET_LITE0,
-    LEARNED,
+    LAKE_MODEL,
     MINILM,
     OFFLINE,
-    SCRATCH,
     TORCHVISION,
     TOWER_FILE,
+    UNTRAINED,
     USE_MULTILINGUAL,
     ImageEncoderConfig,
     TextEncoderConfig,
@@ -28,10 +28,10 @@ from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from intarsia.encoders.torch_image import TorchImageEncoder
+    from intarsia.encoders.torch_encoders import TorchImageEncoder
 
 Precision = Literal["int8", "fp32"]
-CARD = "encoder.json"
+ENCODER_CARD = "encoder.json"
 """What an exported folder says of itself."""
 
 
@@ -41,7 +41,7 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         from intarsia.encoders.use_multilingual import open_use_multilingual
 
         return open_use_multilingual(config)
-    if config.model.startswith(LEARNED):
+    if config.model.startswith(LAKE_MODEL):
         raise ConfigError(
             f"text model is {config.model!r}, which only a job that has the lake can find; elsewhere name the folder of its entry"
         )
@@ -49,10 +49,10 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
     if config.model == EFFICIENTNET_LITE0:
         raise ConfigError(f"{EFFICIENTNET_LITE0} reads pictures; for `text` set {MINILM} or {USE_MULTILINGUAL}")
-    if config.model.startswith(SCRATCH):
-        from intarsia.encoders.untrained import open_scratch_text
+    if config.model.startswith(UNTRAINED):
+        from intarsia.encoders.untrained import open_untrained_text
 
-        return open_scratch_text(config)
+        return open_untrained_text(config)
     if (Path(config.model) / TOWER_FILE).is_file():
         from intarsia.encoders.recurrent import open_recurrent
 
@@ -64,14 +64,14 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
 
 def open_image_encoder(config: ImageEncoderConfig) -> TorchImageEncoder:
     """The image encoder that embeds a catalog; raises ConfigError or ArtifactError with what to set or install."""
-    if config.model.startswith((OFFLINE, TORCHVISION, f"{SCRATCH}cnn:")):
+    if config.model.startswith((OFFLINE, TORCHVISION, f"{UNTRAINED}cnn:")):
         from intarsia.encoders.cnn import open_cnn
 
         return open_cnn(config)
-    if config.model.startswith(SCRATCH):
-        from intarsia.encoders.untrained import open_scratch_clip
+    if config.model.startswith(UNTRAINED):
+        from intarsia.encoders.untrained import open_untrained_clip
 
-        return open_scratch_clip(config)
+        return open_untrained_clip(config)
     if (Path(config.model) / TOWER_FILE).is_file():
         from intarsia.encoders.image_folder import open_image_folder
 
@@ -114,14 +114,14 @@ def open_query_encoder(folder: Path, precision: Precision = "int8") -> Encoder[s
     kind = str(card.get("kind"))
     if kind not in QUERY_KINDS:
         raise ArtifactError(
-            f"{folder / CARD} says kind {kind!r}; this code opens {', '.join(QUERY_KINDS)}: export again"
+            f"{folder / ENCODER_CARD} says kind {kind!r}; this code opens {', '.join(QUERY_KINDS)}: export again"
         )
     return QUERY_KINDS[kind](folder, card, precision)
 
 
 def read_card(folder: Path) -> Mapping[str, object]:
     """An exported folder's `encoder.json`."""
-    path = folder / CARD
+    path = folder / ENCODER_CARD
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist; run python -m pipelines.export_query_encoders")
     card: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ def mean_of_positions(map_NCHW: torch.Tensor) -> torch.Tensor:
     return map_NCHW.mean(dim=(2, 3))
 
 
-def unit(rows_ND: torch.Tensor) -> torch.Tensor:
+def unit_rows(rows_ND: torch.Tensor) -> torch.Tensor:
     """Rows with norm 1; a row of zeros, which has no direction, becomes the row whose values are all equal."""
     norms_N1 = rows_ND.square().sum(dim=1, keepdim=True).sqrt()
     flat = torch.full_like(rows_ND, rows_ND.shape[1] ** -0.5)

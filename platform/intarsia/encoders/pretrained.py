@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from intarsia.encoders.pruned_heads import KEPT_HEADS, open_cut
+from intarsia.encoders.pruned_heads import KEPT_HEADS, open_pruned
 from intarsia.errors import ArtifactError
 
 
@@ -31,7 +31,7 @@ def load_pretrained(place: str, reader: Any, *, told: str, mend: str) -> tuple[A
             own = transformers.AutoConfig.from_pretrained(place)
             reading = reader.from_pretrained(place)
             if hasattr(own, KEPT_HEADS):
-                return open_cut(Path(place), own), reading, ()
+                return open_pruned(Path(place), own), reading, ()
             model, report = transformers.AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -57,7 +57,7 @@ def cut_heads(model: Any, kept: Sequence[Sequence[int]]) -> None:
     setattr(model.config, KEPT_HEADS, numbered)
 
 
-def open_cut(folder: Path, config: Any) -> Any:
+def open_pruned(folder: Path, config: Any) -> Any:
     """A saved model whose heads were cut.
 
     Raises:

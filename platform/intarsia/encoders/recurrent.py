@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from intarsia.encoders.config import TOWER_FILE, TextEncoderConfig
-from intarsia.encoders.pooling import mean_of_tokens, unit
-from intarsia.encoders.space import digest_arrays, name_space
-from intarsia.encoders.tokenizer import TextTokenizer
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.inputs import TextTokenizer
+from intarsia.encoders.pooling import mean_of_tokens, unit_rows
+from intarsia.encoders.protocol import digest_arrays, name_space
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_bytes
 from intarsia.lake import write_json
@@ -64,7 +64,7 @@ class BiLstmTower(nn.Module):
             ahead_NTH, _ = ahead(states_NTE)
             back_NTH, _ = back(_taken(states_NTE, turned_NT))
             states_NTE = torch.cat([ahead_NTH, _taken(back_NTH, turned_NT)], dim=2)
-        return unit(mean_of_tokens(states_NTE, mask_NT))
+        return unit_rows(mean_of_tokens(states_NTE, mask_NT))
 
 
 class DnnTower(nn.Module):
@@ -82,7 +82,7 @@ class DnnTower(nn.Module):
 
     def forward(self, ids_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
         """Unit vectors [N, D] of int64 ids and mask."""
-        return unit(self.layers(mean_of_tokens(self.words(ids_NT), mask_NT)))
+        return unit_rows(self.layers(mean_of_tokens(self.words(ids_NT), mask_NT)))
 
 
 class RecurrentTextEncoder(TorchTextEncoder):

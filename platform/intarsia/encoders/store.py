@@ -21,7 +21,7 @@ from intarsia.tables.schema import TableSpec
 
 _ROWS_PER_PART = 20_000
 
-Vectors = Mapping[str, NDArray[np.float32]]
+VectorsByContent = Mapping[str, NDArray[np.float32]]
 """Content sha256 -> its vector, float32 [D]."""
 
 
@@ -34,7 +34,7 @@ class EmbeddingKey:
     content_sha256: str
 
 
-def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collection[str]) -> Vectors:
+def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collection[str]) -> VectorsByContent:
     """The vectors of the current table, if there is one, that are of this space and of wanted contents."""
     if not lake.has(spec.name):
         return {}
@@ -48,7 +48,7 @@ def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collec
 
 
 def write_vectors(
-    spec: TableSpec, folder: Path, places: Sequence[EmbeddingKey], vectors: Vectors, space_id: SpaceId
+    spec: TableSpec, folder: Path, places: Sequence[EmbeddingKey], vectors: VectorsByContent, space_id: SpaceId
 ) -> list[EmbeddingKey]:
     """Write the rows of all places whose content has a vector, in the order (product_id, view); returns those places.
 
@@ -82,7 +82,9 @@ def _as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.reshape(-1), pa.float32()))
 
 
-def _rows_table(spec: TableSpec, rows: Sequence[EmbeddingKey], vectors: Vectors, space_id: SpaceId) -> pa.Table:
+def _rows_table(
+    spec: TableSpec, rows: Sequence[EmbeddingKey], vectors: VectorsByContent, space_id: SpaceId
+) -> pa.Table:
     if not rows:
         return spec.schema.empty_table()
     columns = {

@@ -14,12 +14,12 @@ from torch import nn
 
 from intarsia.encoders.clip import NOT_OF_THE_TEXT_SIDE, OWN_POOLING, ClipTextTower, is_clip
 from intarsia.encoders.config import OFFLINE, TextEncoderConfig
+from intarsia.encoders.inputs import TextTokenizer
 from intarsia.encoders.offline_weights import offline_files
-from intarsia.encoders.pooling import last_token, mean_of_tokens, unit
+from intarsia.encoders.pooling import last_token, mean_of_tokens, unit_rows
 from intarsia.encoders.pretrained import load_pretrained, refuse_missing
-from intarsia.encoders.space import digest_arrays, name_space
-from intarsia.encoders.tokenizer import TextTokenizer
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.protocol import digest_arrays, name_space
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import SpaceId, sha256_bytes
 
@@ -42,9 +42,9 @@ class TextTower(nn.Module):
         """Unit vectors [N, D] of int64 ids and mask."""
         states_NTD = self.transformer(input_ids=ids_NT, attention_mask=mask_NT).last_hidden_state
         if self._pooling == "cls":
-            return unit(states_NTD[:, 0])
+            return unit_rows(states_NTD[:, 0])
         pool = last_token if self._pooling == "last" else mean_of_tokens
-        return unit(pool(states_NTD, mask_NT))
+        return unit_rows(pool(states_NTD, mask_NT))
 
 
 class TransformerTextEncoder(TorchTextEncoder):

@@ -1,4 +1,4 @@
-"""Small towers of every kind, untrained: `scratch:<kind>:<seed>`. They need no weights, train in seconds, and read texts by their bytes.
+"""Small towers of every kind, untrained: `untrained:<kind>:<seed>`. They need no weights, train in seconds, and read texts by their bytes.
 
 A kind of the CLIP family gives, for one seed, the two sides of one model.
 """
@@ -16,10 +16,9 @@ from torch import nn
 
 from intarsia.config import nearest_of
 from intarsia.encoders.clip import clip_image_over
-from intarsia.encoders.config import SCRATCH, ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.config import UNTRAINED, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.recurrent import RecurrentShape, RecurrentTextEncoder, build_recurrent
-from intarsia.encoders.torch_image import TorchImageEncoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchImageEncoder, TorchTextEncoder
 from intarsia.encoders.transformer import text_encoder_over
 from intarsia.errors import ConfigError
 
@@ -41,7 +40,7 @@ _VISION = _WIDTHS | {"image_size": _IMAGE_PX, "patch_size": _PATCH_PX, "initiali
 _CNN_WIDTHS = (16, 32, 64, 96)
 
 
-def open_scratch_text(config: TextEncoderConfig) -> TorchTextEncoder:
+def open_untrained_text(config: TextEncoderConfig) -> TorchTextEncoder:
     """A fresh text encoder; the same seed gives the same weights.
 
     Raises:
@@ -56,15 +55,15 @@ def open_scratch_text(config: TextEncoderConfig) -> TorchTextEncoder:
     return text_encoder_over(config, model, byte_tokenizer(), MARKS.index(_PAD))
 
 
-def scratch_stages(model: str) -> list[nn.Module]:
-    """The stages of `scratch:cnn:<seed>`: four convolutions of stride 2, each with its norm."""
+def untrained_stages(model: str) -> list[nn.Module]:
+    """The stages of `untrained:cnn:<seed>`: four convolutions of stride 2, each with its norm."""
     _, seed = _kind_and_seed(model, ("cnn",))
     stages: list[nn.Module] = _seeded(seed, _cnn_stages)
     return stages
 
 
-def open_scratch_clip(config: ImageEncoderConfig) -> TorchImageEncoder:
-    """The picture side of a fresh model of the CLIP family; raises ConfigError like `open_scratch_text`."""
+def open_untrained_clip(config: ImageEncoderConfig) -> TorchImageEncoder:
+    """The picture side of a fresh model of the CLIP family; raises ConfigError like `open_untrained_text`."""
     kind, seed = _kind_and_seed(config.model, (*_CLIP_MODELS, "cnn"))
     return clip_image_over(config, _seeded(seed, _CLIP_MODELS[kind]), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -83,11 +82,11 @@ def byte_tokenizer() -> Tokenizer:
 
 
 def _kind_and_seed(model: str, kinds: tuple[str, ...]) -> tuple[str, int]:
-    kind, _, seed = model.removeprefix(SCRATCH).partition(":")
+    kind, _, seed = model.removeprefix(UNTRAINED).partition(":")
     if kind not in kinds:
-        raise ConfigError(f"model is {model!r}; {SCRATCH}{kind} does not exist here{nearest_of(kind, kinds)}")
+        raise ConfigError(f"model is {model!r}; {UNTRAINED}{kind} does not exist here{nearest_of(kind, kinds)}")
     if not seed.isdecimal():
-        raise ConfigError(f"model is {model!r}; allowed: {SCRATCH}{kind}:<seed> with a whole number")
+        raise ConfigError(f"model is {model!r}; allowed: {UNTRAINED}{kind}:<seed> with a whole number")
     return kind, int(seed)
 
 

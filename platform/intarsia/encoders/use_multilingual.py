@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
+from intarsia.encoders.inputs import Reading, read_text
 from intarsia.encoders.offline_weights import offline_files
-from intarsia.encoders.space import name_space
-from intarsia.encoders.tokenizer import Reading, read_text
+from intarsia.encoders.protocol import name_space
 from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_file, sha256_json
+from intarsia.maths.unit_vectors import unit_vectors
 
 DIM = 512
 WEIGHTS_FILE, TOKENS_FILE = "weights.npz", "sp.model"
@@ -50,8 +51,7 @@ class UseMultilingualEncoder:
         """Unit vectors in the order of `items`."""
         read = [read_text(item, self.reading, self.prefix) for item in items]
         vectors_ND = np.asarray(self._backend.encode(read), np.float32).reshape(len(items), DIM)
-        unit_ND: NDArray[np.float32] = vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-        return unit_ND
+        return unit_vectors(vectors_ND)
 
 
 def open_use_multilingual(config: TextEncoderConfig) -> UseMultilingualEncoder:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from intarsia.encoders.aligned import CARD, Alignment
+from intarsia.encoders.aligned import ALIGNMENT_CARD, Alignment
 from intarsia.encoders.open import open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
@@ -37,7 +37,7 @@ class QueryEncoders:
         return cls(
             text=cast("Encoder[str]", text),  # by the folder's name
             image=cast("Encoder[bytes]", image),
-            aligned=Alignment.open(folder / ALIGNED) if (folder / ALIGNED / CARD).is_file() else None,
+            aligned=Alignment.open(folder / ALIGNED) if (folder / ALIGNED / ALIGNMENT_CARD).is_file() else None,
         )
 
     @property

@@ -27,6 +27,7 @@ from intarsia.index.filters import FilterIndex
 from intarsia.index.order import top_k
 from intarsia.index.protocol import VectorIndex
 from intarsia.logs import log_warning
+from intarsia.maths.unit_vectors import direction_of
 from intarsia.names import ENCODED_MODALITIES, RETRIEVERS, VECTOR_RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.product_columns import ProductColumns
@@ -220,5 +221,4 @@ def _unit_mean(vectors_VD: NDArray[np.float32]) -> NDArray[np.float32] | None:
     if not len(vectors_VD):
         return None
     mean_D = vectors_VD.mean(axis=0, dtype=np.float64)
-    norm = float(np.linalg.norm(mean_D))
-    return (mean_D / norm).astype(np.float32) if norm > 0 else None
+    return direction_of(mean_D)

@@ -248,9 +248,7 @@ def _compare_with(
     }
 
 
-def _row(
-    method: ComparedMethod, against: Mapping[str, BaselineComparison], config: ComparisonConfig
-) -> MethodRow:
+def _row(method: ComparedMethod, against: Mapping[str, BaselineComparison], config: ComparisonConfig) -> MethodRow:
     test = None
     if method.test_Q is not None:
         test = bootstrap_mean(method.test_Q, seed=config.seed, num_resamples=config.num_resamples)

@@ -149,7 +149,9 @@ def comparison_to_jsonable(
         "no_curve": comparison.no_curve,
         "text_only": comparison.text_only,
         "never_below_text_only": not comparison.below_text_only if comparison.curve else None,
-        "image_gain": None if comparison.image_gain is None else _interval_to_jsonable(comparison.image_gain.difference),
+        "image_gain": None
+        if comparison.image_gain is None
+        else _interval_to_jsonable(comparison.image_gain.difference),
         "methods": [_row_to_jsonable(row) for row in comparison.rows],
         "curve": [
             {

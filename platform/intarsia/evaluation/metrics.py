@@ -14,24 +14,21 @@ import numpy as np
 from intarsia.errors import ConfigError
 from intarsia.evaluation.qrels import GradedOrders, Order
 from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import dcg, exponential_gain, ndcg
 
 Gain = Literal["exponential", "linear"]
 GAINS: Mapping[Gain, Callable[[Floats], Floats]] = {
-    "exponential": lambda grades: np.exp2(grades) - 1.0,
+    "exponential": exponential_gain,
     "linear": lambda grades: grades,
 }
 
 
 def ndcg_at_k(graded: GradedOrders, k: int, gain: Gain = "exponential") -> Floats:
-    """Discounted gain of the first k positions, by that of the best possible order over *all* judged products: [Q], 0..1.
+    """NDCG of the first k positions; the ideal order is over all judged products, retrieved or not: float64 [Q], 0..1.
 
-    Position p (from 1) is discounted by log2(p + 1).
-    Source: Järvelin and Kekäläinen, TOIS 2002; gain 2^grade - 1 after Burges et al., ICML 2005.
+    See `maths/ndcg.py` for the definition and its sources.
     """
-    dcg_Q = _dcg(GAINS[gain](_top(graded, k)))
-    ideal_Q = _dcg(GAINS[gain](graded.judged_QJ[:, :k]))
-    ndcg_Q: Floats = np.divide(dcg_Q, ideal_Q, out=np.full(len(dcg_Q), np.nan), where=ideal_Q > 0)
-    return ndcg_Q
+    return ndcg(GAINS[gain](_top(graded, k)), dcg(GAINS[gain](graded.judged_QJ[:, :k])))
 
 
 def mrr_at_k(graded: GradedOrders, k: int) -> Floats:
@@ -105,14 +102,6 @@ def _top(graded: GradedOrders, k: int) -> Floats:
     if not 1 <= k <= num_graded:
         raise ValueError(f"k is {k}, and the orders are graded to position {num_graded}; allowed: 1..{num_graded}")
     return graded.grades_QK[:, :k]
-
-
-def _dcg(gains_QK: Floats) -> Floats:
-    # one position after the other: the sum of a short and of a zero-padded order is the same to the last bit
-    dcg_Q = np.zeros(len(gains_QK))
-    for position, gains_Q in enumerate(gains_QK.T, start=1):
-        dcg_Q += gains_Q / np.log2(position + 1.0)
-    return dcg_Q
 
 
 def _num_relevant_in(graded: GradedOrders, k: int) -> Floats:

@@ -37,7 +37,9 @@ class Qrels:
     def __post_init__(self) -> None:
         assert self.rows_J.shape == self.grades_J.shape
         in_catalog = self.rows_J[self.rows_J != NOT_IN_CATALOG]
-        assert bool(np.all(np.diff(self.rows_J) >= 0) and np.all(np.diff(in_catalog) > 0)), "rows ascending, judged once"
+        assert bool(np.all(np.diff(self.rows_J) >= 0) and np.all(np.diff(in_catalog) > 0)), (
+            "rows ascending, judged once"
+        )
 
     def grades_of(self, rows: NDArray[np.int64]) -> Floats:
         """The grade of each row; 0 for a row that was not judged."""

@@ -142,4 +142,4 @@ def _read(path: Path, job: str) -> Iterator[Any]:
     try:
         yield json.loads(path.read_text(encoding="utf-8"))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} holds no learning curve ({error!r}); run {job} --again") from None
+        raise ArtifactError(f"{path} holds no learning curve ({error!r}); run {job} --force") from None

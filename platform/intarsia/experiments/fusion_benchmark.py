@@ -40,11 +40,11 @@ from intarsia.experiments.missing_images import (
     vectors_without_images,
 )
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import Generated, Imputer, Vectors
+from intarsia.fusion.feature.imputation import Generated, Imputer
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.fusion.registry import config_of
 from intarsia.logs import log_warning
-from intarsia.maths.arrays import Floats
+from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 
@@ -69,7 +69,7 @@ class BenchmarkData:
     products: ProductVectors
     queries: Mapping[Split, EncodedQueries]
     candidates: Mapping[Split, Sequence[Candidates]]
-    image_transforms: Mapping[str, Callable[[Vectors], Vectors]] = field(default_factory=dict)
+    image_transforms: Mapping[str, Callable[[Float32s], Float32s]] = field(default_factory=dict)
 
     def training_data(self, split: Split) -> FusionTrainingData:
         """The queries of a split as training data."""
@@ -241,7 +241,9 @@ def _stage_without(
     if imputer is None:
         return remove_images(data.retrieve, is_missing_N, {})
     imputers = dict.fromkeys(data.retrieve.vectors, imputer)
-    if isinstance(imputer, Generated):  # it generates vectors of the image encoder; other indexes hold transforms of them
+    if isinstance(
+        imputer, Generated
+    ):  # it generates vectors of the image encoder; other indexes hold transforms of them
         imputers |= {
             name: Generated(generate=_then(imputer.generate, transform))
             for name, transform in data.image_transforms.items()
@@ -250,8 +252,8 @@ def _stage_without(
 
 
 def _then(
-    generate: Callable[[Vectors], Vectors], transform: Callable[[Vectors], Vectors]
-) -> Callable[[Vectors], Vectors]:
+    generate: Callable[[Float32s], Float32s], transform: Callable[[Float32s], Float32s]
+) -> Callable[[Float32s], Float32s]:
     return lambda text_nD: transform(generate(text_nD))
 
 
@@ -281,9 +283,7 @@ def _measure(fitted: FittedMethod, data: BenchmarkData) -> ComparedMethod:
     return measure_method(fitted, train, validation, test, metric=METRIC)
 
 
-def _fit_without_images(
-    method: FusionMethod, text_data: BenchmarkData, num_folds: int, seed: int
-) -> FittedMethod:
+def _fit_without_images(method: FusionMethod, text_data: BenchmarkData, num_folds: int, seed: int) -> FittedMethod:
     reference = replace(method, name=f"{method.name}, no images", family="reference")
     fitted = _fit(reference, text_data, num_folds, seed)
     return scorer_only(reference, fitted) if method.scorer_of else fitted

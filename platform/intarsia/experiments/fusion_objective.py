@@ -14,7 +14,7 @@ import numpy as np
 from intarsia.evaluation.metrics import Gain, ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders, Qrels, judged_grades
 from intarsia.experiments.fusion_training_data import fused_order
-from intarsia.fusion.batch import CandidateBatch, pack, top_positions
+from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import fuse_batch, query_kinds
 from intarsia.fusion.method import KindConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
@@ -23,6 +23,7 @@ from intarsia.fusion.spec import QUERY_KINDS, FusionSpec, QueryKind
 from intarsia.fusion.training_data import select
 from intarsia.ids import fold_of
 from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates
 
@@ -54,7 +55,7 @@ class PackedCandidates:
     def ndcg(self, spec: FusionSpec, k: int, gain: Gain = "exponential") -> Floats:
         """nDCG@k of a fusion for each query: float64 [Q]; NaN without a relevant product."""
         fused = fuse_batch(spec, self.batch)
-        positions_QK = top_positions(fused.fused_n, fused.batch.groups, k)
+        positions_QK = fused.batch.groups.top_positions(fused.fused_n, k)
         grades_n = np.append(self.grades_n[fused.kept_n], 0.0)  # position -1, behind a query's last, has grade 0
         return ndcg_at_k(GradedOrders(grades_QK=grades_n[positions_QK], judged_QJ=self.judged_QJ), k, gain)
 
@@ -95,15 +96,17 @@ def score_config(config: KindConfig, data: TrialData, *, k: int, num_folds: int,
     the mean over the folds so far, so that a search can stop a trial early.
     """
     if isinstance(config, FusionSpec):
-        yield mean_or_nan(data.packed.ndcg(config, k))
+        yield mean_known(data.packed.ndcg(config, k))
         return
     assert data.train is not None and data.validation is not None
     fold_Q = np.array([fold_of(name, num_folds) for name in data.train.query_ids])
     values: list[Floats] = []
     for fold in range(num_folds):
-        others, held_out = (select(data.train, np.flatnonzero(mask_Q).tolist()) for mask_Q in (fold_Q != fold, fold_Q == fold))
+        others, held_out = (
+            select(data.train, np.flatnonzero(mask_Q).tolist()) for mask_Q in (fold_Q != fold, fold_Q == fold)
+        )
         values.append(fuser_ndcg(fit_fuser(config, others, data.validation, seed), held_out, k))
-        yield mean_or_nan(np.concatenate(values))
+        yield mean_known(np.concatenate(values))
 
 
 def fuser_ndcg(fuser: Fuser, training_data: FusionTrainingData, k: int) -> Floats:
@@ -138,16 +141,14 @@ def weigh_by_kind(
             continue
         part = packed.of_kind(kind)
         options = [common, *_weight_grid(part.batch, num_steps)]
-        scores = [mean_or_nan(part.ndcg(replace(weighted, weights=weights), k)) for weights in options]
+        scores = [mean_known(part.ndcg(replace(weighted, weights=weights), k)) for weights in options]
         best = int(np.argmax(np.nan_to_num(scores)))
         if best > 0:
             by_kind[kind] = options[best]
     return replace(weighted, weights_by_kind=by_kind) if by_kind else spec
 
 
-def shrink_to_uniform(
-    spec: FusionSpec, splits: Sequence[PackedCandidates], *, k: int, max_loss: float
-) -> FusionSpec:
+def shrink_to_uniform(spec: FusionSpec, splits: Sequence[PackedCandidates], *, k: int, max_loss: float) -> FusionSpec:
     """The same fusion with its weights moved towards equal weights as far as the nDCG allows; for queries that favour one retriever.
 
     Args:
@@ -162,7 +163,7 @@ def shrink_to_uniform(
     names = splits[0].batch.retrievers
 
     def mean_ndcg(fusion: FusionSpec) -> float:
-        return mean_or_nan(np.concatenate([packed.ndcg(fusion, k) for packed in splits]))
+        return mean_known(np.concatenate([packed.ndcg(fusion, k) for packed in splits]))
 
     best = mean_ndcg(spec)
     lowest_allowed = best - max_loss * (1.0 - best)
@@ -175,12 +176,6 @@ def shrink_to_uniform(
         if mean_ndcg(shrunk) >= lowest_allowed:
             return shrunk
     return spec
-
-
-def mean_or_nan(values_Q: Floats) -> float:
-    """The mean over the queries with a relevant product; NaN without any."""
-    known_Q = values_Q[~np.isnan(values_Q)]
-    return float(known_Q.mean()) if len(known_Q) else float("nan")
 
 
 def _weight_grid(batch: CandidateBatch, num_steps: int) -> Iterator[dict[str, float]]:

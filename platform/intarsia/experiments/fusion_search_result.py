@@ -24,12 +24,13 @@ from intarsia.evaluation.significance import (
     paired_bootstrap,
     permutation_p_values,
 )
-from intarsia.experiments.fusion_objective import PackedCandidates, mean_or_nan, shrink_to_uniform, weigh_by_kind
+from intarsia.experiments.fusion_objective import PackedCandidates, shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import SPEC_KINDS
 from intarsia.fusion.method import KindConfig
 from intarsia.fusion.registry import KINDS
 from intarsia.fusion.spec import FusionSpec
 from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 
 CUTOFF = 10
 """The search maximises nDCG@10."""
@@ -104,7 +105,7 @@ def with_weights_by_kind(
     spec = weigh_by_kind(spec_of(fusion), train, k=CUTOFF, num_steps=num_steps, min_queries=min_queries)
     if not spec.weights_by_kind:
         return None
-    return MeasuredFusion(name=f"{fusion.name}, by kind", spec=spec, train=mean_or_nan(train.ndcg(spec, CUTOFF)))
+    return MeasuredFusion(name=f"{fusion.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
 
 
 def with_shrunk_weights(
@@ -112,9 +113,7 @@ def with_shrunk_weights(
 ) -> MeasuredFusion:
     """The same fusion with its weights moved towards equal weights; the first of `splits` is train."""
     spec = shrink_to_uniform(spec_of(fusion), splits, k=CUTOFF, max_loss=max_loss)
-    return MeasuredFusion(
-        name=f"{fusion.name}{SHRINKAGE}", spec=spec, train=mean_or_nan(splits[0].ndcg(spec, CUTOFF))
-    )
+    return MeasuredFusion(name=f"{fusion.name}{SHRINKAGE}", spec=spec, train=mean_known(splits[0].ndcg(spec, CUTOFF)))
 
 
 def plain_fusions(depth: int) -> dict[str, FusionSpec]:
@@ -125,13 +124,11 @@ def plain_fusions(depth: int) -> dict[str, FusionSpec]:
     }
 
 
-def single_retrievers(
-    train: PackedCandidates, validation: PackedCandidates
-) -> Iterator[tuple[MeasuredFusion, Floats]]:
+def single_retrievers(train: PackedCandidates, validation: PackedCandidates) -> Iterator[tuple[MeasuredFusion, Floats]]:
     """The order of each retriever alone, with its validation values; a query that it cannot answer counts 0."""
     spec = FusionSpec(kind="equal")  # with one retriever: the order of its scores
     for name in validation.batch.retrievers:
-        on_train = mean_or_nan(train.only_retriever(name).ndcg(spec, CUTOFF))
+        on_train = mean_known(train.only_retriever(name).ndcg(spec, CUTOFF))
         on_validation_Q = validation.only_retriever(name).ndcg(spec, CUTOFF)
         yield MeasuredFusion(name=f"{name} alone", spec=None, train=on_train), on_validation_Q
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from intarsia.evaluation.qrels import Qrels
 from intarsia.experiments.evaluated_systems import Orders, fused_orders
-from intarsia.experiments.fusion_objective import PackedCandidates, mean_or_nan, shrink_to_uniform
+from intarsia.experiments.fusion_objective import PackedCandidates, shrink_to_uniform
 from intarsia.experiments.fusion_search_result import CUTOFF, plain_fusions
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import JudgedCandidates
@@ -20,6 +20,7 @@ from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
 from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import Candidates
 
 TEXT_ONLY_FOLDER = "text_only"
@@ -66,7 +67,7 @@ def choose_text_only(
     has_relevant = any((grades > 0).any() for grades in train.training_data.grades)
     if has_relevant:  # weights cannot be fitted when the text retrievers return no relevant product
         options.append(fit_weighted(weighted, train.training_data, validation.training_data, seed).spec)
-    best = max(options, key=lambda spec: mean_or_nan(validation.packed.ndcg(spec, CUTOFF)))
+    best = max(options, key=lambda spec: mean_known(validation.packed.ndcg(spec, CUTOFF)))
     if max_synthetic_loss is None:
         return best
     return shrink_to_uniform(best, [train.packed, validation.packed], k=CUTOFF, max_loss=max_synthetic_loss)

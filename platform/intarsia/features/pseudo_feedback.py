@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.maths.unit_vectors import direction_of
 from intarsia.records.candidates import Candidates, best_first
 
 NUM_TRUSTED = 8
@@ -48,15 +49,9 @@ def similarity_to_the_best(candidates: Candidates, vectors: FeedbackVectors) -> 
     if not means:
         return similar_C
     total_D = np.sum(list(means.values()), axis=0)
-    if (like_D := unit(total_D)) is not None:
+    if (like_D := direction_of(total_D)) is not None:
         similar_C[:] = vectors.score_rows(like_D, candidates.rows_C)[0]
     for at, mean_D in means.items():
-        others_D = unit(total_D - mean_D) if len(means) > 1 else None
+        others_D = direction_of(total_D - mean_D) if len(means) > 1 else None
         similar_C[at] = np.nan if others_D is None else np.vecdot(views[at], others_D).max()
     return similar_C
-
-
-def unit(sum_D: NDArray[np.float64]) -> NDArray[np.float32] | None:
-    """The direction of a sum; None where it has none."""
-    norm = float(np.sqrt(np.vecdot(sum_D, sum_D)))
-    return (sum_D / norm).astype(np.float32) if norm > 0 else None

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from intarsia.features.pseudo_feedback import FeedbackVectors, unit
+from intarsia.features.pseudo_feedback import FeedbackVectors
 from intarsia.features.ragged import rows_of
+from intarsia.maths.unit_vectors import direction_of
 from intarsia.records.feature_matrix import Ragged
 
 MAX_PRODUCTS = 20_000
@@ -81,7 +82,7 @@ class WordVectors:
         A difference of cosines, of the candidate's best view; NaN for a candidate without vectors, or when no word was learned.
         """
         places = self.place_V[codes_W[codes_W >= 0]]
-        asked_D = unit(self.added_WD[places[places >= 0]].sum(axis=0, dtype=np.float64))
+        asked_D = direction_of(self.added_WD[places[places >= 0]].sum(axis=0, dtype=np.float64))
         if asked_D is None:
             return np.full(len(rows_C), np.nan)
         return vectors.score_rows(asked_D, rows_C)[0].astype(np.float64) - float(np.vecdot(self.mean_D, asked_D))

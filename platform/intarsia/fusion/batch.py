@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from intarsia.maths.grouped import Groups
 from intarsia.records.candidates import Candidates
 
-_MOST_PADDING = 4  # times the candidates there are: a table of queries of very different lengths would be mostly empty
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBatch:
@@ -80,36 +78,6 @@ def pack(candidates: Sequence[Candidates]) -> CandidateBatch:
     return CandidateBatch(
         retrievers=retrievers, groups=Groups(offsets), rows_n=rows_n, scores_Rn=scores_Rn, ranks_Rn=ranks_Rn
     )
-
-
-def top_positions(fused_n: NDArray[np.floating], groups: Groups, num: int) -> NDArray[np.int64]:
-    """Where each query's best candidates lie in the flat arrays, best first: int64 [G, K], -1 behind the last.
-
-    The order is that of `records.candidates.best_first`: score, then smaller row, as rows ascend within a query.
-    """
-    group_n = np.repeat(np.arange(groups.num_groups), groups.lengths_G)
-    scores_n = fused_n.astype(np.float64)
-    hopeful_n = _hopeful(scores_n, groups, group_n, num)
-    # stable: what is equal stays in the order of rows
-    ordered_n = hopeful_n[np.lexsort((-scores_n[hopeful_n], group_n[hopeful_n]))]
-    group_n = group_n[ordered_n]
-    first_G = np.searchsorted(group_n, np.arange(groups.num_groups))
-    place_n = np.arange(len(ordered_n)) - first_G[group_n]
-    positions_GK = np.full((groups.num_groups, num), -1, np.int64)
-    shown_n = place_n < num
-    positions_GK[group_n[shown_n], place_n[shown_n]] = ordered_n[shown_n]
-    return positions_GK
-
-
-def _hopeful(scores_n: NDArray[np.float64], groups: Groups, group_n: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-    """Positions of all that may be among their query's best `num`: those not below its num-th score; sorting them alone is much faster."""
-    longest = int(groups.lengths_G.max(initial=0))
-    if longest <= 2 * num or groups.num_groups * longest > _MOST_PADDING * len(scores_n):
-        return np.arange(len(scores_n))
-    padded_GC = np.full((groups.num_groups, longest), -np.inf)
-    padded_GC[group_n, np.arange(len(scores_n)) - groups.offsets[group_n]] = scores_n
-    least_G = np.partition(padded_GC, longest - num, axis=1)[:, longest - num]
-    return np.flatnonzero(scores_n >= least_G[group_n])
 
 
 def _check(retrievers: tuple[str, ...], scores_Rn: NDArray[np.float64], ranks_Rn: NDArray[np.int32]) -> None:

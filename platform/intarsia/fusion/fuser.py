@@ -21,7 +21,7 @@ from intarsia.fusion.score.comb_sum_mnz import fuse_comb_mnz, fuse_comb_sum
 from intarsia.fusion.score.convex import fuse_convex
 from intarsia.fusion.score.reciprocal_rank import fuse_reciprocal_rank
 from intarsia.fusion.spec import FusionKind, FusionSpec
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 from intarsia.names import IMAGE_RETRIEVERS
 from intarsia.records.candidates import Candidates
 

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.errors import DataError
-from intarsia.fusion.batch import CandidateBatch, pack, top_positions
+from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import FusedBatch
 from intarsia.fusion.protocol import FusionTrainingData
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
+from intarsia.maths.ndcg import dcg, exponential_gain, mean_known, ndcg_by_scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class PackedTrainingData:
     @property
     def gains_n(self) -> Floats:
         """2^grade - 1 of each candidate."""
-        return np.exp2(self.grades_n) - 1.0
+        return exponential_gain(self.grades_n)
 
     def only_queries(self, keep_G: NDArray[np.bool_]) -> PackedTrainingData:
         """The queries with the flag."""
@@ -70,11 +72,15 @@ class PackedTrainingData:
 
     def ideal_dcg_G(self, k: int) -> Floats:
         """What the best order of all judged products gains in its first k positions: float64 [G]."""
-        return np.array([_dcg(-np.sort(1.0 - np.exp2(grades))[:k]) for grades in self.judged])
+        ideal_GK = np.zeros((len(self.judged), k))
+        for ideal_K, grades in zip(ideal_GK, self.judged, strict=True):
+            best = -np.sort(-exponential_gain(grades))[:k]
+            ideal_K[: len(best)] = best
+        return dcg(ideal_GK)
 
     def mean_ndcg(self, fused: FusedBatch, k: int) -> float:
         """The mean over the queries to which something is relevant; 0 without any."""
-        return mean_known(self.ndcg_G(fused, k))
+        return mean_known(self.ndcg_G(fused, k), without_any=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +101,7 @@ class ListGains:
 
     def ndcg_G(self, scores_n: NDArray[np.floating]) -> Floats:
         """nDCG@k of each query; NaN where nothing is relevant."""
-        positions_GK = top_positions(scores_n, self.groups, self.k)
-        gains_GK = np.append(self.gains_n, 0.0)[positions_GK]  # position -1, behind a query's last, gains 0
-        found_G = (gains_GK / np.log2(np.arange(2, self.k + 2))).sum(axis=1)
-        unknown_G = np.full(len(found_G), np.nan)
-        ndcg_G: Floats = np.divide(found_G, self.ideal_dcg_G, out=unknown_G, where=self.ideal_dcg_G > 0)
-        return ndcg_G
-
-
-def mean_known(ndcg_G: Floats) -> float:
-    """The mean over the queries to which something is relevant; 0 without any."""
-    known_G = ndcg_G[~np.isnan(ndcg_G)]
-    return float(known_G.mean()) if len(known_G) else 0.0
+        return ndcg_by_scores(scores_n, self.gains_n, self.groups, self.k, ideal_dcg_G=self.ideal_dcg_G)
 
 
 def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
@@ -134,7 +129,3 @@ def check_training_data(name: str, training_data: FusionTrainingData) -> None:
             allowed="some relevant candidate",
             fix="judge more queries, or choose a kind of fusion that is not fitted",
         )
-
-
-def _dcg(gains_K: Floats) -> float:
-    return float((gains_K / np.log2(np.arange(2, len(gains_K) + 2))).sum())

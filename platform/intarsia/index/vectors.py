@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.ids import SpaceId
+from intarsia.maths.unit_vectors import unit_vectors
 
 _MEANS_AT_ONCE = 4096  # rows whose means are made together: bounds what is held beside the result
 
@@ -103,8 +104,7 @@ class StoredVectors:
             rows = self._rows_with_views[start : start + _MEANS_AT_ONCE]
             first, past = self._starts[rows[0]], self._starts[rows[-1] + 1]
             sums = np.add.reduceat(self.vectors_VD[first:past], self._starts[rows] - first, axis=0, dtype=np.float64)
-            norms = np.sqrt(np.vecdot(sums, sums))[:, np.newaxis]
-            means_ND[rows] = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
+            means_ND[rows] = unit_vectors(sums)
         return means_ND, has_N
 
     def _check(self, query_D: NDArray[np.float32]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import move_to_gpu, open_image_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.encoders.store import Vectors
+from intarsia.encoders.store import VectorsByContent
 from intarsia.image import ImageError
 from intarsia.onray.workers import RayWorkers
 
@@ -65,7 +65,7 @@ class Actors:
 
 def encode_texts(
     config: TextEncoderConfig, texts: Mapping[str, str], *, unit_size: int, actors: Actors, tell: Tell
-) -> Vectors:
+) -> VectorsByContent:
     """The vector of every text, by its digest. Units are cut in the order of the digests, so their number of actors changes nothing."""
     units = [
         TextUnit(tuple(texts[digest] for digest in digests), tuple(digests))
@@ -76,7 +76,7 @@ def encode_texts(
 
 def encode_images(
     config: ImageEncoderConfig, places: Mapping[str, ImagePlace], *, unit_size: int, actors: Actors, tell: Tell
-) -> Vectors:
+) -> VectorsByContent:
     """The vector of every picture that can be decoded, by its digest; actors read the bytes from the table themselves."""
     groups: dict[tuple[Path, int], list[str]] = {}
     for digest, place in places.items():
@@ -94,7 +94,7 @@ def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield digests[start : start + size]
 
 
-def _gathered(results: Iterator[Vectors], tell: Tell) -> Vectors:
+def _gathered(results: Iterator[VectorsByContent], tell: Tell) -> VectorsByContent:
     found: dict[str, NDArray[np.float32]] = {}
     for vectors in results:
         found |= vectors
@@ -111,7 +111,7 @@ class _TextWork:
             move_to_gpu(self._encoder)
         _one_thread()
 
-    def __call__(self, unit: TextUnit) -> Vectors:
+    def __call__(self, unit: TextUnit) -> VectorsByContent:
         return dict(zip(unit.digests, self._encoder.encode(unit.texts), strict=True))
 
 
@@ -126,7 +126,7 @@ class _ImageWork:
         self._held: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []
 
-    def __call__(self, unit: ImageUnit) -> Vectors:
+    def __call__(self, unit: ImageUnit) -> VectorsByContent:
         if self._held != (unit.part, unit.row_group):
             with pq.ParquetFile(unit.part) as file:
                 column = file.read_row_group(unit.row_group, columns=["images.list.element.bytes"])["images"]
@@ -138,7 +138,7 @@ class _ImageWork:
         except ImageError:
             return self._one_by_one(unit.digests, image_bytes)
 
-    def _one_by_one(self, digests: Sequence[str], images: Sequence[bytes]) -> Vectors:
+    def _one_by_one(self, digests: Sequence[str], images: Sequence[bytes]) -> VectorsByContent:
         """The unit without the pictures that cannot be decoded: one bad picture does not stop its batch."""
         good: dict[str, NDArray[np.float32]] = {}
         for digest, image in zip(digests, images, strict=True):

@@ -28,13 +28,13 @@ from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.onray.progress_file import ProgressWriter, read_progress, write_whole
 from intarsia.onray.session import owns_ray
 from intarsia.training.checkpoint import (
-    Progress,
+    FitProgress,
     load_trained,
     read_checkpoint,
     trained_state,
     write_checkpoint,
 )
-from intarsia.training.loop import FitConfig, FitResult, OnStep, fitted, run_fit
+from intarsia.training.loop import FitConfig, FitResult, OnStep, fit_result, run_fit
 from intarsia.training.process_group import DataParallel, FullySharded, ProcessGroup, SingleProcess
 from intarsia.training.task import TrainingTask
 from intarsia.training.tracking import check_tracker
@@ -126,7 +126,7 @@ def train_on_workers(
     if (place / _ENDED).exists():
         state, progress = read_checkpoint(place / (place / _ENDED).read_text(encoding="utf-8"))
         if progress.made_by.partition(" ")[0] == fingerprint(config):  # else its worker refuses it with what to do
-            return fitted(state, progress)
+            return fit_result(state, progress)
     place.mkdir(parents=True, exist_ok=True)
     _remove_unreadable(place / _FIT)
     for left in (_REFUSAL, _TOLD):
@@ -145,7 +145,7 @@ def train_on_workers(
             result = _trainer(given, workers).fit()
         _raise_refusal(place)
         with result.checkpoint.as_directory() as folder:
-            found = fitted(*read_checkpoint(Path(folder)))
+            found = fit_result(*read_checkpoint(Path(folder)))
         if resume_as:
             write_whole(place / _ENDED, os.path.relpath(result.checkpoint.path, place).encode())  # a lake may be moved
         return found
@@ -206,14 +206,14 @@ def _work(told: dict[str, bytes]) -> None:
 def _fit(given: _Given) -> None:
     crew = _crew(given.shard)
     learner = given.make_learner()
-    progress = Progress()
+    progress = FitProgress()
     if (checkpoint := ray.train.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             state, progress = read_checkpoint(Path(folder))
         load_trained(learner.module, state)
         progress.num_resumed += 1
 
-    def keep(progress: Progress) -> None:
+    def keep(progress: FitProgress) -> None:
         state = trained_state(learner.module)  # where it is sharded each worker gives its part
         if crew.rank != 0:
             ray.train.report({})

@@ -8,45 +8,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
+from intarsia.maths.ndcg import ndcg_by_scores
 from intarsia.ranking.rows import RankingRows
 
 METRIC_AT = 10
 _ROUNDING = 1e-9  # of the largest score: below this, equal scores differ by the rounding of their mean
 
 
-def spread_within(scores_n: NDArray[np.float64], rows: RankingRows) -> float:
+def spread_within(scores_n: Floats, rows: RankingRows) -> float:
     """Standard deviation within queries: what all rows of a query share orders nothing; 0 where the score does not differ."""
     return float(np.sqrt(np.mean(_centred(scores_n, rows) ** 2)))
 
 
-def slope_within(scores_n: NDArray[np.float64], targets_n: NDArray[np.float64], rows: RankingRows) -> float:
+def slope_within(scores_n: Floats, targets_n: Floats, rows: RankingRows) -> float:
     """By how much the target rises with the score within queries, by least squares; 0 where the score does not differ."""
     centred_n = _centred(scores_n, rows)
     square = float(centred_n @ centred_n)
     return float(centred_n @ targets_n) / square if square else 0.0
 
 
-def ndcg_of(scores_n: NDArray[np.float64], rows: RankingRows, label_gain: Sequence[float]) -> float:
-    """Mean nDCG@10 over queries, each weighing as its rows do on average.
+def weighted_mean_ndcg(scores_n: Floats, rows: RankingRows, label_gain: Sequence[float]) -> float:
+    """Mean nDCG@10 over queries, each weighted by the mean weight of its rows.
 
-    As LightGBM's: equal scores stay in order, a query without a positive counts 1.
+    As LightGBM computes it: equal scores keep their order, and a query without a positive counts as 1.
     """
-    gains = np.array(label_gain)
-    discounts = 1 / np.log2(np.arange(2, METRIC_AT + 2))
-    values_G = np.ones(rows.num_queries)
-    for g, (start, stop) in enumerate(zip(rows.offsets_G[:-1], rows.offsets_G[1:], strict=True)):
-        gains_C = gains[rows.labels_n[start:stop]]
-        ranked = gains_C[np.argsort(-scores_n[start:stop], kind="stable")][:METRIC_AT]
-        ideal = np.sort(gains_C)[::-1][:METRIC_AT]
-        if ideal[0] > 0:
-            values_G[g] = ranked @ discounts[: len(ranked)] / (ideal @ discounts[: len(ideal)])
+    gains_n = np.array(label_gain)[rows.labels_n]
+    ndcg_G = ndcg_by_scores(scores_n, gains_n, Groups(rows.offsets_G), METRIC_AT, without_positive=1.0)
     weights_G = np.add.reduceat(rows.weights_n, rows.offsets_G[:-1]) / np.diff(rows.offsets_G)
-    return float(np.average(values_G, weights=weights_G))
+    return float(np.average(ndcg_G, weights=weights_G))
 
 
-def _centred(values_n: NDArray[np.float64], rows: RankingRows) -> NDArray[np.float64]:
+def _centred(values_n: Floats, rows: RankingRows) -> Floats:
     sizes_G = np.diff(rows.offsets_G)
     means_G = np.add.reduceat(values_n, rows.offsets_G[:-1]) / sizes_G
     centred_n = np.asarray(values_n - np.repeat(means_G, sizes_G), np.float64)

@@ -19,7 +19,7 @@ from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.ids import sha256_bytes
 from intarsia.ranking.boosting_fit import Part, begin_at, dataset, early_stopped
-from intarsia.ranking.fit_metrics import METRIC_AT, ndcg_of, slope_within, spread_within
+from intarsia.ranking.fit_metrics import METRIC_AT, slope_within, spread_within, weighted_mean_ndcg
 from intarsia.ranking.init_score import Start
 from intarsia.ranking.linear import LinearModel, fit_linear
 from intarsia.ranking.model_sum import summed
@@ -206,7 +206,7 @@ def _fit(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, 
         best_iteration=pairs.num_trees,
         curve=pairs.curve,
         pointwise_trees=points.num_trees if points else 0,
-        validation_ndcg=ndcg_of(whole.scores(validation), validation, config.label_gain),
+        validation_ndcg=weighted_mean_ndcg(whole.scores(validation), validation, config.label_gain),
     )
 
 

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from intarsia.maths.arrays import Floats
 from intarsia.ranking.rows import RankingRows
 
 _CLIP = 5.0  # standard deviations: one odd value shall not outweigh all other features
 _MAX_STEPS = 60
 _RARE = 1e-3  # a feature that is missing in fewer rows, or in all but so few, has no weight for missing
 _LEAST_SPREAD = 0.1  # of the spread over all rows: a feature that hardly differs within queries is not blown up
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +31,13 @@ class LinearModel:
     slopes_F: tuple[float, ...]
     missing_F: tuple[float, ...]
 
-    def shares(self, values_nF: NDArray[np.floating]) -> Array:
+    def shares(self, values_nF: NDArray[np.floating]) -> Floats:
         """float64 [n, F], what each feature adds."""
         limits_F = np.array(self.limits_F)
         centred_nF = np.clip(values_nF.astype(np.float64) - np.array(self.means_F), -limits_F, limits_F)
         return np.where(np.isnan(values_nF), np.array(self.missing_F), centred_nF * np.array(self.slopes_F))
 
-    def scores(self, values_nF: NDArray[np.floating]) -> Array:
+    def scores(self, values_nF: NDArray[np.floating]) -> Floats:
         """float64 [n]; summed from left to right, so that a row's bits do not depend on how many rows there are."""
         return np.ascontiguousarray(np.cumsum(self.shares(values_nF), axis=1)[:, -1])
 
@@ -105,7 +104,7 @@ def fit_linear(rows: RankingRows, gains: Sequence[float], l2: float) -> LinearMo
     )
 
 
-def _spread(columns_nZ: Array, group_n: NDArray[np.int64]) -> Array:
+def _spread(columns_nZ: Floats, group_n: NDArray[np.int64]) -> Floats:
     """Standard deviation within queries, [Z]; infinite where a column does not differ, so that it weighs nothing."""
     sizes_G = np.bincount(group_n)
     means_GZ = np.stack([np.bincount(group_n, column) for column in columns_nZ.T], axis=1) / sizes_G[:, np.newaxis]
@@ -115,7 +114,7 @@ def _spread(columns_nZ: Array, group_n: NDArray[np.int64]) -> Array:
     return np.where(differs_Z, np.maximum(within_Z, _LEAST_SPREAD * overall_Z), np.inf)
 
 
-def _pairs(rows: RankingRows, gains: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def _pairs(rows: RankingRows, gains: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """Better row, worse row and weight of each pair, [P] each."""
     better, worse, weights = [], [], []
     for start, stop in zip(rows.offsets_G[:-1], rows.offsets_G[1:], strict=True):
@@ -129,9 +128,9 @@ def _pairs(rows: RankingRows, gains: Array) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _descend(
-    columns_nZ: Array, better_P: NDArray[np.int64], worse_P: NDArray[np.int64], weights_P: Array, l2: float
-) -> Array:
-    def loss(weights_Z: Array) -> tuple[float, Array]:
+    columns_nZ: Floats, better_P: NDArray[np.int64], worse_P: NDArray[np.int64], weights_P: Floats, l2: float
+) -> Floats:
+    def loss(weights_Z: Floats) -> tuple[float, Floats]:
         scores_n = columns_nZ @ weights_Z
         margins_P = scores_n[better_P] - scores_n[worse_P]
         pulls_P = weights_P * np.exp(-np.logaddexp(0.0, margins_P))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.ids import ProductId, RequestId, SpaceId
+from intarsia.ids import ProductId, RequestId, SpaceId, new_request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Query:
     `facets` names what to count over the match set.
     """
 
-    request_id: RequestId
+    request_id: RequestId = field(default_factory=new_request_id)
     text: str | None = None
     image: bytes | None = None
     seed_product_ids: tuple[ProductId, ...] = ()
@@ -52,7 +52,7 @@ class Query:
     session_id: str | None = None
     filters: Filters = field(default_factory=Filters)
     locale: str = "en"
-    asked_at: datetime
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     offset: int = 0
     limit: int = 10
     facets: tuple[str, ...] = ()

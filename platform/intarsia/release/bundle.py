@@ -64,7 +64,7 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
             shutil.copytree(entry.path, staging / name, copy_function=_link_or_copy)
             if sha256_tree(staging / name) != entry.digest:
                 raise ArtifactError(
-                    f"{name} in the lake ({entry.path}) has changed since it was published; run its job with --again"
+                    f"{name} in the lake ({entry.path}) has changed since it was published; run its job with --force"
                 )
         manifest = Manifest(
             release_id=release_id,

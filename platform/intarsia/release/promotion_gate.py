@@ -62,7 +62,7 @@ def check_promotion(
     if evidence.live != live:
         raise ReleaseRefused(
             f"the evaluation compared {release_id} with {evidence.live or 'nothing'}, but {live or 'nothing'} is live; "
-            "run pipelines.evaluate_release --again"
+            "run pipelines.evaluate_release --force"
         )
     if evidence.num_queries < 1:
         raise ReleaseRefused(f"release {release_id} was evaluated on 0 queries; judge some queries of the test split")

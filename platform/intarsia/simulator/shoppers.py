@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.config import setting
+from intarsia.maths.arrays import Floats
 from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX, DEPARTMENTS
 from intarsia.simulator.queries import GeneratedQuery
 from intarsia.simulator.random_streams import stream
 from intarsia.simulator.truth import MarketTruth
-
-Floats = NDArray[np.float64]
 
 START = np.datetime64("2026-01-01T00:00:00.000")  # UTC
 NUM_DAYS = 28

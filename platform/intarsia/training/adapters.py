@@ -1,6 +1,9 @@
 """Few parameters instead of all: low-rank adapters on a tower's attention (LoRA, AdaLoRA), merged into plain weights after the fit.
 
 Which layers a model's attention consists of is read from the model itself, so that users name none.
+
+
+How much of its activations a tower drops while it learns, whatever it was made with.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
 
-TrainedKind = Literal["all", "upper", "lora", "adalora"]
+AdapterKind = Literal["all", "upper", "lora", "adalora"]
 _ATTENTION = (("query", "value"), ("q_proj", "v_proj"), ("c_attn",), ("q_lin", "v_lin"))
 """What the families of transformers call their query and value projections; GPT-2 has them in one layer."""
 _PRUNED_FROM, _PRUNED_TO = 0.2, 0.7  # shares of the steps between which AdaLoRA gives up ranks
@@ -29,7 +33,7 @@ _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 class AdapterConfig:
     """What of a tower is trained."""
 
-    kind: TrainedKind = setting(
+    kind: AdapterKind = setting(
         "all weights; upper (the highest layers, the others and the word embeddings stay); lora; or adalora, which gives its ranks to the "
         "layers that need them",
         "all",
@@ -101,14 +105,14 @@ class Adapters:
         if self._config.kind == "adalora":
             self._peft.base_model.update_and_allocate(step)
 
-    def kept_state(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """What adalora must keep beside the parameters to go on: the ranks it gave, and how important each factor was; empty for others."""
         if self._config.kind != "adalora":
             return {}
         importance = {name: getattr(self._peft.base_model.rankallocator, name) for name in _IMPORTANCE}
         return {"rank_pattern": self._adalora_plan().rank_pattern, **importance}
 
-    def load_kept_state(self, state: Mapping[str, Any]) -> None:
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `kept_state` gave, on the device where the adapters are."""
         if self._config.kind != "adalora":
             return
@@ -174,3 +178,21 @@ def _freeze_below(transformer: nn.Module, num_layers: int) -> None:
     transformer.requires_grad_(False)
     for layer in list(layers)[-num_layers:]:
         layer.requires_grad_(True)
+
+
+def set_dropout(tower: nn.Module, share: float) -> None:
+    """Give every dropout of a module one share, 0..1; encoding is not touched by it.
+
+    Recurrent layers drop between their layers, and a single one has nothing between: it is left alone.
+
+    Source: Srivastava et al., JMLR 2014
+    """
+    for part in tower.modules():
+        if isinstance(part, _DropoutNd):
+            part.p = share
+        elif isinstance(part, nn.RNNBase):
+            part.dropout = share if part.num_layers > 1 else 0.0
+        else:
+            for name in ("dropout", "attention_dropout"):  # numbers that attention reads, in the CLIP family
+                if isinstance(getattr(part, name, None), float):
+                    setattr(part, name, share)

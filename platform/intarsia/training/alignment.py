@@ -23,11 +23,11 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from intarsia.config import check_range, setting
-from intarsia.encoders.aligned import Alignment, TextHeads, words_of
-from intarsia.encoders.pooling import unit
+from intarsia.encoders.aligned import Alignment, TextHeads, word_bag
+from intarsia.encoders.pooling import unit_rows
 from intarsia.ids import SpaceId, fold_of
 from intarsia.training.losses import info_nce
-from intarsia.training.sharding import whole
+from intarsia.training.process_group import full_tensor
 from intarsia.training.task import Rows, Tensors
 
 _MEASURED_AT_ONCE = 1024  # held-out products that are compared with all others together: bounds memory
@@ -62,7 +62,7 @@ class AlignConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
+class EncodedTexts:
     """Titles or queries: the words, the encoder's unit vector of each [N, T]."""
 
     words: Sequence[str]
@@ -70,7 +70,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlignLessons:
+class AlignTrainingData:
     """What can be learned from.
 
     Attributes:
@@ -84,12 +84,12 @@ class AlignLessons:
         gains_QN: 2^grade - 1 of each judged pair.
     """
 
-    titles: Texts
+    titles: EncodedTexts
     images_VE: NDArray[np.float32]
     owners_V: NDArray[np.int64]
     groups_N: NDArray[np.int64]
     held_out_N: NDArray[np.bool_]
-    queries: Texts
+    queries: EncodedTexts
     query_ids: Sequence[str]
     gains_QN: csr_matrix
 
@@ -111,7 +111,7 @@ class AlignModule(nn.Module):
         summed_bX = F.embedding_bag(words_bW, self.words, per_sample_weights=weights_bW, mode="sum")
         num_heads, dim = self.shape
         texts_XD = (summed_bX + self.vector(texts_bT)).reshape(-1, dim)
-        return {"texts": unit(texts_XD).reshape(-1, num_heads, dim), "pictures": unit(self.image(images_bE))}
+        return {"texts": unit_rows(texts_XD).reshape(-1, num_heads, dim), "pictures": unit_rows(self.image(images_bE))}
 
 
 class AlignTask:
@@ -125,7 +125,7 @@ class AlignTask:
     """
 
     def __init__(
-        self, training_data: AlignLessons, config: AlignConfig, places: Mapping[str, int], *, seed: int
+        self, training_data: AlignTrainingData, config: AlignConfig, places: Mapping[str, int], *, seed: int
     ) -> None:
         self._training_data, self._config, self._seed = training_data, config, seed
         self._places = dict(places)
@@ -139,7 +139,7 @@ class AlignTask:
             [fold_of(q, config.num_folds) if config.num_folds else -1 for q in training_data.query_ids], np.int64
         )
         self._bags = [
-            words_of(text, self._places) for text in (*training_data.titles.words, *training_data.queries.words)
+            word_bag(text, self._places) for text in (*training_data.titles.words, *training_data.queries.words)
         ]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -211,8 +211,12 @@ class AlignTask:
         texts_ND = np.stack([alignment.text(titles.words[n], titles.vectors_NT[n]) for n in held.tolist()])
         groups = self._training_data.groups_N[held]
         return {
-            **{f"text_to_image_{name}": value for name, value in meeting(texts_ND, images_ND, groups).items()},
-            **{f"image_to_text_{name}": value for name, value in meeting(images_ND, texts_ND, groups).items()},
+            **{
+                f"text_to_image_{name}": value for name, value in retrieval_metrics(texts_ND, images_ND, groups).items()
+            },
+            **{
+                f"image_to_text_{name}": value for name, value in retrieval_metrics(images_ND, texts_ND, groups).items()
+            },
         }
 
     def alignment(self, text_space: SpaceId, image_space: SpaceId, *, head: int | None = None) -> Alignment:
@@ -220,7 +224,9 @@ class AlignTask:
         num_heads, dim = self.module.shape
         chosen = list(range(num_heads))[ALL_JUDGED:] or [TITLES]
         heads = chosen if head is None else [head]
-        state = {name: whole(tensor).numpy().astype(np.float32) for name, tensor in self.module.state_dict().items()}
+        state = {
+            name: full_tensor(tensor).numpy().astype(np.float32) for name, tensor in self.module.state_dict().items()
+        }
         text_width = state["vector.weight"].shape[1]
         return Alignment(
             text_space=text_space,
@@ -268,7 +274,7 @@ class AlignTask:
         return np.not_equal(self._folds_Q[np.maximum(queries_B, 0)], head - FIRST_FOLD)
 
 
-def meeting(
+def retrieval_metrics(
     asked_ND: NDArray[np.float32], found_ND: NDArray[np.float32], groups_N: NDArray[np.int64]
 ) -> dict[str, float]:
     """R@1, R@10 and the mean reciprocal rank of each item's own counterpart among all; those of its group do not stand before it."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from intarsia.errors import ArtifactError
-from intarsia.training.sharding import part_like, whole
+from intarsia.training.process_group import full_tensor, local_part
 
 State = dict[str, torch.Tensor]
 
@@ -25,7 +25,7 @@ _FILE = "fit.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
+class StepRecord:
     """One step of a learning curve.
 
     Attributes:
@@ -42,7 +42,7 @@ class CurvePoint:
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class FitProgress:
     """Where a fit stands.
 
     Attributes:
@@ -55,12 +55,12 @@ class Progress:
         made_by: names the settings and the examples of the fit; empty before it starts.
     """
 
-    curve: list[CurvePoint] = field(default_factory=list)
+    curve: list[StepRecord] = field(default_factory=list)
     num_resumed: int = 0
     best: State | None = None
     best_step: int = 0
     optimiser: dict[str, Any] = field(default_factory=dict)
-    learner: dict[str, Any] = field(default_factory=dict)
+    task_state: dict[str, Any] = field(default_factory=dict)
     made_by: str = ""
 
     @property
@@ -76,7 +76,7 @@ def trained_state(module: nn.Module) -> State:
     """
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     frozen = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
-    return {name: whole(tensor) for name, tensor in module.state_dict().items() if name not in frozen}
+    return {name: full_tensor(tensor) for name, tensor in module.state_dict().items() if name not in frozen}
 
 
 def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -97,10 +97,10 @@ def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     missing = [name for name, parameter in module.named_parameters() if parameter.requires_grad and name not in state]
     if missing:
         raise ArtifactError(f"fitted parameters lack {missing[0]}; fit this architecture again")
-    module.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in state.items()}, strict=False)
+    module.load_state_dict({name: local_part(tensor, own[name]) for name, tensor in state.items()}, strict=False)
 
 
-def write_checkpoint(folder: Path, state: State, progress: Progress) -> None:
+def write_checkpoint(folder: Path, state: State, progress: FitProgress) -> None:
     """Write what `trained_state` gave, and the progress, into `folder` in one step; it replaces the checkpoint that lies there."""
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{_FILE}.{uuid.uuid4().hex}"
@@ -121,7 +121,7 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
-def read_checkpoint(folder: Path) -> tuple[State, Progress]:
+def read_checkpoint(folder: Path) -> tuple[State, FitProgress]:
     """The parameters and the progress that `write_checkpoint` wrote, on the CPU.
 
     Raises:
@@ -130,7 +130,7 @@ def read_checkpoint(folder: Path) -> tuple[State, Progress]:
     try:
         content = torch.load(folder / _FILE, map_location="cpu", weights_only=True)
         kept = content["progress"]
-        curve = [CurvePoint(**point) for point in kept.pop("curve")]
-        return content["state"], Progress(curve=curve, **kept)
+        curve = [StepRecord(**point) for point in kept.pop("curve")]
+        return content["state"], FitProgress(curve=curve, **kept)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise ArtifactError(f"checkpoint {folder} cannot be read ({error}); start the fit anew") from error

@@ -1,4 +1,9 @@
-"""A text tower getting to know a catalog's language: it guesses hidden words (masked-language-model pre-training), and if asked to,
+"""A text and the one that follows it as one input, and which second text is shown: its own, or, half of the time, another's.
+
+What is learned of it is `masked_words.py`'s matter.
+
+
+A text tower getting to know a catalog's language: it guesses hidden words (masked-language-model pre-training), and if asked to,
 whether a second text belongs to the first (next-sentence prediction).
 
 The heads that guess live only during the fit; the weights of the one for words are the word embeddings, turned round.
@@ -21,19 +26,74 @@ from torch import nn
 
 from intarsia.config import check_range, setting
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.tokenizer import pad
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.inputs import pad
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.encoders.transformer import TextTower
 from intarsia.errors import ConfigError
-from intarsia.training.next_sentence import LEAST_TOKENS, NOT_ASKED, Shown, Tokens, shown_of
 from intarsia.training.task import Rows, Tensors
+
+IGNORE_INDEX = -100
+"""What is not to be guessed, as torch's cross-entropy marks it."""
+MIN_PAIR_TOKENS = 5
+"""Of two texts: three marks, and a word of each."""
+_OWN = 0.5  # share of the pairs that are shown as they are
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a transformer is shown of one example.
+
+    Attributes:
+        ids: mark, text, mark; or mark, text, mark, second text, mark.
+        second_from: place of the second text's first token; the length where there is none.
+        follows: 1 where the second text is the first one's own, 0 where it is another's, NOT_ASKED where there is none.
+    """
+
+    ids: Tokens
+    second_from: int
+    follows: int
+
+    @property
+    def words(self) -> NDArray[np.int64]:
+        """Places of tokens that are no marks."""
+        return np.array([n for n in range(1, len(self.ids) - 1) if n != self.second_from - 1], np.int64)
+
+
+def build_input(
+    first: Tokens, second: Tokens | None, seconds: Sequence[Tokens], most: int, rng: np.random.Generator
+) -> Shown:
+    """An example as it is shown this time.
+
+    Args:
+        first: a text between its marks.
+        second: the one that follows it, between its marks; none shows the first alone.
+        seconds: different ones, from which another is drawn; with fewer than two the own one is always shown.
+        most: tokens of a pair; words at the end of the longer text go first. `LEAST_TOKENS` or more.
+        rng: of what is drawn; nothing is drawn for a text alone.
+
+    Source: BERT, Devlin et al., NAACL 2019, section 3.1 and appendix A.1, arXiv:1810.04805
+    """
+    if second is None:
+        return Shown(ids=first, second_from=len(first), follows=IGNORE_INDEX)
+    follows = len(seconds) < 2 or rng.random() < _OWN
+    if not follows:
+        other = seconds[int(rng.integers(len(seconds) - 1))]
+        second = seconds[-1] if other == second else other  # the last stands in for the own one
+    num_first, num_second = len(first) - 2, len(second) - 2
+    while num_first + num_second + 3 > most:
+        num_first, num_second = (num_first - 1, num_second) if num_first > num_second else (num_first, num_second - 1)
+    start = (*first[: 1 + num_first], first[-1])
+    return Shown(ids=(*start, *second[1 : 1 + num_second], second[-1]), second_from=len(start), follows=int(follows))
+
 
 _Example = tuple[Tokens, Tokens | None]
 _SHOWN_AS_MASK, _SHOWN_AS_OTHER = 0.8, 0.1  # of the hidden tokens; the rest is shown as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedWordsConfig:
+class MaskedLanguageModelConfig:
     """How words are hidden, and whether pairs of texts are shown too."""
 
     share: float = setting("share of a text's tokens that are guessed, at least one", 0.15)
@@ -50,7 +110,7 @@ class MaskedWordsConfig:
             raise ValueError(f"share is {self.share}; allowed: above 0, below 1")
 
 
-class GuessingTower(nn.Module):
+class MaskedLanguageModel(nn.Module):
     """A transformer under a head for words: a dense layer, a norm, and the word embeddings as the last layer; beside it one for pairs,
     which reads the first token.
 
@@ -85,7 +145,7 @@ class GuessingTower(nn.Module):
         """
         segments = {"token_type_ids": pairs["segments"]} if pairs else {}
         states_bTD = self.transformer(input_ids=ids, attention_mask=mask, **segments).last_hidden_state
-        asked_bT = wanted != NOT_ASKED
+        asked_bT = wanted != IGNORE_INDEX
         guesses_nV = F.linear(self.norm(F.gelu(self.dense(states_bTD[asked_bT]))), self.words.weight, self.bias)
         losses_n = F.cross_entropy(guesses_nV.float(), wanted[asked_bT], reduction="none")
         right_n = (guesses_nV.argmax(dim=1) == wanted[asked_bT]).to(losses_n.dtype)
@@ -100,13 +160,13 @@ class GuessingTower(nn.Module):
             return found
         follows_b, guesses_b2 = pairs["follows"], self.pair_head(states_bTD[:, 0]).float()
         return found | {
-            "pair_losses": F.cross_entropy(guesses_b2, follows_b, reduction="none", ignore_index=NOT_ASKED),
+            "pair_losses": F.cross_entropy(guesses_b2, follows_b, reduction="none", ignore_index=IGNORE_INDEX),
             "pair_right": (guesses_b2.argmax(dim=1) == follows_b).to(losses_n.dtype),
-            "pair_counts": (follows_b != NOT_ASKED).to(losses_n.dtype),
+            "pair_counts": (follows_b != IGNORE_INDEX).to(losses_n.dtype),
         }
 
 
-class MaskedWordsTask:
+class MaskedLanguageModelTask:
     """`Learner` that hides words of catalog texts, and of pairs of them, whose second text it may exchange.
 
     Args:
@@ -127,7 +187,7 @@ class MaskedWordsTask:
         encoder: TorchTextEncoder,
         texts: Sequence[str],
         mask_id: int,
-        config: MaskedWordsConfig,
+        config: MaskedLanguageModelConfig,
         *,
         pairs: Sequence[tuple[str, str]] = (),
         seed: int = 0,
@@ -137,7 +197,7 @@ class MaskedWordsTask:
                 "masked words need a tower of the BERT family that is no side of a CLIP model and sees both sides of a word; leave them "
                 "out, or take another tower"
             )
-        self._module = GuessingTower(encoder.tower.transformer, judges_pairs=config.next_sentence)
+        self._module = MaskedLanguageModel(encoder.tower.transformer, judges_pairs=config.next_sentence)
         self._encoder, self._mask_id, self._seed, self._config = encoder, mask_id, seed, config
         found: list[_Example] = [(ids, None) for (ids,) in _with_words(encoder, [(text,) for text in texts])]
         if config.next_sentence:
@@ -203,9 +263,9 @@ class MaskedWordsTask:
         self, examples: Sequence[_Example], seconds: Sequence[Tokens], rngs: Sequence[np.random.Generator]
     ) -> dict[str, torch.Tensor]:
         most = self._encoder.config.max_tokens
-        shown = [shown_of(*one, seconds, most, rng) for one, rng in zip(examples, rngs, strict=True)]
+        shown = [build_input(*one, seconds, most, rng) for one, rng in zip(examples, rngs, strict=True)]
         ids_bT, mask_bT = pad([one.ids for one in shown], self._encoder.pad_id)
-        wanted_bT, segments_bT = np.full_like(ids_bT, NOT_ASKED), np.zeros_like(ids_bT)
+        wanted_bT, segments_bT = np.full_like(ids_bT, IGNORE_INDEX), np.zeros_like(ids_bT)
         num_words = self._module.words.weight.shape[0]
         for i, (one, rng) in enumerate(zip(shown, rngs, strict=True)):
             segments_bT[i, one.second_from : len(one.ids)] = 1
@@ -236,9 +296,9 @@ def _refuse_without_segments(config: TextEncoderConfig, num_segments: int) -> No
         raise ConfigError(
             f"next_sentence tells two texts apart by segment embeddings, and {config.model!r} has none; set it to false"
         )
-    if config.max_tokens < LEAST_TOKENS:
+    if config.max_tokens < MIN_PAIR_TOKENS:
         raise ConfigError(
-            f"max_tokens is {config.max_tokens}; next_sentence reads two texts, which takes {LEAST_TOKENS} or more"
+            f"max_tokens is {config.max_tokens}; next_sentence reads two texts, which takes {MIN_PAIR_TOKENS} or more"
         )
 
 

@@ -3,6 +3,9 @@
 A mean of parameters means something only between models of one architecture that were fine-tuned from one starting point: the same number
 of the same layer then plays the same part in all of them. Anything else is refused by name. Models are named arrays here (a state dict as
 NumPy); whoever measures them brings the network.
+
+
+The text tower that serves as a mean of the towers of the folds; which means there are is `fusion/soup.py`'s matter.
 """
 
 from __future__ import annotations
@@ -10,13 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError
 from intarsia.fusion.score.coordinate_ascent import Shares, moves
 from intarsia.maths.simplex import simplex_grid
+from intarsia.training.text_folder import get_arrays, set_arrays
+from intarsia.training.text_training_data import WATCHED, HeldOutNdcg
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Measure = Callable[[Arrays], float]
@@ -190,3 +197,41 @@ def _best(ingredients: Sequence[Ingredient], measure: Measure, options: Iterator
 def _soup(ingredients: Sequence[Ingredient], shares: Shares, worth: float) -> Soup:
     alphas = {one.name: share for one, share in zip(ingredients, shares, strict=True)}
     return Soup(arrays=mix(ingredients, shares), alphas=alphas, worth=worth)
+
+
+SoupRecipe = Literal["soup", "greedy_soup", "searched_soup"]
+VALIDATION_RECIPES = {"greedy_soup": greedy_soup, "searched_soup": searched_soup}
+"""The recipes that ask what a mean is worth on validation."""
+
+
+def text_tower_soup(
+    recipe: SoupRecipe, start: TorchTextEncoder, towers: Sequence[TorchTextEncoder], orders: HeldOutNdcg
+) -> TorchTextEncoder:
+    """The first tower with the mixed weights of all, or of those that help, or weighed as helps most.
+
+    Args:
+        recipe: soup weighs all alike; greedy_soup those that `orders` says help; searched_soup looks for the best shares, and asks
+            `orders` for some dozens of them.
+        start: the tower that all of them were before they learned.
+        towers: of the folds; the first is changed in place.
+        orders: of judged validation queries; soup asks them nothing.
+
+    Raises:
+        ArtifactError: towers of different architectures.
+    """
+    base = arrays_digest(get_arrays(start))
+    ingredients = [
+        Ingredient(name=f"folds/{fold}", arrays=get_arrays(tower), base_digest=base)
+        for fold, tower in enumerate(towers)
+    ]
+    tasted = towers[0]
+
+    def worth(arrays: Arrays) -> float:
+        set_arrays(tasted, arrays)
+        return orders(tasted.encode)[WATCHED]
+
+    if recipe == "soup":
+        set_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
+    else:
+        set_arrays(tasted, VALIDATION_RECIPES[recipe](ingredients, worth).arrays)
+    return tasted

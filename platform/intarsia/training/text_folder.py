@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from intarsia.encoders.pretrained import quiet_transformers
 from intarsia.encoders.recurrent import RecurrentTextEncoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.errors import ConfigError
 
@@ -69,12 +69,12 @@ def mask_id_of(encoder: TorchTextEncoder) -> int:
     )
 
 
-def arrays_of(encoder: TorchTextEncoder) -> dict[str, NDArray[np.generic]]:
+def get_arrays(encoder: TorchTextEncoder) -> dict[str, NDArray[np.generic]]:
     """The parameters and buffers of a tower by name, copied."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in encoder.tower.state_dict().items()}
 
 
-def put_arrays(encoder: TorchTextEncoder, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+def set_arrays(encoder: TorchTextEncoder, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Give a tower the parameters and buffers that `arrays_of` one like it gave; its space keeps the name that it was opened with."""
     encoder.tower.load_state_dict(
         {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from intarsia.config import check_range, setting
-from intarsia.encoders.tokenizer import pad
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.inputs import pad
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.training.adapters import Adapters
 from intarsia.training.losses import RANKING_LOSSES, LossConfig, false_negatives, info_nce, symmetric_kl
 from intarsia.training.task import Rows, Tensors
 from intarsia.training.text_augmentation import Augment
 from intarsia.training.text_examples import NO_GROUP, TextExample, draw_evenly
 
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]
-Figures = Callable[[Encode], Mapping[str, float]]
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]
+TowerMetrics = Callable[[EncodeTexts], Mapping[str, float]]
 """Figures of a tower on held-out examples, given how it encodes."""
 
 
@@ -48,7 +48,7 @@ class TextPairsConfig:
             check_range(self, "dropout", low=0.0, high=1.0)
 
 
-class ShownTower(nn.Module):
+class PairTower(nn.Module):
     """The tower with the temperature beside it: token ids of anchors and texts in, their unit vectors out.
 
     What the loss needs to know of each text goes through unchanged, so that it is gathered with the vectors.
@@ -103,12 +103,12 @@ class TextPairsTask:
         *,
         adapters: Adapters | None = None,
         augment: Augment | None = None,
-        figures: Figures | None = None,
+        figures: TowerMetrics | None = None,
         seed: int = 0,
     ) -> None:
         self._encoder, self._examples, self._config = encoder, list(examples), config
         self._adapters, self._augment, self._figures, self._seed = adapters, augment, figures, seed
-        self._shown = ShownTower(encoder.tower, config.loss)
+        self._shown = PairTower(encoder.tower, config.loss)
         self._anchor_number = _numbers(one.anchor for one in self._examples)
         self._text_number = _numbers(text for one in self._examples for text in one.texts)
         self._group_number = _numbers(group for one in self._examples for group in one.groups if group != NO_GROUP)
@@ -179,14 +179,14 @@ class TextPairsTask:
         if self._adapters is not None:
             self._adapters.after_step(step)
 
-    def kept_state(self) -> dict[str, Any]:
+    def extra_state(self) -> dict[str, Any]:
         """What the adapters keep beside their parameters."""
-        return {} if self._adapters is None else self._adapters.kept_state()
+        return {} if self._adapters is None else self._adapters.extra_state()
 
-    def load_kept_state(self, state: Mapping[str, Any]) -> None:
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
         """Give it back to the adapters."""
         if self._adapters is not None:
-            self._adapters.load_kept_state(state)
+            self._adapters.load_extra_state(state)
 
     def measure(self) -> Mapping[str, float]:
         """The given figures of the tower as it is."""

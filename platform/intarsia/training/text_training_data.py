@@ -17,21 +17,20 @@ import torch
 
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
 from intarsia.evaluation.metrics import ndcg_at_k
 from intarsia.evaluation.qrels import GradedOrders
 from intarsia.ids import fold_of
 from intarsia.lake import write_json
-from intarsia.training.adapters import AdapterConfig, Adapters
-from intarsia.training.dropout import set_dropout
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.masked_language_model import MaskedWordsConfig, MaskedWordsTask
+from intarsia.training.adapters import AdapterConfig, Adapters, set_dropout
+from intarsia.training.loop import FitConfig
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig, MaskedLanguageModelTask
 from intarsia.training.schedule import BatchSchedule
 from intarsia.training.text_augmentation import Augment, AugmentConfig
 from intarsia.training.text_examples import TextExample
 from intarsia.training.text_folder import mask_id_of
-from intarsia.training.text_pairs import Encode, TextPairsConfig, TextPairsTask
+from intarsia.training.text_pairs import EncodeTexts, TextPairsConfig, TextPairsTask
 
 NDCG_AT = 10
 WATCHED = f"ndcg@{NDCG_AT}"
@@ -78,14 +77,14 @@ class TextTaskFactory:
 
     def __call__(self) -> TextPairsTask:
         """The learner, its tower fresh from where it starts."""
-        _, learner, _ = self.learner()
-        return learner
+        _, task, _ = self.build()
+        return task
 
-    def learner(self) -> tuple[TorchTextEncoder, TextPairsTask, Adapters]:
+    def build(self) -> tuple[TorchTextEncoder, TextPairsTask, Adapters]:
         """The encoder whose tower learns, its learner, and the adapters on it."""
         training_data = TextTrainingData.read(self.training_data)
         encoder = open_trainable(self.tower)
-        timetable = BatchSchedule(
+        schedule = BatchSchedule(
             num_examples=len(training_data.examples),
             epochs=self.fit.epochs,
             batch_size=self.fit.batch_size,
@@ -95,20 +94,20 @@ class TextTaskFactory:
         if self.pairs.dropout is not None:
             set_dropout(encoder.tower, self.pairs.dropout)  # before the adapters, whose dropout is their own
         with _seeded(self.fit.seed):
-            adapters = Adapters(encoder.tower, self.adapter, timetable.num_steps if training_data.examples else 0)
+            adapters = Adapters(encoder.tower, self.adapter, schedule.num_steps if training_data.examples else 0)
         augment = Augment(
             self.augment, training_data.vocabulary, training_data.brands, dict(training_data.paraphrase or {})
         )
-        learner = TextPairsTask(
+        task = TextPairsTask(
             encoder,
             training_data.examples,
             self.pairs,
             adapters=adapters,
             augment=None if augment.is_off else augment,
-            figures=HeldOutOrders(training_data.held_out) if training_data.held_out else None,
+            figures=HeldOutNdcg(training_data.held_out) if training_data.held_out else None,
             seed=self.fit.seed,
         )
-        return encoder, learner, adapters
+        return encoder, task, adapters
 
 
 def write_texts(path: Path, texts: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> None:
@@ -117,38 +116,38 @@ def write_texts(path: Path, texts: Sequence[str], pairs: Sequence[tuple[str, str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedWordsTaskFactory:
+class MaskedLanguageModelTaskFactory:
     """Makes the learner that guesses hidden words of a catalog's texts; `texts` is a file of `write_texts`."""
 
     tower: TextEncoderConfig
-    masked: MaskedWordsConfig
+    masked: MaskedLanguageModelConfig
     seed: int
     texts: Path
 
-    def __call__(self) -> MaskedWordsTask:
+    def __call__(self) -> MaskedLanguageModelTask:
         """The learner, its tower fresh from where it starts."""
-        _, learner = self.learner()
-        return learner
+        _, task = self.build()
+        return task
 
-    def learner(self) -> tuple[TorchTextEncoder, MaskedWordsTask]:
+    def build(self) -> tuple[TorchTextEncoder, MaskedLanguageModelTask]:
         """The encoder whose tower learns, and its learner."""
         encoder = open_trainable(self.tower)
         read = json.loads(self.texts.read_text(encoding="utf-8"))
         pairs = [(title, description) for title, description in read["pairs"]]
         with _seeded(self.seed):
-            learner = MaskedWordsTask(
+            task = MaskedLanguageModelTask(
                 encoder, read["texts"], mask_id_of(encoder), self.masked, pairs=pairs, seed=self.seed
             )
-        return encoder, learner
+        return encoder, task
 
 
-class HeldOutOrders:
+class HeldOutNdcg:
     """nDCG@10 of a tower's cosines over the judged texts of held-out queries, the mean over those that have a positive."""
 
     def __init__(self, examples: Sequence[TextExample]) -> None:
         self._examples = [one for one in examples if max(one.grades) > 0]
 
-    def __call__(self, encode: Encode) -> Mapping[str, float]:
+    def __call__(self, encode: EncodeTexts) -> Mapping[str, float]:
         """`ndcg@10`; ties go to the text that stands first."""
         if not self._examples:
             return {}

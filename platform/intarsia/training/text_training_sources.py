@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.config import check_range, setting
-from intarsia.encoders.product_text import TextField, product_text
+from intarsia.encoders.inputs import TextField, product_text
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
@@ -26,12 +26,14 @@ from intarsia.records.product import Product
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, row_to_judgment, row_to_query
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.text import unstemmed_words
-from intarsia.training.clicked_pages import ClicksConfig, read_clicked
-from intarsia.training.hard_negatives import NegativesConfig, Search, with_negatives
+from intarsia.training.clicks import ClicksConfig, read_click_examples
 from intarsia.training.text_augmentation import AugmentConfig, back_translate
 from intarsia.training.text_examples import (
     NO_GROUP,
+    NegativesConfig,
+    Search,
     TextExample,
+    add_hard_negatives,
     field_examples,
     fit_confidence,
     judged_examples,
@@ -74,7 +76,7 @@ class SourcesConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class CatalogTexts:
     """The products, without pictures, in the order of the table.
 
     `texts` are their different texts, `groups` the product group of one product of each.
@@ -93,7 +95,7 @@ class Catalog:
         return sorted(found)
 
 
-def read_catalog(lake: Lake, fields: Sequence[TextField]) -> Catalog:
+def read_catalog(lake: Lake, fields: Sequence[TextField]) -> CatalogTexts:
     """The products of the lake as texts."""
     products: list[Product] = []
     group_of: dict[ProductId, str] = {}
@@ -108,12 +110,12 @@ def read_catalog(lake: Lake, fields: Sequence[TextField]) -> Catalog:
     for product in products:
         first.setdefault(text_of[product.product_id], group_of.get(product.product_id, NO_GROUP))
     texts = sorted(text for text in first if text)
-    return Catalog(
+    return CatalogTexts(
         products=products, text_of=text_of, group_of=group_of, texts=texts, groups=[first[text] for text in texts]
     )
 
 
-def judged_of(lake: Lake, catalog: Catalog, split: Split) -> list[TextExample]:
+def judged_split(lake: Lake, catalog: CatalogTexts, split: Split) -> list[TextExample]:
     """The judged queries of one split; none where the lake has no judgments."""
     if not (lake.has("queries") and lake.has("judgments")):
         return []
@@ -129,7 +131,7 @@ def read_training_data(
     config: SourcesConfig,
     augment: AugmentConfig,
     lake: Lake,
-    catalog: Catalog,
+    catalog: CatalogTexts,
     open_tower: Callable[[], Encoder[str]],
     seed: int,
 ) -> TextTrainingData:
@@ -146,7 +148,7 @@ def read_training_data(
     Raises:
         ConfigError: no example is found, no click, or pseudo-labels have no validation judgments to be sure by.
     """
-    judged, held_out = judged_of(lake, catalog, "train"), judged_of(lake, catalog, "validation")
+    judged, held_out = judged_split(lake, catalog, "train"), judged_split(lake, catalog, "validation")
     cosines = _Cosines(open_tower, catalog.texts)
     examples: list[TextExample] = []
     if "judgments" in config.use:
@@ -160,7 +162,7 @@ def read_training_data(
         examples += _some(found, config.most_fields, seed)
     if "clicks" in config.use:
         train_queries = [(one.anchor, one.query_id) for one in judged]
-        examples += read_clicked(config.clicks, lake, catalog.text_of, catalog.group_of, train_queries)
+        examples += read_click_examples(config.clicks, lake, catalog.text_of, catalog.group_of, train_queries)
     if not examples:
         raise ConfigError(
             f"no example to learn from in {', '.join(config.use)}; judge train queries, or name fields that the products have"
@@ -197,7 +199,7 @@ def _sure_ones(
     config: SourcesConfig,
     judged: Sequence[TextExample],
     held_out: Sequence[TextExample],
-    catalog: Catalog,
+    catalog: CatalogTexts,
     cosines: _Cosines,
 ) -> list[TextExample]:
     place = {text: n for n, text in enumerate(catalog.texts)}
@@ -225,7 +227,7 @@ def _sure_ones(
 
 
 def _with_negatives(
-    config: NegativesConfig, examples: Sequence[TextExample], catalog: Catalog, cosines: _Cosines
+    config: NegativesConfig, examples: Sequence[TextExample], catalog: CatalogTexts, cosines: _Cosines
 ) -> list[TextExample]:
     found = list(examples)
     searches: list[tuple[int, Callable[[], Search]]] = [
@@ -234,7 +236,7 @@ def _with_negatives(
     ]
     for count, open_search in searches:
         if count:
-            found = with_negatives(
+            found = add_hard_negatives(
                 found,
                 catalog.texts,
                 catalog.groups,

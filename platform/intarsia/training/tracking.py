@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from intarsia.errors import ConfigError
-from intarsia.training.checkpoint import CurvePoint
+from intarsia.training.checkpoint import StepRecord
 
 TrackerKind = Literal["", "mlflow", "wandb"]
 
@@ -17,7 +17,7 @@ TrackerKind = Literal["", "mlflow", "wandb"]
 class Tracker(Protocol):
     """Takes the points of one curve."""
 
-    def write(self, point: CurvePoint) -> None:
+    def write(self, point: StepRecord) -> None:
         """Note one step."""
         ...
 
@@ -71,7 +71,7 @@ def check_tracker(kind: TrackerKind) -> None:
         ) from error
 
 
-def scalars(point: CurvePoint) -> dict[str, float]:
+def scalars(point: StepRecord) -> dict[str, float]:
     """A point's numbers by the names trackers show."""
     return {
         "fit/loss": point.loss,
@@ -84,7 +84,7 @@ class _Several:
     def __init__(self, trackers: list[Tracker]) -> None:
         self._trackers = trackers
 
-    def write(self, point: CurvePoint) -> None:
+    def write(self, point: StepRecord) -> None:
         for tracker in self._trackers:
             tracker.write(point)
 
@@ -110,7 +110,7 @@ class _TensorBoard:
 
         self._writer: Any = SummaryWriter(str(logs), purge_step=first_step)
 
-    def write(self, point: CurvePoint) -> None:
+    def write(self, point: StepRecord) -> None:
         for name, value in scalars(point).items():
             self._writer.add_scalar(name, value, point.step)
 
@@ -123,7 +123,7 @@ class _MlFlow:
         self._mlflow: Any = importlib.import_module("mlflow")
         run.note(self._mlflow.start_run(run_id=run.known, run_name=logs.name).info.run_id)
 
-    def write(self, point: CurvePoint) -> None:
+    def write(self, point: StepRecord) -> None:
         named = {name.replace("@", "_at_"): value for name, value in scalars(point).items()}  # it refuses an @
         self._mlflow.log_metrics(named, step=point.step)
 
@@ -138,7 +138,7 @@ class _WandB:
         )
         run.note(self._run.id)
 
-    def write(self, point: CurvePoint) -> None:
+    def write(self, point: StepRecord) -> None:
         self._run.log(scalars(point), step=point.step)
 
     def close(self, *, failed: bool) -> None:

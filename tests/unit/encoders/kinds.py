@@ -23,8 +23,8 @@ MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = list("红色运动鞋蓝牙耳机连衣裙夏季新款男女的") + list("abcdefghijklmnopqrstuvwxyz0123456789")
 PIECES = [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
 
-SCRATCH_TEXTS = ("bert", "gpt2", "gpt2:last", "clip", "siglip", "chinese_clip", "bilstm", "dnn")
-SCRATCH_IMAGES = ("cnn", "clip", "siglip", "chinese_clip")
+UNTRAINED_TEXTS = ("bert", "gpt2", "gpt2:last", "clip", "siglip", "chinese_clip", "bilstm", "dnn")
+UNTRAINED_IMAGES = ("cnn", "clip", "siglip", "chinese_clip")
 TEXT_KINDS = (
     "random_bert_mean",
     "random_bert_cls",
@@ -34,18 +34,18 @@ TEXT_KINDS = (
     "onnx_int8_random_bert",
     "onnx_int8_minilm",
     "exported_use_multilingual",
-    *(f"scratch_{kind}" for kind in SCRATCH_TEXTS),
-    *(f"onnx_fp32_scratch_{kind}" for kind in SCRATCH_TEXTS),
-    "onnx_int8_scratch_gpt2",
-    "onnx_int8_scratch_bilstm",
+    *(f"untrained_{kind}" for kind in UNTRAINED_TEXTS),
+    *(f"onnx_fp32_untrained_{kind}" for kind in UNTRAINED_TEXTS),
+    "onnx_int8_untrained_gpt2",
+    "onnx_int8_untrained_bilstm",
 )
 IMAGE_KINDS = (
     "random_mobilenet",
     "random_resnet",
     "lite0",
     "onnx_fp32_lite0",
-    *(f"scratch_{kind}" for kind in SCRATCH_IMAGES),
-    *(f"onnx_{precision}_scratch_{kind}" for kind in SCRATCH_IMAGES for precision in ("fp32", "int8")),
+    *(f"untrained_{kind}" for kind in UNTRAINED_IMAGES),
+    *(f"onnx_{precision}_untrained_{kind}" for kind in UNTRAINED_IMAGES for precision in ("fp32", "int8")),
 )
 
 
@@ -90,9 +90,9 @@ def make_image(rng: np.random.Generator, height: int, width: int) -> bytes:
 @functools.cache
 def text_config(kind: str) -> TextEncoderConfig:
     """Settings of the torch (or NumPy) encoder behind a kind."""
-    if "scratch_" in kind:
-        name, _, pooling = kind.partition("scratch_")[2].partition(":")
-        return TextEncoderConfig(model=f"scratch:{name}:7", pooling=pooling or "mean", max_tokens=48, batch_size=4)
+    if "untrained_" in kind:
+        name, _, pooling = kind.partition("untrained_")[2].partition(":")
+        return TextEncoderConfig(model=f"untrained:{name}:7", pooling=pooling or "mean", max_tokens=48, batch_size=4)
     if "random_bert" in kind:
         pooling = "cls" if kind.endswith("cls") else "mean"
         return TextEncoderConfig(model=str(_random_bert()), max_tokens=32, pooling=pooling, batch_size=4)
@@ -104,8 +104,8 @@ def text_encoder(kind: str) -> Encoder[str]:
     """The encoder of a text kind."""
     if not kind.startswith(("onnx", "exported")):
         return open_text_encoder(text_config(kind))
-    if "scratch_" in kind:
-        return open_query_encoder(exported_text(f"scratch_{kind.partition('scratch_')[2]}"), _precision(kind))
+    if "untrained_" in kind:
+        return open_query_encoder(exported_text(f"untrained_{kind.partition('untrained_')[2]}"), _precision(kind))
     source = {"minilm": "minilm", "multilingual": "use_multilingual", "bert": "random_bert_mean"}[kind.split("_")[-1]]
     return open_query_encoder(exported_text(source), _precision(kind))
 
@@ -113,7 +113,7 @@ def text_encoder(kind: str) -> Encoder[str]:
 @functools.cache
 def exported_text(source: str) -> Path:
     """The folder a text encoder was exported to."""
-    folder = _scratch() / f"exported_{source}"
+    folder = _temp_dir() / f"exported_{source}"
     export_text_encoder(text_encoder(source), folder, probes=["red shoes"], min_cosine=0.0)
     return folder
 
@@ -123,8 +123,10 @@ def image_encoder(kind: str) -> Encoder[bytes]:
     """The encoder of an image kind."""
     if kind.startswith("onnx"):
         return open_query_encoder(exported_image(kind.removeprefix(f"onnx_{_precision(kind)}_")), _precision(kind))
-    if "scratch_" in kind:
-        return open_image_encoder(ImageEncoderConfig(model=f"scratch:{kind.removeprefix('scratch_')}:7", image_px=64))
+    if "untrained_" in kind:
+        return open_image_encoder(
+            ImageEncoderConfig(model=f"untrained:{kind.removeprefix('untrained_')}:7", image_px=64)
+        )
     models = {"random_mobilenet": "torchvision:mobilenet_v3_small", "random_resnet": "torchvision:resnet18"}
     return open_image_encoder(
         ImageEncoderConfig(model=models.get(kind, EFFICIENTNET_LITE0), weights="random:7", image_px=64, batch_size=4)
@@ -134,7 +136,7 @@ def image_encoder(kind: str) -> Encoder[bytes]:
 @functools.cache
 def exported_image(source: str) -> Path:
     """The folder an image encoder was exported to."""
-    folder = _scratch() / f"exported_image_{source}"
+    folder = _temp_dir() / f"exported_image_{source}"
     export_image_encoder(image_encoder(source), folder, probes=[], min_cosine=0.0)
     return folder
 
@@ -145,7 +147,7 @@ def _precision(kind: str) -> Literal["int8", "fp32"]:
 
 @functools.cache
 def _random_bert() -> Path:
-    return write_random_bert(_scratch() / "random_bert")
+    return write_random_bert(_temp_dir() / "random_bert")
 
 
 @functools.cache
@@ -153,5 +155,5 @@ def _holder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="encoders-", ignore_cleanup_errors=True)
 
 
-def _scratch() -> Path:
+def _temp_dir() -> Path:
     return Path(_holder().name)

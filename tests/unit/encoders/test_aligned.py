@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intarsia.encoders.aligned import CARD, HEADS, Alignment, TextHeads, frequent_words, words_of
+from intarsia.encoders.aligned import ALIGNMENT_CARD, ALIGNMENT_HEADS, Alignment, TextHeads, frequent_words, word_bag
 from intarsia.errors import ArtifactError
 from intarsia.ids import SpaceId, fold_of
 
@@ -87,7 +87,7 @@ def test_a_torn_or_missing_alignment_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"is not an alignment \(FileNotFoundError.*run align_modalities again"):
         Alignment.open(tmp_path)
     alignment().save(tmp_path)
-    (tmp_path / HEADS).write_bytes((tmp_path / HEADS).read_bytes()[:-9])
+    (tmp_path / ALIGNMENT_HEADS).write_bytes((tmp_path / ALIGNMENT_HEADS).read_bytes()[:-9])
     with pytest.raises(ArtifactError, match=r"is not an alignment .*run align_modalities again"):
         Alignment.open(tmp_path)
 
@@ -97,8 +97,8 @@ def test_parts_of_other_widths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"have widths \[2, 3\] and 2 vectors for 2 words"):
         replace(one, image_bias_D=np.zeros(3, np.float32))
     one.save(tmp_path)
-    (tmp_path / CARD).write_text(
-        (tmp_path / CARD).read_text(encoding="utf-8").replace('"red"', '"red", "blue"'), "utf-8"
+    (tmp_path / ALIGNMENT_CARD).write_text(
+        (tmp_path / ALIGNMENT_CARD).read_text(encoding="utf-8").replace('"red"', '"red", "blue"'), "utf-8"
     )
     with pytest.raises(ArtifactError, match="2 vectors for 3 words; run align_modalities again"):
         Alignment.open(tmp_path)
@@ -120,6 +120,6 @@ def test_words_are_counted_once_per_text_and_the_frequent_ones_come_first() -> N
     texts = ["red red bag", "blue bag", "red hat"]
     assert frequent_words(texts, min_texts=2, max_words=9) == {"bag": 0, "red": 1}
     assert frequent_words(texts, min_texts=1, max_words=3) == {"bag": 0, "red": 1, "blue": 2}
-    places, weight = words_of("hat bag red", {"bag": 5, "red": 2})
+    places, weight = word_bag("hat bag red", {"bag": 5, "red": 2})
     assert (places.tolist(), weight) == ([2, 5], 2**-0.5)
-    assert words_of("", {"bag": 5})[1] == 0.0
+    assert word_bag("", {"bag": 5})[1] == 0.0

@@ -16,10 +16,10 @@ from intarsia.encoders.export import export_image_encoder
 from intarsia.encoders.image_folder import save_trained
 from intarsia.encoders.open import open_image_encoder, open_query_encoder
 from intarsia.errors import ArtifactError
-from intarsia.training.trainable_image import open_trainable_image
+from intarsia.training.image_pairs import open_trainable_image
 from tests.unit.encoders.kinds import make_image
 
-MODELS = (EFFICIENTNET_LITE0, "torchvision:mobilenet_v3_small", "scratch:cnn:3", "scratch:clip:3")
+MODELS = (EFFICIENTNET_LITE0, "torchvision:mobilenet_v3_small", "untrained:cnn:3", "untrained:clip:3")
 IMAGES = [make_image(np.random.default_rng(seed), 40, 60) for seed in range(3)]
 
 
@@ -39,7 +39,7 @@ def test_an_untrained_tower_saved_and_opened_gives_the_vectors_it_gave(model: st
 
 
 def test_a_trained_weight_makes_another_space(tmp_path: Path) -> None:
-    trainable = open_trainable_image(config_of("scratch:cnn:3"))
+    trainable = open_trainable_image(config_of("untrained:cnn:3"))
     save_trained(trainable, None, tmp_path / "before")
     with torch.no_grad():
         next(trainable.tower.parameters()).add_(0.1)
@@ -50,11 +50,11 @@ def test_a_trained_weight_makes_another_space(tmp_path: Path) -> None:
 
 
 def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(tmp_path: Path) -> None:
-    trainable = open_trainable_image(config_of("scratch:cnn:3"))
+    trainable = open_trainable_image(config_of("untrained:cnn:3"))
     head = nn.Linear(trainable.dim, 7)
     save_trained(trainable, head, tmp_path / "tower")
     opened = open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "tower")))
-    bare_ND = open_image_encoder(config_of("scratch:cnn:3")).encode(IMAGES)
+    bare_ND = open_image_encoder(config_of("untrained:cnn:3")).encode(IMAGES)
     with torch.inference_mode():
         expected_ND = nn.functional.normalize(head(torch.from_numpy(bare_ND))).numpy()
     assert np.allclose(opened.encode(IMAGES), expected_ND, atol=1e-5)
@@ -64,7 +64,7 @@ def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(
 
 
 def test_training_goes_on_from_a_folder_without_its_head(tmp_path: Path) -> None:
-    trainable = open_trainable_image(config_of("scratch:cnn:3"))
+    trainable = open_trainable_image(config_of("untrained:cnn:3"))
     save_trained(trainable, nn.Linear(trainable.dim, 7), tmp_path / "tower")
     again = open_trainable_image(ImageEncoderConfig(model=str(tmp_path / "tower")))
     assert again.dim == trainable.dim and again.image_px == 48
@@ -75,19 +75,19 @@ def test_training_goes_on_from_a_folder_without_its_head(tmp_path: Path) -> None
 
 
 def test_training_has_the_norms_apart_that_serving_folds_away() -> None:
-    trainable = open_trainable_image(config_of("scratch:cnn:3"))
-    served = open_image_encoder(config_of("scratch:cnn:3")).tower
+    trainable = open_trainable_image(config_of("untrained:cnn:3"))
+    served = open_image_encoder(config_of("untrained:cnn:3")).tower
     assert isinstance(trainable.tower, ImageTower)
     assert sum(isinstance(module, nn.BatchNorm2d) for module in trainable.tower.modules()) == 4
     assert not any(isinstance(module, nn.BatchNorm2d) for module in served.modules())
 
 
 def test_a_clip_tower_is_trained_as_it_serves() -> None:
-    assert isinstance(open_trainable_image(config_of("scratch:clip:3")).tower, ClipImageTower)
+    assert isinstance(open_trainable_image(config_of("untrained:clip:3")).tower, ClipImageTower)
 
 
 def test_a_torn_folder_is_named(tmp_path: Path) -> None:
-    for model, name in (("scratch:cnn:3", "one"), ("torchvision:mobilenet_v3_small", "other")):
+    for model, name in (("untrained:cnn:3", "one"), ("torchvision:mobilenet_v3_small", "other")):
         save_trained(open_trainable_image(config_of(model)), None, tmp_path / name)
     weights = tmp_path / "one" / "model.safetensors"
     weights.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
@@ -99,7 +99,7 @@ def test_a_torn_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_an_int8_vision_transformer_that_strays_too_far_is_not_used(tmp_path: Path) -> None:
-    encoder = open_image_encoder(config_of("scratch:clip:3"))
+    encoder = open_image_encoder(config_of("untrained:clip:3"))
     card = export_image_encoder(encoder, tmp_path, probes=IMAGES, min_cosine=1.01)
     assert card["int8_is"] == "fp32: its cosine is below 1.01"
     assert card["files"] == {"fp32": "model.fp32.onnx", "int8": "model.fp32.onnx"}

@@ -17,7 +17,7 @@ from intarsia.encoders.efficientnet_lite import EfficientNetLite0, load_in_order
 from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.offline_weights import PACKAGES, OfflinePackage, offline_files
 from intarsia.encoders.open import (
-    CARD,
+    ENCODER_CARD,
     QUERY_KINDS,
     move_to_gpu,
     open_image_encoder,
@@ -186,7 +186,7 @@ def test_a_text_setting_out_of_range_is_refused(values: dict[str, object], words
     [
         (
             {"model": "resnet18"},
-            r"model is 'resnet18'; allowed: offline:efficientnet-lite0, torchvision:<name>, scratch:",
+            r"model is 'resnet18'; allowed: offline:efficientnet-lite0, torchvision:<name>, untrained:",
         ),
         ({"image_px": 31}, r"image_px is 31; allowed: 32 or more"),
         ({"early_weight": -1.0}, r"early_weight is -1.0; allowed: 0 or more"),
@@ -212,7 +212,7 @@ def test_a_folder_without_card_says_which_job_writes_it(tmp_path: Path) -> None:
 
 
 def test_a_card_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / CARD).write_text('{"kind": "oracle"}')
+    (tmp_path / ENCODER_CARD).write_text('{"kind": "oracle"}')
     with pytest.raises(
         ArtifactError, match=r"says kind 'oracle'; this code opens onnx_text, onnx_image, use_multilingual"
     ):
@@ -230,16 +230,17 @@ def test_an_exported_model_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_multilingual_folder_whose_card_names_another_space_is_refused(tmp_path: Path) -> None:
     for path in exported_text("use_multilingual").iterdir():
         (tmp_path / path.name).symlink_to(path)
-    card = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).unlink()
-    (tmp_path / CARD).write_text(json.dumps(card | {"space_id": "text-000000000000"}))
+    card = json.loads((tmp_path / ENCODER_CARD).read_text())
+    (tmp_path / ENCODER_CARD).unlink()
+    (tmp_path / ENCODER_CARD).write_text(json.dumps(card | {"space_id": "text-000000000000"}))
     with pytest.raises(ArtifactError, match=r"holds space text-\w+, its card says text-000000000000"):
         open_query_encoder(tmp_path)
 
 
 def test_every_query_kind_has_an_export() -> None:
     kinds = {
-        json.loads((exported_text(s) / CARD).read_text())["kind"] for s in ("random_bert_mean", "use_multilingual")
+        json.loads((exported_text(s) / ENCODER_CARD).read_text())["kind"]
+        for s in ("random_bert_mean", "use_multilingual")
     }
     assert kinds | {"onnx_image"} == set(QUERY_KINDS)
 

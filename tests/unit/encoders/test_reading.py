@@ -9,10 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from intarsia.encoders.pixels import read_pixels
-from intarsia.encoders.pooling import mean_of_tokens, unit
-from intarsia.encoders.product_text import product_text
-from intarsia.encoders.tokenizer import TextTokenizer, pad, read_text
+from intarsia.encoders.inputs import TextTokenizer, pad, product_text, read_pixels, read_text
+from intarsia.encoders.pooling import mean_of_tokens, unit_rows
 from intarsia.ids import ProductId
 from intarsia.records.product import Product
 from tests.unit.encoders.kinds import exported_text, text_encoder
@@ -61,7 +59,7 @@ def test_the_mean_of_tokens_does_not_see_padding() -> None:
 
 
 def test_a_row_of_zeros_becomes_a_unit_row_without_direction() -> None:
-    rows_ND = unit(torch.tensor([[0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 4.0, 0.0]]))
+    rows_ND = unit_rows(torch.tensor([[0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 4.0, 0.0]]))
     assert torch.allclose(rows_ND, torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.6, 0.0, 0.8, 0.0]]))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.space import digest_arrays, name_space
+from intarsia.encoders.protocol import digest_arrays, name_space
 from tests.unit.encoders.kinds import image_encoder, make_image, text_config, text_encoder, write_random_bert
 
 

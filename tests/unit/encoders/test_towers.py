@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, processors
 from intarsia.encoders.clip import ClipTextTower
 from intarsia.encoders.config import USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.pooling import last_token, unit
+from intarsia.encoders.pooling import last_token, unit_rows
 from intarsia.encoders.recurrent import BiLstmTower, RecurrentShape, RecurrentTextEncoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.encoders.untrained import TEXT_MODELS, byte_tokenizer
 from intarsia.errors import ArtifactError, ConfigError
@@ -71,17 +71,19 @@ def test_the_last_token_is_the_last_that_the_mask_holds() -> None:
 
 
 def test_the_first_token_of_a_causal_model_is_refused_as_a_texts_vector() -> None:
-    with pytest.raises(ConfigError, match=r"first token of 'scratch:gpt2:1' sees itself alone .* set pooling to last"):
-        open_text_encoder(small("scratch:gpt2:1", pooling="cls"))
+    with pytest.raises(
+        ConfigError, match=r"first token of 'untrained:gpt2:1' sees itself alone .* set pooling to last"
+    ):
+        open_text_encoder(small("untrained:gpt2:1", pooling="cls"))
 
 
 def test_the_first_token_of_a_model_that_reads_both_ways_is_a_texts_vector() -> None:
-    vectors_ND = open_text_encoder(small("scratch:bert:1", pooling="cls")).encode(["red", "rose"])
+    vectors_ND = open_text_encoder(small("untrained:bert:1", pooling="cls")).encode(["red", "rose"])
     assert float(vectors_ND[0] @ vectors_ND[1]) < 0.9999
 
 
 def test_tokens_their_places_and_their_segments_are_summed_and_each_moves_a_berts_vectors() -> None:
-    encoder = open_text_encoder(small("scratch:bert:1"))
+    encoder = open_text_encoder(small("untrained:bert:1"))
     assert isinstance(encoder, TransformerTextEncoder)
     model = encoder.tower.transformer
     tables, ids_T, segments_T = model.embeddings, torch.tensor([2, 70, 80, 3]), torch.tensor([0, 0, 1, 1])
@@ -95,14 +97,14 @@ def test_tokens_their_places_and_their_segments_are_summed_and_each_moves_a_bert
             model(torch.tensor([[2, 80, 70, 3]])),  # other places: without them the mean would be the same
             model(ids_T[None], token_type_ids=segments_T[None]),
         ]
-        vectors_ND = torch.cat([unit(one.last_hidden_state.mean(dim=1)) for one in shown])
+        vectors_ND = torch.cat([unit_rows(one.last_hidden_state.mean(dim=1)) for one in shown])
     apart_NN = torch.cdist(vectors_ND, vectors_ND)
     assert (apart_NN + torch.eye(len(shown))).min() > 0.01
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_a_causal_model_tells_texts_apart_by_their_ends(pooling: str) -> None:
-    vectors_ND = open_text_encoder(small("scratch:gpt2:1", pooling=pooling)).encode(["shoe red", "shoe blue"])
+    vectors_ND = open_text_encoder(small("untrained:gpt2:1", pooling=pooling)).encode(["shoe red", "shoe blue"])
     assert float(vectors_ND[0] @ vectors_ND[1]) < 0.9999
 
 
@@ -219,7 +221,7 @@ def test_both_directions_are_what_torch_makes_of_each_text_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["bilstm", "dnn"])
 def test_a_tower_without_attention_is_saved_and_opened_with_the_same_vectors(tmp_path: Path, kind: str) -> None:
-    encoder = open_text_encoder(small(f"scratch:{kind}:2"))
+    encoder = open_text_encoder(small(f"untrained:{kind}:2"))
     assert isinstance(encoder, RecurrentTextEncoder)
     encoder.save(tmp_path / kind)
     again = open_text_encoder(small(tmp_path / kind))
@@ -229,7 +231,7 @@ def test_a_tower_without_attention_is_saved_and_opened_with_the_same_vectors(tmp
 
 def test_a_saved_tower_that_is_torn_is_named(tmp_path: Path) -> None:
     for kind in ("bilstm", "dnn"):
-        encoder = open_text_encoder(small(f"scratch:{kind}:2"))
+        encoder = open_text_encoder(small(f"untrained:{kind}:2"))
         assert isinstance(encoder, RecurrentTextEncoder)
         encoder.save(tmp_path / kind)
     shutil.copy(tmp_path / "dnn" / "model.safetensors", tmp_path / "bilstm" / "model.safetensors")
@@ -242,30 +244,32 @@ def test_a_saved_tower_that_is_torn_is_named(tmp_path: Path) -> None:
 
 def test_a_dnn_does_not_know_the_order_of_words_and_a_bilstm_does() -> None:
     for kind, knows in (("dnn", False), ("bilstm", True)):
-        one, other = open_text_encoder(small(f"scratch:{kind}:2")).encode(["ab", "ba"])
+        one, other = open_text_encoder(small(f"untrained:{kind}:2")).encode(["ab", "ba"])
         assert (float(one @ other) < 0.9999) == knows
 
 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("scratch:gpt:1", r"scratch:gpt does not exist here; did you mean gpt2\?"),
-        ("scratch:bert", r"allowed: scratch:bert:<seed> with a whole number"),
-        ("scratch:bert:x", r"allowed: scratch:bert:<seed> with a whole number"),
+        ("untrained:gpt:1", r"untrained:gpt does not exist here; did you mean gpt2\?"),
+        ("untrained:bert", r"allowed: untrained:bert:<seed> with a whole number"),
+        ("untrained:bert:x", r"allowed: untrained:bert:<seed> with a whole number"),
     ],
 )
-def test_an_unknown_scratch_model_is_refused(model: str, words: str) -> None:
+def test_an_unknown_untrained_model_is_refused(model: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         open_text_encoder(small(model))
 
 
-def test_a_scratch_text_kind_does_not_read_images() -> None:
-    with pytest.raises(ConfigError, match=r"scratch:bert does not exist here; known: clip, siglip, chinese_clip, cnn"):
-        open_image_encoder(ImageEncoderConfig(model="scratch:bert:1"))
+def test_a_untrained_text_kind_does_not_read_images() -> None:
+    with pytest.raises(
+        ConfigError, match=r"untrained:bert does not exist here; known: clip, siglip, chinese_clip, cnn"
+    ):
+        open_image_encoder(ImageEncoderConfig(model="untrained:bert:1"))
 
 
 def test_one_seed_is_one_space_and_another_seed_another() -> None:
-    spaces = [open_text_encoder(small(f"scratch:gpt2:{seed}")).space_id for seed in (1, 1, 2)]
+    spaces = [open_text_encoder(small(f"untrained:gpt2:{seed}")).space_id for seed in (1, 1, 2)]
     assert spaces[0] == spaces[1] != spaces[2]
 
 

@@ -15,8 +15,8 @@ from intarsia.fusion.feature.config import JointConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake
-from pipelines.job import Progress
-from pipelines.search_fusion import SearchFusionConfig, fit_to_serve, read_judged_split
+from pipelines.job import JobProgress
+from pipelines.search_fusion import SearchFusionConfig, fit_chosen, read_judged_split
 from tests.unit.engine.small_release import FLOORS, shop
 from tune_spaces.fusion_space import FusionSpaceConfig
 
@@ -42,9 +42,9 @@ def gated(use: Use = "beside") -> CrossedFuser:
     spec = FeatureConfig(kind="gated", joint=TINY, use=use, fused_by=equal)
     config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal", "gated")), num_folds=NUM_FOLDS)
     train, validation = (
-        read_judged_split(shop().lake, config, split, Progress("t")) for split in ("train", "validation")
+        read_judged_split(shop().lake, config, split, JobProgress("t")) for split in ("train", "validation")
     )
-    return fit_to_serve(spec, train.training_data, validation.training_data, config)
+    return fit_chosen(spec, train.training_data, validation.training_data, config)
 
 
 def save_gated(folder: Path, use: Use = "beside") -> None:

@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from intarsia.catalog.columns import build_columns, save_columns
 from intarsia.catalog.documents import write_documents
 from intarsia.encoders.aligned import Alignment, TextHeads
-from intarsia.encoders.open import CARD, open_query_encoder
+from intarsia.encoders.open import ENCODER_CARD, open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.search import PARTS, SearchEngine, open_assembler, open_query_encoders, open_retrieve
@@ -312,4 +312,4 @@ def _alignment(rng: np.random.Generator) -> Alignment:
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:
-    write_json(folder / CARD, {**card, "files": {"fp32": "model.onnx", "int8": "model.onnx"}})
+    write_json(folder / ENCODER_CARD, {**card, "files": {"fp32": "model.onnx", "int8": "model.onnx"}})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from intarsia.encoders.open import CARD
+from intarsia.encoders.open import ENCODER_CARD
 from intarsia.engine.search import PARTS, SearchEngine, open_query_encoders
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.features.default_set import FEATURES
@@ -48,7 +48,7 @@ def test_every_part_is_of_the_release_that_was_opened(release: Path) -> None:
 
 @pytest.mark.parametrize("name", ["text", "image"])
 def test_encoders_of_another_space_than_the_index_are_refused(release: Path, name: str) -> None:
-    spoil(release / "query_encoders" / name / CARD, space_id="new-model")
+    spoil(release / "query_encoders" / name / ENCODER_CARD, space_id="new-model")
     message = f"the {name} query encoder makes vectors of space new-model, the index holds corner-{name}"
     with pytest.raises(ReleaseMismatch, match=message):
         SearchEngine.open(release, release_id=ReleaseId("r-9"))

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from intarsia.engine.fuse import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
-from intarsia.experiments.missing_images import without_images
+from intarsia.experiments.missing_images import retrieve_without_images
 from intarsia.features.default_set import FEATURES
 from intarsia.fusion.ensemble.cross_fit import CrossedFuser
 from intarsia.fusion.protocol import Fuser
@@ -16,11 +16,11 @@ from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.build_training_rows import SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.unit.engine.small_fusion import NUM_FOLDS, gated, save_gated, shop_with
 from tests.unit.engine.small_release import FLOORS, shop
 
-PROGRESS = Progress("build_training_rows")
+PROGRESS = JobProgress("build_training_rows")
 
 
 def fused_scores(fuser: Fuser, candidates: Candidates) -> dict[str, float]:
@@ -65,7 +65,7 @@ def test_train_queries_are_asked_again_with_fewer_images_and_fused_by_their_own_
     counts = run(config, lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
     train = [each for each in judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS) if each.judged.split == "train"]
-    assert (counts["queries"], counts["asked again"]) == (6, len(train))
+    assert (counts["queries"], counts["with missing images"]) == (6, len(train))
     again = rows.filter(pc.ends_with(rows["query_id"], WITH_MISSING_IMAGES))
     worded = {f"{each.judged.query_id}{WITH_MISSING_IMAGES}" for each in train if each.judged.text}
     assert set(again["query_id"].to_pylist()) == worded, "a picture alone finds nothing there"
@@ -73,7 +73,7 @@ def test_train_queries_are_asked_again_with_fewer_images_and_fused_by_their_own_
     assert pc.sum(again["label"]).as_py() > 0, "they are judged as the queries they were made of"
     assert pc.all(pc.is_nan(again["image_score"])).as_py()
     assert not pc.all(pc.is_nan(rows["image_score"])).as_py()
-    with_missing_images = without_images(shop().engine().retrieve, 1.0, config.seed)
+    with_missing_images = retrieve_without_images(shop().engine().retrieve, 1.0, config.seed)
     for each in retrieve_again(with_missing_images, train, [], PROGRESS):
         query_id = str(each.judged.query_id)
         written = again.filter(pc.equal(again["query_id"], f"{query_id}{WITH_MISSING_IMAGES}"))

@@ -145,5 +145,5 @@ def test_a_hit_without_a_score_is_refused_by_name() -> None:
 
 
 def test_an_empty_simplex_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a grid of 0 parts and 3 steps"):
+    with pytest.raises(ValueError, match=r"num_parts is 0 and num_steps 3"):
         simplex_grid(0, 3)

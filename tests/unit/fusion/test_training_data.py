@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from intarsia.evaluation.qrels import Qrels
-from intarsia.experiments.packed_candidates import PackedCandidates
+from intarsia.experiments.fusion_objective import PackedCandidates
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import fuse_batch
 from intarsia.fusion.score.coordinate_ascent import best_shares, grid_points
 from intarsia.fusion.score.listwise import fit_listwise
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import ListGains, PackedTrainingData, mean_known, select
+from intarsia.fusion.training_data import ListGains, PackedTrainingData, select
 from intarsia.maths.grouped import Groups
+from intarsia.maths.ndcg import mean_known
 from tests.unit.fusion.fusion_cases import training_data
 
 
@@ -39,8 +40,8 @@ def test_a_query_without_anything_relevant_is_in_no_mean() -> None:
     lists = ListGains(Groups(np.array([0, 1, 2])), np.array([1.0, 0.0]), np.array([1.0, 0.0]), 10)
     ndcg_G = lists.ndcg_G(np.array([0.0, 0.0]))
     assert np.isnan(ndcg_G).tolist() == [False, True]
-    assert mean_known(ndcg_G) == 1.0
-    assert mean_known(ndcg_G[1:]) == 0.0
+    assert mean_known(ndcg_G, without_any=0.0) == 1.0
+    assert mean_known(ndcg_G[1:], without_any=0.0) == 0.0
 
 
 def test_selected_queries_may_come_twice() -> None:

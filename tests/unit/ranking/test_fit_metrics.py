@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.ranking.fit_metrics import ndcg_of, slope_within, spread_within
+from intarsia.ranking.fit_metrics import slope_within, spread_within, weighted_mean_ndcg
 from intarsia.ranking.rows import RankingRows
 
 GAINS = (0.0, 1.0, 3.0)
@@ -23,16 +23,16 @@ def rows_of(labels: list[int], offsets: list[int], weights: list[float] | None =
 
 def test_ndcg_of_two_queries() -> None:
     swapped = (1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3))
-    found = ndcg_of(np.array([2.0, 1.0, 5.0, 5.0]), rows_of([1, 2, 1, 0], [0, 2, 4]), GAINS)
+    found = weighted_mean_ndcg(np.array([2.0, 1.0, 5.0, 5.0]), rows_of([1, 2, 1, 0], [0, 2, 4]), GAINS)
     assert found == pytest.approx((swapped + 1) / 2), "of equal scores the first stays first"
-    weighed = ndcg_of(np.array([2.0, 1.0, 5.0, 5.0]), rows_of([1, 2, 1, 0], [0, 2, 4], [3, 3, 1, 1]), GAINS)
+    weighed = weighted_mean_ndcg(np.array([2.0, 1.0, 5.0, 5.0]), rows_of([1, 2, 1, 0], [0, 2, 4], [3, 3, 1, 1]), GAINS)
     assert weighed == pytest.approx((3 * swapped + 1) / 4)
 
 
 def test_the_eleventh_row_does_not_count_and_no_positive_counts_one() -> None:
     labels = [0] * 10 + [2]
-    assert ndcg_of(-np.arange(11.0), rows_of(labels, [0, 11]), GAINS) == 0
-    assert ndcg_of(np.zeros(3), rows_of([0, 0, 0], [0, 3]), GAINS) == 1
+    assert weighted_mean_ndcg(-np.arange(11.0), rows_of(labels, [0, 11]), GAINS) == 0
+    assert weighted_mean_ndcg(np.zeros(3), rows_of([0, 0, 0], [0, 3]), GAINS) == 1
 
 
 def test_the_spread_is_that_within_queries() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ArtifactError, ConfigError, DataError, ReleaseMismatch
-from intarsia.ranking.fit_metrics import ndcg_of, spread_within
+from intarsia.ranking.fit_metrics import spread_within, weighted_mean_ndcg
 from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import HEADER, MODEL, LightGbmRanker, save_ranker
 from intarsia.ranking.rows import RankingRows
@@ -151,7 +151,7 @@ def test_the_trees_begin_at_the_fused_score(share: float, tmp_path: Path) -> Non
     assert np.allclose(ranker.contributions(asked).sum(axis=1), ranker.score(asked), atol=1e-5)
     assert found.model_text != fit_lambdamart(fused_rows(1), fused_rows(2), [SMALL])[0].model_text
     asked_again = fused_rows(2)
-    figure = ndcg_of(ranker.score(matrix(asked_again, names=FUSED_NAMES)), asked_again, config.label_gain)
+    figure = weighted_mean_ndcg(ranker.score(matrix(asked_again, names=FUSED_NAMES)), asked_again, config.label_gain)
     assert figure == pytest.approx(found.validation_ndcg), "the figure is of what serves"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from intarsia.errors import DataError
-from intarsia.ranking.fit_metrics import ndcg_of
+from intarsia.ranking.fit_metrics import weighted_mean_ndcg
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import HEADER, LightGbmRanker, save_ranker
 from intarsia.ranking.linear import LinearModel, fit_linear, linear_of
@@ -89,7 +89,7 @@ def test_trees_that_begin_there_score_rows_alone_and_their_shares_add_up(share: 
     save_ranker(tmp_path, fit.model_text, NAMES, "f", {}, prior_weight=fit.prior_weight, linear=fit.linear)
     assert json.loads((tmp_path / HEADER).read_text(encoding="utf-8"))["format"] == 3, "older code refuses it"
     ranker = LightGbmRanker.open(tmp_path)
-    figure = ndcg_of(ranker.score(matrix(validation.values_nF)), validation, config.label_gain)
+    figure = weighted_mean_ndcg(ranker.score(matrix(validation.values_nF)), validation, config.label_gain)
     assert figure == pytest.approx(fit.validation_ndcg), "the figure is of what serves"
     values = drawn(3).values_nF
     scores = ranker.score(matrix(values))

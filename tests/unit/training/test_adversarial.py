@@ -9,10 +9,10 @@ from torch import nn
 
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
 from intarsia.training.adversarial import perturbed, word_embeddings
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.task import Rows, Tensors
 from tests.mean_of_line import MeanOfLine
 
@@ -49,15 +49,15 @@ def test_fgm_adds_the_gradient_at_the_pushed_embeddings() -> None:
         def after_step(self, step: int, num_steps: int) -> None:
             self.gradients.append(float(self.module.words.weight.grad))
 
-    learner = TrainingTask()
-    fitted = fit_here(learner, FitConfig(epochs=1, batch_size=1, accumulate=2, fgm_epsilon=0.5, max_grad_norm=0.0))
-    assert learner.gradients == [2 * 2.0 + 2 * 2.5]  # d(x^2) at 2 and at 2.5, of both batches alike
+    task = TrainingTask()
+    fitted = fit_in_process(task, FitConfig(epochs=1, batch_size=1, accumulate=2, fgm_epsilon=0.5, max_grad_norm=0.0))
+    assert task.gradients == [2 * 2.0 + 2 * 2.5]  # d(x^2) at 2 and at 2.5, of both batches alike
     assert fitted.curve[0].loss == 4.0
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "clip", "siglip", "chinese_clip", "bilstm", "dnn"])
 def test_the_word_embeddings_of_every_family_are_found(kind: str) -> None:
-    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=16))
+    encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:3", max_tokens=16))
     assert isinstance(encoder, TorchTextEncoder)
     found = word_embeddings(encoder.tower)
     (ids,) = encoder.tokenizer.ids(["bag"])
@@ -69,7 +69,7 @@ def test_the_word_embeddings_of_every_family_are_found(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip", "cnn"])
 def test_a_image_side_has_no_word_embeddings(kind: str) -> None:
-    encoder = open_image_encoder(ImageEncoderConfig(model=f"scratch:{kind}:3"))
+    encoder = open_image_encoder(ImageEncoderConfig(model=f"untrained:{kind}:3"))
     with pytest.raises(ConfigError, match="this module has none; set it to 0"):
         word_embeddings(encoder.tower)
 

@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 
 from intarsia.encoders.aligned import frequent_words
 from intarsia.ids import SpaceId, fold_of
-from intarsia.training.alignment import AlignConfig, AlignLessons, AlignTask, Texts, meeting
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData, EncodedTexts, retrieval_metrics
+from intarsia.training.loop import FitConfig, fit_in_process
 
 COLOURS = ("red", "blue", "green", "black")
 THINGS = ("bag", "hat", "mug")
@@ -20,7 +20,7 @@ ASKED = {"crimson": 0, "navy": 1}
 """Words that no title says, only judged queries, and the colour each means."""
 
 
-def training_data(*, judged: bool = True, seed: int = 0) -> AlignLessons:
+def training_data(*, judged: bool = True, seed: int = 0) -> AlignTrainingData:
     """240 products whose picture shows colour and thing; every third title is silent about the colour."""
     rng = np.random.default_rng(seed)
     colours, things = rng.integers(len(COLOURS), size=240), rng.integers(len(THINGS), size=240)
@@ -33,19 +33,19 @@ def training_data(*, judged: bool = True, seed: int = 0) -> AlignLessons:
         [c == ASKED[q.split()[0]] and THINGS[t] == q.split()[1] for c, t in zip(colours, things, strict=True)]
         for q in queries
     ]
-    return AlignLessons(
-        titles=Texts(words=titles, vectors_NT=np.ones((240, 2), np.float32)),
+    return AlignTrainingData(
+        titles=EncodedTexts(words=titles, vectors_NT=np.ones((240, 2), np.float32)),
         images_VE=images.astype(np.float32),
         owners_V=np.arange(240),
         groups_N=np.unique(np.array(titles), return_inverse=True)[1],
         held_out_N=np.arange(240) % 5 == 0,
-        queries=Texts(words=queries, vectors_NT=np.ones((len(queries), 2), np.float32)),
+        queries=EncodedTexts(words=queries, vectors_NT=np.ones((len(queries), 2), np.float32)),
         query_ids=[f"q{n}" for n in range(len(queries))],
         gains_QN=csr_matrix(np.array(wanted, np.float64).reshape(len(queries), 240)),
     )
 
 
-def learner(given: AlignLessons, config: AlignConfig = CONFIG) -> AlignTask:
+def task(given: AlignTrainingData, config: AlignConfig = CONFIG) -> AlignTask:
     words = [*given.titles.words, *given.queries.words]
     return AlignTask(given, config, frequent_words(words, min_texts=config.min_texts, max_words=100), seed=3)
 
@@ -61,8 +61,8 @@ def share_of_colour(fitted: AlignTask, text: str, colour: int, *, seen_by: str |
 
 def test_words_find_images_whose_titles_do_not_say_them() -> None:
     given = training_data()
-    untrained, fitted = learner(given).measure(), learner(given)
-    fit_here(fitted, FIT)
+    untrained, fitted = task(given).measure(), task(given)
+    fit_in_process(fitted, FIT)
     assert share_of_colour(fitted, "red bag", 0) == share_of_colour(fitted, "blue hat", 1) == 1.0
     measured = fitted.measure()
     assert measured["text_to_image_mrr"] > 0.55 > 0.3 > untrained["text_to_image_mrr"]
@@ -77,34 +77,34 @@ def test_judged_queries_teach_words_that_no_title_says_but_not_to_the_heads_of_t
         next(f"q{i}" for i in range(99) if fold_of(f"q{i}", 2) == (n in for_crimson) and i // 10 == n) for n in range(6)
     ]
     given = replace(given, query_ids=ids)
-    fitted = learner(given)
-    fit_here(fitted, FIT)
+    fitted = task(given)
+    fit_in_process(fitted, FIT)
     assert share_of_colour(fitted, "crimson bag", 0) == 1.0
     assert share_of_colour(fitted, "crimson bag", 0, seen_by=ids[for_crimson[0]]) < 0.7
 
 
 def test_without_folds_the_head_that_serves_learns_from_judged_queries_too() -> None:
-    fitted = learner(training_data(), replace(CONFIG, num_folds=0))
-    fit_here(fitted, FIT)
+    fitted = task(training_data(), replace(CONFIG, num_folds=0))
+    fit_in_process(fitted, FIT)
     assert fitted.alignment(SpaceId("t"), SpaceId("i")).heads.num_folds == 0
     assert share_of_colour(fitted, "crimson bag", 0) == 1.0
 
 
 def test_without_judged_queries_one_head_learns_from_titles() -> None:
-    fitted = learner(training_data(judged=False))
-    fit_here(fitted, FIT)
+    fitted = task(training_data(judged=False))
+    fit_in_process(fitted, FIT)
     assert fitted.alignment(SpaceId("t"), SpaceId("i")).heads.num_folds == 0
     assert share_of_colour(fitted, "green mug", 2) == 1.0
 
 
 def test_judgments_do_not_move_images() -> None:
     given = training_data()
-    rows = np.arange(learner(given).num_examples)
+    rows = np.arange(task(given).num_examples)
     other = csr_matrix(given.gains_QN[::-1])  # every query means other products
     gradients = []
     for gains in (given.gains_QN, other):
-        one = learner(replace(given, gains_QN=gains))
-        one._products = learner(given)._products  # the same pairs are shown
+        one = task(replace(given, gains_QN=gains))
+        one._products = task(given)._products  # the same pairs are shown
         one.loss(one.module(**one.inputs(rows, 0)), rows).backward()
         gradients.append((one.module.image.weight.grad, one.module.words.grad))
     assert torch.equal(*(image for image, _ in gradients))
@@ -113,7 +113,7 @@ def test_judgments_do_not_move_images() -> None:
 
 def test_held_out_products_teach_nothing() -> None:
     given = training_data()
-    one = learner(given)
+    one = task(given)
     shown, asked = one._pairs(np.arange(one.num_examples))
     assert not given.held_out_N[shown].any()
     judged = asked >= 0
@@ -125,7 +125,7 @@ def test_of_several_images_each_is_shown_in_turn() -> None:
     given = training_data(judged=False)
     twice = replace(given, images_VE=np.repeat(given.images_VE, 2, axis=0), owners_V=np.repeat(given.owners_V, 2))
     twice.images_VE[1::2] *= -1
-    one = learner(twice)
+    one = task(twice)
     shown = [one.inputs(np.array([7]), step)["images_bE"][0].tolist() for step in range(4)]
     assert shown[0] == shown[2] != shown[1] == shown[3]
 
@@ -134,7 +134,7 @@ def test_meeting_counts_those_of_other_groups_that_stand_before() -> None:
     asked = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], np.float32)
     found = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], np.float32)
     ranks = [3, 2, 1]  # the third: the second picture is as near, and of its own group
-    measured = meeting(asked, found, np.array([0, 1, 1]))
+    measured = retrieval_metrics(asked, found, np.array([0, 1, 1]))
     assert measured == {"r@1": pytest.approx(1 / 3), "r@10": 1.0, "mrr": pytest.approx(sum(1 / r for r in ranks) / 3)}
 
 

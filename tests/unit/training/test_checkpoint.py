@@ -11,7 +11,7 @@ from torch import nn
 
 from intarsia.errors import ArtifactError
 from intarsia.training.checkpoint import load_trained, read_checkpoint, trained_state
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.loop import FitConfig, fit_in_process
 from tests.mean_of_line import Line, MeanOfLine
 from tests.word_matching import WordMatching
 
@@ -20,7 +20,7 @@ QUICK = FitConfig(epochs=2, batch_size=10, learning_rate=0.05)
 
 def test_a_fit_that_goes_on_from_a_checkpoint_ends_as_the_undisturbed_one_bit_by_bit(tmp_path: Path) -> None:
     config = FitConfig(epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="found", fgm_epsilon=0.1)
-    undisturbed = fit_here(WordMatching(dropout=0.3), config)
+    undisturbed = fit_in_process(WordMatching(dropout=0.3), config)
 
     def stop_at_8(done: int, total: int, eta_s: float) -> None:
         assert total == 20 and eta_s > 0.0
@@ -28,16 +28,16 @@ def test_a_fit_that_goes_on_from_a_checkpoint_ends_as_the_undisturbed_one_bit_by
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit_here(WordMatching(dropout=0.3), config, checkpoints=tmp_path, on_step=stop_at_8)
-    learner = WordMatching(dropout=0.3)
-    resumed = fit_here(learner, config, checkpoints=tmp_path)
-    assert learner.inputs_read[0][0] == 6  # steps 7 and 8 are done again
+        fit_in_process(WordMatching(dropout=0.3), config, checkpoints=tmp_path, on_step=stop_at_8)
+    task = WordMatching(dropout=0.3)
+    resumed = fit_in_process(task, config, checkpoints=tmp_path)
+    assert task.inputs_read[0][0] == 6  # steps 7 and 8 are done again
     assert (resumed.num_resumed, undisturbed.num_resumed) == (1, 0)
     assert resumed.curve == undisturbed.curve
     assert resumed.kept_step == undisturbed.kept_step
     for name, tensor in undisturbed.state.items():
         assert torch.equal(resumed.state[name], tensor)
-    again = fit_here(WordMatching(dropout=0.3), config, checkpoints=tmp_path)
+    again = fit_in_process(WordMatching(dropout=0.3), config, checkpoints=tmp_path)
     assert (again.num_steps, again.num_resumed, again.curve) == (20, 2, undisturbed.curve)
 
 
@@ -65,16 +65,16 @@ def test_parameters_of_another_architecture_are_refused(state: dict[str, torch.T
 
 
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
-    fit_here(MeanOfLine(), QUICK, checkpoints=tmp_path)
-    for learner, config in ((MeanOfLine(5), QUICK), (MeanOfLine(), replace(QUICK, learning_rate=0.06))):
+    fit_in_process(MeanOfLine(), QUICK, checkpoints=tmp_path)
+    for task, config in ((MeanOfLine(5), QUICK), (MeanOfLine(), replace(QUICK, learning_rate=0.06))):
         with pytest.raises(
             ArtifactError, match="of a fit with other settings or another number of examples; remove it"
         ):
-            fit_here(learner, config, checkpoints=tmp_path)
+            fit_in_process(task, config, checkpoints=tmp_path)
 
 
 def test_a_torn_checkpoint_is_refused_by_its_place(tmp_path: Path) -> None:
-    fit_here(MeanOfLine(), QUICK, checkpoints=tmp_path)
+    fit_in_process(MeanOfLine(), QUICK, checkpoints=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ArtifactError, match=rf"checkpoint {tmp_path} cannot be read .*; start the fit anew"):

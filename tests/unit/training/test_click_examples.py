@@ -8,8 +8,8 @@ from torch import nn
 
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.ids import ProductId
-from intarsia.training.click_examples import ClickedPage, clicked_examples
-from intarsia.training.dropout import set_dropout
+from intarsia.training.adapters import set_dropout
+from intarsia.training.clicks import ClickedPage, clicked_examples
 from intarsia.training.text_examples import TextExample
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import open_trainable
@@ -66,7 +66,7 @@ def test_a_question_that_a_train_query_asks_bears_its_id() -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "clip", "chinese_clip"])
 def test_dropout_of_every_tower_is_what_was_set(kind: str) -> None:
-    tower = open_trainable(TextEncoderConfig(model=f"scratch:{kind}:1", max_tokens=16)).tower
+    tower = open_trainable(TextEncoderConfig(model=f"untrained:{kind}:1", max_tokens=16)).tower
     ids, mask = torch.tensor([[2, 9, 8, 3]]), torch.ones(1, 4, dtype=torch.int64)
     for share, differs in ((0.0, False), (0.5, True)):
         set_dropout(tower, share)

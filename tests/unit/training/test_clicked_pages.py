@@ -11,7 +11,7 @@ from intarsia.encoders.open import open_text_encoder
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
-from intarsia.training.clicked_pages import ClicksConfig, read_clicked
+from intarsia.training.clicks import ClicksConfig, read_click_examples
 from intarsia.training.text_augmentation import AugmentConfig
 from intarsia.training.text_training_data import TextTrainingData
 from intarsia.training.text_training_sources import SourceName, SourcesConfig, read_catalog, read_training_data
@@ -24,7 +24,7 @@ PAGE = ("p04", "p05", "p06", "p07")  # blue bag, mug, lamp, dress
 
 def training_data_of(lake: Lake, clicks: ClicksConfig, *use: SourceName) -> TextTrainingData:
     config = SourcesConfig(use=use or ("clicks",), clicks=clicks)
-    tower = TextEncoderConfig(model="scratch:bert:3", max_tokens=24)
+    tower = TextEncoderConfig(model="untrained:bert:3", max_tokens=24)
     return read_training_data(
         config, AugmentConfig(), lake, read_catalog(lake, ("title",)), lambda: open_text_encoder(tower), 1
     )
@@ -51,15 +51,15 @@ def test_what_two_train_queries_ask_is_left_out_as_each_may_be_of_another_fold(l
     fill_with_visits(fill_with_judged_shop(lake), [(asked, PAGE, ["p05"]) for asked in ("cups", "bins", "lights")])
     train = [("Cups", "q1"), ("CUPS", "q2"), ("bins", "q4"), ("bins", "q5"), ("lights", "q3")]
     texts = {ProductId("p05"): "blue mug", ProductId("p06"): "lamp"}
-    found = read_clicked(ClicksConfig(least_seen=1), lake, texts, {}, train)
+    found = read_click_examples(ClicksConfig(least_seen=1), lake, texts, {}, train)
     assert [(one.anchor, one.query_id) for one in found] == [("lights", "q3")]
 
 
 def test_new_events_make_another_tower_only_where_clicks_teach(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"])])
     judged, clicked = (FinetuneTextConfig(sources=SourcesConfig(use=(use,))) for use in ("judgments", "clicks"))
-    assert JOB.more_inputs(lake, judged) == {}
-    assert JOB.more_inputs(lake, clicked) == {"events": lake.current("events").digest}
+    assert JOB.extra_inputs(lake, judged) == {}
+    assert JOB.extra_inputs(lake, clicked) == {"events": lake.current("events").digest}
 
 
 def test_events_after_the_moment_do_not_count(lake: Lake) -> None:

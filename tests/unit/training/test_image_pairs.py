@@ -13,40 +13,44 @@ from PIL import Image
 
 from intarsia.encoders.config import ImageEncoderConfig
 from intarsia.encoders.image_folder import save_trained
+from intarsia.encoders.inputs import read_pixels
 from intarsia.encoders.open import open_image_encoder
-from intarsia.encoders.pixels import read_pixels
 from intarsia.errors import ConfigError
 from intarsia.training.adapters import AdapterConfig
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.image_augmentation import PixelsConfig, augment_pixels
-from intarsia.training.image_pairs import ImageLessons, ImagePairsConfig, ImagePairsTask
-from intarsia.training.loop import fit_here
-from intarsia.training.trainable_image import open_trainable_image
+from intarsia.training.image_pairs import (
+    ImagePairsConfig,
+    ImagePairsTask,
+    ImageTrainingData,
+    PixelsConfig,
+    augment_pixels,
+    open_trainable_image,
+)
+from intarsia.training.loop import FitConfig, fit_in_process
 
 STILL = PixelsConfig(crop=1.0, flip=0.0, jitter=0.0)
 COLOURS = ((200, 30, 30), (30, 160, 40), (30, 40, 190), (210, 200, 40))
 
 
-def training_data_of(number: int, *, num_held: int) -> ImageLessons:
+def training_data_of(number: int, *, num_held: int) -> ImageTrainingData:
     """Pictures of one colour each, a little off; the text of a colour is one axis."""
     rng = np.random.default_rng(2)
     colours = rng.integers(0, len(COLOURS), number)
     texts_CT = np.eye(len(COLOURS), 6, dtype=np.float32)
     images = [_image(np.clip(np.array(COLOURS[c]) + rng.integers(-25, 26, 3), 0, 255)) for c in colours]
     held_out_N = np.arange(number) < num_held
-    return ImageLessons(
+    return ImageTrainingData(
         images=images, texts_NT=texts_CT[colours], groups_N=colours.astype(np.int64), held_out_N=held_out_N
     )
 
 
-def learner_of(training_data: ImageLessons, **values: object) -> ImagePairsTask:
-    trainable = open_trainable_image(ImageEncoderConfig(model="scratch:cnn:1", image_px=32))
+def learner_of(training_data: ImageTrainingData, **values: object) -> ImagePairsTask:
+    trainable = open_trainable_image(ImageEncoderConfig(model="untrained:cnn:1", image_px=32))
     config = ImagePairsConfig(pixels=STILL, **values)  # type: ignore[arg-type]
     return ImagePairsTask(trainable, training_data, config, seed=5)
 
 
 def test_the_loss_is_info_nce_both_ways_and_equal_texts_are_no_negatives() -> None:
-    training_data = ImageLessons(
+    training_data = ImageTrainingData(
         images=[b""] * 3,
         texts_NT=np.array([[1, 0], [0, 1], [0, 1]], np.float32),
         groups_N=np.array([0, 1, 1]),
@@ -65,18 +69,18 @@ def test_the_loss_is_info_nce_both_ways_and_equal_texts_are_no_negatives() -> No
 
 def test_images_of_colours_are_found_by_the_texts_of_their_colours_after_a_fit() -> None:
     training_data = training_data_of(120, num_held=24)
-    learner = learner_of(training_data)
-    learner.module.eval()
-    before = learner.measure()["r@1"]
-    fitted = fit_here(learner, FitConfig(epochs=6, batch_size=16, learning_rate=3e-3))
+    task = learner_of(training_data)
+    task.module.eval()
+    before = task.measure()["r@1"]
+    fitted = fit_in_process(task, FitConfig(epochs=6, batch_size=16, learning_rate=3e-3))
     assert fitted.curve[-1].loss < 0.5 * fitted.curve[0].loss
-    assert learner.measure()["r@1"] > max(0.9, before)
+    assert task.measure()["r@1"] > max(0.9, before)
 
 
 def test_held_out_images_teach_nothing() -> None:
-    learner = learner_of(training_data_of(10, num_held=4))
-    assert learner.num_examples == 6
-    rows = learner.inputs(np.arange(6), 0)["pixels_NSS3"]
+    task = learner_of(training_data_of(10, num_held=4))
+    assert task.num_examples == 6
+    rows = task.inputs(np.arange(6), 0)["pixels_NSS3"]
     held = training_data_of(10, num_held=4).images[:4]
     for content in held:
         colour = np.asarray(Image.open(io.BytesIO(content)))[0, 0]
@@ -89,8 +93,8 @@ def test_without_held_out_images_nothing_is_measured() -> None:
 
 @pytest.mark.parametrize(("stages", "trained"), [(0, 0), (1, 1), (4, 4), (99, 4)])
 def test_the_last_stages_are_trained_and_the_head(stages: int, trained: int) -> None:
-    learner = learner_of(training_data_of(4, num_held=0), trained_stages=stages)
-    names = [name for name, parameter in learner.module.named_parameters() if parameter.requires_grad]
+    task = learner_of(training_data_of(4, num_held=0), trained_stages=stages)
+    names = [name for name, parameter in task.module.named_parameters() if parameter.requires_grad]
     assert sum(name.endswith(".0.weight") for name in names) == trained
     assert any("head" in name for name in names)
 
@@ -100,17 +104,17 @@ def test_the_last_stages_are_trained_and_the_head(stages: int, trained: int) -> 
 def test_a_vision_transformer_learns_with_fewer_parameters_and_is_a_plain_tower_again(
     family: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
-    config = ImageEncoderConfig(model=f"scratch:{family}:1")
+    config = ImageEncoderConfig(model=f"untrained:{family}:1")
     trainable, training_data = open_trainable_image(config), training_data_of(12, num_held=0)
     whole = {name: tensor.clone() for name, tensor in trainable.tower.state_dict().items()}
     num_whole = sum(tensor.numel() for tensor in trainable.tower.parameters())
-    learner = ImagePairsTask(trainable, training_data, ImagePairsConfig(pixels=STILL, adapter=adapter), seed=5)
+    task = ImagePairsTask(trainable, training_data, ImagePairsConfig(pixels=STILL, adapter=adapter), seed=5)
     assert 0 < sum(p.numel() for p in trainable.tower.parameters() if p.requires_grad) < 0.6 * num_whole
-    fit_here(learner, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
+    fit_in_process(task, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
     learned_ND = (
         trainable.tower(torch.from_numpy(read_pixels(training_data.images, trainable.image_px))).detach().numpy()
     )
-    learner.adapters.merge()
+    task.adapters.merge()
     assert trainable.tower.state_dict().keys() == whole.keys()
     save_trained(trainable, None, tmp_path)
     opened = open_image_encoder(ImageEncoderConfig(model=str(tmp_path)))
@@ -124,10 +128,10 @@ def test_a_convolutional_network_has_stages_and_no_adapters() -> None:
 
 
 def test_norms_keep_their_statistics_while_the_tower_learns() -> None:
-    learner = learner_of(training_data_of(12, num_held=0))
-    before = {n: t.clone() for n, t in learner.module.state_dict().items() if "running" in n}
-    fit_here(learner, FitConfig(epochs=1, batch_size=4, learning_rate=1e-3))
-    assert before and all(torch.equal(learner.module.state_dict()[name], tensor) for name, tensor in before.items())
+    task = learner_of(training_data_of(12, num_held=0))
+    before = {n: t.clone() for n, t in task.module.state_dict().items() if "running" in n}
+    fit_in_process(task, FitConfig(epochs=1, batch_size=4, learning_rate=1e-3))
+    assert before and all(torch.equal(task.module.state_dict()[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize(

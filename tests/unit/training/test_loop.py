@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from intarsia.errors import ConfigError
-from intarsia.training.checkpoint import Progress
-from intarsia.training.loop import FitConfig, fit_here, run_fit
+from intarsia.training.checkpoint import FitProgress
+from intarsia.training.loop import FitConfig, _WholeLoss, fit_in_process, run_fit
 from intarsia.training.process_group import SingleProcess
-from intarsia.training.step import _WholeLoss
 from intarsia.training.task import Rows, Tensors
 from tests.mean_of_line import MeanOfLine
 from tests.word_matching import WordMatching
@@ -20,26 +19,26 @@ QUICK = FitConfig(epochs=2, batch_size=10, learning_rate=0.05)
 
 
 def test_a_step_takes_the_mean_gradient_of_its_batches() -> None:
-    learner = MeanOfLine()
-    fitted = fit_here(learner, FitConfig(epochs=1, batch_size=2, accumulate=2, max_grad_norm=0.0))
-    assert learner.gradients == [2.5]  # the mean of 1, 2, 3 and 4
+    task = MeanOfLine()
+    fitted = fit_in_process(task, FitConfig(epochs=1, batch_size=2, accumulate=2, max_grad_norm=0.0))
+    assert task.gradients == [2.5]  # the mean of 1, 2, 3 and 4
     assert (fitted.num_steps, fitted.curve[0].loss) == (1, 2.5)
-    assert learner.was_training == [True, True]
-    assert not learner.module.training
+    assert task.was_training == [True, True]
+    assert not task.module.training
 
 
 def test_long_gradients_are_shortened() -> None:
-    learner = MeanOfLine()
-    fit_here(learner, FitConfig(epochs=1, batch_size=4, max_grad_norm=0.5))
-    assert learner.gradients == pytest.approx([0.5])
+    task = MeanOfLine()
+    fit_in_process(task, FitConfig(epochs=1, batch_size=4, max_grad_norm=0.5))
+    assert task.gradients == pytest.approx([0.5])
 
 
 def test_frozen_parameters_are_neither_moved_nor_kept_and_buffers_are() -> None:
-    learner = MeanOfLine()
-    fitted = fit_here(learner, QUICK)
+    task = MeanOfLine()
+    fitted = fit_in_process(task, QUICK)
     assert fitted.state.keys() == {"w", "mean"}
     assert float(fitted.state["w"]) < 1.0
-    assert learner.module.bias.item() == 0.0
+    assert task.module.bias.item() == 0.0
 
 
 def test_weights_decay_and_biases_do_not() -> None:
@@ -47,29 +46,31 @@ def test_weights_decay_and_biases_do_not() -> None:
         def loss(self, outputs: Tensors, rows_B: Rows) -> torch.Tensor:
             return 0.0 * (outputs["y"].sum() + self.module.bias.sum())
 
-    learner = Still()
-    learner.module.bias = nn.Parameter(torch.ones(1))
-    fit_here(learner, FitConfig(epochs=1, learning_rate=0.1, weight_decay=0.5, warmup_share=0.0, schedule="constant"))
-    assert learner.module.w.item() == pytest.approx(1.0 - 0.1 * 0.5)
-    assert learner.module.bias.item() == 1.0
+    task = Still()
+    task.module.bias = nn.Parameter(torch.ones(1))
+    fit_in_process(
+        task, FitConfig(epochs=1, learning_rate=0.1, weight_decay=0.5, warmup_share=0.0, schedule="constant")
+    )
+    assert task.module.w.item() == pytest.approx(1.0 - 0.1 * 0.5)
+    assert task.module.bias.item() == 1.0
 
 
 def test_a_fit_leaves_the_randomness_of_its_caller_alone() -> None:
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    fit_here(MeanOfLine(), QUICK)
+    fit_in_process(MeanOfLine(), QUICK)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_fit() -> None:
-    learner = MeanOfLine(figures=(0.1, 0.5, 0.4, 0.5, 0.9))
-    fitted = fit_here(learner, FitConfig(epochs=5, batch_size=2, learning_rate=0.1, watch="figure", patience=2))
+    task = MeanOfLine(figures=(0.1, 0.5, 0.4, 0.5, 0.9))
+    fitted = fit_in_process(task, FitConfig(epochs=5, batch_size=2, learning_rate=0.1, watch="figure", patience=2))
     assert (fitted.num_steps, fitted.kept_step) == (8, 4)  # an equal figure is not a better one
     assert fitted.figures == {"figure": 0.5}
-    at_4 = fit_here(MeanOfLine(figures=(0.0,) * 5), FitConfig(epochs=5, batch_size=2, learning_rate=0.1))
+    at_4 = fit_in_process(MeanOfLine(figures=(0.0,) * 5), FitConfig(epochs=5, batch_size=2, learning_rate=0.1))
     assert fitted.state["w"] > at_4.state["w"]  # w falls with every step
-    assert torch.equal(learner.module.w.detach(), fitted.state["w"])
+    assert torch.equal(task.module.w.detach(), fitted.state["w"])
 
 
 def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() -> None:
@@ -78,7 +79,9 @@ def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() ->
             assert {tensor.dtype for tensor in outputs.values()} == {torch.float32}
             return super().loss(outputs, rows_B)
 
-    half, full = (fit_here(Typed(), FitConfig(batch_size=8, precision=p, learning_rate=0.05)) for p in ("bf16", "fp32"))
+    half, full = (
+        fit_in_process(Typed(), FitConfig(batch_size=8, precision=p, learning_rate=0.05)) for p in ("bf16", "fp32")
+    )
     difference = abs(half.curve[0].loss - full.curve[0].loss)
     assert 0.0 < difference < 0.05
     assert half.state["words.weight"].dtype == torch.float32
@@ -86,23 +89,23 @@ def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() ->
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_what_a_worker_draws_by_its_rank_is_dropout_alone(dropout: float) -> None:
-    learner, rows_b = WordMatching(dropout=dropout), np.arange(5)
+    task, rows_b = WordMatching(dropout=dropout), np.arange(5)
     losses = []
     for rank in (0, 1, 0):
-        crew = SingleProcess()
-        crew.rank = rank
-        losses.append(_WholeLoss(learner, QUICK, crew)(learner.inputs(rows_b, 0), rows_b, [5], 3).item())
+        group = SingleProcess()
+        group.rank = rank
+        losses.append(_WholeLoss(task, QUICK, group)(task.inputs(rows_b, 0), rows_b, [5], 3).item())
     assert losses[0] == losses[2]
     assert (losses[0] == losses[1]) == (dropout == 0.0)
 
 
 def test_more_workers_than_examples_in_a_batch_are_refused() -> None:
-    crew = SingleProcess()
-    crew.size = 4
+    group = SingleProcess()
+    group.size = 4
     with pytest.raises(
         ConfigError, match="4 workers share batches of 3 examples; raise batch_size or lower num_workers"
     ):
-        run_fit(MeanOfLine(10), FitConfig(batch_size=4), crew, Progress(), keep=lambda progress: None)
+        run_fit(MeanOfLine(10), FitConfig(batch_size=4), group, FitProgress(), keep=lambda progress: None)
 
 
 def _refusing() -> list[tuple[MeanOfLine, FitConfig, str]]:
@@ -120,9 +123,9 @@ def _refusing() -> list[tuple[MeanOfLine, FitConfig, str]]:
 
 @pytest.mark.parametrize("number", range(5))
 def test_a_fit_that_cannot_be_is_refused_with_what_to_mend(number: int) -> None:
-    learner, config, words = _refusing()[number]
+    task, config, words = _refusing()[number]
     with pytest.raises(ConfigError, match=words):
-        fit_here(learner, config)
+        fit_in_process(task, config)
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ from tokenizers import Tokenizer, models
 from intarsia.encoders.config import MINILM, USE_MULTILINGUAL, TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.recurrent import RecurrentShape, RecurrentTextEncoder, build_recurrent
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
-from intarsia.training.loop import FitConfig, fit_here
-from intarsia.training.masked_language_model import MaskedWordsConfig, MaskedWordsTask
-from intarsia.training.text_folder import arrays_of, mask_id_of, put_arrays, save_text_tower
+from intarsia.training.loop import FitConfig, fit_in_process
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig, MaskedLanguageModelTask
+from intarsia.training.text_folder import get_arrays, mask_id_of, save_text_tower, set_arrays
 
 TEXTS = [f"{colour} {thing} {n}" for colour in ("red", "blue") for thing in ("bag", "mug") for n in range(8)]
 
 
-def tower(model: str = "scratch:bert:3", **settings: object) -> TorchTextEncoder:
+def tower(model: str = "untrained:bert:3", **settings: object) -> TorchTextEncoder:
     encoder = open_text_encoder(TextEncoderConfig(model=model, max_tokens=24, **settings))  # type: ignore[arg-type]
     assert isinstance(encoder, TorchTextEncoder)
     return encoder
@@ -29,40 +29,42 @@ def tower(model: str = "scratch:bert:3", **settings: object) -> TorchTextEncoder
 
 def test_hidden_words_are_guessed_better_after_the_fit() -> None:
     encoder = tower()
-    learner = MaskedWordsTask(encoder, TEXTS, mask_id_of(encoder), MaskedWordsConfig(held_out=8), seed=1)
-    assert learner.num_examples == 24
+    task = MaskedLanguageModelTask(encoder, TEXTS, mask_id_of(encoder), MaskedLanguageModelConfig(held_out=8), seed=1)
+    assert task.num_examples == 24
     with torch.no_grad():
-        before = learner.module.eval() and dict(learner.measure())
-    fitted = fit_here(learner, FitConfig(epochs=15, batch_size=8, learning_rate=3e-3))
+        before = task.module.eval() and dict(task.measure())
+    fitted = fit_in_process(task, FitConfig(epochs=15, batch_size=8, learning_rate=3e-3))
     assert fitted.figures["minus_loss"] > before["minus_loss"] + 1.0
     assert fitted.figures["guessed"] > before["guessed"]
 
 
 def test_what_is_hidden_is_its_share_inside_the_marks() -> None:
     encoder = tower()
-    learner = MaskedWordsTask(encoder, TEXTS * 20, mask_id_of(encoder), MaskedWordsConfig(share=0.3, held_out=0))
-    given = learner.inputs(np.arange(learner.num_examples), 0)
+    task = MaskedLanguageModelTask(
+        encoder, TEXTS * 20, mask_id_of(encoder), MaskedLanguageModelConfig(share=0.3, held_out=0)
+    )
+    given = task.inputs(np.arange(task.num_examples), 0)
     asked = given["wanted"] != -100
     lengths = given["mask"].sum(dim=1)
     assert not asked[:, 0].any() and not asked[torch.arange(len(lengths)), lengths - 1].any()
     assert torch.equal(asked.sum(dim=1), torch.round(0.3 * (lengths - 2)).long())
     assert float((given["ids"][asked] == mask_id_of(encoder)).float().mean()) == pytest.approx(0.8, abs=0.1)
-    assert torch.equal(learner.inputs(np.array([3]), 0)["wanted"][0], given["wanted"][3][: lengths[3]])
+    assert torch.equal(task.inputs(np.array([3]), 0)["wanted"][0], given["wanted"][3][: lengths[3]])
 
 
 def test_when_all_is_held_out_nothing_is_left_to_learn_from() -> None:
     with pytest.raises(ConfigError, match="2 texts with words, 5 held out: none is left to learn from"):
-        MaskedWordsTask(tower(), ["red bag", "blue mug"], 4, MaskedWordsConfig(held_out=5))
+        MaskedLanguageModelTask(tower(), ["red bag", "blue mug"], 4, MaskedLanguageModelConfig(held_out=5))
 
 
 def test_no_more_is_held_out_than_asked_for() -> None:
-    learner = MaskedWordsTask(tower(), TEXTS, 4, MaskedWordsConfig(held_out=len(set(TEXTS)) - 1))
-    assert learner.num_examples == TEXTS.count(TEXTS[-1])
+    task = MaskedLanguageModelTask(tower(), TEXTS, 4, MaskedLanguageModelConfig(held_out=len(set(TEXTS)) - 1))
+    assert task.num_examples == TEXTS.count(TEXTS[-1])
 
 
 def test_without_held_out_texts_nothing_is_measured() -> None:
-    learner = MaskedWordsTask(tower(), TEXTS, 4, MaskedWordsConfig(held_out=0))
-    assert dict(learner.measure()) == {}
+    task = MaskedLanguageModelTask(tower(), TEXTS, 4, MaskedLanguageModelConfig(held_out=0))
+    assert dict(task.measure()) == {}
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bilstm", "dnn", "clip", "siglip", "chinese_clip"])
@@ -70,20 +72,22 @@ def test_towers_that_are_not_of_berts_kind_are_refused(kind: str) -> None:
     with pytest.raises(
         ConfigError, match="masked words need a tower of the BERT family that is no side of a CLIP model"
     ):
-        MaskedWordsTask(tower(f"scratch:{kind}:3"), TEXTS, 4, MaskedWordsConfig())
+        MaskedLanguageModelTask(tower(f"untrained:{kind}:3"), TEXTS, 4, MaskedLanguageModelConfig())
 
 
 def test_a_catalog_without_words_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 texts with words"):
-        MaskedWordsTask(tower(), ["", ""], 4, MaskedWordsConfig())
+        MaskedLanguageModelTask(tower(), ["", ""], 4, MaskedLanguageModelConfig())
 
 
 def test_shares_of_nothing_and_of_all_are_refused() -> None:
     with pytest.raises(ValueError, match=r"share is 1\.0"):
-        MaskedWordsConfig(share=1.0)
+        MaskedLanguageModelConfig(share=1.0)
 
 
-@pytest.mark.parametrize("model", ["scratch:bert:3", "scratch:gpt2:3", "scratch:bilstm:3", "scratch:clip:3", MINILM])
+@pytest.mark.parametrize(
+    "model", ["untrained:bert:3", "untrained:gpt2:3", "untrained:bilstm:3", "untrained:clip:3", MINILM]
+)
 def test_a_saved_tower_opens_as_the_same_encoder(model: str, tmp_path: Path) -> None:
     encoder = tower(model)
     save_text_tower(encoder, tmp_path / "tower")
@@ -93,9 +97,9 @@ def test_a_saved_tower_opens_as_the_same_encoder(model: str, tmp_path: Path) -> 
 
 
 def test_a_towers_arrays_put_into_another_make_its_vectors() -> None:
-    one, other = tower("scratch:bert:1"), tower("scratch:bert:2")
+    one, other = tower("untrained:bert:1"), tower("untrained:bert:2")
     assert not np.allclose(one.encode(["red bag"]), other.encode(["red bag"]), atol=1e-3)
-    put_arrays(other, arrays_of(one))
+    set_arrays(other, get_arrays(one))
     assert one.encode(["red bag"]).tobytes() == other.encode(["red bag"]).tobytes()
 
 

@@ -12,15 +12,15 @@ import torch
 
 from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.training.adapters import AdapterConfig
-from intarsia.training.loop import FitConfig, FitResult, fit_here
+from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from tests.two_process_group import (
     HoldsItsPart,
     SharedFit,
     SharesALayersWeight,
-    align_learner,
+    align_task,
     fit_in_two,
-    masked_words_learner,
-    tower_learner,
+    masked_language_model_task,
+    tower_task,
 )
 from tests.word_matching import WordMatching
 
@@ -28,36 +28,36 @@ CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=1e-3)
 WORDS = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05)
 SEEDS = range(3)
 FITS = {
-    "tower": SharedFit(make=partial(tower_learner, 0.0), config=CONFIG),
+    "tower": SharedFit(make=partial(tower_task, 0.0), config=CONFIG),
     **{
         f"dropout, seed {seed}": SharedFit(
-            make=partial(tower_learner, 0.1), config=FitConfig(epochs=6, batch_size=8, learning_rate=1e-3, seed=seed)
+            make=partial(tower_task, 0.1), config=FitConfig(epochs=6, batch_size=8, learning_rate=1e-3, seed=seed)
         )
         for seed in SEEDS
     },
     "sharded tower": SharedFit(
-        make=partial(tower_learner, 0.0),
+        make=partial(tower_task, 0.0),
         config=replace(CONFIG, accumulate=2, epochs=12, fgm_epsilon=0.1, watch="apart"),
         shard=True,
     ),
-    "sharded tower, two passes": SharedFit(make=partial(tower_learner, 0.0, r_drop=1.0), config=CONFIG, shard=True),
+    "sharded tower, two passes": SharedFit(make=partial(tower_task, 0.0, r_drop=1.0), config=CONFIG, shard=True),
     "sharded adapters": SharedFit(
-        make=partial(tower_learner, 0.0, adapter=AdapterConfig(kind="lora")), config=CONFIG, shard=True
+        make=partial(tower_task, 0.0, adapter=AdapterConfig(kind="lora")), config=CONFIG, shard=True
     ),
     "sharded upper layer": SharedFit(
-        make=partial(tower_learner, 0.0, adapter=AdapterConfig(kind="upper", num_layers=1)), config=CONFIG, shard=True
+        make=partial(tower_task, 0.0, adapter=AdapterConfig(kind="upper", num_layers=1)), config=CONFIG, shard=True
     ),
-    "sharded bilstm": SharedFit(make=partial(tower_learner, 0.0, "bilstm"), config=CONFIG, shard=True),
-    "sharded clip": SharedFit(make=partial(tower_learner, 0.0, "clip"), config=CONFIG, shard=True),
+    "sharded bilstm": SharedFit(make=partial(tower_task, 0.0, "bilstm"), config=CONFIG, shard=True),
+    "sharded clip": SharedFit(make=partial(tower_task, 0.0, "clip"), config=CONFIG, shard=True),
     "sharded, stopped": SharedFit(
-        make=partial(tower_learner, 0.0), config=replace(CONFIG, checkpoint_every=5), shard=True, goes_on_from=5
+        make=partial(tower_task, 0.0), config=replace(CONFIG, checkpoint_every=5), shard=True, goes_on_from=5
     ),
-    "sharded masked words": SharedFit(make=masked_words_learner, config=CONFIG, shard=True),
-    "sharded alignment": SharedFit(make=align_learner, config=CONFIG, shard=True),
+    "sharded masked words": SharedFit(make=masked_language_model_task, config=CONFIG, shard=True),
+    "sharded alignment": SharedFit(make=align_task, config=CONFIG, shard=True),
     "sharded words": SharedFit(make=WordMatching, config=WORDS, shard=True),
     "parts": SharedFit(make=HoldsItsPart, config=WORDS, shard=True),
     "adalora": SharedFit(
-        make=partial(tower_learner, 0.0, adapter=AdapterConfig(kind="adalora")), config=CONFIG, shard=True
+        make=partial(tower_task, 0.0, adapter=AdapterConfig(kind="adalora")), config=CONFIG, shard=True
     ),
     "shared weight": SharedFit(make=SharesALayersWeight, config=CONFIG, shard=True),
 }
@@ -70,7 +70,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FitResult]:
 
 
 def of_one(name: str) -> FitResult:
-    return fit_here(FITS[name].make(), FITS[name].config)
+    return fit_in_process(FITS[name].make(), FITS[name].config)
 
 
 def losses(fit: FitResult) -> list[float]:

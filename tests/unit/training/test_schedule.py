@@ -9,13 +9,13 @@ from intarsia.training.schedule import BatchSchedule, rate_at
 
 
 def test_an_epoch_shows_every_example_once_in_batches_of_nearly_one_size() -> None:
-    timetable = BatchSchedule(num_examples=37, epochs=2, batch_size=10, accumulate=3, seed=5)
-    steps = [timetable.batches(step) for step in range(timetable.num_steps)]
+    schedule = BatchSchedule(num_examples=37, epochs=2, batch_size=10, accumulate=3, seed=5)
+    steps = [schedule.batches(step) for step in range(schedule.num_steps)]
     assert [[len(rows_B) for rows_B in batches] for batches in steps] == [[10, 9, 9], [9]] * 2
     first, second = (np.concatenate([*steps[n], *steps[n + 1]]) for n in (0, 2))
     assert sorted(first) == sorted(second) == list(range(37))
     assert first.tolist() != second.tolist()
-    assert [timetable.ends_epoch(step) for step in range(4)] == [False, True, False, True]
+    assert [schedule.ends_epoch(step) for step in range(4)] == [False, True, False, True]
 
 
 def test_the_examples_of_a_step_depend_on_its_number_and_the_seed_alone() -> None:

@@ -8,10 +8,11 @@ import pytest
 from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.records.product import Product
-from intarsia.training.hard_negatives import NegativesConfig, with_negatives
 from intarsia.training.text_examples import (
     Confidence,
+    NegativesConfig,
     TextExample,
+    add_hard_negatives,
     field_examples,
     fit_confidence,
     judged_examples,
@@ -121,7 +122,7 @@ def mine(
     example: TextExample, scores: list[float], *, count: int = 2, most: float = 0.95, depth: int = 5
 ) -> TextExample:
     scores_N = np.array(scores)
-    return with_negatives(
+    return add_hard_negatives(
         [example], CATALOG, GROUPS, lambda anchor: scores_N, count, depth=depth, most_of_positive=most
     )[0]
 

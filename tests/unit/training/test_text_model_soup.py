@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import Lake
 from intarsia.tables.judgments import QUERIES
+from intarsia.training.model_soup import SoupRecipe, text_tower_soup
 from intarsia.training.text_examples import TextExample
-from intarsia.training.text_folder import arrays_of, put_arrays
-from intarsia.training.text_model_soup import Recipe, soup_of_towers
-from intarsia.training.text_pairs import Encode
-from intarsia.training.text_training_data import HeldOutOrders, open_trainable
+from intarsia.training.text_folder import get_arrays, set_arrays
+from intarsia.training.text_pairs import EncodeTexts
+from intarsia.training.text_training_data import HeldOutNdcg, open_trainable
 from pipelines.finetune_text import FinetuneTextConfig, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import fill_with_judged_shop
 
 EXAMPLES = [
@@ -30,8 +30,8 @@ EXAMPLES = [
     )
     for colour, grades in (("red", (3.0, 1.0, 0.0)), ("blue", (1.0, 3.0, 0.0)))
 ]
-TOWER = TextEncoderConfig(model="scratch:bert:1", max_tokens=16)
-ORDERS = HeldOutOrders(EXAMPLES)
+TOWER = TextEncoderConfig(model="untrained:bert:1", max_tokens=16)
+ORDERS = HeldOutNdcg(EXAMPLES)
 
 
 def tower(shift: float) -> TorchTextEncoder:
@@ -40,43 +40,43 @@ def tower(shift: float) -> TorchTextEncoder:
     rng = np.random.default_rng(int(shift * 100))
     moved = {
         name: (array + shift * rng.normal(size=array.shape)).astype(array.dtype) if array.dtype.kind == "f" else array
-        for name, array in arrays_of(encoder).items()
+        for name, array in get_arrays(encoder).items()
     }
-    put_arrays(encoder, moved)
+    set_arrays(encoder, moved)
     return encoder
 
 
 def test_the_uniform_soup_is_the_mean_of_the_weights() -> None:
     towers = [tower(0.01), tower(0.02)]
-    first, second = (arrays_of(one) for one in towers)
-    mixed = arrays_of(soup_of_towers("soup", tower(0.0), towers, ORDERS))
+    first, second = (get_arrays(one) for one in towers)
+    mixed = get_arrays(text_tower_soup("soup", tower(0.0), towers, ORDERS))
     for name in first:
         if first[name].dtype.kind == "f":
             np.testing.assert_allclose(mixed[name], (first[name].astype(np.float64) + second[name]) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("recipe", ["greedy_soup", "searched_soup"])
-def test_a_tasted_soup_is_never_below_the_best_of_its_towers_on_validation(recipe: Recipe) -> None:
+def test_a_tasted_soup_is_never_below_the_best_of_its_towers_on_validation(recipe: SoupRecipe) -> None:
     towers = [tower(shift) for shift in (0.01, 0.5, 1.0)]
     alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
     assert len(set(alone)) > 1
-    assert ORDERS(soup_of_towers(recipe, tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+    assert ORDERS(text_tower_soup(recipe, tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
 
 
 def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_lies() -> None:
     asked: list[float] = []
 
-    class Likes(HeldOutOrders):
+    class Likes(HeldOutNdcg):
         """Likes three parts of the first and one of the second."""
 
-        def __call__(self, encode: Encode) -> Mapping[str, float]:
+        def __call__(self, encode: EncodeTexts) -> Mapping[str, float]:
             shift = float(np.abs(encode(["red bag"]) - wanted_1D).sum())
             asked.append(shift)
             return {"ndcg@10": -shift}
 
     towers = [tower(0.0), tower(0.3)]
-    ends = [arrays_of(one) for one in towers]
-    put_arrays(
+    ends = [get_arrays(one) for one in towers]
+    set_arrays(
         towers[0],
         {
             name: (0.75 * array.astype(np.float64) + 0.25 * ends[1][name]).astype(array.dtype)
@@ -86,8 +86,8 @@ def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_li
         },
     )
     wanted_1D = towers[0].encode(["red bag"])
-    put_arrays(towers[0], ends[0])
-    mixed = soup_of_towers("searched_soup", tower(0.0), towers, Likes([]))
+    set_arrays(towers[0], ends[0])
+    mixed = text_tower_soup("searched_soup", tower(0.0), towers, Likes([]))
     assert len(asked) > 5
     np.testing.assert_allclose(mixed.encode(["red bag"]), wanted_1D, atol=1e-5)
 
@@ -110,10 +110,10 @@ def test_what_validation_must_choose_is_refused_without_it_before_any_fit(
     rows = QUERIES.read(lake.current("queries")).to_pylist()
     QUERIES.publish(lake, QUERIES.from_rows([row for row in rows if row["split"] != "validation"]))
     with pytest.raises(ConfigError, match=words):
-        run(FinetuneTextConfig(tower=TOWER, **chosen), lake, Progress("finetune_text"))
+        run(FinetuneTextConfig(tower=TOWER, **chosen), lake, JobProgress("finetune_text"))
 
 
 def test_towers_of_another_architecture_have_no_mean() -> None:
-    other = open_trainable(TextEncoderConfig(model="scratch:gpt2:1", max_tokens=16, pooling="last"))
+    other = open_trainable(TextEncoderConfig(model="untrained:gpt2:1", max_tokens=16, pooling="last"))
     with pytest.raises(ArtifactError, match="another architecture; mix models of one architecture"):
-        soup_of_towers("soup", tower(0.0), [tower(0.01), other], ORDERS)
+        text_tower_soup("soup", tower(0.0), [tower(0.01), other], ORDERS)

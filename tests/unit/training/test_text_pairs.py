@@ -10,10 +10,10 @@ import torch
 
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
-from intarsia.encoders.torch_text import TorchTextEncoder
+from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
-from intarsia.training.adapters import AdapterConfig, Adapters, TrainedKind
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.adapters import AdapterConfig, AdapterKind, Adapters
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.losses import LossConfig
 from intarsia.training.task import TrainingTask
 from intarsia.training.text_augmentation import Augment, AugmentConfig
@@ -24,7 +24,7 @@ COLOURS, THINGS = ("red", "blue", "green"), ("bag", "mug", "lamp", "dress")
 
 
 def tower(kind: str = "bert") -> TorchTextEncoder:
-    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:3", max_tokens=24))
+    encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     return encoder
 
@@ -62,21 +62,21 @@ def share_of_right_first(encoder: TorchTextEncoder) -> float:
 def test_a_tower_learns_which_title_was_asked_for(kind: str) -> None:
     encoder = tower(kind)
     before = share_of_right_first(encoder)
-    fitted = fit_here(learner_of(encoder), FitConfig(epochs=12, batch_size=6, learning_rate=3e-3))
+    fitted = fit_in_process(learner_of(encoder), FitConfig(epochs=12, batch_size=6, learning_rate=3e-3))
     assert fitted.curve[-1].loss < 0.7 * fitted.curve[0].loss
     assert share_of_right_first(encoder) > max(0.5, before)
 
 
 @pytest.mark.parametrize("kind", ["lora", "adalora", "upper"])
-def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: TrainedKind) -> None:
+def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: AdapterKind) -> None:
     encoder = tower()
     names = [name for name, _ in encoder.tower.named_parameters()]
     adapters = Adapters(encoder.tower, AdapterConfig(kind=kind, num_layers=1, rank=4), 2 * 40)
-    learner = learner_of(encoder, adapters=adapters)
-    trained = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+    task = learner_of(encoder, adapters=adapters)
+    trained = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
     assert trained < 0.6 * sum(p.numel() for p in encoder.tower.parameters())
     before = share_of_right_first(encoder)
-    fit_here(learner, FitConfig(epochs=40, batch_size=6, learning_rate=1e-2))
+    fit_in_process(task, FitConfig(epochs=40, batch_size=6, learning_rate=1e-2))
     with_adapters_ND = encoder.encode(["red bag", "a blue mug please"])
     adapters.merge()
     assert [name for name, _ in encoder.tower.named_parameters()] == names
@@ -86,7 +86,7 @@ def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: Trai
 
 @pytest.mark.parametrize(("kind", "stopped_after"), [("lora", 9), ("adalora", 9), ("adalora", 16)])
 def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
-    kind: TrainedKind, stopped_after: int, tmp_path: Path
+    kind: AdapterKind, stopped_after: int, tmp_path: Path
 ) -> None:
     """AdaLoRA's ranks begin to fall after step 4 of 20 and are final after step 14."""
     config = FitConfig(epochs=10, batch_size=6, learning_rate=1e-2, checkpoint_every=1)
@@ -100,10 +100,10 @@ def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
         if done == stopped_after:
             raise InterruptedError
 
-    undisturbed = fit_here(fresh(), config)
+    undisturbed = fit_in_process(fresh(), config)
     with pytest.raises(InterruptedError):
-        fit_here(fresh(), config, checkpoints=tmp_path, on_step=stop)
-    resumed = fit_here(fresh(), config, checkpoints=tmp_path)
+        fit_in_process(fresh(), config, checkpoints=tmp_path, on_step=stop)
+    resumed = fit_in_process(fresh(), config, checkpoints=tmp_path)
     assert (resumed.num_resumed, resumed.num_steps) == (1, 20)
     assert resumed.curve == undisturbed.curve
     assert resumed.state.keys() == undisturbed.state.keys()
@@ -116,38 +116,38 @@ def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
 
 def test_r_drop_asks_two_passes_to_agree() -> None:
     encoder = tower()
-    learner = learner_of(encoder, LossConfig(r_drop=1.0))
-    learner.module.train()
+    task = learner_of(encoder, LossConfig(r_drop=1.0))
+    task.module.train()
     rows_b = np.arange(4)
-    outputs = learner.module(**learner.inputs(rows_b, 0))
+    outputs = task.module(**task.inputs(rows_b, 0))
     assert not torch.equal(outputs["anchors"], outputs["anchors_again"])
-    apart = learner.loss(outputs, rows_b)
+    apart = task.loss(outputs, rows_b)
     agreed = dict(outputs) | {"anchors_again": outputs["anchors"], "texts_again": outputs["texts"]}
     once = {name: tensor for name, tensor in outputs.items() if not name.endswith("_again")}
-    assert learner.loss(agreed, rows_b).item() == pytest.approx(learner.loss(once, rows_b).item(), rel=1e-5)
+    assert task.loss(agreed, rows_b).item() == pytest.approx(task.loss(once, rows_b).item(), rel=1e-5)
     asks_more = learner_of(encoder, LossConfig(r_drop=5.0)).loss(outputs, rows_b)
     asks_even_more = learner_of(encoder, LossConfig(r_drop=9.0)).loss(outputs, rows_b)
     assert asks_more.item() > apart.item()
     assert asks_even_more.item() - asks_more.item() == pytest.approx(asks_more.item() - apart.item(), rel=1e-3)
-    assert "anchors_again" not in learner.module.eval()(**learner.inputs(rows_b, 0))
+    assert "anchors_again" not in task.module.eval()(**task.inputs(rows_b, 0))
 
 
 def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
     for learns in (True, False):
-        learner = learner_of(tower(), LossConfig(learn_temperature=learns, in_batch=1.0))
-        before = learner.module.log_temperature.item()  # type: ignore[union-attr,operator]
-        fit_here(learner, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
-        assert (learner.module.log_temperature.item() != before) == learns  # type: ignore[union-attr,operator]
+        task = learner_of(tower(), LossConfig(learn_temperature=learns, in_batch=1.0))
+        before = task.module.log_temperature.item()  # type: ignore[union-attr,operator]
+        fit_in_process(task, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
+        assert (task.module.log_temperature.item() != before) == learns  # type: ignore[union-attr,operator]
 
 
 def test_inputs_depend_on_seed_step_and_row_alone() -> None:
-    learner = learner_of(tower(), augment=Augment(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
-    together, apart = learner.inputs(np.array([2, 5]), 7), learner.inputs(np.array([5]), 7)
+    task = learner_of(tower(), augment=Augment(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
+    together, apart = task.inputs(np.array([2, 5]), 7), task.inputs(np.array([5]), 7)
     assert torch.equal(together["keys"][1], apart["keys"][0])
     assert torch.equal(
         together["text_ids"][1, :, : apart["text_ids"].shape[2]].sum(dim=1), apart["text_ids"][0].sum(dim=1)
     )
-    assert not torch.equal(learner.inputs(np.array([5]), 8)["keys"], apart["keys"])
+    assert not torch.equal(task.inputs(np.array([5]), 8)["keys"], apart["keys"])
 
 
 def test_one_text_in_two_lists_is_no_negative_and_unmasked_it_is() -> None:
@@ -157,8 +157,8 @@ def test_one_text_in_two_lists_is_no_negative_and_unmasked_it_is() -> None:
         config = TextPairsConfig(
             texts_per_anchor=1, loss=LossConfig(ranking=0.0, in_batch=1.0, mask_false_negatives=mask)
         )
-        learner = TextPairsTask(tower(), examples, config)
-        losses[mask] = learner.loss(learner.module.eval()(**learner.inputs(np.arange(2), 0)), np.arange(2)).item()
+        task = TextPairsTask(tower(), examples, config)
+        losses[mask] = task.loss(task.module.eval()(**task.inputs(np.arange(2), 0)), np.arange(2)).item()
     assert losses[True] == 0.0 < losses[False]
 
 
@@ -180,8 +180,8 @@ def test_figures_are_those_it_was_given_and_none_without() -> None:
 
 
 def test_it_is_a_learner() -> None:
-    learner: TrainingTask = learner_of(tower())
-    assert learner.num_examples == 12
+    task: TrainingTask = learner_of(tower())
+    assert task.num_examples == 12
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import USE_MULTILINGUAL, TextEncoderConfig
-from intarsia.encoders.lake_models import tower_of
+from intarsia.encoders.lake_models import text_tower_config
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ArtifactError, ConfigError
@@ -17,28 +17,27 @@ from intarsia.ids import fold_of
 from intarsia.lake import Lake
 from intarsia.tables.products import PRODUCTS, product_to_row, row_to_product
 from intarsia.training.adapters import AdapterConfig
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.hard_negatives import NegativesConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.losses import LossConfig
-from intarsia.training.masked_language_model import MaskedWordsConfig
+from intarsia.training.masked_language_model import MaskedLanguageModelConfig
 from intarsia.training.text_augmentation import AugmentConfig
-from intarsia.training.text_examples import TextExample
+from intarsia.training.text_examples import NegativesConfig, TextExample
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import (
-    HeldOutOrders,
-    MaskedWordsTaskFactory,
+    HeldOutNdcg,
+    MaskedLanguageModelTaskFactory,
     TextTaskFactory,
     TextTrainingData,
     open_trainable,
     write_texts,
 )
-from intarsia.training.text_training_sources import SourcesConfig, judged_of, read_catalog, read_training_data
+from intarsia.training.text_training_sources import SourcesConfig, judged_split, read_catalog, read_training_data
 from pipelines.finetune_text import FinetuneTextConfig, _Shop, run
-from pipelines.job import Progress
+from pipelines.job import JobProgress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
 
-TOWER = TextEncoderConfig(model="scratch:bert:3", max_tokens=24)
+TOWER = TextEncoderConfig(model="untrained:bert:3", max_tokens=24)
 
 
 def training_data_of(lake: Lake, augment: AugmentConfig | None = None, **settings: object) -> TextTrainingData:
@@ -123,8 +122,8 @@ def test_titles_and_their_descriptions_are_pairs_for_whoever_hides_words(lake: L
     assert catalog.pairs == sorted((title, f"of {title.split()[1]}s") for title in TITLES[:6])
     write_texts(tmp_path / "texts.json", catalog.texts, catalog.pairs)
     for next_sentence, num_examples in ((False, len(TITLES)), (True, len(TITLES) + 6)):
-        masked = MaskedWordsConfig(held_out=0, next_sentence=next_sentence)
-        task = MaskedWordsTaskFactory(tower=TOWER, masked=masked, seed=1, texts=tmp_path / "texts.json")
+        masked = MaskedLanguageModelConfig(held_out=0, next_sentence=next_sentence)
+        task = MaskedLanguageModelTaskFactory(tower=TOWER, masked=masked, seed=1, texts=tmp_path / "texts.json")
         first, second = task(), task()
         assert first.num_examples == num_examples
         for name, tensor in first.module.state_dict().items():
@@ -143,7 +142,7 @@ def test_nothing_to_learn_from_is_refused(lake: Lake) -> None:
     with pytest.raises(ConfigError, match="no example to learn from in fields"):
         training_data_of(lake, use=("fields",), anchor_fields=("description",))
     (lake.root / "queries" / "current.json").unlink()
-    assert judged_of(lake, read_catalog(lake, ("title",)), "train") == []
+    assert judged_split(lake, read_catalog(lake, ("title",)), "train") == []
 
 
 def test_lessons_come_back_from_their_file(lake: Lake, tmp_path: Path) -> None:
@@ -186,14 +185,14 @@ def test_held_out_figures_are_the_mean_ndcg_of_the_cosines_orders() -> None:
         angles = np.array([places[text] for text in texts])  # type: ignore[attr-defined]
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
-    found = HeldOutOrders(examples)(encode)
+    found = HeldOutNdcg(examples)(encode)
     # cosines fall with the angle between: x is nearest to a, then b, c; y to c, then a
     wanted = [
         ndcg_by_definition([0, 1, 2], {0: 0.0, 1: 3.0, 2: 1.0}, 10),
         ndcg_by_definition([1, 0], {0: 2.0, 1: 0.0}, 10),
     ]
     assert found == {"ndcg@10": pytest.approx(np.mean(wanted))}
-    assert HeldOutOrders(examples[2:])(encode) == {}
+    assert HeldOutNdcg(examples[2:])(encode) == {}
 
 
 def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_pat
         aside=tmp_path,
         kept=tmp_path,
         lake=lake,
-        progress=Progress("finetune_text"),
+        progress=JobProgress("finetune_text"),
     )
     with pytest.raises(ConfigError, match=r"folds/0 has nothing to learn from; cut fewer folds"):
         shop.fit("folds/0", TextTrainingData(examples=()))
@@ -217,12 +216,12 @@ def test_what_torch_does_not_run_is_refused() -> None:
 def test_a_tower_does_not_begin_with_what_its_job_makes(lake: Lake) -> None:
     own = FinetuneTextConfig(tower=TextEncoderConfig(model="lake:text_tower"))
     with pytest.raises(ConfigError, match=r"model is 'lake:text_tower'; allowed here: lake:small_text_tower$"):
-        run(own, lake, Progress("finetune_text"))
+        run(own, lake, JobProgress("finetune_text"))
 
 
 def test_a_lake_without_a_tower_says_so(lake: Lake) -> None:
     with pytest.raises(ArtifactError, match="text_tower is not in the lake"):
-        tower_of(lake)
+        text_tower_config(lake)
 
 
 @pytest.mark.parametrize(

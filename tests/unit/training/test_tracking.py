@@ -13,8 +13,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from intarsia.errors import ConfigError
-from intarsia.training.checkpoint import CurvePoint
-from intarsia.training.loop import FitConfig, fit_here
+from intarsia.training.checkpoint import StepRecord
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.tracking import TrackerKind, check_tracker
 from tests.mean_of_line import MeanOfLine
 
@@ -68,7 +68,7 @@ def stand_in(kind: TrackerKind, noted: Noted, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, kind, module)
 
 
-def shown(kind: TrackerKind, point: CurvePoint) -> dict[str, float]:
+def shown(kind: TrackerKind, point: StepRecord) -> dict[str, float]:
     found = {"fit/loss": point.loss, "fit/learning_rate": point.learning_rate}
     name = "measured/found_at_10" if kind == "mlflow" else "measured/found@10"
     return found | {name: point.figures["found@10"]} if point.figures else found
@@ -87,7 +87,7 @@ def noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_curve_goes_to_tensorboard(tmp_path: Path) -> None:
-    fitted = fit_here(MeanOfLine(figures=(0.5,)), FitConfig(epochs=1, batch_size=2), logs=tmp_path)
+    fitted = fit_in_process(MeanOfLine(figures=(0.5,)), FitConfig(epochs=1, batch_size=2), logs=tmp_path)
     written = EventAccumulator(str(tmp_path)).Reload()
     assert [event.value for event in written.Scalars("fit/loss")] == pytest.approx([p.loss for p in fitted.curve])
     assert [(event.step, event.value) for event in written.Scalars("measured/figure")] == [(2, 0.5)]
@@ -97,7 +97,7 @@ def test_the_curve_goes_to_tensorboard(tmp_path: Path) -> None:
 def test_a_tracker_gets_every_point_in_one_run_that_is_finished(
     kind: TrackerKind, noted: Noted, tmp_path: Path
 ) -> None:
-    fitted = fit_here(Measured(), FitConfig(epochs=2, batch_size=2, track=kind), logs=tmp_path / "tower")
+    fitted = fit_in_process(Measured(), FitConfig(epochs=2, batch_size=2, track=kind), logs=tmp_path / "tower")
     assert noted.names == {"run0": "tower"}
     assert noted.points == [("run0", point.step, shown(kind, point)) for point in fitted.curve]
     assert noted.ends == [("run0", {"mlflow": "FINISHED", "wandb": 0}[kind])]
@@ -115,15 +115,15 @@ def test_a_fit_that_fails_is_a_failed_run_and_goes_on_in_it_from_its_checkpoint(
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit_here(MeanOfLine(), config, logs=logs, checkpoints=checkpoints, on_step=stop_at_5)
+        fit_in_process(MeanOfLine(), config, logs=logs, checkpoints=checkpoints, on_step=stop_at_5)
     failed, finished = {"mlflow": ("FAILED", "FINISHED"), "wandb": (1, 0)}[kind]
     assert noted.ends == [("run0", failed)]
-    fitted = fit_here(MeanOfLine(), config, logs=logs, checkpoints=checkpoints)
+    fitted = fit_in_process(MeanOfLine(), config, logs=logs, checkpoints=checkpoints)
     assert fitted.num_resumed == 1
     assert noted.ends == [("run0", failed), ("run0", finished)]
     assert [(run, step) for run, step, _ in noted.points] == [("run0", n) for n in (1, 2, 3, 4, 5, 4, 5, 6, 7, 8)]
     assert noted.points[3:5] == noted.points[5:7]  # the repeated steps are equal
-    fit_here(MeanOfLine(), config, logs=logs)  # from its beginning: another run
+    fit_in_process(MeanOfLine(), config, logs=logs)  # from its beginning: another run
     assert noted.ends[2:] == [("run1", finished)]
 
 

@@ -11,13 +11,12 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 from intarsia.onray.tuning import Trial
-from intarsia.training.adapters import AdapterConfig, TrainedKind
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.loop import fit_here
+from intarsia.training.adapters import AdapterConfig, AdapterKind
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.text_augmentation import AugmentConfig
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import TextTaskFactory, TextTrainingData
-from intarsia.training.text_training_sources import judged_of, read_catalog
+from intarsia.training.text_training_sources import judged_split, read_catalog
 from tests.judged_shop import fill_with_judged_shop
 from tune_spaces.finetuning_search import best_trial, measure_point, space_of, table, task_of_point
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, point_of
@@ -35,11 +34,11 @@ def task(lake: Lake, tmp_path: Path) -> TextTaskFactory:
     """A small fit to the judged train queries of a shop."""
     catalog = read_catalog(fill_with_judged_shop(lake), ("title",))
     training_data = TextTrainingData(
-        examples=judged_of(lake, catalog, "train"), held_out=judged_of(lake, catalog, "validation")
+        examples=judged_split(lake, catalog, "train"), held_out=judged_split(lake, catalog, "validation")
     )
     training_data.write(tmp_path / "lessons.json")
     return TextTaskFactory(
-        tower=TextEncoderConfig(model="scratch:bert:3", max_tokens=24),
+        tower=TextEncoderConfig(model="untrained:bert:3", max_tokens=24),
         pairs=TextPairsConfig(texts_per_anchor=6),
         adapter=AdapterConfig(),
         augment=AugmentConfig(),
@@ -50,7 +49,7 @@ def task(lake: Lake, tmp_path: Path) -> TextTaskFactory:
 
 @pytest.mark.parametrize("kind", ["upper", "lora"])
 def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
-    task: TextTaskFactory, kind: TrainedKind
+    task: TextTaskFactory, kind: AdapterKind
 ) -> None:
     task = replace(task, adapter=AdapterConfig(kind=kind, num_layers=1), fit=replace(task.fit, epochs=1))
     wide = FinetuningSpaceConfig()
@@ -66,14 +65,14 @@ def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
 
 @pytest.mark.parametrize(("watch", "kind"), [("", "all"), ("ndcg@10", "all"), ("", "adalora")])
 def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
-    task: TextTaskFactory, watch: str, kind: TrainedKind
+    task: TextTaskFactory, watch: str, kind: AdapterKind
 ) -> None:
     point = point_of(task.fit, task.pairs) | {"learning_rate": 5e-3, "temperature": 0.1}
     task = replace(task, fit=replace(task.fit, watch=watch), adapter=AdapterConfig(kind=kind, rank=4))
     reports = list(measure_point(point, task))
     whole = task_of_point(point, task)
     assert (whole.fit.learning_rate, whole.pairs.loss.temperature) == (5e-3, 0.1)
-    curve = fit_here(whole(), whole.fit).curve
+    curve = fit_in_process(whole(), whole.fit).curve
     measured = [each.figures["ndcg@10"] for each in curve if each.figures]
     kept = [max(measured[: n + 1]) if watch else measured[n] for n in range(3)]
     assert reports == [{"ndcg@10": pytest.approx(kept[n]), "epochs": n + 1.0} for n in range(3)]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from intarsia.ranking.lambdamart import LambdaMartConfig
-from intarsia.training.fit_config import FitConfig
+from intarsia.training.loop import FitConfig
 from intarsia.training.losses import LossConfig
 from intarsia.training.text_pairs import TextPairsConfig
 from tune_spaces.finetuning_space import (

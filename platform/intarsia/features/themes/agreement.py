@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.features.catalog_vocabulary import VALUE_FIELDS
 from intarsia.features.definition import Feature, feature
 from intarsia.features.ragged import share, sums
+from intarsia.maths.arrays import Floats, Ints
 from intarsia.records.feature_matrix import Ragged
-
-Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 def agreement_features() -> Iterator[Feature]:
@@ -27,7 +24,7 @@ def agreement_features() -> Iterator[Feature]:
 
 def _words_agree(field: str) -> Feature:
     @feature(name=f"{field}_words_agree", version=1, reads=(f"query_is_{field}_word", f"{field}_counts"))
-    def words_agree(is_value_word: Ragged, counts: Ragged) -> Array:
+    def words_agree(is_value_word: Ragged, counts: Ragged) -> Floats:
         """Of the query's words that the catalog uses in this field, the share this product has there."""
         known = is_value_word.values > 0
         return share(sums(known & (counts.values > 0), counts.offsets), sums(known, counts.offsets))
@@ -37,7 +34,7 @@ def _words_agree(field: str) -> Feature:
 
 def _is_asked(field: str) -> Feature:
     @feature(name=f"{field}_is_asked", version=1, reads=(f"{field}_named", f"{field}_asked", f"{field}_values"))
-    def is_asked(named: Counts, asked: Counts, held: Counts) -> Array:
+    def is_asked(named: Ints, asked: Ints, held: Ints) -> Floats:
         """1 when the query names the product's value in full, 0 when it names another; NaN when it names none or the product has none."""
         return np.where((asked > 0) & (held > 0), named > 0, np.nan)
 
@@ -45,30 +42,30 @@ def _is_asked(field: str) -> Feature:
 
 
 @feature(version=1, reads=("category_named", "category_values"))
-def category_depth_named(named: Counts, depth: Counts) -> Array:
+def category_depth_named(named: Ints, depth: Ints) -> Floats:
     """Share of the levels of the product's category path that the query names."""
     return share(named, depth)
 
 
 @feature(version=1, reads=("attributes_named",))
-def attributes_named(named: Counts) -> Array:
+def attributes_named(named: Ints) -> Floats:
     """How many of the product's attribute values the query names in full."""
     return named.astype(np.float64)
 
 
 @feature(version=1, reads=("attributes_agreed", "attributes_asked"))
-def attributes_agree(agreed: Counts, asked: Counts) -> Array:
+def attributes_agree(agreed: Ints, asked: Ints) -> Floats:
     """Of the attributes for which the query names a value, the share where the product has it."""
     return share(agreed, asked)
 
 
 @feature(version=1, reads=("attributes_told", "attributes_agreed", "attributes_asked"))
-def attributes_conflict(told: Counts, agreed: Counts, asked: Counts) -> Array:
+def attributes_conflict(told: Ints, agreed: Ints, asked: Ints) -> Floats:
     """Of the same, the share where the product has another value: asked for red, and it is blue."""
     return share(told - agreed, asked)
 
 
 @feature(version=1, reads=("attributes_told", "attributes_asked"))
-def attributes_untold(told: Counts, asked: Counts) -> Array:
+def attributes_untold(told: Ints, asked: Ints) -> Floats:
     """Of the same, the share that the product does not tell at all."""
     return share(asked - told, asked)

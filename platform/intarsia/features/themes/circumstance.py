@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.features.definition import Feature, feature
-
-Array = NDArray[np.float64]
+from intarsia.maths.arrays import Floats
 
 _SECONDS_PER_DAY = 86_400.0
 
@@ -20,25 +18,25 @@ def circumstance_features() -> Iterator[Feature]:
 
 
 @feature(version=1, reads=("asked_at_s", "updated_at_s"))
-def days_since_update(asked_at_s: Array, updated_at_s: Array) -> Array:
+def days_since_update(asked_at_s: Floats, updated_at_s: Floats) -> Floats:
     """Days since the product was last changed, at the moment of asking; 0 if changed later, NaN if the shop does not say."""
-    age_s: Array = np.maximum(asked_at_s - updated_at_s, 0.0)
+    age_s: Floats = np.maximum(asked_at_s - updated_at_s, 0.0)
     return age_s / _SECONDS_PER_DAY
 
 
 @feature(version=1, reads=("query_is_zh", "is_zh"))
-def locale_agrees(query_is_zh: Array, is_zh: Array) -> Array:
+def locale_agrees(query_is_zh: Floats, is_zh: Floats) -> Floats:
     """1 when query and product are of one language, else 0."""
     return np.equal(query_is_zh, is_zh).astype(np.float64)
 
 
 @feature(version=1, reads=("query_has_text",))
-def query_has_text(query_has_text: Array) -> Array:
+def query_has_text(query_has_text: Floats) -> Floats:
     """1 when words were given, else 0."""
     return query_has_text
 
 
 @feature(version=1, reads=("query_has_image",))
-def query_has_image(query_has_image: Array) -> Array:
+def query_has_image(query_has_image: Floats) -> Floats:
     """1 when a picture was given, else 0."""
     return query_has_image

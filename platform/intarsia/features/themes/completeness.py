@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.features.definition import Feature, feature
-
-Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from intarsia.maths.arrays import Floats, Ints
 
 
 def completeness_features() -> Iterator[Feature]:
@@ -19,42 +16,42 @@ def completeness_features() -> Iterator[Feature]:
 
 
 @feature(version=1, reads=("num_images",))
-def num_images(num_images: Array) -> Array:
+def num_images(num_images: Floats) -> Floats:
     """Usable pictures."""
     return num_images
 
 
 @feature(version=1, reads=("description_chars",))
-def description_chars_log(description_chars: Array) -> Array:
+def description_chars_log(description_chars: Floats) -> Floats:
     """log(1 + characters of the description)."""
     return np.log1p(description_chars)
 
 
 @feature(version=1, reads=("brand_values",))
-def has_brand(brand_values: Counts) -> Array:
+def has_brand(brand_values: Ints) -> Floats:
     """1 with a brand, else 0."""
     return (brand_values > 0).astype(np.float64)
 
 
 @feature(version=1, reads=("price_minor",))
-def has_price(price_minor: Array) -> Array:
+def has_price(price_minor: Floats) -> Floats:
     """1 with a price, else 0."""
     return (~np.isnan(price_minor)).astype(np.float64)
 
 
 @feature(version=1, reads=("attributes_values",))
-def num_attributes(attributes_values: Counts) -> Array:
+def num_attributes(attributes_values: Ints) -> Floats:
     """Attribute values."""
     return attributes_values.astype(np.float64)
 
 
 @feature(version=1, reads=("category_values",))
-def category_depth(category_values: Counts) -> Array:
+def category_depth(category_values: Ints) -> Floats:
     """Levels of the category path."""
     return category_values.astype(np.float64)
 
 
 @feature(version=1, reads=("in_stock",))
-def in_stock(in_stock: Array) -> Array:
+def in_stock(in_stock: Floats) -> Floats:
     """1 in stock, 0 not, NaN where the shop does not say."""
     return in_stock

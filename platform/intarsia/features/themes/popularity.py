@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.features.definition import Feature, feature
-
-Array = NDArray[np.float64]
+from intarsia.maths.arrays import Floats
 
 _PRIOR_IMPRESSIONS = (
     20.0  # how many impressions at the shop's mean rate a product is believed to have had before the first
@@ -22,36 +20,36 @@ def popularity_features() -> Iterator[Feature]:
 
 
 @feature(version=1, reads=("impression",))
-def impressions_log(impression: Array) -> Array:
+def impressions_log(impression: Floats) -> Floats:
     """log(1 + impressions)."""
     return np.log1p(impression)
 
 
 @feature(version=1, reads=("view", "click"))
-def views_log(view: Array, click: Array) -> Array:
+def views_log(view: Floats, click: Floats) -> Floats:
     """log(1 + views and clicks)."""
     return np.log1p(view + click)
 
 
 @feature(version=1, reads=("add_to_cart",))
-def carts_log(add_to_cart: Array) -> Array:
+def carts_log(add_to_cart: Floats) -> Floats:
     """log(1 + times put into the cart)."""
     return np.log1p(add_to_cart)
 
 
 @feature(version=1, reads=("purchase",))
-def purchases_log(purchase: Array) -> Array:
+def purchases_log(purchase: Floats) -> Floats:
     """log(1 + purchases)."""
     return np.log1p(purchase)
 
 
 @feature(version=1, reads=("click", "impression", "shop_click_rate"))
-def click_rate(click: Array, impression: Array, shop_click_rate: Array) -> Array:
+def click_rate(click: Floats, impression: Floats, shop_click_rate: Floats) -> Floats:
     """Clicks per impression, drawn towards the shop's mean rate while there are few impressions."""
     return (click + _PRIOR_IMPRESSIONS * shop_click_rate) / (impression + _PRIOR_IMPRESSIONS)
 
 
 @feature(version=1, reads=("dwell_ms",))
-def dwell_log(dwell_ms: Array) -> Array:
+def dwell_log(dwell_ms: Floats) -> Floats:
     """log(1 + mean time spent, ms)."""
     return np.log1p(dwell_ms)

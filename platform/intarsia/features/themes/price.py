@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.features.definition import Feature, feature
-
-Array = NDArray[np.float64]
+from intarsia.maths.arrays import Floats
 
 
 def price_features() -> Iterator[Feature]:
@@ -18,18 +16,18 @@ def price_features() -> Iterator[Feature]:
 
 
 @feature(version=1, reads=("price_minor",))
-def price_log(price_minor: Array) -> Array:
+def price_log(price_minor: Floats) -> Floats:
     """log(1 + minor units)."""
     return np.log1p(price_minor)
 
 
 @feature(version=1, reads=("price_minor", "price_median"))
-def price_to_median(price_minor: Array, price_median: Array) -> Array:
+def price_to_median(price_minor: Floats, price_median: Floats) -> Floats:
     """Log of the price over the page's median price; above 0 is dearer than most."""
     return np.log1p(price_minor) - np.log1p(price_median)
 
 
 @feature(version=1, reads=("num_cheaper", "num_equal", "num_priced"))
-def price_percentile(num_cheaper: Array, num_equal: Array, num_priced: Array) -> Array:
+def price_percentile(num_cheaper: Floats, num_equal: Floats, num_priced: Floats) -> Floats:
     """Share of the page's products that are cheaper, those of the same price (itself too) counting half."""
     return (num_cheaper + 0.5 * num_equal) / num_priced

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from intarsia.features.definition import Feature, feature
-
-Array = NDArray[np.float64]
+from intarsia.maths.arrays import Floats
 
 
 def similarity_features(spaces: tuple[str, ...]) -> Iterator[Feature]:
@@ -23,7 +19,7 @@ def similarity_features(spaces: tuple[str, ...]) -> Iterator[Feature]:
 
 def _feedback(space: str) -> Feature:
     @feature(name=f"{space}_feedback", version=1, reads=(f"feedback_{space}",))
-    def feedback(similarity: Array) -> Array:
+    def feedback(similarity: Floats) -> Floats:
         """Cosine to the mean of the best fused candidates (itself left out); NaN without a vector."""
         return similarity
 
@@ -32,7 +28,7 @@ def _feedback(space: str) -> Feature:
 
 def _words(space: str) -> Feature:
     @feature(name=f"{space}_words", version=1, reads=(f"words_{space}",))
-    def words(likeness: Array) -> Array:
+    def words(likeness: Floats) -> Floats:
         """Cosine to the vector that the query's words foretell, less the mean product's; NaN without a vector or a learned word."""
         return likeness
 

@@ -15,7 +15,8 @@ from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.fuser import BatchFuser
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.score.plain_methods import open_base
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
 
 MEMBERS = "members"
 

@@ -31,7 +31,7 @@ from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FILE, FusionSpec
 from intarsia.fusion.training_data import ListGains, PackedTrainingData, check_training_data
 from intarsia.ids import fold_of
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 from intarsia.records.candidates import Candidates
 
 

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
-Flags = NDArray[np.bool_]
+from intarsia.maths.arrays import Bools, Float32s
+from intarsia.maths.unit_vectors import unit_vectors
 
 _AT_ONCE = 1024  # products compared with all others at a time: bounds memory at about 60 MB for 15,000 products
 _LARGEST_BASKET = 50  # pairs grow with the square; a longer basket is a robot's, or a wholesaler's
@@ -23,7 +23,7 @@ _LARGEST_BASKET = 50  # pairs grow with the square; a longer basket is a robot's
 class Imputer(Protocol):
     """Fills what is missing; never changes what is there."""
 
-    def __call__(self, present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """The vectors with the gaps filled.
 
         Args:
@@ -37,12 +37,12 @@ class Imputer(Protocol):
         ...
 
 
-def zero(present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+def zero(present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
     """Nothing: what is missing is zeros, and stays marked as missing."""
     return np.where(has_N[:, None], missing_NE, np.float32(0.0))
 
 
-def mean(present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+def mean(present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
     """The mean of the products that have one: the same for all, so it tells none of them apart."""
     filled_NE = zero(present_ND, missing_NE, has_N)
     if has_N.any():
@@ -70,7 +70,7 @@ class Neighbours:
                 f"{self.num_neighbours} neighbours at temperature {self.temperature}; allowed: 1 or more, and above 0"
             )
 
-    def __call__(self, present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """See `Imputer`; a product without the present modality either stays zeros."""
         filled_NE = zero(present_ND, missing_NE, has_N)
         readable_N = (present_ND != 0).any(axis=1)
@@ -103,7 +103,7 @@ class BoughtTogether:
     counts_P: NDArray[np.float64]
     otherwise: Imputer = mean
 
-    def __call__(self, present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """See `Imputer`."""
         sums_NE = np.zeros(missing_NE.shape)
         known_NE = zero(present_ND, missing_NE, has_N)
@@ -119,9 +119,9 @@ class BoughtTogether:
 class Generated:
     """What a generator makes of the present modality: float32 [n, D] -> [n, E], as the adversarial fuser learns one."""
 
-    generate: Callable[[Vectors], Vectors]
+    generate: Callable[[Float32s], Float32s]
 
-    def __call__(self, present_ND: Vectors, missing_NE: Vectors, has_N: Flags) -> Vectors:
+    def __call__(self, present_ND: Float32s, missing_NE: Float32s, has_N: Bools) -> Float32s:
         """See `Imputer`; a product without the present modality either stays zeros.
 
         Raises:
@@ -157,10 +157,5 @@ def pairs_bought_together(baskets: Iterable[Iterable[int]]) -> tuple[NDArray[np.
     return np.array(pairs, np.int64).reshape(-1, 2), np.array([counts[pair] for pair in pairs], np.float64)
 
 
-def _unit(vectors_nE: NDArray[np.floating]) -> Vectors:
-    """Rows of length 1; a row of zeros stays."""
-    norms_n = np.linalg.norm(vectors_nE.astype(np.float64), axis=1, keepdims=True)
-    unit_nE: Vectors = np.divide(vectors_nE, norms_n, out=np.zeros(vectors_nE.shape), where=norms_n > 0).astype(
-        np.float32
-    )
-    return unit_nE
+def _unit(vectors_nE: NDArray[np.floating]) -> Float32s:
+    return unit_vectors(vectors_nE.astype(np.float64)).astype(np.float32)

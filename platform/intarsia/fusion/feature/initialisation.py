@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.fusion.feature.arrays import Arrays
-
-Floats = NDArray[np.float64]
+from intarsia.maths.arrays import Floats
+from intarsia.maths.unit_vectors import unit_vectors
 
 MAX_PRODUCTS = 50_000
 """Products that are read, evenly spread over the catalog; more hardly turn a direction, and would be copied in full precision."""
@@ -60,5 +60,4 @@ def _ridge(vectors_nE: NDArray[np.float32], targets_nH: Floats, rng: np.random.G
 
 def _random(num: int, width: int, rng: np.random.Generator) -> Floats:
     directions = rng.normal(size=(num, width))
-    unit: Floats = directions / np.linalg.norm(directions, axis=0)
-    return unit
+    return unit_vectors(directions.T).T

@@ -13,7 +13,7 @@ import numpy as np
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.score.normalise import NORMALISERS
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 
 _RANK_DAMPING = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009: the reciprocal rank of `reciprocal_rank.py`
 _FORMS = ("score", "min_max", "z", "reciprocal_rank")

@@ -11,7 +11,7 @@ import numpy as np
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.spec import FusionSpec
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 
 
 def fuse_comb_sum(spec: FusionSpec, batch: CandidateBatch, weights_RG: Floats) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.spec import FusionSpec
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 
 
 def fuse_convex(spec: FusionSpec, batch: CandidateBatch, weights_RG: Floats) -> Floats:

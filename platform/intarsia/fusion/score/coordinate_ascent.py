@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from intarsia.fusion.score.listwise import weighted_sum
-from intarsia.fusion.training_data import ListGains, mean_known
-from intarsia.maths.grouped import Floats
+from intarsia.fusion.training_data import ListGains
+from intarsia.maths.arrays import Floats
+from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 
 Shares = tuple[float, ...]
@@ -42,7 +43,7 @@ def best_shares(columns_Mn: Floats, lists: ListGains, starts: Iterator[Shares]) 
     """
 
     def worth(shares: Shares) -> float:
-        return mean_known(lists.ndcg_G(weighted_sum(np.array(shares), columns_Mn)))
+        return mean_known(lists.ndcg_G(weighted_sum(np.array(shares), columns_Mn)), without_any=0.0)
 
     best: Shares = ()
     most = -1.0

@@ -26,7 +26,7 @@ from intarsia.fusion.score.candidate_features import with_columns
 from intarsia.fusion.score.query_performance import fact_names, query_facts
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FILE, FusionSpec
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 from intarsia.records.candidates import Candidates
 
 _LEAST_WEIGHT = 1e-6  # a gated query keeps the candidates of all retrievers

@@ -21,7 +21,8 @@ from intarsia.fusion.score.weighted import fit_weighted
 from intarsia.fusion.spec import FusionSpec
 from intarsia.fusion.training_data import PackedTrainingData, check_training_data
 from intarsia.ids import fold_of
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

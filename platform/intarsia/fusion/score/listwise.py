@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
 
 _MOST_STEPS = 300
 

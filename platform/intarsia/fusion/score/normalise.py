@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from intarsia.fusion.spec import NormaliserName
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
 
 Normaliser = Callable[[Floats, Groups, Floats], Floats]
 """(scores_Rn, groups, lowest_R: the lowest score each retriever can give) -> normalised [R, n]."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.score.normalise import NORMALISERS
-from intarsia.maths.grouped import Floats
+from intarsia.maths.arrays import Floats
 
 _TOP = 10
 _FACTS = ("can", "best", "peak", "agreed")

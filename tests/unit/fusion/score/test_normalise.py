@@ -7,7 +7,8 @@ import pytest
 
 from intarsia.fusion.score.normalise import NORMALISERS
 from intarsia.fusion.spec import NormaliserName
-from intarsia.maths.grouped import Floats, Groups
+from intarsia.maths.arrays import Floats
+from intarsia.maths.grouped import Groups
 
 NAN = float("nan")
 LOWEST_R = np.array([0.0])

@@ -18,10 +18,16 @@ from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.encoders.pruned_heads import attention_layers, cut_heads
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.errors import ArtifactError, ConfigError
-from intarsia.training.distillation import Distilling, encoder_over, fewer_layers, with_spans
-from intarsia.training.fit_config import FitConfig
-from intarsia.training.loop import fit_here
-from intarsia.training.pruning import without_least_heads, without_least_units, zero_smallest
+from intarsia.training.compression import (
+    DistillationTask,
+    encoder_with,
+    keep_layers,
+    prune_heads,
+    prune_units,
+    prune_weights,
+    with_spans,
+)
+from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.text_folder import save_text_tower
 
 WORDS = ("red", "blue", "shoes", "dress", "linen", "for", "men", "women", "watch", "bag")
@@ -29,7 +35,7 @@ WORDS = ("red", "blue", "shoes", "dress", "linen", "for", "men", "women", "watch
 
 @functools.cache
 def tower(kind: str = "bert") -> TransformerTextEncoder:
-    encoder = open_text_encoder(TextEncoderConfig(model=f"scratch:{kind}:4", max_tokens=48))
+    encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:4", max_tokens=48))
     assert isinstance(encoder, TransformerTextEncoder)
     return encoder
 
@@ -49,56 +55,56 @@ def test_spans_are_cut_from_the_texts_and_every_text_stands_once() -> None:
 
 def test_a_kept_layer_is_the_teachers_and_the_teacher_stays() -> None:
     before = tower().space_id
-    student = fewer_layers(tower(), [1])
+    student = keep_layers(tower(), [1])
     assert student.tower.transformer.config.num_hidden_layers == 1
     own = student.tower.transformer.encoder.layer[0].state_dict()
     for name, tensor in tower().tower.transformer.encoder.layer[1].state_dict().items():
         assert torch.equal(own[name], tensor)
-    assert encoder_over(tower(), tower().tower.transformer).space_id == before != student.space_id
+    assert encoder_with(tower(), tower().tower.transformer).space_id == before != student.space_id
 
 
 def test_all_layers_kept_give_the_same_vectors() -> None:
-    student = fewer_layers(tower("gpt2"), [0, 1])
+    student = keep_layers(tower("gpt2"), [0, 1])
     assert np.array_equal(student.encode(titles(3)), tower("gpt2").encode(titles(3)))
 
 
 @pytest.mark.parametrize("kept", [[], [0, 2], [1, 0], [0, 0], [-1]])
 def test_layers_that_cannot_be_kept_are_refused(kept: list[int]) -> None:
     with pytest.raises(ConfigError, match=r"kept layers are \[.*\]; allowed: some of 0 to 1, ascending"):
-        fewer_layers(tower(), kept)
+        keep_layers(tower(), kept)
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip"])
 def test_the_text_side_of_a_clip_model_stays_whole(kind: str) -> None:
-    for cut in (lambda: fewer_layers(tower(kind), [0]), lambda: zero_smallest(tower(kind), 0.5)):
+    for cut in (lambda: keep_layers(tower(kind), [0]), lambda: prune_weights(tower(kind), 0.5)):
         with pytest.raises(ConfigError, match=r"text side of a CLIP model stays whole: its two sides belong together"):
             cut()
 
 
 def test_a_tower_without_a_transformer_has_nothing_to_cut() -> None:
-    recurrent: Any = open_text_encoder(TextEncoderConfig(model="scratch:bilstm:4"))
+    recurrent: Any = open_text_encoder(TextEncoderConfig(model="untrained:bilstm:4"))
     with pytest.raises(ConfigError, match=r"a \w+ has no transformer that could be cut; take another tower"):
-        fewer_layers(recurrent, [0])
+        keep_layers(recurrent, [0])
 
 
 def test_a_model_whose_layers_are_nowhere_is_refused() -> None:
-    encoder = fewer_layers(tower(), [0, 1])
+    encoder = keep_layers(tower(), [0, 1])
     encoder.tower.transformer.encoder = nn.Identity()
     with pytest.raises(ConfigError, match=r"layers of a BertModel are not found"):
-        fewer_layers(encoder, [0])
+        keep_layers(encoder, [0])
 
 
 def test_a_pupil_comes_nearer_to_its_teacher_on_texts_it_was_not_shown(tmp_path: Path) -> None:
     texts = with_spans(titles(200), seed=1)
     teacher_ND = tower().encode(texts)
-    student = fewer_layers(tower(), [1])
-    learner = Distilling(student, texts, teacher_ND)
-    before = learner.measure()["cosine_to_teacher"]
-    fitted = fit_here(learner, FitConfig(epochs=4, batch_size=16, learning_rate=2e-3, watch="cosine_to_teacher"))
-    after = learner.measure()["cosine_to_teacher"]
+    student = keep_layers(tower(), [1])
+    task = DistillationTask(student, texts, teacher_ND)
+    before = task.measure()["cosine_to_teacher"]
+    fitted = fit_in_process(task, FitConfig(epochs=4, batch_size=16, learning_rate=2e-3, watch="cosine_to_teacher"))
+    after = task.measure()["cosine_to_teacher"]
     assert after == pytest.approx(fitted.figures["cosine_to_teacher"])
     assert 1.0 - after < 0.5 * (1.0 - before)
-    saved = encoder_over(student, student.tower.transformer)
+    saved = encoder_with(student, student.tower.transformer)
     save_text_tower(saved, tmp_path / "student")
     again = open_text_encoder(TextEncoderConfig(model=str(tmp_path / "student"), max_tokens=48))
     assert again.space_id == saved.space_id
@@ -106,21 +112,21 @@ def test_a_pupil_comes_nearer_to_its_teacher_on_texts_it_was_not_shown(tmp_path:
 
 def test_the_loss_of_a_distillation_is_far_from_the_teacher_and_from_its_cosines_within_the_batch() -> None:
     teacher_ND = np.eye(4, 64, dtype=np.float32)
-    learner = Distilling(tower(), ["a", "b", "c", "d"], teacher_ND)
+    task = DistillationTask(tower(), ["a", "b", "c", "d"], teacher_ND)
     vectors_BD = torch.tensor([[0.6, 0.8] + [0.0] * 62, [0.0, 1.0] + [0.0] * 62])
-    loss = learner.loss({"vectors": vectors_BD}, np.array([0, 1]))
+    loss = task.loss({"vectors": vectors_BD}, np.array([0, 1]))
     off = 0.8  # the cosine of the two, 0 in the teacher's eyes; it stands twice among the four of the batch
     assert float(loss) == pytest.approx(1.0 - (0.6 + 1.0) / 2 + 10.0 * 2 * off**2 / 4)
 
 
 def test_a_pupil_of_another_width_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the student is 64 wide, its teacher 3; they must be equally wide"):
-        Distilling(tower(), ["a", "b"], np.eye(2, 3, dtype=np.float32))
+        DistillationTask(tower(), ["a", "b"], np.eye(2, 3, dtype=np.float32))
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_the_smallest_weights_are_zero_and_the_others_as_before(kind: str) -> None:
-    pruned, before = zero_smallest(tower(kind), 0.3).tower.transformer, tower(kind).tower.transformer
+    pruned, before = prune_weights(tower(kind), 0.3).tower.transformer, tower(kind).tower.transformer
     smallest_kept, largest_gone, num_zeros, num_all = np.inf, 0.0, 0, 0
     for (name, module), (_, old) in zip(pruned.named_modules(), before.named_modules(), strict=True):
         if isinstance(module, (nn.Linear, Conv1D)):
@@ -134,35 +140,35 @@ def test_the_smallest_weights_are_zero_and_the_others_as_before(kind: str) -> No
 
 
 def test_nothing_pruned_is_the_same_encoder() -> None:
-    assert zero_smallest(tower(), 0.0).space_id == tower().space_id
+    assert prune_weights(tower(), 0.0).space_id == tower().space_id
 
 
 def test_heads_without_a_voice_are_cut_first_and_change_nothing() -> None:
-    silent = fewer_layers(tower(), [0, 1])
+    silent = keep_layers(tower(), [0, 1])
     with torch.no_grad():
         for layer, head in ((0, 2), (1, 0)):
             dense = attention_layers(silent.tower.transformer)[layer].output.dense
             dense.weight[:, head * 16 : (head + 1) * 16] = 0.0
-    pruned, moved = without_least_heads(silent, 2, titles(5))
+    pruned, moved = prune_heads(silent, 2, titles(5))
     assert pruned.tower.transformer.config.kept_heads == [[0, 1, 3], [1, 2, 3]]
     assert moved[0, 2] == pytest.approx(0.0, abs=1e-6) and moved[1, 0] == pytest.approx(0.0, abs=1e-6)
     assert np.allclose(pruned.encode(titles(5)), silent.encode(titles(5)), atol=1e-5)
 
 
 def test_every_layer_keeps_a_head() -> None:
-    pruned, _ = without_least_heads(tower(), 8, titles(3))
+    pruned, _ = prune_heads(tower(), 8, titles(3))
     assert [len(heads) for heads in pruned.tower.transformer.config.kept_heads] == [1, 1]
 
 
 def test_heads_cut_twice_are_numbered_as_they_were_at_first() -> None:
-    model = fewer_layers(tower(), [0, 1]).tower.transformer
+    model = keep_layers(tower(), [0, 1]).tower.transformer
     cut_heads(model, [[0, 2, 3], [1, 2, 3]])
     cut_heads(model, [[1, 2], [0]])
     assert model.config.kept_heads == [[2, 3], [1]]
 
 
 def test_a_model_with_cut_heads_is_saved_opened_and_exported(tmp_path: Path) -> None:
-    pruned, _ = without_least_heads(tower(), 3, titles(5))
+    pruned, _ = prune_heads(tower(), 3, titles(5))
     save_text_tower(pruned, tmp_path / "cut")
     again = open_text_encoder(TextEncoderConfig(model=str(tmp_path / "cut"), max_tokens=48))
     assert again.space_id == pruned.space_id
@@ -174,7 +180,7 @@ def test_a_model_with_cut_heads_is_saved_opened_and_exported(tmp_path: Path) -> 
 
 
 def test_a_torn_folder_of_a_cut_model_is_named(tmp_path: Path) -> None:
-    pruned, _ = without_least_heads(tower(), 3, titles(5))
+    pruned, _ = prune_heads(tower(), 3, titles(5))
     save_text_tower(pruned, tmp_path / "cut")
     save_text_tower(tower(), tmp_path / "whole")
     weights = tmp_path / "cut" / "model.safetensors"
@@ -188,17 +194,17 @@ def test_a_torn_folder_of_a_cut_model_is_named(tmp_path: Path) -> None:
 
 
 def test_units_that_say_nothing_go_and_change_nothing() -> None:
-    silent = fewer_layers(tower(), [0, 1])
+    silent = keep_layers(tower(), [0, 1])
     with torch.no_grad():
         for layer in silent.tower.transformer.encoder.layer:
             layer.output.dense.weight[:, ::2] = 0.0
-    pruned = without_least_units(silent, 64, titles(5))
+    pruned = prune_units(silent, 64, titles(5))
     assert pruned.tower.transformer.config.intermediate_size == 64
     assert np.allclose(pruned.encode(titles(5)), silent.encode(titles(5)), atol=1e-5)
 
 
 def test_only_bert_and_its_kin_lose_heads_and_units() -> None:
     with pytest.raises(ConfigError, match=r"attention of a GPT2Model is not built as BERT's"):
-        without_least_heads(tower("gpt2"), 1, titles(2))
+        prune_heads(tower("gpt2"), 1, titles(2))
     with pytest.raises(ConfigError, match=r"attention of a GPT2Model is not built as BERT's"):
-        without_least_units(tower("gpt2"), 8, titles(2))
+        prune_units(tower("gpt2"), 8, titles(2))

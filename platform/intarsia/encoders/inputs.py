@@ -1,6 +1,13 @@
-"""Text to token ids through one fast tokenizer file, the same for catalog and queries, for torch and ONNX.
+"""Which of a product's words the text encoder reads.
+
+Text to token ids through one fast tokenizer file, the same for catalog and queries, for torch and ONNX.
 
 Letters: N texts, T tokens.
+
+
+Picture bytes to the square of pixels that image encoders read: one way for catalog pictures and query pictures.
+
+Letters: N pictures, S side.
 """
 
 from __future__ import annotations
@@ -11,9 +18,30 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tokenizers import Tokenizer
 
+from intarsia.image import decode
+from intarsia.records.product import Product
 from intarsia.text import clean, fold
+
+TextField = Literal["title", "brand", "category", "attributes", "description"]
+
+
+def product_text(product: Product, fields: Sequence[TextField]) -> str:
+    """The chosen fields in the given order, joined by single spaces; empty ones leave no trace.
+
+    The category is its path from the top; attributes are their values, by name of attribute.
+    """
+    parts = {
+        "title": product.title,
+        "brand": product.brand,
+        "category": " ".join(product.category_path),
+        "attributes": " ".join(value for _, values in sorted(product.attributes.items()) for value in values),
+        "description": product.description,
+    }
+    return " ".join(part for field in fields if (part := parts[field]))
+
 
 Reading = Literal["clean", "folded"]
 
@@ -61,3 +89,31 @@ def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], N
         ids_NT[n, : len(row)] = row
         mask_NT[n, : len(row)] = 1
     return ids_NT, mask_NT
+
+
+_GROUND = (255, 255, 255)  # what most shops photograph on, and what `decode` lays transparency on
+
+
+def read_pixels(images: Sequence[bytes], image_px: int) -> NDArray[np.uint8]:
+    """uint8 [N, S, S, 3]: each picture whole, scaled to fit, centred on white.
+
+    Cropping would lose the ends of ties and trousers, stretching their shape. Scaling is bicubic with the filter widened on reduction
+    (Pillow's way), so that fine patterns become their mean and not an alias.
+
+    Raises:
+        ImageError: a picture that cannot be decoded, with its fault.
+    """
+    pixels_NSS3 = np.empty((len(images), image_px, image_px, 3), np.uint8)
+    for n, content in enumerate(images):
+        pixels_NSS3[n] = _fit(decode(content), image_px)
+    return pixels_NSS3
+
+
+def _fit(rgb: NDArray[np.uint8], image_px: int) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    scale = image_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    scaled = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (image_px, image_px), _GROUND)
+    square.paste(scaled, ((image_px - size[0]) // 2, (image_px - size[1]) // 2))
+    return np.asarray(square)
