@@ -40,9 +40,9 @@ from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.maths.arrays import Floats
 from intarsia.records.query import Query
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
-from intarsia.tables.segments import SegmentWriter, line_of
+from intarsia.tables.segments import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 from intarsia.training.loop import OnStep, fit_in_process
 from intarsia.training.text_examples import ExampleSource
@@ -260,21 +260,21 @@ def with_log_of_market(config: FinetuneTextConfig, lake: Lake, folder: Path) -> 
     with (lake.current("market").path / "requests.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     known = [row for row in rows if row["query_id"] in asked]  # the judged queries may be others than the market's
-    writer.append(b"".join(line_of(served_to_row(_served(row, asked[row["query_id"]]))) for row in known))
+    writer.append(b"".join(encode_line(served_to_row(_served(row, asked[row["query_id"]]))) for row in known))
     writer.close()
     return replace(config, sources=replace(config.sources, clicks=replace(clicks, served=folder)))
 
 
-def _served(row: Mapping[str, Any], asked: Mapping[str, Any]) -> Served:
+def _served(row: Mapping[str, Any], asked: Mapping[str, Any]) -> ServedRequest:
     query = Query(
         request_id=RequestId(row["request_id"]),
         text=asked["text"],
-        image=IMAGE_LEFT_BEHIND if asked["image"] else None,
+        image=IMAGE_NOT_STORED if asked["image"] else None,
         locale=asked["locale"],
         asked_at=datetime.fromisoformat(row["asked_at"]),
     )
     shown = tuple((place, ProductId(product)) for place, product in enumerate(row["page"], start=1))
-    return Served(query=query, release_id=ReleaseId("generated"), shown=shown)
+    return ServedRequest(query=query, release_id=ReleaseId("generated"), shown=shown)
 
 
 def _line(row: Row) -> str:

@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, default=2)
     options = parser.parse_args()
 
-    from intarsia.catalog.ingest import in_this_process
+    from intarsia.catalog.ingest import serial_workers
     from intarsia.onray.session import SessionConfig, ray_session
     from intarsia.onray.workers import RayWorkers
 
@@ -45,7 +45,7 @@ def main() -> int:
             return timed(Path(work) / name, folder, options.file, options.mapping, workers)
 
         warm_up(folder)
-        plain_s, plain_digest, num_rows = ingest("plain", in_this_process)
+        plain_s, plain_digest, num_rows = ingest("plain", serial_workers)
         start_s = time.monotonic()
         with ray_session(SessionConfig(num_cpus=options.cpus)):
             ray_start_s = time.monotonic() - start_s
@@ -80,7 +80,7 @@ def warm_up(folder: Path) -> None:
 def timed(out: Path, folder: Path, file: str, mapping: Path, workers: object) -> tuple[float, str, int]:
     """(seconds, digest of the products, input rows) of one ingest."""
     from intarsia.catalog.clean import CleanLimits
-    from intarsia.catalog.ingest import clean_catalog, in_this_process, write_products
+    from intarsia.catalog.ingest import clean_catalog, serial_workers, write_products
     from intarsia.catalog.mapping import load_mapping
     from intarsia.ids import sha256_tree
 
@@ -92,7 +92,7 @@ def timed(out: Path, folder: Path, file: str, mapping: Path, workers: object) ->
         place.mkdir(parents=True)
     start_s = time.monotonic()
     cleaned = clean_catalog(folder / file, load_mapping(mapping), folder, CleanLimits(), scratch, workers, quiet)  # type: ignore[arg-type]
-    write_products(cleaned, scratch, products, in_this_process, quiet)
+    write_products(cleaned, scratch, products, serial_workers, quiet)
     duration_s = time.monotonic() - start_s
     digest = sha256_tree(products)
     shutil.rmtree(out)

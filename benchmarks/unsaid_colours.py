@@ -27,9 +27,9 @@ from intarsia.records.query import Query
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.simulator.assortment import CATEGORIES, Category
-from intarsia.simulator.attribute_words import COLOURS, Locale, Value
+from intarsia.simulator.vocabulary import COLOURS, Language, Value
 
-LOCALES: tuple[Locale, ...] = ("en", "zh")
+LOCALES: tuple[Language, ...] = ("en", "zh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def _unsaying(lake: Lake) -> dict[str, tuple[str, str]]:
     found = {
         row["product_id"]: (row["category"], row["colour"])
         for row in rows
-        if row["pictures"] and not row["colour_told"] and not row["bad_image"]
+        if row["images"] and not row["colour_in_text"] and not row["bad_image"]
     }
     if not found:
         raise ConfigError(f"{path}: every product names its colour or has no picture; nothing to look for")
@@ -85,7 +85,7 @@ def _counts(lake: Lake, unsaid: dict[str, tuple[str, str]], page: int) -> tuple[
     return shown_Q, true_Q, chance_Q
 
 
-def _question(category: Category, colour: Value, locale: Locale, page: int) -> Query:
+def _question(category: Category, colour: Value, locale: Language, page: int) -> Query:
     kind = (category.en if locale == "en" else category.zh)[0]
     words = f"{colour.words(locale)[0]} {kind}" if locale == "en" else f"{colour.words(locale)[0]}{kind}"
     return Query(request_id=RequestId(words), text=words, locale=locale, asked_at=datetime.now(UTC), limit=page)

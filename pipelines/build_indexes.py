@@ -1,4 +1,4 @@
-"""products, text_embeddings, image_embeddings -> `indexes`: columns, documents, BM25, and one vector index per modality."""
+"""products, text_embeddings, image_embeddings -> indexes: columns, documents, BM25, and a vector index per modality."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildIndexesConfig:
-    """How products are found."""
+    """Settings of the lexical and vector indexes."""
 
     bm25: Bm25Config = setting("lexical search", factory=Bm25Config)
-    vectors: VectorIndexConfig = setting("vector search, text and image alike", factory=VectorIndexConfig)
-    num_workers: int = setting("worker processes that split texts into tokens; 0: one per CPU", 0)
+    vectors: VectorIndexConfig = setting("vector search, for texts and images", factory=VectorIndexConfig)
+    num_workers: int = setting("worker processes that tokenise texts; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
         check_range(self, "num_workers", low=0)
 
 
 def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Everything retrieval, features and pages read, by row number, in one artefact."""
+    """Write one artefact with all that retrieval, features and result pages read by row number."""
     products = lake.current("products")
     notes: dict[str, object] = {}
     with lake.publish("indexes", notes) as folder:
@@ -48,18 +48,18 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts
         save_columns(columns, folder / "columns")
         write_documents(products, folder)
         space_ids, num_vectors = {}, {}
-        for name, found in _vectors(lake, columns):
+        for name, table in _vectors(lake, columns):
             build_vector_index(
                 config.vectors,
-                found.space_id,
-                found.vectors_VD,
-                found.rows_V,
+                table.space_id,
+                table.vectors_VD,
+                table.rows_V,
                 columns.num_rows,
                 folder / name,
-                found.views_V,
+                table.views_V,
             )
-            space_ids[name], num_vectors[name] = found.space_id, len(found.rows_V)
-            progress(f"{name} vectors", len(found.rows_V), len(found.rows_V))
+            space_ids[name], num_vectors[name] = table.space_id, len(table.rows_V)
+            progress(f"{name} vectors", len(table.rows_V), len(table.rows_V))
         bm25 = build_bm25(config, products, columns, progress)
         bm25.save(folder / "bm25")
         manifest = {"num_rows": columns.num_rows, "products_digest": products.digest, "space_ids": space_ids}
@@ -71,33 +71,33 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts
 
 
 def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedded]]:
-    """What each vector retriever searches: the tables of the encoders, and pictures in the space where words find them.
+    """Yield name and vectors of each vector retriever: both encoders' tables, and the images in the aligned space, if there is one.
 
     Raises:
-        ReleaseMismatch: the alignment was learned over other encoders.
+        ReleaseMismatch: the alignment was trained on vectors of other encoders.
     """
-    encoded = {}
+    space_ids = {}
     for name in ENCODED_MODALITIES:
         entry = lake.current(f"{name}_embeddings")
-        found = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
-        encoded[name] = found.space_id
-        yield name, found
+        table = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
+        space_ids[name] = table.space_id
+        yield name, table
     if not lake.has("alignment"):
         return
     entry = lake.current("alignment")
     alignment = Alignment.open(entry.path)
-    for name, learned_from in (("text", alignment.text_space), ("image", alignment.image_space)):
-        if learned_from != encoded[name]:
+    for name, trained_on in (("text", alignment.text_space), ("image", alignment.image_space)):
+        if trained_on != space_ids[name]:
             raise ReleaseMismatch(
-                f"the alignment is of {name} space {learned_from}, {name}_embeddings are of {encoded[name]}; run align_modalities again"
+                f"the alignment is of {name} space {trained_on}, {name}_embeddings are of {space_ids[name]}; run align_modalities again"
             )
-    yield ALIGNED, found._replace(space_id=alignment.space_id, vectors_VD=alignment.images(found.vectors_VD))
+    yield ALIGNED, table._replace(space_id=alignment.space_id, vectors_VD=alignment.images(table.vectors_VD))
 
 
 def build_bm25(
     config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: JobProgress
 ) -> Bm25Index:
-    """Tokens from the workers, in the order in which they are ready, to postings."""
+    """Tokenise the products on workers and build the postings; the result does not depend on the order of the workers."""
     ids = np.array(columns.product_ids, dtype=np.str_)
     builder = PostingsBuilder(config.bm25, columns.num_rows)
     workers = RayWorkers(num_workers=config.num_workers)
@@ -111,7 +111,7 @@ def build_bm25(
 
 JOB = Job(
     name="build_indexes",
-    summary="clean products and their embeddings -> everything that retrieval, features and pages read, by row number",
+    summary="clean products and their embeddings -> all that retrieval, features and result pages read by row number",
     config=BuildIndexesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
     optional_reads=("alignment",),

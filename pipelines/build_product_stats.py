@@ -1,4 +1,4 @@
-"""What shoppers did with each product, counted once per event, as known at a moment: what the popularity features read."""
+"""events -> product_stats: each product's event counts as of a moment, which the popularity features read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, row_to_event
 from pipelines.job import Counts, Job, JobProgress, main
 
-_EVENTS_PER_FOLD = 50_000  # a fold costs as much as the ledger is long, so it pays to fold many at once
+_EVENTS_PER_FOLD = 50_000  # the cost of a fold grows with the length of the ledger, so many events are folded at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildProductStatsConfig:
-    """Until when events count."""
+    """The moment up to which events count."""
 
-    as_of: str | None = setting(
-        "events received later do not count, ISO 8601 with time zone; nothing means up to the last one there is", None
-    )
+    as_of: str | None = setting("ignore events received later; ISO 8601 with time zone; default: use all events", None)
 
     def __post_init__(self) -> None:
         if self.as_of is not None and datetime.fromisoformat(self.as_of).tzinfo is None:
@@ -33,7 +31,7 @@ class BuildProductStatsConfig:
 
 
 def run(config: BuildProductStatsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Events -> product_stats: counts per product, and the ledger to fold on from. A shop without events gets empty stats."""
+    """Fold the events into a ledger, and write it with the counts per product; without events both are empty."""
     ledger = StatsLedger.empty()
     for events in _event_batches(lake, progress):
         ledger = ledger.fold_all(events)
@@ -59,7 +57,7 @@ def _event_batches(lake: Lake, progress: JobProgress) -> Iterator[list[Event]]:
 
 JOB = Job(
     name="build_product_stats",
-    summary="events -> what shoppers did with each product, counted as of a moment",
+    summary="events -> how often each product was viewed, clicked, bought and so on, as of a moment",
     config=BuildProductStatsConfig,
     optional_reads=("events",),
     writes=("product_stats",),

@@ -1,7 +1,9 @@
-"""Judged train and validation queries -> training rows of the ranker: fused candidates with their features and labels, as in serving.
+"""Judged train and validation queries -> training rows of the ranker: fused candidates with their features and labels,
+as in serving.
 
-Train queries are used twice, the second time over the catalog with a share of the images removed, so that the ranker learns from result
-lists where only some products have an image (modality dropout; Neverova et al., "ModDrop", TPAMI 2016, DOI 10.1109/TPAMI.2015.2461544).
+Train queries are used twice, the second time over the catalog with a share of the images removed, so that the ranker
+learns from result lists where only some products have an image (modality dropout; Neverova et al., "ModDrop", TPAMI
+2016, DOI 10.1109/TPAMI.2015.2461544).
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class BuildTrainingRowsConfig:
     seed: int = setting("seed of the row order within a query, and of the missing images", 20_260, advanced=True)
     queries_per_part: int = setting("queries per batch", 64, advanced=True)
     missing_images: float = setting(
-        "share of the products whose images are removed when train queries are used a second time; 0: use them once. No "
-        "effect without images",
+        "share of the products whose images are removed when train queries are used a second time; 0: use them once. "
+        "No effect without images",
         0.5,
     )
     feature_fingerprint: str = setting(

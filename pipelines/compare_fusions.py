@@ -1,7 +1,8 @@
 """Compare every fusion kind on the same judged queries, and again with a growing share of images missing.
 
-Kinds are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation queries stop fits and
-weigh columns, so validation values of fitted kinds are optimistic. This job reports only: `search_fusion` finds the fusion that serves.
+Kinds are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation
+queries stop fits and weigh columns, so validation values of fitted kinds are optimistic. This job reports only:
+`search_fusion` finds the fusion that serves.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class CompareFusionsConfig:
         (0.0, 0.1, 0.25, 0.5, 0.75, 0.9),
     )
     imputers: tuple[ImputerName, ...] = setting(
-        "what replaces missing image vectors; `bought together` needs the table events, `generated` the kind adversarial "
-        "(it is skipped otherwise)",
+        "what replaces missing image vectors; `bought together` needs the table events, `generated` the kind "
+        "adversarial (it is skipped otherwise)",
         ("nothing", "mean", "neighbours", "generated"),
         advanced=True,
     )
@@ -115,7 +116,8 @@ class CompareFusionsConfig:
                 raise ValueError(f"curves_of has {name!r}, which is not compared{nearest_of(name, names)}")
         if self.missing and set(self.imputers) == {"generated"} and "adversarial" not in names:
             raise ValueError(
-                "imputers has only generated, which needs adversarial among kinds; allowed: a second imputer, or that kind"
+                "imputers has only generated, which needs adversarial among kinds; allowed: a second imputer, or that "
+                "kind"
             )
 
 
@@ -167,10 +169,11 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: JobProgress) -> Coun
 def read_benchmark_data(
     lake: Lake, engine: EngineConfig, progress: JobProgress, *, shuffle_seed: int | None = None
 ) -> BenchmarkData:
-    """The judged queries of all splits against the lake's current indexes, with shuffled images if there is a `shuffle_seed`.
+    """The judged queries of all splits against the lake's current indexes, with shuffled images if there is a
+    `shuffle_seed`.
 
-    With shuffled images, train queries are retrieved by the tower that serves even if `fold_indexes` exist; with a fine-tuned tower the
-    text cosines of train queries are then optimistic.
+    With shuffled images, train queries are retrieved by the tower that serves even if `fold_indexes` exist; with a
+    fine-tuned tower the text cosines of train queries are then optimistic.
 
     Raises:
         DataError: a split has no query, or no query with a relevant product.
@@ -190,8 +193,8 @@ def read_benchmark_data(
                 field="split",
                 found=f"no query of split {split}",
                 allowed="at least one of each split",
-                fix="judge queries of that split: the comparison fits and chooses on train, stops fits on validation, and "
-                "tests on test",
+                fix="judge queries of that split: the comparison fits and chooses on train, stops fits on validation, "
+                "and tests on test",
             )
         ids = [query.query_id for query in judged_queries]
         qrels = qrels_by_query(judgments, ids, rows)

@@ -1,7 +1,8 @@
-"""products, text_tower, indexes -> `fold_indexes`: the catalog's vectors and the query encoder of each fold's text tower.
+"""products, text_tower, indexes -> `fold_indexes`: the catalog's vectors and the query encoder of each fold's text
+tower.
 
-The tower of a fold was trained without the train queries of that fold. Fusion and ranker train on the cosines of these towers, see
-`experiments/out_of_fold_retrieval.py`. The release serves the tower that was trained on all train queries.
+The tower of a fold was trained without the train queries of that fold. Fusion and ranker train on the cosines of these
+towers, see `experiments/out_of_fold_retrieval.py`. The release serves the tower that was trained on all train queries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from intarsia.experiments.out_of_fold_retrieval import FOLDS_MANIFEST, QUERY_ENC
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
-from intarsia.onray.encoding import Actors, encode_texts
+from intarsia.onray.encoding import EncoderActors, encode_texts
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from pipelines.job import Counts, Job, JobProgress, main
 
@@ -53,13 +54,13 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
         raise ConfigError("text_tower has no folds; set finetune_text.folds to 2 or more, or leave embed_folds out")
     digest_of, texts = _texts(lake)
     product_ids = open_columns(lake.current("indexes").path / "columns").product_ids
-    actors = Actors(num=config.num_workers)
+    actors = EncoderActors(num=config.num_workers)
     served = lake.current("text_embeddings").notes["space_id"]
     tower_space = lake.current("text_tower").notes["space_id"]
     if tower_space != served:
         raise ReleaseMismatch(
-            f"the catalog is embedded in space {served}, the tower of these folds makes {tower_space}; run embed_products with "
-            "text.model lake:text_tower, and what follows, first"
+            f"the catalog is embedded in space {served}, the tower of these folds makes {tower_space}; run "
+            "embed_products with text.model lake:text_tower, and what follows, first"
         )
     with lake.publish(
         "fold_indexes", {"folds": num_folds, "space_id": served, "products": lake.current("products").digest}
@@ -67,8 +68,8 @@ def run(config: EmbedFoldsConfig, lake: Lake, progress: JobProgress) -> Counts:
         write_json(folder / FOLDS_MANIFEST, {"num_rows": len(product_ids)})
         for fold in range(num_folds):
             encoder_config = text_tower_config(lake, fold)
-            tell = functools.partial(progress, f"fold {fold}, texts", total=len(texts))
-            vectors = encode_texts(encoder_config, texts, unit_size=config.unit_size, actors=actors, tell=tell)
+            report = functools.partial(progress, f"fold {fold}, texts", total=len(texts))
+            vectors = encode_texts(encoder_config, texts, unit_size=config.unit_size, actors=actors, on_encoded=report)
             vectors_ND = np.stack([vectors[digest_of[ProductId(product_id)]] for product_id in product_ids])
             encoder = open_text_encoder(encoder_config)
             fold_folder: Path = folder / str(fold)

@@ -1,4 +1,4 @@
-"""products -> text_embeddings and image_embeddings: one unit vector per text and per picture, only for content not embedded before."""
+"""products -> text_embeddings and image_embeddings: a unit vector of each text and each image. Known contents are not encoded again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.store import EmbeddingKey, VectorsByContent, known_vectors, write_vectors
 from intarsia.ids import sha256_bytes
 from intarsia.lake import Lake
-from intarsia.onray.encoding import Actors, ImagePlace, encode_images, encode_texts
+from intarsia.onray.encoding import EncoderActors, ImageLocation, encode_images, encode_texts
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product
 from intarsia.tables.schema import TableSpec
@@ -28,19 +28,20 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedConfig:
-    """Which encoders, over which fields, on how many workers."""
+    """Encoders, text fields, and the workers that encode."""
 
     text: TextEncoderConfig = setting("text encoder", factory=TextEncoderConfig)
     image: ImageEncoderConfig = setting("image encoder", factory=ImageEncoderConfig)
     text_fields: tuple[TextField, ...] = setting(
-        "what a product's text is made of, in this order: title, brand, category, attributes, description", ("title",)
+        "fields that make up a product's text, in this order: title, brand, category, attributes, description",
+        ("title",),
     )
-    num_workers: int = setting("actors that encode side by side, one CPU each; results do not depend on it", 2)
+    num_workers: int = setting("actors that encode in parallel, one CPU each; results do not depend on it", 2)
     gpus_per_worker: float = setting(
-        "GPUs that each of them asks Ray for, 0.5 lets two share one; 0 encodes on CPUs; vectors differ by rounding",
+        "GPUs of an actor; with 0.5 two actors share one, with 0 they use CPUs; vectors differ by rounding only",
         0.0,
     )
-    unit_size: int = setting("texts or pictures per unit of work; changes the last bits of vectors, no more", 128)
+    unit_size: int = setting("texts or images per work item; changes the last bits of vectors only", 128, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.text_fields:
@@ -49,25 +50,25 @@ class EmbedConfig:
         check_range(self, "gpus_per_worker", low=0)
 
     @property
-    def actors(self) -> Actors:
-        """Who encodes."""
-        return Actors(num=self.num_workers, gpus_each=self.gpus_per_worker)
+    def actors(self) -> EncoderActors:
+        """The actors that encode."""
+        return EncoderActors(num=self.num_workers, gpus_per_actor=self.gpus_per_worker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded:
-    """One modality's table: its rows, and how many different contents were encoded, known already, or could not be read."""
+class EmbeddingCounts:
+    """The rows of one modality's table, and how many distinct contents were encoded, were known, or could not be decoded."""
 
-    places: Sequence[EmbeddingKey]
+    keys: Sequence[EmbeddingKey]
     num_encoded: int
     num_cached: int
     num_unreadable: int = 0
 
 
 def run(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Embed what is new, take the rest from the last run, write both tables in the order (product_id, view).
+    """Encode new contents, take the vectors of known ones from the last run, and write both tables in the order (product_id, view).
 
-    The tables of the last run are a cache, not an input: were they listed in `reads`, the job would never be up to date.
+    The tables of the last run are a cache. They are not listed in `reads`, or the job would never be up to date.
     """
     config = replace(
         config,
@@ -77,83 +78,87 @@ def run(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Counts:
     text = _embed_texts(config, lake, progress)
     image = _embed_images(config, lake, progress)
     return {
-        "products": len(text.places),
+        "products": len(text.keys),
         "texts_encoded": text.num_encoded,
         "texts_from_cache": text.num_cached,
-        "pictures": len(image.places),
-        "pictures_encoded": image.num_encoded,
-        "pictures_from_cache": image.num_cached,
-        "pictures_unreadable": image.num_unreadable,
-        "without_image": len(text.places) - len({place.product_id for place in image.places}),
+        "images": len(image.keys),
+        "images_encoded": image.num_encoded,
+        "images_from_cache": image.num_cached,
+        "images_unreadable": image.num_unreadable,
+        "without_image": len(text.keys) - len({key.product_id for key in image.keys}),
     }
 
 
-def _embed_texts(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Embedded:
-    encoder = open_text_encoder(config.text)  # here only for its space and width; the actors open their own
+def _embed_texts(config: EmbedConfig, lake: Lake, progress: JobProgress) -> EmbeddingCounts:
+    encoder = open_text_encoder(config.text)  # for its space and width only; the actors open their own
     notes = {"encoder": to_jsonable(config.text), "text_fields": list(config.text_fields)}
     encode = functools.partial(encode_texts, config.text, unit_size=config.unit_size, actors=config.actors)
-    tell = functools.partial(progress, "texts")
-    return _embed(TEXT_EMBEDDINGS, encoder, *_find_texts(config.text_fields, lake), encode, tell, lake, notes)
+    keys, texts = _read_texts(config.text_fields, lake)
+    return _embed(TEXT_EMBEDDINGS, encoder, keys, texts, encode, functools.partial(progress, "texts"), lake, notes)
 
 
-def _embed_images(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Embedded:
+def _embed_images(config: EmbedConfig, lake: Lake, progress: JobProgress) -> EmbeddingCounts:
     encoder = open_image_encoder(config.image)
     notes = {"encoder": to_jsonable(config.image)}
     encode = functools.partial(encode_images, config.image, unit_size=config.unit_size, actors=config.actors)
-    tell = functools.partial(progress, "pictures")
-    return _embed(IMAGE_EMBEDDINGS, encoder, *_find_images(lake), encode, tell, lake, notes)
+    keys, locations = _read_image_locations(lake)
+    return _embed(
+        IMAGE_EMBEDDINGS, encoder, keys, locations, encode, functools.partial(progress, "images"), lake, notes
+    )
 
 
 def _embed(
     spec: TableSpec,
     encoder: Encoder[Any],
-    places: Sequence[EmbeddingKey],
+    keys: Sequence[EmbeddingKey],
     contents: Mapping[str, object],
     encode: Callable[..., VectorsByContent],
-    tell: Callable[..., None],
+    on_progress: Callable[..., None],
     lake: Lake,
     notes: Mapping[str, object],
-) -> Embedded:
-    """What both modalities share: take the known vectors of `contents` by digest, encode the others, publish the table."""
+) -> EmbeddingCounts:
+    """Look up the known vectors of `contents` by digest, encode the other contents, and publish the table."""
     known = known_vectors(spec, lake, encoder.space_id, contents)
-    fresh = {digest: content for digest, content in contents.items() if digest not in known}
-    found = encode(fresh, tell=functools.partial(tell, total=len(fresh)))
+    new = {digest: content for digest, content in contents.items() if digest not in known}
+    encoded = encode(new, on_encoded=functools.partial(on_progress, total=len(new)))
     with lake.publish(spec.name, {**notes, "space_id": encoder.space_id, "dim": encoder.dim}) as folder:
-        kept = write_vectors(spec, folder, places, {**known, **found}, encoder.space_id)
-    return Embedded(places=kept, num_encoded=len(found), num_cached=len(known), num_unreadable=len(fresh) - len(found))
+        written = write_vectors(spec, folder, keys, {**known, **encoded}, encoder.space_id)
+    return EmbeddingCounts(
+        keys=written, num_encoded=len(encoded), num_cached=len(known), num_unreadable=len(new) - len(encoded)
+    )
 
 
-def _find_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[EmbeddingKey], dict[str, str]]:
-    """Every product's row to be, and each different text by its digest."""
-    places: list[EmbeddingKey] = []
+def _read_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[EmbeddingKey], dict[str, str]]:
+    """The key of every product's row, and each distinct text by its digest."""
+    keys: list[EmbeddingKey] = []
     texts: dict[str, str] = {}
     for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
         for row in batch.to_pylist():
             text = product_text(row_to_product(row)[0], fields)
             digest = sha256_bytes(text.encode())
             texts[digest] = text
-            places.append(EmbeddingKey(row["product_id"], 0, digest))
-    return places, texts
+            keys.append(EmbeddingKey(row["product_id"], 0, digest))
+    return keys, texts
 
 
-def _find_images(lake: Lake) -> tuple[list[EmbeddingKey], dict[str, ImagePlace]]:
-    """Every view's row to be, and for each different picture the first place that holds its bytes; no bytes are read."""
-    places: list[EmbeddingKey] = []
-    images: dict[str, ImagePlace] = {}
+def _read_image_locations(lake: Lake) -> tuple[list[EmbeddingKey], dict[str, ImageLocation]]:
+    """The key of every view's row, and for each distinct image the first location of its bytes; the bytes are not read."""
+    keys: list[EmbeddingKey] = []
+    locations: dict[str, ImageLocation] = {}
     for part in PRODUCTS.parts(lake.current("products")):
         with pq.ParquetFile(part) as file:
             for group in range(file.num_row_groups):
                 columns = file.read_row_group(group, columns=["product_id", "images.list.element.sha256"])
                 for number, row in enumerate(columns.to_pylist()):
                     for view, image in enumerate(row["images"] or ()):
-                        places.append(EmbeddingKey(row["product_id"], view, image["sha256"]))
-                        images.setdefault(image["sha256"], ImagePlace(part, group, number, view))
-    return places, images
+                        keys.append(EmbeddingKey(row["product_id"], view, image["sha256"]))
+                        locations.setdefault(image["sha256"], ImageLocation(part, group, number, view))
+    return keys, locations
 
 
 JOB = Job(
     name="embed_products",
-    summary="clean products -> a unit vector of every text and every picture",
+    summary="clean products -> a unit vector of each text and each image",
     config=EmbedConfig,
     reads=("products",),
     optional_reads=(*TEXT_TOWERS, *IMAGE_TOWERS),

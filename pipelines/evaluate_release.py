@@ -1,4 +1,6 @@
-"""Evaluate the staged release on the judged queries of one split, against baselines and the live release: report, and evidence for the gate."""
+"""Evaluate the staged release on the judged queries of one split, against baselines and the live release: report, and
+evidence for the gate.
+"""
 
 from __future__ import annotations
 
@@ -70,9 +72,10 @@ class EvaluateReleaseConfig:
     split: Split = setting("split of the judged queries; `test` should be used once per release", "test", advanced=True)
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
     missing_images: tuple[float, ...] = setting(
-        "shares of the products whose images are removed in turn; the gate refuses a release that is worse with some or all "
-        "images than without any, or whose fusion is worse than the best text-only one. Empty skips these checks; no effect "
-        "without images",
+        "shares of the products whose images are removed in turn; the gate refuses a release that is worse with some "
+        "or all "
+        "images than without any, or whose fusion is worse than the best text-only one. Empty skips these checks; no "
+        "effect without images",
         (0.1, 0.25, 0.5, 0.75, 0.9),
         advanced=True,
     )
@@ -93,7 +96,9 @@ class _JudgedSplit:
     report: ReportProgress
 
     def candidates(self, engine: SearchEngine, *, folder: Path | None = None) -> list[JudgedCandidates]:
-        """The candidates of every query; with a release's `folder`, encoded by its fp32 encoders instead of those that serve."""
+        """The candidates of every query; with a release's `folder`, encoded by its fp32 encoders instead of those that
+        serve.
+        """
         encoders = engine.encoders
         if folder is not None:
             encoders = open_query_encoders(folder / "query_encoders", indexes=folder / "indexes", precision="fp32")
@@ -254,9 +259,10 @@ def _report(
         notes=(
             *config.notes,
             *_query_encoder_notes(bundle),
-            "Rows named fp32 use the fp32 query encoder where serving uses an int8 one: the difference is the loss by int8.",
-            "A product that was not judged counts as not relevant; a judged product that is not in the catalog counts against "
-            "every system.",
+            "Rows named fp32 use the fp32 query encoder where serving uses an int8 one: the difference is the loss by "
+            "int8.",
+            "A product that was not judged counts as not relevant; a judged product that is not in the catalog counts "
+            "against every system.",
         ),
         defects=_defects(lake),
     )
@@ -296,7 +302,7 @@ def _defects(lake: Lake) -> tuple[str, ...]:
 
 JOB = Job(
     name="evaluate_release",
-    summary="the staged release on judged queries -> a report, against BM25, each retriever, RRF, equal weights and the live release",
+    summary="the staged release on judged queries -> a report against baselines and the live release",
     config=EvaluateReleaseConfig,
     reads=("staged_release", "queries", "judgments", "fusion_spec", "ranker"),
     optional_reads=("rejected_products", "alignment", "text_tower", "image_tower"),

@@ -1,4 +1,4 @@
-"""text_embeddings, image_embeddings -> query_encoders: the encoders that made them, in ONNX for queries; the tables' notes say which."""
+"""text_embeddings, image_embeddings -> query_encoders: the encoders of these tables (named in their notes) as ONNX models for queries."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """How the exported encoders are checked; which they are is embed_products' setting."""
+    """How the exported encoders are checked. `embed_products` chooses the encoders."""
 
-    num_probes: int = setting("titles, and pictures, on which the export is compared with the original", 64)
-    min_int8_cosine: float = setting("mean cosine of int8 to fp32 below which fp32 serves in its place", 0.98)
+    num_probes: int = setting(
+        "titles, and images, on which the export is compared with the original", 64, advanced=True
+    )
+    min_int8_cosine: float = setting("serve fp32 instead of int8 if their mean cosine is below", 0.98, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_probes", low=1)
@@ -32,11 +34,9 @@ class ExportConfig:
 
 
 def run(config: ExportConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Open both encoders as embed_products did, write and compare their query forms."""
-    from intarsia.encoders.export import (
-        export_image_encoder,
-        export_text_encoder,
-    )  # torch: seconds that --help does not need
+    """Open the encoders that embed_products used, export them for queries, and compare the two."""
+    # imports torch, which takes seconds that --help does not need
+    from intarsia.encoders.export import export_image_encoder, export_text_encoder
 
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
     text = open_text_encoder(build(TextEncoderConfig, texts.notes["encoder"], where="text_embeddings.encoder"))
@@ -77,13 +77,13 @@ def _probes(products: Entry, num_probes: int) -> tuple[list[str], list[bytes]]:
 
 
 def _figures(modality: str, card: Mapping[str, object]) -> dict[str, object]:
-    wanted = ("space_id", "dim", "fp32_cosine_to_torch", "int8_cosine_to_fp32", "int8_is")
-    return {f"{modality}_{name}": card[name] for name in wanted if name in card}
+    names = ("space_id", "dim", "fp32_cosine_to_torch", "int8_cosine_to_fp32", "int8_is")
+    return {f"{modality}_{name}": card[name] for name in names if name in card}
 
 
 JOB = Job(
     name="export_query_encoders",
-    summary="the encoders -> their query side: ONNX, int8 where it is good enough, one thread, no torch",
+    summary="the encoders -> the same as ONNX models for queries, int8 where it is accurate enough",
     config=ExportConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
     optional_reads=("alignment",),

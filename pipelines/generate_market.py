@@ -1,4 +1,4 @@
-"""A generated shop with known truth: the demo's raw input."""
+"""Generates a market with known truth: the raw input of the demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 
 def run(config: MarketConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Draw the market into the lake's `market` folder, as raw as a shop's own export."""
+    """Write the market as raw files, in the form of a shop's export."""
     with lake.publish("market") as folder:
         summary = write_market(config, folder, progress)
     return dataclasses.asdict(summary)
@@ -20,7 +20,7 @@ def run(config: MarketConfig, lake: Lake, progress: JobProgress) -> Counts:
 
 JOB = Job(
     name="generate_market",
-    summary="a seed -> a generated shop as raw input (products, pictures, judged queries, shoppers), with its truth",
+    summary="a seed -> a generated market as raw files (products, images, judged queries, events), with its truth",
     config=MarketConfig,
     writes=("market",),
     run=run,

@@ -11,7 +11,7 @@ from pathlib import Path
 from intarsia.catalog.clean import CleanLimits
 from intarsia.catalog.ingest import clean_catalog, write_products, write_rejects
 from intarsia.catalog.mapping import load_mapping
-from intarsia.catalog.validate import check_share
+from intarsia.catalog.rejects import check_dropped_share
 from intarsia.config import check_range, setting
 from intarsia.lake import Lake
 from intarsia.onray.workers import RayWorkers
@@ -28,13 +28,13 @@ class IngestCatalogConfig:
     folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
     products: str = setting("products file, or folder of them, in `folder`", "products.jsonl")
     limits: CleanLimits = setting("longest texts", factory=CleanLimits)
-    max_rejected_share: float = setting("share of lost rows above which the job stops, 0 to 1", 0.05)
-    unit_rows: int = setting("rows that a worker takes at a time; a Parquet file is taken by row groups", 256)
+    max_rejected_share: float = setting("share of dropped rows above which the job stops, 0 to 1", 0.05)
+    split_rows: int = setting("rows that a worker takes at a time; a Parquet file is taken by row groups", 256)
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
         check_range(self, "max_rejected_share", low=0, high=1)
-        check_range(self, "unit_rows", low=1)
+        check_range(self, "split_rows", low=1)
         check_range(self, "num_workers", low=0)
 
 
@@ -58,25 +58,25 @@ def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Count
             scratch,
             workers,
             progress,
-            unit_rows=config.unit_rows,
+            split_rows=config.split_rows,
         )
         with lake.publish("rejected_products") as rejected_folder:
             num_rejects = write_rejects(cleaned, scratch, rejected_folder)
         rejected_at = str(lake.current("rejected_products").path)
-        check_share(
-            cleaned.num_rows, cleaned.lost, config.max_rejected_share, table="products", rejected_at=rejected_at
+        check_dropped_share(
+            cleaned.num_rows, cleaned.dropped, config.max_rejected_share, table="products", rejected_at=rejected_at
         )
-        writers = RayWorkers(num_workers=config.num_workers, min_pieces=_MIN_PARTS)
+        writers = RayWorkers(num_workers=config.num_workers, min_items=_MIN_PARTS)
         num_products = write_products(cleaned, scratch, products_folder, writers, progress)
         shutil.rmtree(scratch)
     return {
         "rows": cleaned.num_rows,
         "products": num_products,
-        "lost": cleaned.lost.total(),
-        "pictures": cleaned.settlement.num_images,
-        "in duplicate groups": cleaned.settlement.num_grouped,
+        "dropped": cleaned.dropped.total(),
+        "images": cleaned.resolution.num_images,
+        "in duplicate groups": cleaned.resolution.num_grouped,
         "rejects": num_rejects,
-        "lost by reason": dict(sorted(cleaned.lost.items())),
+        "dropped by reason": dict(sorted(cleaned.dropped.items())),
         "left out by reason": dict(sorted(cleaned.left_out.items())),
     }
 

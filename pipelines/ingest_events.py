@@ -10,13 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.catalog.mapping import FileShape
-from intarsia.catalog.raw_rows import Defect
-from intarsia.catalog.sources import FileSplit, plan_units, read_unit
-from intarsia.catalog.validate import check_share
+from intarsia.catalog.rejects import check_dropped_share
+from intarsia.catalog.sources import FileSplit, UnreadableRow, plan_splits, read_split
 from intarsia.config import check_range, setting
-from intarsia.events.clean import EventCleaner, EventReason, EventReject
-from intarsia.events.dedupe import EventPiece, event_piece, settle_events
-from intarsia.events.mapping import EventMapping
+from intarsia.events.clean import EventCleaner, EventMapping, EventReason, EventReject
+from intarsia.events.dedupe import EventBatch, deduplicate_events, make_event_batch
 from intarsia.lake import Entry, Lake
 from intarsia.onray.workers import RayWorkers
 from intarsia.records.event import Event
@@ -36,12 +34,12 @@ class IngestEventsConfig:
     max_rejected_share: float = setting(
         "share of refused rows, repeated events not counted, above which the job stops", 0.05
     )
-    unit_rows: int = setting("rows that a worker takes at a time", 20_000)
+    split_rows: int = setting("rows that a worker takes at a time", 20_000)
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
         check_range(self, "max_rejected_share", low=0, high=1)
-        check_range(self, "unit_rows", low=1)
+        check_range(self, "split_rows", low=1)
         check_range(self, "num_workers", low=0)
 
 
@@ -57,15 +55,15 @@ class EventWorker:
         ids = PRODUCTS.read(self.products, ["product_id"]).column("product_id").to_pylist()
         self._cleaner = EventCleaner(self.mapping, frozenset(ids))
 
-    def __call__(self, unit: FileSplit) -> EventPiece:
+    def __call__(self, unit: FileSplit) -> EventBatch:
         """Read and clean one unit."""
-        return event_piece(
+        return make_event_batch(
             unit.number,
-            [(unit.file, row.number, self._outcome(unit.file, row.number, row.value)) for row in read_unit(unit)],
+            [(unit.file, row.number, self._outcome(unit.file, row.number, row.value)) for row in read_split(unit)],
         )
 
     def _outcome(self, file: str, row: int, value: object) -> Event | EventReject:
-        if isinstance(value, Defect):
+        if isinstance(value, UnreadableRow):
             return EventReject(
                 file=file, row=row, key="", field="row", reason=value.reason.value, found=value.found, fix=value.fix
             )
@@ -76,20 +74,20 @@ class EventWorker:
 def run(config: IngestEventsConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Raw events -> events, rejected_events; too many refused rows stop the job after the rejects are published."""
     folder = config.folder or lake.current("market").path
-    units = plan_units(folder / config.events, config.file, unit_rows=config.unit_rows)
+    units = plan_splits(folder / config.events, config.file, split_rows=config.split_rows)
     num_rows = sum(unit.num_rows for unit in units)
-    pieces: list[EventPiece] = []
+    pieces: list[EventBatch] = []
     worker = partial(EventWorker, config.mapping, lake.current("products"))
     for piece in RayWorkers(num_workers=config.num_workers)(worker, units):
         pieces.append(piece)
         progress("clean", sum(piece.num_rows for piece in pieces), num_rows)
-    events, rejected = settle_events(pieces)
+    events, rejected = deduplicate_events(pieces)
     assert events.num_rows + rejected.num_rows == num_rows, "every input row is an event or rejected"
     reasons = Counter(rejected.column("reason").to_pylist())
     REJECTED_EVENTS.publish(lake, rejected)
     refused = {reason: num for reason, num in reasons.items() if reason != EventReason.DUPLICATE_EVENT}
     rejected_at = str(lake.current("rejected_events").path)
-    check_share(num_rows, refused, config.max_rejected_share, table="events", rejected_at=rejected_at)
+    check_dropped_share(num_rows, refused, config.max_rejected_share, table="events", rejected_at=rejected_at)
     EVENTS.publish(lake, events)
     kinds = Counter(events.column("kind").to_pylist())
     return {

@@ -1,4 +1,6 @@
-"""Judged queries and grades, from files or from the catalog -> `queries` and `judgments`, for training and evaluation."""
+"""Judged queries and grades, from files or from the catalog -> `queries` and `judgments`, for training and
+evaluation.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.catalog.mapping import FileShape
-from intarsia.catalog.raw_rows import Defect
-from intarsia.catalog.sources import read_rows
+from intarsia.catalog.sources import UnreadableRow, read_raw_rows
 from intarsia.config import setting
 from intarsia.errors import DataError
 from intarsia.evaluation.known_items import KnownItemsConfig, known_items
@@ -39,8 +40,8 @@ class IngestJudgmentsConfig:
     judgments_file: FileShape = setting("format of the judgments file", factory=FileShape)
     has_files: bool = setting("whether there is a judged set; without one, known_items is required", True)
     known_items: KnownItemsConfig | None = setting(
-        "synthetic queries from the titles, for a shop without judged queries, or without enough to train on; with files they "
-        "join train and validation only, so that the test split has real queries only",
+        "synthetic queries from the titles, for a shop without judged queries, or without enough to train on; with "
+        "files they join train and validation only, so that the test split has real queries only",
         None,
     )
 
@@ -52,7 +53,9 @@ class IngestJudgmentsConfig:
 
 
 def run(config: IngestJudgmentsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged set -> queries, judgments. Judgments of products that are not in the catalog are kept: they count against recall."""
+    """Judged set -> queries, judgments. Judgments of products that are not in the catalog are kept: they count against
+    recall.
+    """
     titles = _titles(lake)
     queries, judgments = _judged_files(config, lake) if config.has_files else ([], [])
     if config.known_items is not None:
@@ -90,8 +93,8 @@ def _titles(lake: Lake) -> dict[ProductId, str]:
 
 
 def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, value in read_rows(path, shape):
-        if isinstance(value, Defect):
+    for number, value in read_raw_rows(path, shape):
+        if isinstance(value, UnreadableRow):
             raise DataError(
                 table=path.name, row=number, field="row", found=value.found, allowed="a readable row", fix=value.fix
             )

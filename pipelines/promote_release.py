@@ -27,8 +27,8 @@ class PromoteReleaseConfig:
         "staged",
     )
     allow_uncompared: bool = setting(
-        "promote the staged release although it could not be compared with the live one, which this code cannot open; the "
-        "promotion's record notes it",
+        "promote the staged release although it could not be compared with the live one, which this code cannot open; "
+        "the promotion's record notes it",
         False,
         advanced=True,
     )

@@ -15,7 +15,7 @@ from intarsia.errors import ArtifactError, IntarsiaError, ReleaseMismatch
 from intarsia.ids import ReleaseId, RequestId
 from intarsia.lake import Lake, write_json
 from intarsia.logs import log_warning
-from intarsia.records.served import Served, is_in_share
+from intarsia.records.served import ServedRequest, is_sampled
 from intarsia.release.bundle import open_bundle
 from intarsia.tables.served_requests import read_served
 from pipelines.job import Counts, Job, JobProgress, main
@@ -68,15 +68,15 @@ def run(config: ReplayServedConfig, lake: Lake, progress: JobProgress) -> Counts
     if different:
         raise ReplayDiffers(
             f"the recomputed features of {len(different)} of {counts['same'] + len(different)} served requests differ, "
-            f"first {', '.join(different[:_MAX_LISTED])}; the code, the release's files or the processor have changed since "
-            f"they were served. See {lake.current('served_replay').path / 'report.json'}"
+            f"first {', '.join(different[:_MAX_LISTED])}; the code, the release's files or the processor have changed "
+            f"since they were served. See {lake.current('served_replay').path / 'report.json'}"
         )
     return summary
 
 
-def _sampled(folder: Path, share: float, release_id: ReleaseId | None = None) -> Iterator[Served]:
+def _sampled(folder: Path, share: float, release_id: ReleaseId | None = None) -> Iterator[ServedRequest]:
     for served in read_served(folder):
-        if is_in_share(served.request_id, share) and release_id in (None, served.release_id):
+        if is_sampled(served.request_id, share) and release_id in (None, served.release_id):
             yield served
 
 
@@ -91,8 +91,8 @@ def _open(folder: Path) -> SearchEngine | str:
         return "release_refused"
 
 
-def _outcome(served: Served, engine: SearchEngine) -> str:
-    if not served.is_comparable:
+def _outcome(served: ServedRequest, engine: SearchEngine) -> str:
+    if not served.is_replayable:
         return "degraded"
     return "same" if replay(served, engine) == served.digest else "different"
 

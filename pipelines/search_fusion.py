@@ -1,7 +1,8 @@
-"""Find the best fusion for this catalog's judged queries: Ray Tune searches on train, validation chooses, and the result lists every trial.
+"""Find the best fusion for this catalog's judged queries: Ray Tune searches on train, validation chooses, and the
+result lists every trial.
 
-`tune_spaces/fusion_space.py` defines what is tried, `experiments/fusion_objective.py` what is maximised. Candidates are retrieved once, by
-the stage that serves. A stopped search resumes.
+`tune_spaces/fusion_space.py` defines what is tried, `experiments/fusion_objective.py` what is maximised. Candidates are
+retrieved once, by the stage that serves. A stopped search resumes.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class SearchFusionConfig:
     simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / simplex_steps", 10, advanced=True)
     min_queries_by_kind: int = setting("fewest train queries of a kind that gets its own weights", 30, advanced=True)
     max_synthetic_loss: float = setting(
-        "when all queries are synthetic: the share of (1 - nDCG@10) that may be lost by moving the weights towards equal "
-        "weights; queries of title words favour bm25",
+        "when all queries are synthetic: the share of (1 - nDCG@10) that may be lost by moving the weights towards "
+        "equal weights; queries of title words favour bm25",
         0.1,
         advanced=True,
     )
@@ -107,7 +108,9 @@ class _SplitData:
 
 
 def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged queries and their candidates -> fusion_spec with the table of all trials, and the text-only fusion if there are images."""
+    """Judged queries and their candidates -> fusion_spec with the table of all trials, and the text-only fusion if
+    there are images.
+    """
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
     only_synthetic = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
@@ -178,12 +181,14 @@ def search_fusion(
     training_data: tuple[FusionTrainingData | None, FusionTrainingData | None] = (None, None),
     identity: str = "",
 ) -> FusionSearch:
-    """Tune on train, add weights by kind of query to the best trials, choose on validation; equal inputs give equal results.
+    """Tune on train, add weights by kind of query to the best trials, choose on validation; equal inputs give equal
+    results.
 
-    Fusions without fitted parts are chosen on validation queries, so their validation means are slightly optimistic; the test split gives
-    unbiased ones. Validation queries stop the fits of fitted kinds and weigh their columns, so a fitted kind is chosen on train queries
-    instead: if its out-of-fold mean is higher than the train mean of the best fusion without fitted parts.
-    Synthetic queries choose neither weights by kind nor fitted kinds, and the weights they choose are moved towards equal weights.
+    Fusions without fitted parts are chosen on validation queries, so their validation means are slightly optimistic;
+    the test split gives unbiased ones. Validation queries stop the fits of fitted kinds and weigh their columns, so a
+    fitted kind is chosen on train queries instead: if its out-of-fold mean is higher than the train mean of the best
+    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted kinds, and the weights they
+    choose are moved towards equal weights.
 
     Args:
         train: the train queries.
@@ -262,7 +267,9 @@ def fit_chosen(
 
 
 def effective_space(config: SearchFusionConfig, *, only_synthetic: bool) -> FusionSpaceConfig:
-    """The space that is searched: no fitted kind if all queries are synthetic, and one depth if only judged products are re-ranked."""
+    """The space that is searched: no fitted kind if all queries are synthetic, and one depth if only judged products
+    are re-ranked.
+    """
     space = config.space
     if config.engine.judged_only:
         space = replace(space, depths=(config.engine.depth,))

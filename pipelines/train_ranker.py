@@ -1,4 +1,4 @@
-"""The ranker: LambdaMART over the training rows, fitted by several workers as one model, stopped on the validation queries."""
+"""training_rows -> ranker: LambdaMART, fitted by several workers as one model, with early stopping on the validation queries."""
 
 from __future__ import annotations
 
@@ -8,69 +8,72 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from intarsia.config import fingerprint, setting, to_jsonable
+from intarsia.config import setting, to_jsonable
 from intarsia.evaluation.known_items import is_synthetic
 from intarsia.ids import QueryId, sha256_json, short
 from intarsia.lake import Lake
-from intarsia.onray.ranker_training import DistributedFit, WorkersConfig, fit_on_workers
+from intarsia.onray.ranker_training import DistributedFit, RankerWorkersConfig, fit_on_workers
 from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConfig, run_search
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import save_ranker
 from intarsia.ranking.rows import RankingRows, read_rows
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.build_training_rows import FEATURES_FILE
-from pipelines.job import Counts, Job, JobProgress, main
+from pipelines.job import Counts, Job, JobProgress, cache_key, main
 from tune_spaces.ranker_space import RankerSpaceConfig, ranker_of_point, ranker_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRankerConfig:
-    """How the ranker is fitted, and by how many workers."""
+    """Settings of the ranker's fit, its workers and its hyper-parameter search."""
 
     model: LambdaMartConfig = setting("settings of the fit", factory=LambdaMartConfig)
-    workers: WorkersConfig = setting("the workers that share the train queries", factory=WorkersConfig)
-    made_prior_weight: float = setting(
-        "model.prior_weight where nobody judged any query, when it is larger, and no linear_weight and pointwise_share there: made queries "
-        "teach little beyond the fused order",
+    workers: RankerWorkersConfig = setting("workers that share the train queries", factory=RankerWorkersConfig)
+    synthetic_prior_weight: float = setting(
+        "lower bound of model.prior_weight if no query is judged; linear_weight and pointwise_share are then 0. Synthetic queries "
+        "contain little information beyond the fused order",
         2.0,
+        advanced=True,
     )
-    space: RankerSpaceConfig = setting("which settings are tried beside `model`", factory=RankerSpaceConfig)
+    space: RankerSpaceConfig = setting(
+        "settings that the search tries in place of those of `model`", factory=RankerSpaceConfig, advanced=True
+    )
     trials: int = setting(
-        "points of the space that Ray Tune measures; the best of them is fitted beside `model`, and the better one kept. 0 tries none",
+        "points of `space` that Ray Tune measures; the best point is fitted in addition to `model`, and the better fit kept. 0: no search",
         0,
     )
-    num_at_once: int = setting("trials beside each other; changes which points are tried", 2)
-    resources: TrialsConfig = setting("what a trial may use", factory=TrialsConfig)
+    num_at_once: int = setting("number of concurrent trials; changes which points are tried", 2, advanced=True)
+    resources: TrialsConfig = setting("resources of a trial", factory=TrialsConfig, advanced=True)
 
     def __post_init__(self) -> None:
-        for name in ("trials", "made_prior_weight"):
+        for name in ("trials", "synthetic_prior_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
         if self.num_at_once < 1:
             raise ValueError(f"num_at_once is {self.num_at_once}; allowed: 1 or more")
 
     def model_for(self, query_ids: Iterable[QueryId]) -> LambdaMartConfig:
-        """The settings of the fit to some queries."""
+        """Settings for a fit to these queries: `model`, changed if all of them are synthetic."""
         if not all(map(is_synthetic, query_ids)):
             return self.model
         return replace(
             self.model,
-            prior_weight=max(self.model.prior_weight, self.made_prior_weight),
+            prior_weight=max(self.model.prior_weight, self.synthetic_prior_weight),
             linear_weight=0.0,
             pointwise_share=0.0,
         )
 
 
 def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """training_rows -> ranker."""
+    """Search settings if configured, fit the ranker, and publish the better fit."""
     entry = lake.current("training_rows")
     features = json.loads((entry.path / FEATURES_FILE).read_text(encoding="utf-8"))
     names = tuple(features["names"])
     table = training_rows_spec(names).read(entry)
     train, validation = (read_rows(table, split, names).informative_queries() for split in ("train", "validation"))
     base = config.model_for(table["query_id"].unique().to_pylist())
-    tried = _search(base, train, validation, config, lake, progress) if config.trials else []
-    settings = [base, *(ranker_of_point(one.point, base) for one in _best(tried))]
+    trials = _search(base, train, validation, config, lake, progress) if config.trials else []
+    settings = [base, *(ranker_of_point(trial.point, base) for trial in _best(trials))]
     progress("fits", 0, len(settings))
     fits = fit_on_workers(train, validation, settings, config.workers, lake.root)
     progress("fits", len(fits), len(settings))
@@ -83,14 +86,14 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
             features["fingerprint"],
             _facts(settings[best], fits[best], train.num_queries, validation.num_queries)
             | {
-                "trials": [_trial(one, fit) for one, fit in zip(settings, fits, strict=True)],
-                "searched": [to_jsonable(one) for one in tried],
+                "trials": [_fit_summary(model, fit) for model, fit in zip(settings, fits, strict=True)],
+                "searched": [to_jsonable(trial) for trial in trials],
             },
             prior_weight=fits[best].fit.prior_weight,
             linear=fits[best].fit.linear,
         )
     return {
-        "train_lists": train.num_queries,  # a query that was asked twice has two
+        "train_lists": train.num_queries,  # a query that occurs twice has two lists
         "validation_lists": validation.num_queries,
         "rows": len(train.labels_n),
         "workers": config.workers.num_workers,
@@ -101,7 +104,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
 
 
 def measure_point(point: Point, data: tuple[LambdaMartConfig, RankingRows, RankingRows]) -> Figures:
-    """What one trial does: a fit alone, on one thread, and the validation nDCG@10 of all its trees."""
+    """One trial: fit on one thread, and measure nDCG@10 of the validation queries."""
     base, train, validation = data
     fit = fit_lambdamart(train, validation, [ranker_of_point(point, base)])[0]
     return {"ndcg": fit.validation_ndcg, "trees": fit.best_iteration + fit.pointwise_trees}
@@ -127,15 +130,15 @@ def _search(
         seed=base.seed,
         trials=config.resources,
     )
-    identity = short(sha256_json({"config": fingerprint(config), "rows": lake.current("training_rows").digest}))
+    identity = short(sha256_json(cache_key(JOB, config, lake)))
     on_trial = partial(progress, "trials")
     return run_search(search, folder=lake.root, on_trial=on_trial, identity=identity, job=JOB.name)
 
 
-def _best(tried: Sequence[Trial]) -> list[Trial]:
-    """The best trial, if there is any."""
-    measured = [one for one in tried if one.figures]
-    return sorted(measured, key=lambda one: one.figures["ndcg"] if one.figures else 0.0)[-1:]
+def _best(trials: Sequence[Trial]) -> list[Trial]:
+    """The best trial, or none if all failed."""
+    measured = [trial for trial in trials if trial.figures]
+    return sorted(measured, key=lambda trial: trial.figures["ndcg"] if trial.figures else 0.0)[-1:]
 
 
 def _facts(model: LambdaMartConfig, fit: DistributedFit, num_train: int, num_validation: int) -> dict[str, object]:
@@ -151,7 +154,7 @@ def _facts(model: LambdaMartConfig, fit: DistributedFit, num_train: int, num_val
     }
 
 
-def _trial(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
+def _fit_summary(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
     return {
         "model": to_jsonable(model),
         "best_iteration": fit.fit.best_iteration,
@@ -162,7 +165,7 @@ def _trial(model: LambdaMartConfig, fit: DistributedFit) -> dict[str, object]:
 
 JOB = Job(
     name="train_ranker",
-    summary="Fit the LambdaMART ranker through Ray Train and stop it on the validation queries.",
+    summary="feature rows -> a LambdaMART ranker, fitted with Ray Train and stopped early on the validation queries",
     config=TrainRankerConfig,
     reads=("training_rows",),
     writes=("ranker",),

@@ -9,9 +9,9 @@ from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.event import Event, EventKind
 from intarsia.records.query import Query
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
 from intarsia.tables.events import EVENTS, event_to_row
-from intarsia.tables.segments import SegmentWriter, line_of
+from intarsia.tables.segments import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 
 MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
@@ -28,11 +28,11 @@ def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_image: bool = 
         query = Query(
             request_id=RequestId(f"r{day}"),
             text=text,
-            image=IMAGE_LEFT_BEHIND if with_image else None,
+            image=IMAGE_NOT_STORED if with_image else None,
             asked_at=at,
         )
         page = tuple((position, ProductId(product)) for position, product in enumerate(shown, start=1))
-        writer.append(line_of(served_to_row(Served(query=query, release_id=ReleaseId("r"), shown=page))))
+        writer.append(encode_line(served_to_row(ServedRequest(query=query, release_id=ReleaseId("r"), shown=page))))
         kinds: list[tuple[EventKind, str]] = [("impression", product) for product in shown]
         kinds += [("click", product) for product in clicked]
         events += [

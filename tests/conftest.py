@@ -1,4 +1,7 @@
-"""Fixtures of all tests: seeded randomness, one thread for every library, a lake of its own, and one shared Ray for those that need it."""
+"""Fixtures and hooks of all tests.
+
+A test gets markers from its folder, see `MARKERS`: `pytest -m ray` runs one kind of test, `pytest -m "not slow"` the fast ones.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,28 @@ from xdist.scheduler import LoadScopeScheduling
 
 from intarsia.lake import Lake
 
-# a busy machine is no wrong answer; pytest-timeout ends what hangs
+# no deadline per example: a busy machine is not an error, and pytest-timeout ends a test that hangs
 settings.register_profile("intarsia", deadline=None)
 settings.load_profile("intarsia")
+
+MARKERS = {
+    "e2e": ("slow",),
+    "e2e/test_page.py": ("browser",),
+    "fault": ("ray", "slow"),
+    "onray": ("ray", "slow"),
+    "real": ("ray", "real", "slow"),
+    "serve": ("serve", "slow"),
+}
+"""Markers of the tests in a folder, or a file, of tests/."""
+
+PROCESS_GROUPS = {"onray": "ray", "real": "ray", "fault": "fault", "serve": "serve"}
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Randomness that is the same in every run."""
+    """A generator with a fixed seed."""
     return np.random.default_rng(20_260)
 
 
@@ -42,7 +57,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data sets, beside the checkout; tests that need it are skipped, by this name, where it is absent."""
+    """The folder of real data sets, beside the checkout; tests that use it are skipped if it is missing."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real data is not at {SHARED_DATA}")
     return SHARED_DATA
@@ -50,7 +65,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
-    """One Ray for the whole session: 4 logical CPUs on whatever is there."""
+    """One local Ray for all tests of the process: 4 logical CPUs, whatever the machine has."""
     from intarsia.onray.session import SessionConfig, ray_session
 
     with ray_session(SessionConfig(num_cpus=4, object_store_mb=512)):
@@ -58,37 +73,46 @@ def cluster() -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--max-skips", type=int, help="fail when more tests than this were skipped; CI knows what it has")
+    parser.addoption("--max-skips", type=int, help="fail if more tests than this are skipped")
 
 
-def room_of(nodeid: str) -> str:
-    """What stays in one process of a run of several: tests that share a Ray, those that share a served graph, and every other file."""
+def relative_path(path: Path) -> tuple[str, ...]:
+    """Folders and file name of a test file below tests/."""
+    return path.relative_to(Path(__file__).parent).parts
+
+
+def process_group_of(nodeid: str) -> str:
+    """Tests of one group run in one xdist process, because they share a Ray or a served graph; others are grouped by file."""
     file = nodeid.partition("::")[0]
-    room = Path(file).parts[1]
-    return {"onray": "ray", "real": "ray", "fault": "fault", "serve": "serve"}.get(room, file)
+    return PROCESS_GROUPS.get(Path(file).parts[1], file)
 
 
-class Rooms(LoadScopeScheduling):
-    """One room after the other to whoever is free."""
+class GroupScheduling(LoadScopeScheduling):
+    """Gives each process one group of tests after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return room_of(nodeid)
+        return process_group_of(nodeid)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: room_of(item.nodeid) != "ray")  # the longest room first, small ones fill what is left
+    for item in items:
+        folder, *_, file = relative_path(item.path)
+        for marker in (*MARKERS.get(folder, ()), *MARKERS.get(f"{folder}/{file}", ())):
+            item.add_marker(marker)
+    items.sort(key=lambda item: process_group_of(item.nodeid) != "ray")  # start the longest group first
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return Rooms(config, log)
+    return GroupScheduling(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    most = session.config.getoption("--max-skips")
+    max_skips = session.config.getoption("--max-skips")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if most is None or reporter is None:
+    if max_skips is None or reporter is None:
         return
     num_skipped = len(reporter.stats.get("skipped", []))
-    if num_skipped > most and exitstatus == pytest.ExitCode.OK:
-        reporter.write_line(f"{num_skipped} tests were skipped, {most} may be: see their reasons above", red=True)
+    if num_skipped > max_skips and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"{num_skipped} tests were skipped; allowed: {max_skips}; the reasons are above", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -19,7 +19,9 @@ def split_of(n: int) -> Split:
 
 
 def fill_with_judged_shop(lake: Lake) -> Lake:
-    """Publish products, queries and judgments; the grade of a red bag for the query "a red bag" is 3, of other bags 1, of others 0."""
+    """Publish products, queries and judgments; the grade of a red bag for the query "a red bag" is 3, of other bags 1,
+    of others 0.
+    """
     products = [
         Product(
             product_id=ProductId(f"p{n:02d}"), title=title, category_path=(f"Our {title.split()[1]}s",), brand="Acorn"

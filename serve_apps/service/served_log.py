@@ -16,8 +16,8 @@ from intarsia.ids import ProductId
 from intarsia.logs import log_warning
 from intarsia.records.page import Page
 from intarsia.records.query import Query
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served, is_in_share
-from intarsia.tables.segments import SegmentWriter, line_of
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest, is_sampled
+from intarsia.tables.segments import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 
 _CAPACITY = 4_096  # records of some 4 kB
@@ -36,7 +36,7 @@ class ServedLog:
     def __init__(self, folder: Path, share: float, *, capacity: int = _CAPACITY) -> None:
         self._folder, self._share, self._capacity = folder, share, capacity
         self._changed = threading.Condition()
-        self._waiting: list[Served] = []
+        self._waiting: list[ServedRequest] = []
         self._num_unwritten = 0  # waiting, or with the writer
         self._num_dropped = 0
         self._hurry = self._closed = False
@@ -59,10 +59,10 @@ class ServedLog:
             page: as it was sent, with all degraded steps.
             product_ids: of the page's release, by row.
         """
-        if not is_in_share(query.request_id, self._share):
+        if not is_sampled(query.request_id, self._share):
             return
-        served = Served(
-            query=query if query.image is None else dataclasses.replace(query, image=IMAGE_LEFT_BEHIND),
+        served = ServedRequest(
+            query=query if query.image is None else dataclasses.replace(query, image=IMAGE_NOT_STORED),
             release_id=page.release_id,
             vectors=ranked.candidates.query_vectors,
             shown=tuple((hit.position, product_ids[hit.row]) for hit in page.hits),
@@ -104,7 +104,7 @@ class ServedLog:
             num_lost = 0
             try:
                 segment = segment or SegmentWriter(self._folder)
-                segment.append(b"".join(line_of(served_to_row(served)) for served in batch))
+                segment.append(b"".join(encode_line(served_to_row(served)) for served in batch))
             except (OSError, ValueError) as error:  # ValueError: a text that UTF-8 cannot hold
                 num_lost = len(batch)
                 log_warning("served_log_failed", folder=self._folder, error=str(error))
@@ -119,7 +119,7 @@ class ServedLog:
         if segment is not None:
             segment.close()
 
-    def _next_batch(self) -> list[Served]:
+    def _next_batch(self) -> list[ServedRequest]:
         """What has come together; nothing once the log is closed and written."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)

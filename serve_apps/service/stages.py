@@ -18,7 +18,7 @@ from intarsia.fusion.protocol import Fuser
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery
-from intarsia.records.served import IMAGE_LEFT_BEHIND
+from intarsia.records.served import IMAGE_NOT_STORED
 
 _Fuse = Callable[[ReleaseId, Candidates], Candidates | Awaitable[Candidates]]
 
@@ -142,7 +142,7 @@ def without_image(encoded: EncodedQuery) -> EncodedQuery:
     """The query once its vectors are known; in both topologies, so that both say the same."""
     if encoded.query.image is None:
         return encoded
-    return dataclasses.replace(encoded, query=dataclasses.replace(encoded.query, image=IMAGE_LEFT_BEHIND))
+    return dataclasses.replace(encoded, query=dataclasses.replace(encoded.query, image=IMAGE_NOT_STORED))
 
 
 def _accepted(answer: Any) -> Any:

@@ -71,8 +71,8 @@ def test_the_rejects_and_the_products_add_up_to_the_input(stopped: tuple[Path, s
     counts = json.loads((lake / "runs" / "ingest_catalog.json").read_text(encoding="utf-8"))["counts"]
     market = Lake(lake).current("market").path
     num_rows = sum(1 for line in (market / "products.jsonl").read_bytes().split(b"\n") if line.strip())
-    assert counts["rows"] == counts["products"] + counts["lost"] == num_rows
-    assert counts["lost"] > 0
+    assert counts["rows"] == counts["products"] + counts["dropped"] == num_rows
+    assert counts["dropped"] > 0
 
 
 def test_a_second_run_from_another_folder_has_nothing_to_do(stopped: tuple[Path, str], tmp_path: Path) -> None:

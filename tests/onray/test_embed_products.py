@@ -97,10 +97,10 @@ def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: Embed
         "products": 6,
         "texts_encoded": 5,
         "texts_from_cache": 0,
-        "pictures": 7,
-        "pictures_encoded": 5,
-        "pictures_from_cache": 0,
-        "pictures_unreadable": 0,
+        "images": 7,
+        "images_encoded": 5,
+        "images_from_cache": 0,
+        "images_unreadable": 0,
         "without_image": 1,
     }
     images = IMAGE_EMBEDDINGS.read(first_run.lake.current("image_embeddings"))
@@ -121,7 +121,7 @@ def test_changing_one_product_embeds_one_product(embedded: Lake) -> None:
     write_products(embedded, rows)
     counts = run(CONFIG, embedded)
     assert (counts["texts_encoded"], counts["texts_from_cache"]) == (1, 4)
-    assert (counts["pictures_encoded"], counts["pictures_from_cache"]) == (1, 4)
+    assert (counts["images_encoded"], counts["images_from_cache"]) == (1, 4)
     after = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))["vector"].to_pylist()
     assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True, True, True, True]
 
@@ -131,7 +131,7 @@ def test_another_encoder_and_other_fields_embed_every_text_again(embedded: Lake)
     changed = dataclasses.replace(CONFIG, text=text, text_fields=("title", "description"))
     counts = run(changed, embedded)
     assert (counts["texts_encoded"], counts["texts_from_cache"]) == (5, 0)
-    assert (counts["pictures_encoded"], counts["pictures_from_cache"]) == (0, 5)
+    assert (counts["images_encoded"], counts["images_from_cache"]) == (0, 5)
     texts = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))
     assert texts["content_sha256"].to_pylist()[0] == sha256_bytes(b"green hat soft")
 
@@ -154,7 +154,7 @@ def test_a_image_that_cannot_be_decoded_costs_only_itself(embedded: Lake) -> Non
     rows[4] = product_row(4, "连衣裙", [b"torn", IMAGES[5]])
     write_products(embedded, rows)
     counts = run(CONFIG, embedded)
-    assert (counts["pictures_unreadable"], counts["pictures"], counts["without_image"]) == (1, 7, 1)
+    assert (counts["images_unreadable"], counts["images"], counts["without_image"]) == (1, 7, 1)
 
 
 def test_a_shop_without_images_has_an_empty_image_table(embedded: Lake) -> None:

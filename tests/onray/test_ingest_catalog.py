@@ -49,11 +49,11 @@ def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number
     shop: Path, tmp_path: Path
 ) -> None:
     lakes = []
-    for num_workers, unit_rows in ((2, 8), (3, 8), (1, 1000)):  # the last one fits one unit and needs no Ray at all
+    for num_workers, split_rows in ((2, 8), (3, 8), (1, 1000)):  # the last one fits one unit and needs no Ray at all
         lake = Lake(tmp_path / f"lake{len(lakes)}")
-        counts = JOB.run(_config(shop, num_workers=num_workers, unit_rows=unit_rows), lake, JobProgress("test"))
-        assert counts["products"] + counts["lost"] == counts["rows"] == 43
-        assert counts["lost by reason"] == {"broken_json": 1, "duplicate_id": 1, "title_missing": 1}
+        counts = JOB.run(_config(shop, num_workers=num_workers, split_rows=split_rows), lake, JobProgress("test"))
+        assert counts["products"] + counts["dropped"] == counts["rows"] == 43
+        assert counts["dropped by reason"] == {"broken_json": 1, "duplicate_id": 1, "title_missing": 1}
         lakes.append(lake)
     for name in ("products", "rejected_products"):
         assert len({lake.current(name).digest for lake in lakes}) == 1
@@ -64,11 +64,11 @@ def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number
 
 
 def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop: Path, lake: Lake) -> None:
-    JOB.run(_config(shop, unit_rows=1000), lake, JobProgress("test"))
+    JOB.run(_config(shop, split_rows=1000), lake, JobProgress("test"))
     before = lake.current("products")
     write_jsonl(shop / "products.jsonl", [*shop_rows(40), *["{torn"] * 20])
     with pytest.raises(DataError, match=r"20 of 60 \(33.3%\), most of them broken_json \(20\)") as caught:
-        JOB.run(_config(shop, unit_rows=1000), lake, JobProgress("test"))
+        JOB.run(_config(shop, split_rows=1000), lake, JobProgress("test"))
     assert lake.current("products") == before
     rejected = lake.current("rejected_products")
     assert str(rejected.path) in str(caught.value)
@@ -78,7 +78,7 @@ def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop:
 def test_the_job_runs_again_when_a_image_has_changed(
     shop: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = _config(shop, unit_rows=1000)
+    config = _config(shop, split_rows=1000)
     assert run_job(JOB, config, lake)
     assert not run_job(JOB, config, lake)
     (shop / "3.png").write_bytes(b"gone")

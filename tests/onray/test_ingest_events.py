@@ -71,7 +71,9 @@ def test_too_many_refused_events_stop_the_job_and_repeated_ones_do_not_count(sho
     assert _run(tmp_path, shop)["events"] == 1
     before = shop.current("events")
     write_jsonl(tmp_path / "events.jsonl", [_event(1), _event(2, product_id="P9")])
-    with pytest.raises(DataError, match=r"events: lost rows is '1 of 2 \(50.0%\), most of them product_unknown \(1\)'"):
+    with pytest.raises(
+        DataError, match=r"events: dropped rows is '1 of 2 \(50.0%\), most of them product_unknown \(1\)'"
+    ):
         _run(tmp_path, shop)
     assert shop.current("events") == before
 

@@ -182,7 +182,8 @@ def test_a_fitted_kind_is_saved_with_its_fold_fusers(tmp_path: Path) -> None:
         crossed.without(name).fuse(fusion).fused_C for name, fusion in zip(ids, candidates, strict=True)
     ]
     full_scores = [crossed.full.fuse(fusion).fused_C for fusion in candidates]
-    assert any(not np.array_equal(fusion, other) for fusion, other in zip(out_of_fold_scores, full_scores, strict=True))  # type: ignore[arg-type]
+    pairs = zip(out_of_fold_scores, full_scores, strict=True)
+    assert any(not np.array_equal(out_of_fold, full) for out_of_fold, full in pairs)  # type: ignore[arg-type]
     assert fit_chosen(FusionSpec(kind="rrf"), None, None, config).folds == ()
 
 

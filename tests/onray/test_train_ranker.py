@@ -14,7 +14,7 @@ from intarsia.errors import ConfigError
 from intarsia.features.labelled_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
-from intarsia.onray.ranker_training import WorkersConfig, fit_on_workers, refuse_different_trees
+from intarsia.onray.ranker_training import RankerWorkersConfig, check_equal_trees, fit_on_workers
 from intarsia.ranking.fit_metrics import weighted_mean_ndcg
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
@@ -73,13 +73,13 @@ def publish(lake: Lake, table: object) -> None:
 
 def test_where_nobody_judged_the_fused_order_weighs_more() -> None:
     asked, made = QueryId("q1"), QueryId("known-00001")
-    config = TrainRankerConfig(model=SMALL, made_prior_weight=3.0)
+    config = TrainRankerConfig(model=SMALL, synthetic_prior_weight=3.0)
     assert config.model_for([asked, made]) == SMALL
     assert config.model_for([made]).prior_weight == 3.0
     assert config.model_for([made]).pointwise_share == config.model_for([made]).linear_weight == 0
-    assert TrainRankerConfig(made_prior_weight=0.0).model_for([made]) == LambdaMartConfig(pointwise_share=0.0)
-    with pytest.raises(ValueError, match=r"made_prior_weight is -1; allowed: 0 or more"):
-        TrainRankerConfig(made_prior_weight=-1)
+    assert TrainRankerConfig(synthetic_prior_weight=0.0).model_for([made]) == LambdaMartConfig(pointwise_share=0.0)
+    with pytest.raises(ValueError, match=r"synthetic_prior_weight is -1; allowed: 0 or more"):
+        TrainRankerConfig(synthetic_prior_weight=-1)
 
 
 def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: object) -> None:
@@ -116,7 +116,7 @@ def test_the_model_learnt_from_all_shards_not_from_one(table: object, tmp_path: 
     config = LambdaMartConfig(
         num_rounds=5, early_stopping_rounds=0, bagging_fraction=1.0, feature_fraction=1.0, linear_weight=0.5
     )
-    found, again = fit_on_workers(train, validation, [config, config], WorkersConfig(num_workers=2), tmp_path)
+    found, again = fit_on_workers(train, validation, [config, config], RankerWorkersConfig(num_workers=2), tmp_path)
     assert again == found
     alone = {
         fit_lambdamart(train.of_queries(shard), validation, [config])[0].trees_sha256
@@ -134,16 +134,16 @@ def test_different_trees_are_refused_by_rank() -> None:
     with pytest.raises(
         RuntimeError, match=r"different trees \(rank 0: aaaa, rank 1: bbbb\); each has fitted its own shard"
     ):
-        refuse_different_trees(["aaaa", "bbbb"])
+        check_equal_trees(["aaaa", "bbbb"])
 
 
 def test_more_workers_than_queries_or_cpus_are_refused(table: object, tmp_path: Path) -> None:
     train: RankingRows = read_rows(table, "train", NAMES)
     few = train.of_queries([0])
     with pytest.raises(ConfigError, match="num_workers is 2 for 1 train queries"):
-        fit_on_workers(few, train, [SMALL], WorkersConfig(num_workers=2), tmp_path)
+        fit_on_workers(few, train, [SMALL], RankerWorkersConfig(num_workers=2), tmp_path)
     with pytest.raises(ConfigError, match=r"2 workers of 100\.0 CPUs need 200, the cluster has 4"):
-        fit_on_workers(train, train, [SMALL], WorkersConfig(num_workers=2, cpus_per_worker=100.0), tmp_path)
+        fit_on_workers(train, train, [SMALL], RankerWorkersConfig(num_workers=2, cpus_per_worker=100.0), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_an_error_for_the_user_while_a_worker_opens_comes_out_as_itself() -> Non
 
 @pytest.mark.usefixtures("cluster")
 def test_a_pool_of_one_piece_leaves_this_process_when_told_to() -> None:
-    assert list(RayWorkers(min_pieces=1)(_process, [0])) != [os.getpid()]
+    assert list(RayWorkers(min_items=1)(_process, [0])) != [os.getpid()]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -71,7 +71,7 @@ def test_a_defect_of_ours_is_not_dressed_up() -> None:
 
 
 def test_few_pieces_are_worked_on_in_this_process_in_order() -> None:
-    assert list(RayWorkers(min_pieces=4)(_squares, [3, 1, 2])) == [9, 1, 4]
+    assert list(RayWorkers(min_items=4)(_squares, [3, 1, 2])) == [9, 1, 4]
     assert list(RayWorkers()(_squares, [])) == []
 
 
@@ -85,7 +85,7 @@ def opened():
 
 if __name__ == "__main__":
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)
-    print(sorted(RayWorkers(num_workers=2, min_pieces=1, gpus_per_worker=1.0)(opened, [3, 1, 2])))
+    print(sorted(RayWorkers(num_workers=2, min_items=1, gpus_per_worker=1.0)(opened, [3, 1, 2])))
 """
 
 

@@ -16,9 +16,8 @@ from intarsia.catalog.cell_parsers import plain_text
 from intarsia.catalog.clean import RowCleaner
 from intarsia.catalog.mapping import FileShape
 from intarsia.catalog.money import MINOR_DIGITS, parse_price
-from intarsia.catalog.near_duplicates import comparable, simhash
-from intarsia.catalog.raw_rows import Defect, RawRow
-from intarsia.catalog.sources import plan_units, read_unit
+from intarsia.catalog.near_duplicates import dedup_text, simhash
+from intarsia.catalog.sources import RawRow, UnreadableRow, plan_splits, read_split
 from intarsia.events.judged_sets import hash_split
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row, row_to_product
 from tests.unit.catalog.shop_files import mapping
@@ -51,39 +50,39 @@ _COLUMNS = ("id", "title", "d", "e", "b", "c", "p", "q", "i", "j", "a", "o", "s"
 @_FILES
 @given(
     rows=st.lists(st.lists(_CELLS, min_size=2, max_size=2), max_size=12),
-    unit_rows=st.integers(1, 5),
+    split_rows=st.integers(1, 5),
     block=st.integers(1, 9),
 )
 def test_csv_cut_into_units_is_the_csv_read_whole(
-    tmp_path: Path, rows: list[list[str]], unit_rows: int, block: int
+    tmp_path: Path, rows: list[list[str]], split_rows: int, block: int
 ) -> None:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([["k", "l"], *rows])
     path = tmp_path / "a.csv"
     path.write_bytes(out.getvalue().encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("intarsia.catalog.record_splitter._BLOCK_BYTES", block)
-        units = plan_units(path, unit_rows=unit_rows)
-        read = [row for unit in units for row in read_unit(unit)]
-    assert [list(value.values()) for _, value in read if not isinstance(value, Defect)] == rows
+        patch.setattr("intarsia.catalog.sources._BLOCK_BYTES", block)
+        splits = plan_splits(path, split_rows=split_rows)
+        read = [row for split in splits for row in read_split(split)]
+    assert [list(value.values()) for _, value in read if not isinstance(value, UnreadableRow)] == rows
     assert [number for number, _ in read] == list(range(1, len(rows) + 1))
-    assert all(unit.num_rows == unit_rows for unit in units[:-1])
+    assert all(split.num_rows == split_rows for split in splits[:-1])
 
 
 @_FILES
-@given(content=st.binary(max_size=200), is_csv=st.booleans(), unit_rows=st.integers(1, 4))
+@given(content=st.binary(max_size=200), is_csv=st.booleans(), split_rows=st.integers(1, 4))
 def test_any_bytes_give_the_same_rows_however_they_are_cut(
-    tmp_path: Path, content: bytes, is_csv: bool, unit_rows: int
+    tmp_path: Path, content: bytes, is_csv: bool, split_rows: int
 ) -> None:
     path = tmp_path / "a.any"
     path.write_bytes(content)
     shape = FileShape(format="csv", header=("k", "l")) if is_csv else FileShape(format="jsonl")
     whole, cut = (
-        [row for unit in plan_units(path, shape, unit_rows=rows) for row in read_unit(unit)]
-        for rows in (10_000, unit_rows)
+        [row for split in plan_splits(path, shape, split_rows=rows) for row in read_split(split)]
+        for rows in (10_000, split_rows)
     )
     assert repr(whole) == repr(cut)  # repr: JSON knows NaN
-    assert sum(unit.num_rows for unit in plan_units(path, shape, unit_rows=unit_rows)) == len(cut)
+    assert sum(split.num_rows for split in plan_splits(path, shape, split_rows=split_rows)) == len(cut)
 
 
 @settings(max_examples=300)
@@ -91,7 +90,7 @@ def test_any_bytes_give_the_same_rows_however_they_are_cut(
 def test_any_row_is_a_product_or_lost_for_one_reason_and_both_can_be_written(raw: dict[str, Any], named: bool) -> None:
     row = json.loads(json.dumps(raw | ({"id": "1", "title": "t"} if named else {})))
     cleaned = RowCleaner(_RULES, Path("/nonexistent")).clean("f", RawRow(1, row))
-    assert sum(reject.lost for reject in cleaned.rejects) == (cleaned.product is None)
+    assert sum(reject.dropped for reject in cleaned.rejects) == (cleaned.product is None)
     REJECTED_PRODUCTS.from_rows([reject.to_row() for reject in cleaned.rejects])
     if cleaned.product is not None:
         table = PRODUCTS.from_rows([product_to_row(cleaned.product, cleaned.image_bytes)])
@@ -116,9 +115,9 @@ def test_a_price_that_is_written_out_is_read_back(minor: int, currency: str) -> 
 
 @given(text=st.text(max_size=40), around=st.sampled_from(("!", " ", "-", "，", "🎁")))
 def test_punctuation_and_space_change_no_comparable_text(text: str, around: str) -> None:
-    assert comparable(comparable(text)) == comparable(text)
-    assert comparable(f"{around}{text}{around}") == comparable(text)
-    assert simhash(comparable(f"{text}{around}")) == simhash(comparable(text))
+    assert dedup_text(dedup_text(text)) == dedup_text(text)
+    assert dedup_text(f"{around}{text}{around}") == dedup_text(text)
+    assert simhash(dedup_text(f"{text}{around}")) == simhash(dedup_text(text))
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from intarsia.catalog.clean import CleanLimits
-from intarsia.catalog.ingest import CleanedCatalog, clean_catalog, in_this_process, write_products
+from intarsia.catalog.ingest import CleanedCatalog, clean_catalog, serial_workers, write_products
 from intarsia.catalog.mapping import load_mapping
-from intarsia.catalog.sources import read_rows
+from intarsia.catalog.sources import read_raw_rows
 from intarsia.config import build
 from intarsia.events.judged_sets import JudgmentsMapping, QueriesMapping, read_judgments, read_queries
 
@@ -26,17 +26,17 @@ def _ingest(folder: Path, file: str, out: Path) -> tuple[CleanedCatalog, dict[st
     scratch.mkdir()
     products.mkdir()
     mapping = load_mapping(EXAMPLES / folder.name / "mapping.yaml")
-    cleaned = clean_catalog(folder / file, mapping, folder, CleanLimits(), scratch, in_this_process, lambda *_: None)
-    write_products(cleaned, scratch, products, in_this_process, lambda *_: None)
+    cleaned = clean_catalog(folder / file, mapping, folder, CleanLimits(), scratch, serial_workers, lambda *_: None)
+    write_products(cleaned, scratch, products, serial_workers, lambda *_: None)
     rows = pa.concat_tables([pq.read_table(path) for path in sorted(products.iterdir())]).to_pylist()
     return cleaned, {row["product_id"]: row for row in rows}
 
 
 def test_every_defect_of_the_chinese_shop_is_told_and_no_product_is_lost(shared_data: Path, tmp_path: Path) -> None:
     cleaned, products = _ingest(shared_data / "newbee_zh", "products.jsonl", tmp_path)
-    assert (cleaned.num_rows, len(products), cleaned.lost.total()) == (572, 572, 0)
+    assert (cleaned.num_rows, len(products), cleaned.dropped.total()) == (572, 572, 0)
     assert cleaned.left_out == {"category_missing": 260, "description_placeholder": 357 + 160 + 20, "image_absent": 10}
-    assert cleaned.settlement.num_images == 562
+    assert cleaned.resolution.num_images == 562
     phone = products["10893"]
     assert (phone["price_minor"], phone["currency"], phone["in_stock"], phone["locale"]) == (539900, "CNY", True, "zh")
     assert phone["description"] == "超曲面OLED环幕屏 8GB+256GB 全网通4G版(星河银)"
@@ -45,7 +45,7 @@ def test_every_defect_of_the_chinese_shop_is_told_and_no_product_is_lost(shared_
 
 def test_variants_html_and_categories_of_the_english_shop_are_merged(shared_data: Path, tmp_path: Path) -> None:
     cleaned, products = _ingest(shared_data / "magento_luma", "products.jsonl", tmp_path)
-    assert (len(products), cleaned.lost.total(), cleaned.left_out.total()) == (197, 0, 0)
+    assert (len(products), cleaned.dropped.total(), cleaned.left_out.total()) == (197, 0, 0)
     hoodie = products["MH01"]
     attributes = dict(hoodie["attributes"])
     assert (attributes["color"], attributes["size"]) == (["Black", "Gray", "Orange"], ["XS", "S", "M", "L", "XL"])
@@ -95,7 +95,7 @@ def test_judged_sets_follow_their_protocols(
     folder = shared_data / name
     asked = build(QueriesMapping, queries)
     judged = build(JudgmentsMapping, judgments)
-    found = read_queries(read_rows(folder / asked.file), asked, folder)  # type: ignore[arg-type]  # no defects in these files
-    graded = read_judgments(read_rows(folder / judged.file), judged, [query.query_id for query in found])  # type: ignore[arg-type]
+    found = read_queries(read_raw_rows(folder / asked.file), asked, folder)  # type: ignore[arg-type]  # no defects in these files
+    graded = read_judgments(read_raw_rows(folder / judged.file), judged, [query.query_id for query in found])  # type: ignore[arg-type]
     assert Counter(query.split for query in found) == splits
     assert Counter(judgment.grade for judgment in graded) == grades

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intarsia.onray.ranker_training import WorkersConfig, fit_on_workers
+from intarsia.onray.ranker_training import RankerWorkersConfig, fit_on_workers
 from intarsia.ranking.lambdamart import LambdaMartConfig
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows
@@ -70,7 +70,7 @@ def ndcg_as_upstream(rows: RankingRows, scores_n: np.ndarray, k: int) -> float:
 def test_two_workers_are_as_good_as_upstream_demands(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "lightgbm_lambdarank"
     train, test = read(folder, "rank.train"), read(folder, "rank.test")
-    found = fit_on_workers(train, test, [UPSTREAM], WorkersConfig(num_workers=2), tmp_path)[0]
+    found = fit_on_workers(train, test, [UPSTREAM], RankerWorkersConfig(num_workers=2), tmp_path)[0]
     assert len(set(found.trees_sha256_by_rank)) == 1
     ranker = LightGbmRanker(found.fit.model_text, train.feature_names, "upstream")
     values = FeatureMatrix(

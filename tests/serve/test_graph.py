@@ -13,7 +13,7 @@ import pytest
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ReleaseId, RequestId
 from intarsia.records.query import EncodedQuery, Query
-from serve_apps.service.stages import IMAGE_LEFT_BEHIND, StageRejection, without_image
+from serve_apps.service.stages import IMAGE_NOT_STORED, StageRejection, without_image
 from tests.serve.conftest import Graph
 from tests.shop import HOSTILE_ID, HOSTILE_TITLE, make_image
 
@@ -111,7 +111,7 @@ def test_what_travels_between_stages_holds_no_document_and_no_image(graph: Graph
         return sent, found, fused, await ranker.rank.remote(release, sent, fused)
 
     sent, found, fused, ranked = asyncio.run(travelled())
-    assert sent.query.image == IMAGE_LEFT_BEHIND
+    assert sent.query.image == IMAGE_NOT_STORED
     assert len(ranked.order_C) == len(fused.rows_C) == len(found.rows_C) > 0
     content = pickle.dumps((found, fused, ranked))
     assert not any(word in content for word in (HOSTILE_ID.encode(), HOSTILE_TITLE.encode(), b"\x89PNG"))

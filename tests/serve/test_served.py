@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from intarsia.engine.replay import replay
 from intarsia.lake import Lake
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
 from intarsia.tables.served_requests import read_served
@@ -42,12 +42,12 @@ def ask_everything(client: httpx.Client, name: str) -> dict[str, Any]:
     return {page["request_id"]: page for page in pages}
 
 
-def in_log(served: Path, request_ids: set[str]) -> dict[str, Served]:
+def in_log(served: Path, request_ids: set[str]) -> dict[str, ServedRequest]:
     """The logged requests of these ids."""
     return {each.request_id: each for each in read_served(served) if each.request_id in request_ids}
 
 
-def assert_logged_and_computed_again(pages: dict[str, Any], log: dict[str, Served]) -> None:
+def assert_logged_and_computed_again(pages: dict[str, Any], log: dict[str, ServedRequest]) -> None:
     engine = open_bundle(Pointer(small_shop().root / "releases").live_folder())
     assert set(log) == set(pages)
     for request_id, page in pages.items():
@@ -62,13 +62,13 @@ def test_every_page_is_logged_and_computed_again(api: Any, served: Path) -> None
         pages = ask_everything(http, "here")
     log = in_log(served, set(pages))  # the application's end writes what waits
     assert_logged_and_computed_again(pages, log)
-    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, IMAGE_LEFT_BEHIND]
+    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, IMAGE_NOT_STORED]
 
 
 @pytest.mark.parametrize("topology", GRAPHS)
 def test_both_topologies_log_what_is_computed_again(graph: Graph, served: Path, topology: str) -> None:
     pages = ask_everything(getattr(graph, topology), topology)
-    log: dict[str, Served] = {}
+    log: dict[str, ServedRequest] = {}
     while len(log) < len(pages):  # another process writes it, within a second; the test's timeout ends a wait in vain
         time.sleep(0.05)
         log = in_log(served, set(pages))
@@ -80,6 +80,6 @@ def test_a_page_without_the_ranker_is_logged_as_degraded_and_has_no_digest(shop:
     with TestClient(open_api(config)) as http:
         http.post("/v1/search", json={"request_id": "r", "text": "red mug", "limit": 3})
     [served] = read_served(tmp_path / "served")
-    assert (served.digest, served.is_comparable) == (b"", False)
+    assert (served.digest, served.is_replayable) == (b"", False)
     assert "ranker: deadline 0 ms" in served.degraded
     assert len(served.shown) == 3

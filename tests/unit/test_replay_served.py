@@ -22,10 +22,10 @@ from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.records.event import Event
 from intarsia.records.query import Filters, Query
-from intarsia.records.served import Served, is_in_share
+from intarsia.records.served import ServedRequest, is_sampled
 from intarsia.release.bundle import open_bundle
 from intarsia.release.pointer import Pointer
-from intarsia.tables.segments import SegmentWriter, line_of, segments
+from intarsia.tables.segments import SegmentWriter, encode_line, segment_paths
 from intarsia.tables.served_requests import read_served, served_to_row
 from pipelines.job import JobProgress
 from pipelines.replay_served import JOB, ReplayDiffers, ReplayServedConfig
@@ -94,7 +94,7 @@ def log(engine: SearchEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def found(log: Path) -> dict[str, Served]:
+def found(log: Path) -> dict[str, ServedRequest]:
     return {served.request_id: served for served in read_served(log)}
 
 
@@ -111,9 +111,9 @@ def replayed(folder: Path, lake: Lake) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def write(place: Path, *log: Served) -> Path:
+def write(place: Path, *log: ServedRequest) -> Path:
     writer = SegmentWriter(place)
-    writer.append(b"".join(line_of(served_to_row(served)) for served in log))
+    writer.append(b"".join(encode_line(served_to_row(served)) for served in log))
     writer.close()
     return place
 
@@ -123,18 +123,18 @@ def report(lake: Lake) -> dict[str, Any]:
     return content
 
 
-def test_every_way_to_ask_is_computed_again_to_the_bit(folder: Path, found: dict[str, Served]) -> None:
+def test_every_way_to_ask_is_computed_again_to_the_bit(folder: Path, found: dict[str, ServedRequest]) -> None:
     opened_again = open_bundle(folder)
     assert {name: replay(served, opened_again) for name, served in found.items()} == {
         name: served.digest for name, served in found.items()
     }
     digests = {served.digest for served in found.values()}
     assert len(digests) == len(found)
-    assert all(served.is_comparable and served.release_id == folder.name for served in found.values())
+    assert all(served.is_replayable and served.release_id == folder.name for served in found.values())
 
 
 def test_the_log_holds_the_vectors_that_were_used_and_the_page_that_was_shown(
-    engine: SearchEngine, found: dict[str, Served]
+    engine: SearchEngine, found: dict[str, ServedRequest]
 ) -> None:
     given = {name: set(served.vectors) for name, served in found.items()}
     assert (given["words"], given["picture"], given["both"]) == ({"text"}, {"image"}, {"text", "image"})
@@ -150,7 +150,7 @@ def test_the_log_holds_the_vectors_that_were_used_and_the_page_that_was_shown(
     assert found["nothing"].shown == ()
 
 
-def test_other_stats_are_found(engine: SearchEngine, found: dict[str, Served]) -> None:
+def test_other_stats_are_found(engine: SearchEngine, found: dict[str, ServedRequest]) -> None:
     shown = found["words"].shown[0][1]
     click = Event(
         event_id=EventId("e"),
@@ -168,7 +168,7 @@ def test_other_stats_are_found(engine: SearchEngine, found: dict[str, Served]) -
 
 
 @pytest.mark.parametrize("name", ["words", "picture", "seed"])
-def test_a_vector_of_other_last_bits_is_found(engine: SearchEngine, found: dict[str, Served], name: str) -> None:
+def test_a_vector_of_other_last_bits_is_found(engine: SearchEngine, found: dict[str, ServedRequest], name: str) -> None:
     served = found[name]
     space, vector = next(iter(served.vectors.items()))
     changed_D = (vector.values_D.view(np.uint32) ^ np.uint32(1)).view(np.float32)
@@ -177,7 +177,7 @@ def test_a_vector_of_other_last_bits_is_found(engine: SearchEngine, found: dict[
     assert replay(changed, engine) != served.digest
 
 
-def test_the_stages_of_another_release_are_refused(engine: SearchEngine, found: dict[str, Served]) -> None:
+def test_the_stages_of_another_release_are_refused(engine: SearchEngine, found: dict[str, ServedRequest]) -> None:
     message = f"request words was served by release r-other, this is {engine.release_id}; open the release that served"
     with pytest.raises(ReleaseMismatch, match=message):
         replay(replace(found["words"], release_id=ReleaseId("r-other")), engine)
@@ -193,13 +193,13 @@ def test_the_job_counts_what_is_the_same_and_reads_no_torn_end(
     assert report(lake) == {**whole, "first_different": []}
     torn = lake.root / "served"
     shutil.copytree(log, torn)
-    [segment] = segments(torn)
+    [segment] = segment_paths(torn)
     segment.write_bytes(segment.read_bytes()[:-1])
     assert replayed() == {**whole, "requests": num_requests - 1, "same": num_requests - 1}
 
 
 def test_the_job_replays_a_share_of_the_requests(replayed: Callable[..., dict[str, Any]], log: Path) -> None:
-    chosen = [query for query in queries() if is_in_share(query.request_id, 0.5)]
+    chosen = [query for query in queries() if is_sampled(query.request_id, 0.5)]
     assert 0 < len(chosen) < 10
     assert replayed(served=log, share=0.5) == {**NOTHING, "requests": len(chosen), "same": len(chosen), "releases": 1}
     with pytest.raises(ValueError, match=r"share is 2; allowed: 0 to 1"):
@@ -211,7 +211,7 @@ def test_without_a_log_there_is_nothing_to_replay(replayed: Callable[..., dict[s
 
 
 def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
-    replayed: Callable[..., dict[str, Any]], found: dict[str, Served], lake: Lake
+    replayed: Callable[..., dict[str, Any]], found: dict[str, ServedRequest], lake: Lake
 ) -> None:
     other = [replace(found[name], digest=b"\0" * 8) for name in ("seed", "both")]
     place = write(lake.root / "served", found["words"], *other)
@@ -231,7 +231,7 @@ def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
 def test_what_cannot_be_compared_is_counted_and_not_called_different(
     replayed: Callable[..., dict[str, Any]],
     engine: SearchEngine,
-    found: dict[str, Served],
+    found: dict[str, ServedRequest],
     lake: Lake,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,1 +1,1 @@
-"""From a shop's raw files to clean products: reading, mapping, cleaning, checking, duplicates; and the columns that serving reads."""
+"""Ingest of product catalogs: read raw files, map columns, clean rows, group duplicates, write products."""

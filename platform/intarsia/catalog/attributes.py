@@ -1,4 +1,4 @@
-"""The attributes of a product: named columns, objects whose keys are attributes, and those of its variants."""
+"""Read the attributes of a product from named columns, object columns and variants."""
 
 from __future__ import annotations
 
@@ -7,70 +7,72 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from intarsia.catalog.cell_parsers import is_blank, pick, values_of
+from intarsia.catalog.cell_parsers import get_cell, is_blank, parse_values
 from intarsia.catalog.mapping import AttributeObjectShape, AttributeShape, CatalogMapping
-from intarsia.catalog.validate import Reason, RowFault
+from intarsia.catalog.rejects import Reason, RowError
 from intarsia.records.product import Attributes
 from intarsia.text import fold
 
-_fold = functools.lru_cache(maxsize=100_000)(fold)  # names and values come again and again
+_fold = functools.lru_cache(maxsize=100_000)(fold)  # the same names and values repeat
 
 
-def attributes_of(raw: Mapping[str, Any], variants: Iterable[Mapping[str, Any]], mapping: CatalogMapping) -> Attributes:
-    """Attribute name (folded) -> its values, clean, each once however it is spelt, in the order they were found.
+def parse_attributes(
+    raw: Mapping[str, Any], variants: Iterable[Mapping[str, Any]], mapping: CatalogMapping
+) -> Attributes:
+    """Read attribute name (folded) -> clean values, in the order of occurrence; values equal after folding count once.
 
     Raises:
-        RowFault: WRONG_TYPE when a cell cannot be an attribute.
+        RowError: WRONG_TYPE when a cell cannot be an attribute.
     """
-    found: dict[str, dict[str, str]] = {}
+    values_by_name: dict[str, dict[str, str]] = {}
     empty = {_fold(text) for text in mapping.placeholders}
 
     def add(name: str, values: Iterable[str]) -> None:
         for value in values:
             if (folded := _fold(value)) and folded not in empty:
-                found.setdefault(_fold(name), {}).setdefault(folded, value)
+                values_by_name.setdefault(_fold(name), {}).setdefault(folded, value)
 
-    for name, where in mapping.attributes.items():
-        shape = where if isinstance(where, AttributeShape) else AttributeShape(column=where)
-        add(name, values_of(pick(raw, shape.column), shape.separators, f"attributes.{name}"))
+    for name, column_or_shape in mapping.attributes.items():
+        shape = AttributeShape(column=column_or_shape) if isinstance(column_or_shape, str) else column_or_shape
+        add(name, parse_values(get_cell(raw, shape.column), shape.separators, f"attributes.{name}"))
     for group in mapping.attribute_objects:
         for name, cell in _object(raw, group).items():
             if name not in group.leave_out:
-                add(name, values_of(cell, group.separators, f"{group.column}.{name}"))
+                add(name, parse_values(cell, group.separators, f"{group.column}.{name}"))
     if mapping.variants is not None:
         for variant in variants:
             for name, column in mapping.variants.attributes.items():
-                add(name, values_of(pick(variant, column), (), f"{mapping.variants.column}.{column}"))
-    return {name: tuple(values.values()) for name, values in found.items() if name}
+                add(name, parse_values(get_cell(variant, column), (), f"{mapping.variants.column}.{column}"))
+    return {name: tuple(values.values()) for name, values in values_by_name.items() if name}
 
 
-def variants_of(raw: Mapping[str, Any], mapping: CatalogMapping) -> list[Mapping[str, Any]]:
-    """The variants of a row; [] without any.
+def parse_variants(raw: Mapping[str, Any], mapping: CatalogMapping) -> list[Mapping[str, Any]]:
+    """Read the variants of a row; [] when it has none.
 
     Raises:
-        RowFault: WRONG_TYPE when the cell is not a list of objects.
+        RowError: WRONG_TYPE when the cell is not a list of objects.
     """
     if mapping.variants is None:
         return []
-    cell = _parsed(pick(raw, mapping.variants.column))
+    cell = _parsed(get_cell(raw, mapping.variants.column))
     if is_blank(cell):
         return []
     if not isinstance(cell, list | tuple) or not all(isinstance(variant, Mapping) for variant in cell):
-        raise RowFault(Reason.WRONG_TYPE, mapping.variants.column, cell, "give a list of objects")
+        raise RowError(Reason.WRONG_TYPE, mapping.variants.column, cell, "give a list of objects")
     return list(cell)
 
 
 def _object(raw: Mapping[str, Any], group: AttributeObjectShape) -> Mapping[str, Any]:
-    cell = _parsed(pick(raw, group.column))
+    cell = _parsed(get_cell(raw, group.column))
     if is_blank(cell):
         return {}
     if not isinstance(cell, Mapping):
-        raise RowFault(Reason.WRONG_TYPE, group.column, cell, "give an object")
+        raise RowError(Reason.WRONG_TYPE, group.column, cell, "give an object")
     return cell
 
 
 def _parsed(cell: object) -> object:
-    """CSV has no objects: a text that is JSON counts as what it says."""
+    """Parse a text cell that holds JSON, since CSV has no objects; anything else is returned as it is."""
     if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(cell)

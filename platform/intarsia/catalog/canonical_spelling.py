@@ -1,4 +1,4 @@
-"""One spelling for what is the same word: `NIKE`, `Nike` and `Ｎｉｋｅ` are one brand, one category level, one attribute value."""
+"""Unify the spelling of brands, category levels and attribute values: `NIKE`, `Nike` and `Ｎｉｋｅ` become one value."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from intarsia.text import fold
 
-_fold = functools.lru_cache(maxsize=100_000)(fold)  # brands, levels and values come again and again
-_MAX_VALUES = 50_000  # different values of one field: above it is free text, where spelling is the writer's own
-BRAND, CATEGORY, ATTRIBUTE = "brand", "category", "attribute:"
+_fold = functools.lru_cache(maxsize=100_000)(fold)  # the same brands, levels and values repeat
+_MAX_VALUES = 50_000  # a field with more different values is free text, whose spelling is kept
+_BRAND, _CATEGORY, _ATTRIBUTE = "brand", "category", "attribute:"
 
 Spellings = Mapping[str, Mapping[str, str]]
-"""Field -> folded value -> the spelling to use; only values of several spellings are there."""
+"""Field -> folded value -> spelling to use; holds only values that occur in several spellings."""
 
 
-class SpellingCount:
-    """Counts the spellings of a whole catalog, piece by piece; the result does not depend on the order."""
+class SpellingCounter:
+    """Counts the spellings in a catalog; the result does not depend on the order of the products."""
 
     def __init__(self) -> None:
         self._fields: dict[str, dict[str, Counter[str]]] = {}
@@ -26,24 +26,24 @@ class SpellingCount:
 
     def add(self, brand: str, category_path: Iterable[str], attributes: Iterable[tuple[str, Iterable[str]]]) -> None:
         """Count one product."""
-        self._add(BRAND, brand)
+        self._add(_BRAND, brand)
         for level in category_path:
-            self._add(CATEGORY, level)
+            self._add(_CATEGORY, level)
         for name, values in attributes:
             for value in values:
-                self._add(ATTRIBUTE + name, value)
+                self._add(_ATTRIBUTE + name, value)
 
-    def chosen(self) -> Spellings:
-        """The most frequent spelling of each value that has several; of equally frequent ones the first in code point order."""
+    def most_frequent(self) -> Spellings:
+        """The most frequent spelling of each value that has several; on a tie the first in code point order."""
         result: dict[str, dict[str, str]] = {}
         for field, values in sorted(self._fields.items()):
-            several = {
+            chosen = {
                 folded: min(spellings, key=lambda text: (-spellings[text], text))
                 for folded, spellings in sorted(values.items())
                 if len(spellings) > 1
             }
-            if several:
-                result[field] = several
+            if chosen:
+                result[field] = chosen
         return result
 
     def _add(self, field: str, text: str) -> None:
@@ -56,8 +56,8 @@ class SpellingCount:
             del self._fields[field]
 
 
-def respelled(row: dict[str, Any], spellings: Spellings) -> dict[str, Any]:
-    """A row of `products` with the chosen spellings."""
+def apply_spellings(row: dict[str, Any], spellings: Spellings) -> dict[str, Any]:
+    """Replace the spellings in a row of `products`; returns a new row, or `row` itself when `spellings` is empty."""
     if not spellings:
         return row
 
@@ -67,9 +67,9 @@ def respelled(row: dict[str, Any], spellings: Spellings) -> dict[str, Any]:
 
     return {
         **row,
-        "brand": spell(BRAND, row["brand"]),
-        "category_path": [spell(CATEGORY, level) for level in row["category_path"]],
+        "brand": spell(_BRAND, row["brand"]),
+        "category_path": [spell(_CATEGORY, level) for level in row["category_path"]],
         "attributes": [
-            (name, [spell(ATTRIBUTE + name, value) for value in values]) for name, values in row["attributes"]
+            (name, [spell(_ATTRIBUTE + name, value) for value in values]) for name, values in row["attributes"]
         ],
     }

@@ -1,39 +1,40 @@
-"""A product's place in the category tree, out of the many ways shops write it."""
+"""Read a product's path in the category tree from the notations that shops use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from intarsia.catalog.cell_parsers import is_blank, pick, plain_text
+from intarsia.catalog.cell_parsers import get_cell, is_blank, plain_text
 from intarsia.catalog.mapping import CategoryShape, column_list
-from intarsia.catalog.validate import Reason, RowFault
+from intarsia.catalog.rejects import Reason, RowError
 from intarsia.text import fold
 
-Path = tuple[str, ...]
+CategoryPath = tuple[str, ...]
 
 
-def category_path(raw: Mapping[str, Any], shape: CategoryShape) -> Path:
-    """The path from the root, clean; () when the shop gave none.
+def parse_category_path(raw: Mapping[str, Any], shape: CategoryShape) -> CategoryPath:
+    """Read the clean category path, root first; () when there is none.
 
-    Of several paths the deepest counts, of equally deep ones the first; paths below a root of `avoid` count only when there is no other.
+    Of several paths the deepest is used, on a tie the first. A path below a root in `avoid` is used only when there is
+    no other.
 
     Raises:
-        RowFault: WRONG_TYPE when a cell is neither text nor a list of texts.
+        RowError: WRONG_TYPE when a cell is neither text nor a list of texts.
     """
     columns = column_list(shape.columns)
     if len(columns) > 1:
-        paths = [tuple(level for column in columns for level in _path(pick(raw, column), shape))]
+        paths = [tuple(level for column in columns for level in _path(get_cell(raw, column), shape))]
     else:
-        paths = _paths(pick(raw, columns[0]), shape)
+        paths = _paths(get_cell(raw, columns[0]), shape)
     paths = [trimmed for path in paths if (trimmed := _without_roots(path, shape))]
     avoided = {fold(root) for root in shape.avoid}
     wanted = [path for path in paths if fold(path[0]) not in avoided] or paths
     return max(wanted, key=len, default=())
 
 
-def _paths(value: object, shape: CategoryShape) -> list[Path]:
-    """All paths of one cell."""
+def _paths(value: object, shape: CategoryShape) -> list[CategoryPath]:
+    """All paths in one cell."""
     if not isinstance(value, list | tuple):
         return [_path(value, shape)]
     if any(isinstance(entry, list | tuple) for entry in value):
@@ -44,24 +45,24 @@ def _paths(value: object, shape: CategoryShape) -> list[Path]:
     return [_until_avoided(tuple(level for entry in value for level in _path(entry, shape)), shape)]
 
 
-def _path(value: object, shape: CategoryShape) -> Path:
+def _path(value: object, shape: CategoryShape) -> CategoryPath:
     if is_blank(value):
         return ()
     if not isinstance(value, str):
-        raise RowFault(Reason.WRONG_TYPE, "category", value, "give text, or a list of texts")
+        raise RowError(Reason.WRONG_TYPE, "category", value, "give text, or a list of texts")
     levels = value.split(shape.separator) if shape.separator else [value]
     return tuple(text for level in levels if (text := plain_text(level)))
 
 
-def _without_roots(path: Path, shape: CategoryShape) -> Path:
+def _without_roots(path: CategoryPath, shape: CategoryShape) -> CategoryPath:
     dropped = {fold(root) for root in shape.drop_roots}
     while path and fold(path[0]) in dropped:
         path = path[1:]
     return path
 
 
-def _until_avoided(path: Path, shape: CategoryShape) -> Path:
-    """Levels of one list end where a marketing group begins: [Gear, Bags, Collections, Erin Recommends] is Gear > Bags."""
+def _until_avoided(path: CategoryPath, shape: CategoryShape) -> CategoryPath:
+    """Cut a list of levels where an avoided group begins: [Gear, Bags, Collections, Erin Recommends] is Gear > Bags."""
     avoided = {fold(root) for root in shape.avoid}
     for depth, level in enumerate(path):
         if depth and fold(level) in avoided:

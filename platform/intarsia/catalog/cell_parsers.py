@@ -1,7 +1,4 @@
-"""Single cells of a raw row: looking them up by column name, and reading them as text, lists, truth values and times.
-
-Which cell means what is `clean`'s matter.
-"""
+"""Parsers of single cells of a raw row: look a cell up by column name; read it as text, list, boolean or time."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any, Literal
 
 from selectolax.lexbor import LexborHTMLParser
 
-from intarsia.catalog.validate import Reason, RowFault
+from intarsia.catalog.rejects import Reason, RowError
 from intarsia.text import clean, fold
 
 _MARKUP = re.compile(r"<(?:[a-zA-Z][a-zA-Z0-9]*[\s/>]|/[a-zA-Z]|!--)")
@@ -48,10 +45,13 @@ _YEAR_MIN, _YEAR_MAX = 1970, 2200
 _SLASHED_DATE = re.compile(r"^(\d{4})/(\d{1,2})/(\d{1,2})(?=\D|$)")
 
 
-def pick(raw: Mapping[str, Any], column: str) -> Any:
-    """The cell of a column; `a.b` also looks for key b in object a; nothing when it is not there.
+def get_cell(raw: Mapping[str, Any], column: str) -> Any:
+    """Look up the cell of a column; None when it is missing.
 
-    A column whose own name holds the dot wins.
+    `a.b` is key b of the object in column a, unless a column is itself named `a.b`.
+
+    >>> get_cell({"spec": {"year": 2020}}, "spec.year")
+    2020
     """
     if column in raw:
         return raw[column]
@@ -64,7 +64,7 @@ def pick(raw: Mapping[str, Any], column: str) -> Any:
 
 
 def is_blank(value: object) -> bool:
-    """Whether a cell says nothing: null, NaN, blank text, or an empty list or object."""
+    """Whether a cell is empty: null, NaN, blank text, or an empty list or object."""
     if value is None:
         return True
     if isinstance(value, float):
@@ -75,10 +75,16 @@ def is_blank(value: object) -> bool:
 
 
 def plain_text(text: str, html_: Literal["auto", "yes", "no"] = "auto") -> str:
-    """A text as people read it: tags and entities resolved where it is HTML, then `text.clean`.
+    """Convert HTML to plain text, then apply `text.clean`.
 
-    Scripts, styles and comments go; block tags part words, inline tags do not. `auto` takes a text for HTML when it holds a tag, and
-    resolves entities in any text.
+    Scripts, styles and comments are removed. Block tags separate words, inline tags do not.
+
+    Args:
+        text: HTML or plain text.
+        html_: whether `text` is HTML; "auto": it is when it holds a tag. Entities are resolved unless "no".
+
+    >>> plain_text("<p>Red&nbsp;<b>mug</b></p><p>350 ml</p>")
+    'Red mug 350 ml'
     """
     if html_ == "yes" or (html_ == "auto" and _MARKUP.search(text)):
         tree = LexborHTMLParser(_BLOCK_TAG.sub(" <", text))
@@ -89,44 +95,45 @@ def plain_text(text: str, html_: Literal["auto", "yes", "no"] = "auto") -> str:
     return clean(text)
 
 
-def text_of(value: object, field: str) -> str:
-    """A cell that must be text; blank gives "".
+def parse_text(value: object, field: str) -> str:
+    """Read a cell that must be text; "" when it is blank.
 
     Raises:
-        RowFault: WRONG_TYPE for anything but text.
+        RowError: WRONG_TYPE when it is not text.
     """
     if is_blank(value):
         return ""
     if not isinstance(value, str):
-        raise RowFault(Reason.WRONG_TYPE, field, value, "give text")
+        raise RowError(Reason.WRONG_TYPE, field, value, "give text")
     return value
 
 
-def id_of(value: object, field: str) -> str:
-    """A cell that must be an id, text or whole number; blank gives "".
+def parse_id(value: object, field: str) -> str:
+    """Read a cell that must be an id (text or a whole number); "" when it is blank.
 
     Raises:
-        RowFault: WRONG_TYPE for anything else.
+        RowError: WRONG_TYPE for anything else.
     """
     if is_blank(value):
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowFault(Reason.WRONG_TYPE, field, value, "give text or a whole number")
+        raise RowError(Reason.WRONG_TYPE, field, value, "give text or a whole number")
     return clean(str(value))
 
 
-def values_of(value: object, separators: Iterable[str], field: str) -> list[str]:
-    """The values of an attribute's cell as clean texts, in order, blank ones left out.
+def parse_values(value: object, separators: Iterable[str], field: str) -> list[str]:
+    """Read the values of an attribute's cell as clean texts, in order, without blank ones.
 
-    Lists give each of their entries; texts are parted at every separator; truth values become yes and no, whole floats lose their `.0`.
+    Each entry of a list is a value. Text is split at every separator. Booleans become "yes" and "no"; whole floats lose
+    their ".0".
 
     Raises:
-        RowFault: WRONG_TYPE for an object.
+        RowError: WRONG_TYPE for an object.
     """
     if is_blank(value):
         return []
     if isinstance(value, list | tuple):
-        return [text for entry in value for text in values_of(entry, separators, field)]
+        return [text for entry in value for text in parse_values(entry, separators, field)]
     if isinstance(value, bool):
         return ["yes" if value else "no"]
     if isinstance(value, float) and value.is_integer():
@@ -134,18 +141,18 @@ def values_of(value: object, separators: Iterable[str], field: str) -> list[str]
     if isinstance(value, int | float | Decimal | date):
         return [str(value)]
     if not isinstance(value, str):
-        raise RowFault(Reason.WRONG_TYPE, field, value, "give text, a number, a truth value or a list of them")
+        raise RowError(Reason.WRONG_TYPE, field, value, "give text, a number, a boolean or a list of them")
     parts = [value]
     for separator in separators:
         parts = [piece for part in parts for piece in part.split(separator)]
     return [text for part in parts if (text := plain_text(part))]
 
 
-def truth_of(value: object, field: str) -> bool | None:
-    """Whether a cell says yes (true, a count above 0, `in stock`, 有货) or no; None when blank.
+def parse_bool(value: object, field: str) -> bool | None:
+    """Read a stock cell as a boolean: true, a count above 0, or a phrase such as `in stock` or 有货; None when blank.
 
     Raises:
-        RowFault: STOCK_UNPARSABLE when it says neither.
+        RowError: STOCK_UNPARSABLE when it is none of the known values.
     """
     if is_blank(value):
         return None
@@ -159,44 +166,44 @@ def truth_of(value: object, field: str) -> bool | None:
             return float(text) > 0
         if text in _YES or text in _NO:
             return text in _YES
-    raise RowFault(
+    raise RowError(
         Reason.STOCK_UNPARSABLE, field, value, "give a count, true or false, or `in stock` or `out of stock`"
     )
 
 
-def time_of(value: object, unit: Literal["auto", "s", "ms"], field: str) -> datetime | None:
-    """A time in UTC from ISO 8601 text (without a zone: UTC), a date, or a number since 1970; None when blank.
+def parse_time(value: object, unit: Literal["auto", "s", "ms"], field: str) -> datetime | None:
+    """Read a time in UTC from ISO 8601 text (UTC when it has no zone), a date, or a number since 1970; None when blank.
 
     Raises:
-        RowFault: DATE_UNPARSABLE when it is no time, or one outside the years 1970..2200.
+        RowError: DATE_UNPARSABLE when it is not a time, or outside the years 1970..2200.
     """
     if is_blank(value):
         return None
     try:
-        found = _time(value, unit)
+        time = _time(value, unit)
     except (ValueError, OverflowError, OSError):
-        found = None
-    if found is None or not _YEAR_MIN <= found.year <= _YEAR_MAX:
-        raise RowFault(
+        time = None
+    if time is None or not _YEAR_MIN <= time.year <= _YEAR_MAX:
+        raise RowError(
             Reason.DATE_UNPARSABLE, field, value, "write it as 2024-05-31T12:00:00Z, or seconds or ms since 1970"
         )
-    return found
+    return time
 
 
 def _time(value: object, unit: str) -> datetime | None:
     if isinstance(value, datetime):
-        found = value
+        time = value
     elif isinstance(value, date):
-        found = datetime(value.year, value.month, value.day)
+        time = datetime(value.year, value.month, value.day)
     elif isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
-        found = datetime.fromisoformat(_SLASHED_DATE.sub(_with_dashes, value.strip()))
+        time = datetime.fromisoformat(_SLASHED_DATE.sub(_with_dashes, value.strip()))
     elif isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     else:
         number = float(value)
         is_ms = unit == "ms" or (unit == "auto" and abs(number) > _MS_ABOVE)
         return datetime.fromtimestamp(number / 1000 if is_ms else number, UTC)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _with_dashes(match: re.Match[str]) -> str:

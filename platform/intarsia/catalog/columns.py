@@ -1,7 +1,4 @@
-"""The products table as columns by row number: built in one pass over its batches, saved as NumPy files, opened memory-mapped.
-
-What the columns mean is told by `records.product_columns`; who reads them is not this module's matter.
-"""
+"""Build `ProductColumns` from the products table in one pass, save them as NumPy files, and open them memory-mapped."""
 
 from __future__ import annotations
 
@@ -29,12 +26,12 @@ _IDS, _VOCABULARIES = "product_ids.json", "vocabularies.json"
 
 
 def build_columns(products: Entry) -> ProductColumns:
-    """The columns of a published products table, in one pass; the pictures' bytes are not read."""
+    """Build the columns of a published products table in one pass; image bytes are not read."""
     builder = _Builder()
     for batch in PRODUCTS.batches(products, _COLUMNS_READ):
         for row in batch.to_pylist():
             builder.add(row)
-    return builder.built()
+    return builder.build()
 
 
 def save_columns(columns: ProductColumns, folder: Path) -> None:
@@ -52,10 +49,10 @@ def save_columns(columns: ProductColumns, folder: Path) -> None:
 
 
 def open_columns(folder: Path) -> ProductColumns:
-    """The columns that `save_columns` wrote; arrays are memory-mapped and read-only, so replicas share them.
+    """Open the columns that `save_columns` wrote; the arrays are memory-mapped and read-only, so replicas share them.
 
     Raises:
-        ArtifactError: a file is missing or torn, or the files are not of one catalog.
+        ArtifactError: a file is missing or damaged, or the files have different row counts.
     """
     try:
         arrays = {name: _open_array(folder / f"{name}.npy") for name in (*_FLOATS, *_CODES)}
@@ -78,12 +75,12 @@ def open_columns(folder: Path) -> ProductColumns:
         categories=ragged["categories"],
         attributes=ragged["attributes"],
         words={field: ragged[f"words_{field}"] for field in WORD_FIELDS},
-        vocabularies={name: {term: code for code, term in enumerate(found)} for name, found in terms.items()},
+        vocabularies={name: {term: code for code, term in enumerate(strings)} for name, strings in terms.items()},
     )
 
 
 class _Builder:
-    """Collects one row after the other; codes are given as values come and sorted at the end."""
+    """Collects row after row. Codes are assigned in order of occurrence and renumbered to sorted order at the end."""
 
     def __init__(self) -> None:
         self._ids: list[ProductId] = []
@@ -110,11 +107,11 @@ class _Builder:
         for field, texts in _texts(row).items():
             self._lists[f"words_{field}"].add(self._code("word", word) for text in texts for word in words(text))
 
-    def built(self) -> ProductColumns:
-        """The columns of all rows added."""
+    def build(self) -> ProductColumns:
+        """The columns of all rows that were added."""
         ranks = {name: _ranks(codes) for name, codes in self._vocabularies.items()}
         ragged = {
-            name: self._lists[name].built(ranks[vocabulary], is_sorted=name == "attributes")
+            name: self._lists[name].build(ranks[vocabulary], is_sorted=name == "attributes")
             for name, vocabulary in zip(_RAGGED, ("category", "attribute", *["word"] * len(WORD_FIELDS)), strict=True)
         }
         arrays: dict[str, NDArray[Any]] = {
@@ -147,7 +144,7 @@ class _RaggedBuilder:
         self._values.append(np.fromiter(codes, np.int32))
         self._lengths.append(len(self._values[-1]))
 
-    def built(self, rank: NDArray[np.int32], *, is_sorted: bool) -> Ragged:
+    def build(self, rank: NDArray[np.int32], *, is_sorted: bool) -> Ragged:
         recoded = [_recoded(values, rank) for values in self._values]
         if is_sorted:
             recoded = [np.unique(values) for values in recoded]
@@ -179,10 +176,10 @@ def _texts(row: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _ranks(codes: Mapping[str, int]) -> NDArray[np.int32]:
-    """First-come code -> its place among the sorted terms."""
+    """Code in order of occurrence -> rank among the sorted terms."""
     rank = np.zeros(len(codes), np.int32)
-    for place, term in enumerate(sorted(codes)):
-        rank[codes[term]] = place
+    for position, term in enumerate(sorted(codes)):
+        rank[codes[term]] = position
     return rank
 
 

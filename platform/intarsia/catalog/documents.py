@@ -1,6 +1,6 @@
-"""What a page shows of a product, and its pictures, by row number: two uncompressed Arrow IPC files that replicas map into memory.
+"""Product fields that a results page shows, and images, by row number, in two memory-mapped Arrow IPC files.
 
-Filters and features read `columns` instead.
+Filters and features read `columns.py` instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _IMAGE_SCHEMA = pa.schema([("row", pa.int64()), ("number", pa.int32()), ("bytes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a page shows of one product."""
+    """The fields of one product that a results page shows."""
 
     row: int
     product_id: ProductId
@@ -57,7 +57,7 @@ class Document:
 
 
 def write_documents(products: Entry, folder: Path) -> int:
-    """Write both files from a published products table, piece by piece, into an existing folder; returns the number of rows."""
+    """Write both files of a published products table into an existing folder; returns the number of rows."""
     row = 0
     with (
         pa.OSFile(str(folder / DOCUMENTS_FILE), "wb") as documents_file,
@@ -67,20 +67,20 @@ def write_documents(products: Entry, folder: Path) -> int:
     ):
         for batch in PRODUCTS.batches(products):
             rows = batch.to_pylist()
-            shown = [{**product, "num_images": len(product["images"])} for product in rows]
-            documents.write_batch(pa.RecordBatch.from_pylist(shown, schema=_DOCUMENT_SCHEMA))
-            found = [
+            document_rows = [{**product, "num_images": len(product["images"])} for product in rows]
+            documents.write_batch(pa.RecordBatch.from_pylist(document_rows, schema=_DOCUMENT_SCHEMA))
+            image_rows = [
                 {"row": row + i, "number": number, "bytes": image["bytes"]}
                 for i, product in enumerate(rows)
                 for number, image in enumerate(product["images"])
             ]
-            images.write_batch(pa.RecordBatch.from_pylist(found, schema=_IMAGE_SCHEMA))
+            images.write_batch(pa.RecordBatch.from_pylist(image_rows, schema=_IMAGE_SCHEMA))
             row += len(rows)
     return row
 
 
 class Documents:
-    """Reads both files; nothing but the pages that are asked for comes into memory."""
+    """Reads both files; only the rows that are requested are loaded."""
 
     def __init__(self, documents: _Mapped, images: _Mapped) -> None:
         self._documents, self._images = documents, images
@@ -92,25 +92,24 @@ class Documents:
         """Map both files of a folder.
 
         Raises:
-            ArtifactError: a file is missing or torn.
+            ArtifactError: a file is missing or damaged.
         """
         return cls(_Mapped(folder / DOCUMENTS_FILE), _Mapped(folder / IMAGES_FILE))
 
     @property
     def num_rows(self) -> int:
-        """Products."""
         return self._documents.num_rows
 
     def get(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of some rows, in that order.
+        """The documents of some rows, in the order of `rows`.
 
         Raises:
-            IndexError: a row is not 0 .. num_rows - 1.
+            IndexError: a row is not in 0..num_rows - 1.
         """
         return [_document(row, self._documents.row(row)) for row in map(int, rows)]
 
     def image(self, row: int, number: int) -> bytes | None:
-        """The file content of a product's picture by its number from 0; None when there is no such picture."""
+        """The file content of image `number` (from 0) of a product; None when there is no such image."""
         begin, end = np.searchsorted(self._row_of_image, [row, row + 1])
         if not 0 <= number < end - begin:
             return None
@@ -119,7 +118,7 @@ class Documents:
 
 
 class _Mapped:
-    """An Arrow IPC file by row number."""
+    """Access to an Arrow IPC file by row number."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -1,6 +1,6 @@
-"""The pictures of a product: found, read, checked and fingerprinted, each refused one with its reason. A bad picture never loses a product.
+"""Read, check and hash the images of a product. An unusable image is rejected with its reason; the product is kept.
 
-Decoding is `intarsia.image`'s; which picture is a placeholder because many products share it is `settle`'s matter.
+Placeholder images that many products share: see `resolve.py`.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from intarsia.catalog.cell_parsers import is_blank, pick
+from intarsia.catalog.cell_parsers import get_cell, is_blank
 from intarsia.catalog.mapping import Columns, ImagesShape, column_list
-from intarsia.catalog.validate import Reason, shown
+from intarsia.catalog.rejects import Reason, excerpt
 from intarsia.ids import sha256_bytes
 from intarsia.image import ImageError, ImageFault, decode
 from intarsia.records.product import ImageRef
 
-Refuse = Callable[[Reason | ImageFault, str, str], None]
-"""Takes (reason, found, fix): writes down that a picture is left out."""
+RejectImage = Callable[[Reason | ImageFault, str, str], None]
+"""Called with (reason, found, fix) for each image that is left out."""
 
-_FLAT_RANGE = 2  # 8-bit steps between the darkest and the lightest pixel that JPEG noise alone can make
+_FLAT_RANGE = 2  # largest difference of 8-bit levels that JPEG noise alone causes
 _PHASH_PX, _PHASH_SIDE = 32, 8
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCell:
-    """One picture that a row names: a file below the root, or the bytes themselves."""
+    """One image of a row: a file below the root, or its bytes."""
 
     source: str
     content: bytes | None = None
 
 
 def image_cells(raw: Mapping[str, Any], columns: Columns, separator: str) -> Iterator[ImageCell | None]:
-    """What the picture columns of a row name, in order; None for a cell that is neither a name nor bytes."""
+    """Yield the images in the image columns of a row, in order; None for a cell that is neither a name nor bytes."""
     for column in column_list(columns):
-        yield from _cells(pick(raw, column), column, separator)
+        yield from _cells(get_cell(raw, column), column, separator)
 
 
 def _cells(value: object, column: str, separator: str) -> Iterator[ImageCell | None]:
@@ -66,82 +66,91 @@ def _cells(value: object, column: str, separator: str) -> Iterator[ImageCell | N
 
 
 class ImageReader:
-    """Reads and checks pictures below one folder."""
+    """Reads and checks image files below one folder."""
 
     def __init__(self, shape: ImagesShape, root: Path) -> None:
         self._shape, self._root = shape, root
         self._placeholders = frozenset(shape.placeholder_sha256)
 
-    def read(self, cells: list[ImageCell | None], refuse: Refuse) -> list[tuple[ImageRef, bytes]]:
-        """The usable pictures in their order, each content once; `refuse` is told of every other one, and of there being none named."""
+    def read(self, cells: list[ImageCell | None], reject: RejectImage) -> list[tuple[ImageRef, bytes]]:
+        """Read the usable images in order, without repeated contents.
+
+        `reject` is called for every other image, and once when `cells` is empty.
+        """
         if not cells:
-            refuse(ImageFault.ABSENT, "no picture named", "give the product a picture")
+            reject(ImageFault.ABSENT, "no image named", "give the product an image")
         kept: list[tuple[ImageRef, bytes]] = []
         seen_names: set[str] = set()
         seen_content: set[str] = set()
         for number, cell in enumerate(cells):
             if cell is None:
-                refuse(Reason.WRONG_TYPE, "neither a name nor bytes", "give a file name, a list of them, or bytes")
+                reject(Reason.WRONG_TYPE, "neither a name nor bytes", "give a file name, a list of them, or bytes")
                 continue
             if cell.content is None and cell.source in seen_names:
-                continue  # variants name the picture of their colour again and again: one picture, nothing lost
+                continue  # variants repeat the image of their colour: one image, nothing to report
             seen_names.add(cell.source)
             if len(kept) == self._shape.max_images:
-                fix = f"raise images.max_images ({self._shape.max_images}) if all are worth their embedding"
-                refuse(Reason.IMAGE_TOO_MANY, f"{len(cells) - number} more, from {cell.source}", fix)
+                fix = f"raise images.max_images ({self._shape.max_images}) to keep them"
+                reject(Reason.IMAGE_TOO_MANY, f"{len(cells) - number} more, from {cell.source}", fix)
                 break
-            image = self._usable(cell, seen_content, refuse)
+            image = self._usable(cell, seen_content, reject)
             if image is not None:
                 kept.append(image)
         return kept
 
-    def _usable(self, cell: ImageCell, seen: set[str], refuse: Refuse) -> tuple[ImageRef, bytes] | None:
-        content = cell.content if cell.content is not None else self._file(cell.source, refuse)
+    def _usable(self, cell: ImageCell, seen: set[str], reject: RejectImage) -> tuple[ImageRef, bytes] | None:
+        content = cell.content if cell.content is not None else self._file(cell.source, reject)
         if content is None:
             return None
         sha256 = sha256_bytes(content)
         if sha256 in seen:
-            refuse(Reason.IMAGE_REPEATED, cell.source, "name each picture once")
+            reject(Reason.IMAGE_REPEATED, cell.source, "name each image once")
             return None
         seen.add(sha256)
         try:
             pixels = decode(content)
         except ImageError as error:
-            refuse(
+            reject(
                 error.fault, f"{cell.source}: {error}", "replace the file by a whole JPEG, PNG or WebP of sensible size"
             )
             return None
         is_flat = self._shape.flat_is_placeholder and _is_flat(pixels)
         if sha256 in self._placeholders or is_flat:
-            refuse(
+            reject(
                 ImageFault.PLACEHOLDER,
                 f"{cell.source}: {'one single colour' if is_flat else sha256}",
-                "take a real picture",
+                "give an image of the product",
             )
             return None
         height, width = pixels.shape[:2]
         return ImageRef(source=cell.source, sha256=sha256, width=width, height=height, phash=phash(pixels)), content
 
-    def _file(self, name: str, refuse: Refuse) -> bytes | None:
-        below = os.path.normpath(name)
-        if "://" in name or os.path.isabs(below) or below.split(os.sep)[0] == os.pardir:
-            refuse(Reason.IMAGE_OUTSIDE, name, f"put the file below {self._root} and name it relative to that")
+    def _file(self, name: str, reject: RejectImage) -> bytes | None:
+        relative = os.path.normpath(name)
+        if "://" in name or os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
+            reject(
+                Reason.IMAGE_OUTSIDE, name, f"put the file below {self._root} and give its path relative to that folder"
+            )
             return None
-        path = self._root / below
+        path = self._root / relative
         try:
             size = path.stat().st_size
             if size > self._shape.max_bytes:
-                refuse(ImageFault.TOO_LARGE, f"{name}: {size} bytes", f"save it below {self._shape.max_bytes} bytes")
+                reject(ImageFault.TOO_LARGE, f"{name}: {size} bytes", f"save it below {self._shape.max_bytes} bytes")
                 return None
             return path.read_bytes()
         except (OSError, ValueError) as error:
-            refuse(ImageFault.ABSENT, f"{name}: {type(error).__name__}", f"put the file below {shown(str(self._root))}")
+            reject(
+                ImageFault.ABSENT, f"{name}: {type(error).__name__}", f"put the file below {excerpt(str(self._root))}"
+            )
             return None
 
 
 def phash(pixels: NDArray[np.uint8]) -> str:
-    """The 64-bit perceptual hash of uint8 [height, width, 3] as 16 hex digits: the 8 x 8 lowest frequencies of the grey picture shrunk to
-    32 x 32, each against their median; the first bit is the constant's.
+    """64-bit perceptual hash of uint8 [height, width, 3], as 16 hex digits.
+
+    The image is converted to grey and scaled to 32 x 32. Each bit says whether one of the 8 x 8 lowest DCT coefficients
+    is above their median; the first bit is the constant term's.
 
     Source: Zauner, Implementation and benchmarking of perceptual image hash functions, 2010, section 3.2.1.
     """
@@ -152,5 +161,5 @@ def phash(pixels: NDArray[np.uint8]) -> str:
 
 
 def _is_flat(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all pixels have one colour, give or take the noise of JPEG; a few pixels settle it for most pictures."""
-    return all(int(np.ptp(some, axis=(0, 1)).max()) <= _FLAT_RANGE for some in (pixels[::8, ::8], pixels))
+    """Whether all pixels have one colour up to JPEG noise; a sample of the pixels decides most images quickly."""
+    return all(int(np.ptp(sample, axis=(0, 1)).max()) <= _FLAT_RANGE for sample in (pixels[::8, ::8], pixels))

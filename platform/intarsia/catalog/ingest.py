@@ -1,6 +1,6 @@
-"""The two passes of an ingest over any way of running workers: clean every unit, settle what needs the whole catalog, write the products.
+"""The two passes of a catalog ingest: clean every split, resolve what needs the whole catalog, write the products.
 
-Where the files are published is the job's matter.
+The passes run on any `Workers`. Reading the configuration and publishing the tables: see `pipelines/ingest_catalog.py`.
 """
 
 from __future__ import annotations
@@ -17,43 +17,52 @@ import pyarrow as pa
 from intarsia.catalog.clean import CleanLimits, RowCleaner
 from intarsia.catalog.mapping import CatalogMapping
 from intarsia.catalog.resolve import PartWriter, Resolution, resolve_duplicates
-from intarsia.catalog.sources import FileSplit, plan_units
-from intarsia.catalog.staging import UnitWorker, read_sheet, unit_files
+from intarsia.catalog.sources import FileSplit, plan_splits
+from intarsia.catalog.staging import SplitCleaner, read_staged, staging_files
 from intarsia.errors import DataError
 from intarsia.tables.products import REJECTED_PRODUCTS
 
-PieceT = TypeVar("PieceT")
-ResultT = TypeVar("ResultT")
-Progress = Callable[[str, int, int], None]
+_ItemT = TypeVar("_ItemT")
+_OutputT = TypeVar("_OutputT")
+IngestProgress = Callable[[str, int, int], None]
+"""Called with (step, rows done, rows in all)."""
 
 _REJECTS_PER_PART = 20_000
 
 
 class Workers(Protocol):
-    """Runs one function over many pieces: opens it once per worker, gives the results in any order."""
+    """Applies a function to many items. Two implementations: `serial_workers`, and `onray.workers.RayWorkers`."""
 
     def __call__(
-        self, open_worker: Callable[[], Callable[[PieceT], ResultT]], pieces: Sequence[PieceT]
-    ) -> Iterator[ResultT]:
-        """The results of all pieces."""
+        self, open_worker: Callable[[], Callable[[_ItemT], _OutputT]], pieces: Sequence[_ItemT]
+    ) -> Iterator[_OutputT]:
+        """Yield the results of all items, in any order; `open_worker` is called once per worker."""
         ...
 
 
-def in_this_process(
-    open_worker: Callable[[], Callable[[PieceT], ResultT]], pieces: Sequence[PieceT]
-) -> Iterator[ResultT]:
-    """The plainest `Workers`: one after the other, here."""
+def serial_workers(
+    open_worker: Callable[[], Callable[[_ItemT], _OutputT]], pieces: Sequence[_ItemT]
+) -> Iterator[_OutputT]:
+    """`Workers` that process the items one after the other in this process."""
     return map(open_worker(), pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanedCatalog:
-    """The first pass and what was settled after it; num_products + sum(lost) == num_rows."""
+    """Result of the first pass; resolution.num_products + dropped.total() == num_rows.
 
-    units: tuple[FileSplit, ...]
-    settlement: Resolution
+    Attributes:
+        splits: the splits of the source.
+        resolution: what was resolved over the whole catalog.
+        num_rows: input rows.
+        dropped: number of dropped rows by reason code.
+        left_out: number of values left out of kept products, by reason code.
+    """
+
+    splits: tuple[FileSplit, ...]
+    resolution: Resolution
     num_rows: int
-    lost: Counter[str]
+    dropped: Counter[str]
     left_out: Counter[str]
 
 
@@ -62,88 +71,92 @@ def clean_catalog(
     mapping: CatalogMapping,
     folder: Path,
     limits: CleanLimits,
-    scratch: Path,
+    staging: Path,
     workers: Workers,
-    progress: Progress,
+    progress: IngestProgress,
     *,
-    unit_rows: int = 256,
+    split_rows: int = 256,
 ) -> CleanedCatalog:
-    """Clean every row of `source` into `scratch` and settle the whole.
+    """Clean every row of `source` into `staging`, then resolve duplicates, spellings and placeholder images.
 
     Args:
         source: products file, or folder of them.
         mapping: which column is what.
-        folder: what pictures and side files are relative to.
-        limits: longest texts.
-        scratch: an empty folder that every worker sees.
-        workers: how the units are run.
-        progress: told (step, rows done, rows in all).
-        unit_rows: rows per unit of CSV and JSONL.
+        folder: folder that image and side-file paths are relative to.
+        limits: maximum text lengths.
+        staging: an empty folder that every worker can reach.
+        workers: runs the splits.
+        progress: called with ("clean", rows done, rows in all).
+        split_rows: rows per split of CSV and JSONL.
 
     Raises:
         DataError: there are no rows, or a file cannot be read.
     """
-    units = plan_units(source, mapping.file, unit_rows=unit_rows)
-    RowCleaner(mapping, folder, limits)  # a side file that cannot be read is told here, before any worker starts
-    total, done = sum(unit.num_rows for unit in units), 0
+    splits = plan_splits(source, mapping.file, split_rows=split_rows)
+    RowCleaner(mapping, folder, limits)  # an unreadable side file raises here, before any worker starts
+    total, done = sum(split.num_rows for split in splits), 0
     if not total:
         raise DataError(table=str(source), field="rows", found=0, allowed="1 or more", fix="give a file with products")
-    for report in workers(partial(UnitWorker, mapping, folder, limits, scratch), units):
-        done += report.num_rows
+    for counts in workers(partial(SplitCleaner, mapping, folder, limits, staging), splits):
+        done += counts.num_rows
         progress("clean", done, total)
-    settlement = resolve_duplicates(scratch, units, mapping.images)
-    lost: Counter[str] = Counter()
+    resolution = resolve_duplicates(staging, splits, mapping.images)
+    dropped: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    for batch in _rejects(scratch, units, settlement):
-        for reason, is_lost in zip(batch["reason"].to_pylist(), batch["lost"].to_pylist(), strict=True):
-            (lost if is_lost else left_out)[reason] += 1
-    assert settlement.num_products + lost.total() == total, "every input row is a product or lost"
-    return CleanedCatalog(units=tuple(units), settlement=settlement, num_rows=total, lost=lost, left_out=left_out)
+    for batch in _rejects(staging, splits, resolution):
+        for reason, is_dropped in zip(batch["reason"].to_pylist(), batch["dropped"].to_pylist(), strict=True):
+            (dropped if is_dropped else left_out)[reason] += 1
+    assert resolution.num_products + dropped.total() == total, "every input row is a product or dropped"
+    return CleanedCatalog(
+        splits=tuple(splits), resolution=resolution, num_rows=total, dropped=dropped, left_out=left_out
+    )
 
 
-def write_rejects(cleaned: CleanedCatalog, scratch: Path, folder: Path) -> int:
+def write_rejects(cleaned: CleanedCatalog, staging: Path, folder: Path) -> int:
     """Write the parts of `rejected_products`, in the order of files and rows; returns the number of rows."""
     num = 0
-    for number, table in enumerate(_parts_of(_rejects(scratch, cleaned.units, cleaned.settlement))):
+    for number, table in enumerate(_parts_of(_rejects(staging, cleaned.splits, cleaned.resolution))):
         REJECTED_PRODUCTS.write_part(table, folder, number)
         num += table.num_rows
     return num
 
 
-def write_products(cleaned: CleanedCatalog, scratch: Path, folder: Path, workers: Workers, progress: Progress) -> int:
+def write_products(
+    cleaned: CleanedCatalog, staging: Path, folder: Path, workers: Workers, progress: IngestProgress
+) -> int:
     """Write the parts of `products`, in the order of ids; returns the number of rows."""
-    settlement = cleaned.settlement
-    writer = partial(PartWriter, scratch, folder, settlement.spellings, settlement.placeholders)
+    resolution = cleaned.resolution
+    writer = partial(PartWriter, staging, folder, resolution.spellings, resolution.placeholders)
     num = 0
-    for num_rows in workers(writer, settlement.parts):
+    for num_rows in workers(writer, resolution.parts):
         num += num_rows
-        progress("write", num, settlement.num_products)
-    assert num == settlement.num_products
+        progress("write", num, resolution.num_products)
+    assert num == resolution.num_products
     return num
 
 
-def _rejects(scratch: Path, units: Sequence[FileSplit], settlement: Resolution) -> Iterator[pa.Table]:
-    """The rejects of both passes, unit by unit, by row; of one row in the order in which they were found."""
-    of_settling: dict[int, list[dict[str, object]]] = {}
-    for unit, reject in settlement.rejects:
-        of_settling.setdefault(unit, []).append(reject.to_row())
-    for unit_ in units:
-        table = read_sheet(scratch / unit_files(unit_.number)[2])
-        if more := of_settling.get(unit_.number):
+def _rejects(staging: Path, splits: Sequence[FileSplit], resolution: Resolution) -> Iterator[pa.Table]:
+    """Yield the rejects of both passes, one table per split, ordered by row; rejects of one row keep their order."""
+    resolved: dict[int, list[dict[str, object]]] = {}
+    for split_number, reject in resolution.rejects:
+        resolved.setdefault(split_number, []).append(reject.to_row())
+    for split in splits:
+        table = read_staged(staging / staging_files(split.number)[2])
+        if more := resolved.get(split.number):
             rows = sorted([*table.to_pylist(), *more], key=lambda row: int(str(row["row"])))
             table = REJECTED_PRODUCTS.from_rows(rows)
         yield table
 
 
 def _parts_of(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Small tables joined into parts; at least one, so that an empty table can be read."""
-    held: list[pa.Table] = []
+    """Join small tables into parts; at least one, so that an empty table can be read."""
+    pending: list[pa.Table] = []
     num, is_first = 0, True
     for table in tables:
-        held.append(table)
+        pending.append(table)
         num += table.num_rows
         if num >= _REJECTS_PER_PART:
-            yield pa.concat_tables(held)
-            held, num, is_first = [], 0, False
+            yield pa.concat_tables(pending)
+            pending, num, is_first = [], 0, False
     if num or is_first:
-        yield pa.concat_tables([REJECTED_PRODUCTS.schema.empty_table(), *held])
+        yield pa.concat_tables([REJECTED_PRODUCTS.schema.empty_table(), *pending])

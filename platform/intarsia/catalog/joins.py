@@ -1,4 +1,4 @@
-"""Side files joined to the rows of a catalog by key: a better title, a translated text, prices of another system."""
+"""Left join of side files to the rows of a catalog by key, for example of translated titles."""
 
 from __future__ import annotations
 
@@ -7,42 +7,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from intarsia.catalog.cell_parsers import is_blank, pick
+from intarsia.catalog.cell_parsers import get_cell, is_blank
 from intarsia.catalog.mapping import MergeShape
-from intarsia.catalog.raw_rows import Defect
-from intarsia.catalog.sources import read_rows
+from intarsia.catalog.sources import UnreadableRow, read_raw_rows
 from intarsia.errors import DataError
 
 
 class SideFiles:
-    """The side files of a mapping, in memory."""
+    """The side files of a mapping, held in memory."""
 
     def __init__(self, merges: tuple[MergeShape, ...], folder: Path) -> None:
-        """Read them all.
+        """Read all side files.
 
         Raises:
-            DataError: a file is missing or unreadable, or has a row that cannot be read or lacks a column.
+            DataError: a file is missing or unreadable, or one of its rows is unreadable or lacks a column.
         """
         self._merges = [(merge, _by_key(merge, folder / merge.file)) for merge in merges]
 
-    def merged(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The row with the columns of its side rows; as it was where no side file knows its key."""
+    def join(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add the columns of the matching side rows to a row; a row whose key no side file has is returned as it is."""
         for merge, rows in self._merges:
-            cell = pick(raw, merge.key)
-            found = None if is_blank(cell) else rows.get(str(cell))
-            if found is not None and _applies(merge, raw):
-                raw = {**raw, **found}
+            cell = get_cell(raw, merge.key)
+            side_row = None if is_blank(cell) else rows.get(str(cell))
+            if side_row is not None and _applies(merge, raw):
+                raw = {**raw, **side_row}
         return raw
 
 
 def _applies(merge: MergeShape, raw: Mapping[str, Any]) -> bool:
-    return all(re.search(pattern, str(pick(raw, column))) for column, pattern in merge.where.items())
+    return all(re.search(pattern, str(get_cell(raw, column))) for column, pattern in merge.where.items())
 
 
 def _by_key(merge: MergeShape, path: Path) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
-    for number, value in read_rows(path, merge.shape):
-        if isinstance(value, Defect):
+    for number, value in read_raw_rows(path, merge.shape):
+        if isinstance(value, UnreadableRow):
             raise DataError(
                 table=str(path), row=number, field="row", found=value.found, allowed="a readable row", fix=value.fix
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.catalog.clean import CleanLimits
-from intarsia.catalog.ingest import clean_catalog, in_this_process, write_products, write_rejects
+from intarsia.catalog.ingest import clean_catalog, serial_workers, write_products, write_rejects
 from intarsia.catalog.mapping import load_mapping
 from intarsia.lake import Lake
 from intarsia.records.product import Product
@@ -55,10 +55,10 @@ def load_catalog(source: str | Path, mapping: str | Path, *, folder: str | Path 
             staging = Path(name) / "staging"
             staging.mkdir()
             cleaned = clean_catalog(
-                source, load_mapping(Path(mapping)), base, CleanLimits(), staging, in_this_process, _no_progress
+                source, load_mapping(Path(mapping)), base, CleanLimits(), staging, serial_workers, _no_progress
             )
             write_rejects(cleaned, staging, rejected)
-            write_products(cleaned, staging, products, in_this_process, _no_progress)
+            write_products(cleaned, staging, products, serial_workers, _no_progress)
         batches = PRODUCTS.batches(lake.current("products"))
         clean = [row_to_product(row)[0] for batch in batches for row in batch.to_pylist()]
         rejects = REJECTED_PRODUCTS.read(lake.current("rejected_products")).to_pylist()

@@ -1,6 +1,7 @@
-"""The mapping file: which column of a shop's file is what. Reading the file is `sources`' matter, applying the mapping is `clean`'s.
+"""The mapping file: which column of a shop's products file is what.
 
-A column is named as in the file; `a.b` looks into an object column. Wherever a column may be absent, leave its setting out.
+A column is named as in the file; `a.b` is key b of the object in column a. Leave a setting out when the file has no
+such column. Applying the mapping: see `clean.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Columns = str | tuple[str, ...]
 
 
 def column_list(columns: Columns | None) -> tuple[str, ...]:
-    """One column, several or none as a tuple."""
+    """One column, several or none, as a tuple."""
     if columns is None:
         return ()
     return (columns,) if isinstance(columns, str) else columns
@@ -28,55 +29,60 @@ def column_list(columns: Columns | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileShape:
-    """How a raw file is written; no effect on Parquet, and all but `encoding` have none on JSONL."""
+    """How a raw file is written. Parquet ignores all settings but `format`, JSONL all but `format` and `encoding`."""
 
-    format: Format | None = setting("csv, jsonl or parquet; nothing: guessed from the file's ending", None)
+    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None)
     encoding: str = setting(
-        "any name that Python knows, for example gb18030; never utf-16 (line ends must be one byte)", "utf-8"
+        "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)", "utf-8"
     )
-    delimiter: str | None = setting("one character between fields; nothing: a tab for .tsv, else a comma", None)
-    quote: str = setting("one character around fields that hold delimiters or line ends; empty: none is used", '"')
-    header: tuple[str, ...] = setting("names of the columns when the file has no header line", ())
+    delimiter: str | None = setting("character between fields; default: a tab for .tsv, else a comma", None)
+    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"')
+    header: tuple[str, ...] = setting("column names, when the file has no header line", ())
 
     def __post_init__(self) -> None:
         try:
             line_end = "\n".encode(self.encoding)
         except LookupError:
-            raise ValueError(f"encoding is {self.encoding!r}; allowed: a name that Python knows") from None
+            raise ValueError(f"encoding is {self.encoding!r}; allowed: a Python codec name") from None
         if line_end != b"\n":
             raise ValueError(
-                f"encoding is {self.encoding!r}; allowed: one whose line end is one byte; convert the file to utf-8"
+                f"encoding is {self.encoding!r}; allowed: one with one-byte line ends. Fix: convert the file to utf-8"
             )
         if self.delimiter is not None and len(self.delimiter.encode()) != 1:
             raise ValueError(f"delimiter is {self.delimiter!r}; allowed: one ASCII character")
         if len(self.quote.encode()) > 1:
-            raise ValueError(f"quote is {self.quote!r}; allowed: one ASCII character, or nothing")
+            raise ValueError(f"quote is {self.quote!r}; allowed: one ASCII character, or empty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryShape:
-    """Where a product's place in the category tree is written."""
+    """Where the category path is."""
 
-    columns: Columns = setting("columns with a path or paths; several are levels, the root first")
-    separator: str = setting("between the levels of a path; empty: a text is one level", "")
+    columns: Columns = setting("column with one or several paths; several columns are the levels, root first")
+    separator: str = setting("separator between the levels of a path; empty: a text is one level", "")
     list_means: Literal["auto", "paths", "levels"] = setting(
-        "what a list holds: whole paths, or the levels of one; auto: levels when no entry has the separator", "auto"
+        "what a list holds: whole paths, or the levels of one path; auto: levels when no entry has the separator",
+        "auto",
     )
-    drop_roots: tuple[str, ...] = setting("roots that say nothing and are cut off, for example Default Category", ())
-    avoid: tuple[str, ...] = setting("roots of marketing groups: taken only where nothing else is given", ())
+    drop_roots: tuple[str, ...] = setting("root levels to remove, for example Default Category", ())
+    avoid: tuple[str, ...] = setting("roots of marketing groups; used only when a product has no other path", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceShape:
-    """Where the price is written and what its numbers mean."""
+    """Where the price is and how its numbers are written."""
 
     column: str = setting("a number, or text such as ¥1,299.00")
     currency: str | None = setting(
-        "ISO 4217 code of all prices; nothing: from `currency_column` or the price's text", None
+        "ISO 4217 code of all prices; default: from `currency_column` or the price text", None
     )
-    currency_column: str | None = setting("column with the code; where it is empty `currency` counts", None)
-    unit: Literal["major", "minor"] = setting("major: 12.99 is 12 dollars 99; minor: 1299 is that", "major")
-    decimal: Literal[".", ","] = setting("decimal mark of prices written as text; the other one parts thousands", ".")
+    currency_column: str | None = setting("column with the currency code; `currency` is used where it is empty", None)
+    unit: Literal["major", "minor"] = setting(
+        "unit of the numbers: major (12.99 dollars) or minor (1299 cents)", "major"
+    )
+    decimal: Literal[".", ","] = setting(
+        "decimal mark of prices written as text; the other one separates thousands", "."
+    )
 
     def __post_init__(self) -> None:
         if self.currency is not None and self.currency not in MINOR_DIGITS:
@@ -85,18 +91,20 @@ class PriceShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesShape:
-    """Where the pictures are: file names below `root`, or the bytes themselves in a Parquet column."""
+    """Where the images are: file names below `root`, or bytes in a Parquet column."""
 
-    columns: Columns = setting("columns with a file name, a list of them, bytes, or an object with `bytes`")
-    separator: str = setting("between several file names in one text; empty: a text is one name", "")
-    root: str = setting("folder of the pictures, relative to the data's folder", ".")
-    max_images: int = setting("pictures kept per product, in the shop's order", 12)
-    max_bytes: int = setting("size of a picture file in bytes above which it is not read", 20_000_000)
-    placeholder_sha256: tuple[str, ...] = setting("sha256 of known `no picture` pictures", ())
+    columns: Columns = setting("column with a file name, a list of them, bytes, or an object with `bytes`")
+    separator: str = setting("separator between file names in one text; empty: a text is one name", "")
+    root: str = setting("folder of the images, relative to the data folder", ".")
+    max_images: int = setting("images kept per product, in the order of the file", 12)
+    max_bytes: int = setting("larger image files are not read", 20_000_000, advanced=True)
+    placeholder_sha256: tuple[str, ...] = setting("sha256 of known placeholder images", (), advanced=True)
     placeholder_min_products: int = setting(
-        "a picture shared, byte for byte, by this many products is a placeholder; 0: never", 10
+        "an image that this many products share, byte for byte, is a placeholder; 0: never",
+        10,
+        advanced=True,
     )
-    flat_is_placeholder: bool = setting("whether a picture of one single colour is a placeholder", True)
+    flat_is_placeholder: bool = setting("treat images of a single colour as placeholders", True, advanced=True)
 
     def __post_init__(self) -> None:
         if self.max_images < 1:
@@ -111,43 +119,43 @@ class ImagesShape:
 class AttributeShape:
     """Where the values of one attribute are."""
 
-    column: str = setting("a text, number, truth value or list of them")
-    separators: tuple[str, ...] = setting("between several values in one text", ())
+    column: str = setting("column with a text, number, boolean or list of them")
+    separators: tuple[str, ...] = setting("separators between values in one text", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeObjectShape:
-    """An object column whose every key is an attribute."""
+    """An object column whose keys are attributes."""
 
-    column: str = setting("a column that holds an object (or a map)")
-    separators: tuple[str, ...] = setting("between several values in one text", ())
-    leave_out: tuple[str, ...] = setting("keys that are no attributes", ())
+    column: str = setting("column that holds an object (or a map)")
+    separators: tuple[str, ...] = setting("separators between values in one text", ())
+    leave_out: tuple[str, ...] = setting("keys that are not attributes", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantsShape:
     """A list column of variants (sizes, colours) that are merged into their product.
 
-    Attribute values are united, pictures appended, the product is in stock when a variant is, and the lowest price counts where
-    the product itself gives none. Columns are those of a variant.
+    The columns are those of a variant. Attribute values are united and images appended. The product is in stock when
+    any variant is. The lowest variant price is used when the product itself has none.
     """
 
-    column: str = setting("list of objects")
+    column: str = setting("column with a list of objects")
     attributes: Mapping[str, str] = setting("attribute -> column of the variant", factory=dict)
-    images: Columns = setting("columns with picture names", ())
+    images: Columns = setting("column with image file names", ())
     price: str | None = setting("column with the price", None)
-    in_stock: str | None = setting("column with a count or a truth value", None)
+    in_stock: str | None = setting("column with a count or a boolean", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeShape:
-    """A side file, joined by key: its columns replace those of the row, or are added. Every worker holds it in memory."""
+    """A side file joined by key: its columns are added or replaced. Every worker holds it in memory."""
 
-    file: str = setting("CSV, JSONL or Parquet, relative to the data's folder")
-    key: str = setting("column of both files; of a repeated key the last row counts")
-    columns: tuple[str, ...] = setting("columns to take over")
+    file: str = setting("CSV, JSONL or Parquet file, relative to the data folder")
+    key: str = setting("column of both files; of a repeated key the last row is used")
+    columns: tuple[str, ...] = setting("columns to copy")
     where: Mapping[str, str] = setting(
-        "only rows whose column matches this regular expression somewhere, for example {product_id: '[02468]$'}",
+        "join only rows whose column contains a match of the regular expression, for example {product_id: '[02468]$'}",
         factory=dict,
     )
     shape: FileShape = setting("how the side file is written", factory=FileShape)
@@ -157,45 +165,47 @@ class MergeShape:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"where.{column} is {pattern!r}, which is no regular expression: {error}") from None
+                raise ValueError(f"where.{column} is {pattern!r}, not a regular expression: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogMapping:
-    """Which column of a shop's products file is what."""
+    """Which column of a products file is what."""
 
-    product_id: str = setting("column of the id; unique in the catalog")
+    product_id: str = setting("column with the id; unique in the catalog")
     title: Columns = setting("column, or several that are joined by a space")
-    about: str = setting("what this mapping is for, for people", "")
+    about: str = setting("free text for people; not used", "")
     file: FileShape = setting("how the file is written", factory=FileShape)
     description: Columns = setting("column, or several that are joined by a space", ())
     description_html: Literal["auto", "yes", "no"] = setting(
-        "whether descriptions are HTML; auto looks for tags and entities", "auto"
+        "whether descriptions are HTML; auto: detected by tags and entities", "auto"
     )
-    brand: Columns = setting("column, or several of which the first that is not empty counts", ())
-    category: CategoryShape | None = setting("place in the category tree", None)
+    brand: Columns = setting("column, or several of which the first non-empty one is used", ())
+    category: CategoryShape | None = setting("category path", None)
     price: PriceShape | None = setting("price", None)
-    images: ImagesShape | None = setting("pictures", None)
+    images: ImagesShape | None = setting("images", None)
     attributes: Mapping[str, str | AttributeShape] = setting("attribute -> column", factory=dict)
     attribute_objects: tuple[AttributeObjectShape, ...] = setting("object columns whose keys are attributes", ())
-    in_stock: Columns = setting("columns with a count or a truth value; all must say yes", ())
+    in_stock: Columns = setting("columns with a count or a boolean; all must be true", ())
     locale: Literal["detect", "en", "zh"] = setting(
-        "language of all rows, or detect: zh where a text has Chinese characters", "detect"
+        "language of all rows; detect: zh where the text has Chinese characters, else en", "detect"
     )
     locale_column: str | None = setting(
-        "column with the language (en, zh-CN …); where it is empty `locale` counts", None
+        "column with the language (en, zh-CN, ...); `locale` is used where it is empty", None
     )
     updated_at: str | None = setting("column with the time of the last change", None)
     updated_at_unit: Literal["auto", "s", "ms"] = setting(
         "unit of numbers since 1970; auto: ms above 100,000,000,000", "auto"
     )
-    placeholders: tuple[str, ...] = setting("texts that mean nothing, for example 'N/A' or '商品介绍加载中...'", ())
+    placeholders: tuple[str, ...] = setting(
+        "texts that stand for a missing value, for example 'N/A' or '商品介绍加载中...'", ()
+    )
     variants: VariantsShape | None = setting("list of variants merged into the product", None)
     merge: tuple[MergeShape, ...] = setting("side files joined by key, in this order", ())
 
 
 def load_mapping(path: Path) -> CatalogMapping:
-    """The mapping of a YAML file.
+    """Load the mapping from a YAML file.
 
     Raises:
         ConfigError: the file is missing or not YAML, or has an unknown, missing or wrong setting.

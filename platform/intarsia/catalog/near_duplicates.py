@@ -1,6 +1,9 @@
-"""Products that are the same thing twice: nearly equal texts, one description under a title that only has words added, or nearly equal
-pictures under nearly the same title. Never when their numbers differ (64 GB is not 128 GB); and a bare title tells little, so where a
-description is missing pictures must not contradict. Products stay; they only get the name of their group.
+"""Find groups of near-duplicate products.
+
+Two products are near-duplicates when their texts are nearly equal, when they share a description and one title only
+adds words to the other, or when they have nearly equal images under nearly the same title. Products with different
+numbers never are (64 GB is not 128 GB). A title alone is weak evidence: where a description is missing, the images must
+not differ. All products are kept; they only get a group id.
 
 Letters: N products, V values, P pairs.
 """
@@ -21,13 +24,15 @@ from scipy.sparse.csgraph import connected_components
 from intarsia.text import fold
 
 NEAR_BITS = 3
-"""Two 64-bit hashes are near when at most so many bits differ."""
+"""Two 64-bit hashes are near when at most this many bits differ."""
 
-_BLOCK_BITS = (13, 13, 13, 13, 12)  # 3 differing bits spoil at most 3 of 5 blocks: two near hashes agree in at least 2
-_MAX_NEIGHBOURS = 64  # compared among hashes that agree in two blocks: bounds the work when half a catalog is alike
-_CONTRADICT_BITS = 12  # pictures this far apart (of 64 bits) show different things; unrelated ones are about 32 apart
-_SIMILAR_TITLE = 0.5  # common share of character trigrams that is enough beside a near text,
-_SAME_TITLE = 0.8  # and beside a near picture
+_BLOCK_BITS = (13, 13, 13, 13, 12)  # 3 differing bits touch at most 3 of 5 blocks: two near hashes agree in at least 2
+_MAX_NEIGHBOURS = 64  # compared among hashes that agree in two blocks; bounds the work when many products are alike
+_DIFFERENT_IMAGE_BITS = (
+    12  # images that differ in this many of 64 bits show different things; unrelated ones in about 32
+)
+_SIMILAR_TITLE = 0.5  # shared part of the character trigrams required with a near text
+_SAME_TITLE = 0.8  # and with a near image
 _PIECES = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"[0-9]+")
 _CHAR_BITS = np.uint64(21)  # a code point; three of them fit into 64 bits
@@ -35,15 +40,15 @@ _CHAR_BITS = np.uint64(21)  # a code point; three of them fit into 64 bits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DedupKey:
-    """What one product looks like to this module.
+    """What near-duplicates of a product are found by.
 
     Attributes:
-        text_key: digest of the `comparable` title and description: equal texts have equal keys.
-        description_key: digest of the description alone; empty where there is none.
-        simhash: 64-bit hash of the same text; near texts have near hashes.
-        numbers_key: digest of the numbers in the text, in order of size: equal numbers, equal keys.
-        title: the `comparable` title.
-        phashes: 64-bit perceptual hashes of its pictures.
+        text_key: digest of `dedup_text` of title and description.
+        description_key: digest of the description alone; b"" without one.
+        simhash: 64-bit hash of the text of `text_key`; near texts have near hashes.
+        numbers_key: digest of the numbers in that text, whatever their order.
+        title: `dedup_text` of the title.
+        phashes: 64-bit perceptual hashes of the images.
     """
 
     text_key: bytes
@@ -54,93 +59,101 @@ class DedupKey:
     phashes: tuple[int, ...]
 
 
-def comparable(text: str) -> str:
-    """The folded letters and digits of a text: punctuation and symbols tell no product from another."""
+def dedup_text(text: str) -> str:
+    """The folded letters and digits of a text, without punctuation and symbols.
+
+    >>> dedup_text("NEW: Red  mug!")
+    'new red mug'
+    """
     return " ".join(_PIECES.findall(fold(text)))
 
 
-def text_key(compared: str) -> bytes:
-    """16 bytes that name a comparable text."""
-    return hashlib.blake2b(compared.encode(), digest_size=16).digest()
+def text_key(text: str) -> bytes:
+    """16-byte digest of a text (an output of `dedup_text`)."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def numbers_key(compared: str) -> bytes:
-    """16 bytes that name the runs of digits in a comparable text, whatever their order."""
-    return text_key(" ".join(sorted(_DIGITS.findall(compared))))
+def numbers_key(text: str) -> bytes:
+    """16-byte digest of the runs of digits in a text, whatever their order."""
+    return text_key(" ".join(sorted(_DIGITS.findall(text))))
 
 
-def simhash(compared: str) -> int:
-    """64-bit hash of a comparable text: each bit is the majority of that bit over the hashes of all its different character trigrams.
+def simhash(text: str) -> int:
+    """64-bit similarity hash: each bit is the majority of that bit over the hashes of the distinct character trigrams.
 
-    Source: Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002, section 3; trigrams mixed by splitmix64.
+    Source: Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002, section 3; trigrams mixed by
+    splitmix64.
     """
-    codes = np.frombuffer(f"  {compared} ".encode("utf-32-le"), np.uint32).astype(np.uint64)
+    codes = np.frombuffer(f"  {text} ".encode("utf-32-le"), np.uint32).astype(np.uint64)
     trigrams = np.unique(codes[:-2] | codes[1:-1] << _CHAR_BITS | codes[2:] << (_CHAR_BITS * np.uint64(2)))
     bits = np.unpackbits(_splitmix64(trigrams).view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
     majority = 2 * bits.sum(axis=0, dtype=np.int64) > len(trigrams)
     return int.from_bytes(np.packbits(majority, bitorder="little").tobytes(), "little")
 
 
-def duplicate_groups(looks: Sequence[DedupKey]) -> NDArray[np.int64]:
-    """For each product the place of the first member of its group, its own place when it is alone: int64 [N].
+def duplicate_groups(keys: Sequence[DedupKey]) -> NDArray[np.int64]:
+    """Group near-duplicates: the connected components of all pairs of near-duplicates.
 
-    A pair belongs together when its numbers are equal and
+    A pair is a pair of near-duplicates when its numbers are equal and
 
-    - its texts are near and its titles similar (and its pictures do not contradict, unless both have a description), or
-    - its descriptions are equal and one title holds nearly all of the other, or
-    - two of its pictures are near and its titles nearly the same.
+    - its texts are near and its titles similar (and its images do not differ, unless both have a description), or
+    - its descriptions are equal and one title contains nearly all of the other, or
+    - two of its images are near and its titles nearly the same.
 
-    Groups are the connected components of the pairs.
+    Returns:
+        int64 [N]: for each product the index of the first member of its group, its own index without duplicates.
     """
-    num = len(looks)
-    by_text = near_pairs(np.array([look.simhash for look in looks], np.uint64))
-    owners = np.repeat(np.arange(num), [len(look.phashes) for look in looks])
-    images = np.array([value for look in looks for value in look.phashes], np.uint64)
+    num = len(keys)
+    by_text = near_pairs(np.array([key.simhash for key in keys], np.uint64))
+    owners = np.repeat(np.arange(num), [len(key.phashes) for key in keys])
+    images = np.array([phash for key in keys for phash in key.phashes], np.uint64)
     by_image = np.unique(np.sort(owners[near_pairs(images)], axis=1), axis=0)
-    pairs = [(i, j) for i, j in by_text.tolist() if _texts_agree(looks[i], looks[j])]
-    pairs += [(i, j) for i, j in _same_description(looks).tolist() if _is_retouched(looks[i], looks[j])]
-    pairs += [(i, j) for i, j in by_image.tolist() if i != j and _agree(looks[i], looks[j], _SAME_TITLE)]
+    pairs = [(i, j) for i, j in by_text.tolist() if _texts_agree(keys[i], keys[j])]
+    pairs += [(i, j) for i, j in _same_description(keys).tolist() if _title_contains(keys[i], keys[j])]
+    pairs += [(i, j) for i, j in by_image.tolist() if i != j and _agree(keys[i], keys[j], _SAME_TITLE)]
     if not pairs:
         return np.arange(num)
     ends = np.array(pairs)
     graph = coo_matrix((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(num, num))
     _, labels_N = connected_components(graph, directed=False)
-    _, first = np.unique(
-        labels_N, return_index=True
-    )  # labels are 0.. without gaps: first[l] is the smallest place with label l
+    # labels are 0.. without gaps, so first[label] is the smallest index with that label
+    _, first = np.unique(labels_N, return_index=True)
     return np.asarray(first[labels_N], np.int64)
 
 
 def near_pairs(values_V: NDArray[np.uint64], max_bits: int = NEAR_BITS) -> NDArray[np.int64]:
-    """Pairs (i < j) of 64-bit values of which at most `max_bits` <= 3 bits differ: int64 [P, 2], sorted, each once.
+    """Find the pairs (i < j) of 64-bit values that differ in at most `max_bits` <= 3 bits.
 
-    Exact as long as no more than 64 values agree in two of the five blocks; beyond that each is compared with its next 64, which still
-    links equal values.
+    Exact while at most 64 values agree in two of the five blocks. Beyond that each value is compared with the next 64
+    only; equal values are still linked.
+
+    Returns:
+        int64 [P, 2], sorted, unique.
 
     Source: Manku, Jain and Das Sarma, Detecting near-duplicates for web crawling, WWW 2007, section 3.
     """
     assert max_bits <= NEAR_BITS, "the blocks are cut for 3 bits"
     num = len(values_V)
-    codes = np.zeros(0, np.int64)  # i * num + j: one number per pair is sorted ten times faster than two
+    codes = np.zeros(0, np.int64)  # i * num + j: sorting one number per pair is ten times faster than two
     for mask in _block_masks():
         keys = values_V & mask
         order = np.lexsort((values_V, keys))
         keys, values = keys[order], values_V[order]
-        found: list[NDArray[np.int64]] = []
+        new_codes: list[NDArray[np.int64]] = []
         for step in range(1, min(_MAX_NEIGHBOURS, num - 1) + 1):
             same = keys[step:] == keys[:-step]
             if not same.any():
                 break
             at = np.flatnonzero(same)
-            near = np.bitwise_count(values[at] ^ values[at + step]) <= max_bits
-            left, right = order[at[near]], order[at[near] + step]
-            found.append(np.minimum(left, right) * num + np.maximum(left, right))
-        codes = np.unique(np.concatenate([codes, *found]))
+            is_near = np.bitwise_count(values[at] ^ values[at + step]) <= max_bits
+            left, right = order[at[is_near]], order[at[is_near] + step]
+            new_codes.append(np.minimum(left, right) * num + np.maximum(left, right))
+        codes = np.unique(np.concatenate([codes, *new_codes]))
     return np.stack(np.divmod(codes, max(num, 1)), axis=1)
 
 
 def _block_masks() -> list[np.uint64]:
-    """A mask for each two of the five blocks."""
+    """A mask for every two of the five blocks."""
     starts = np.cumsum([0, *_BLOCK_BITS])
     blocks = [((1 << bits) - 1) << int(start) for bits, start in zip(_BLOCK_BITS, starts, strict=False)]
     return [np.uint64(a | b) for a, b in itertools.combinations(blocks, 2)]
@@ -151,32 +164,32 @@ def _texts_agree(a: DedupKey, b: DedupKey) -> bool:
     return (a.text_key == b.text_key or _agree(a, b, _SIMILAR_TITLE)) and (is_described or _images_agree(a, b))
 
 
-def _is_retouched(a: DedupKey, b: DedupKey) -> bool:
-    """Whether one title holds nearly all of the other: `NEW red mug!` beside `Red mug`, but not `Blue mug`."""
-    ours, theirs = _trigrams(a.title), _trigrams(b.title)
-    is_held = len(ours & theirs) >= _SAME_TITLE * min(len(ours), len(theirs))
-    return a.numbers_key == b.numbers_key and is_held
+def _title_contains(a: DedupKey, b: DedupKey) -> bool:
+    """Whether one title contains nearly all of the other: `NEW red mug!` contains `Red mug`, `Blue mug` does not."""
+    trigrams_a, trigrams_b = _trigrams(a.title), _trigrams(b.title)
+    is_contained = len(trigrams_a & trigrams_b) >= _SAME_TITLE * min(len(trigrams_a), len(trigrams_b))
+    return a.numbers_key == b.numbers_key and is_contained
 
 
-def _same_description(looks: Sequence[DedupKey]) -> NDArray[np.int64]:
-    """Pairs of products with one description, int64 [P, 2]; none of those without."""
-    told = np.array([i for i, look in enumerate(looks) if look.description_key], np.int64)
-    keys = np.array([int.from_bytes(looks[i].description_key[:8], "little") for i in told], np.uint64)
-    return told[near_pairs(keys, 0)]
+def _same_description(keys: Sequence[DedupKey]) -> NDArray[np.int64]:
+    """Pairs of products with equal descriptions, int64 [P, 2]; products without a description are in no pair."""
+    described = np.array([i for i, key in enumerate(keys) if key.description_key], np.int64)
+    digests = np.array([int.from_bytes(keys[i].description_key[:8], "little") for i in described], np.uint64)
+    return described[near_pairs(digests, 0)]
 
 
 def _agree(a: DedupKey, b: DedupKey, similarity: float) -> bool:
-    """Whether numbers are equal and at least this share of all different character trigrams of the titles is common (Jaccard)."""
+    """Whether the numbers are equal and the Jaccard similarity of the titles' trigrams is at least `similarity`."""
     if a.numbers_key != b.numbers_key:
         return False
-    ours, theirs = _trigrams(a.title), _trigrams(b.title)
-    return len(ours & theirs) >= similarity * len(ours | theirs)
+    trigrams_a, trigrams_b = _trigrams(a.title), _trigrams(b.title)
+    return len(trigrams_a & trigrams_b) >= similarity * len(trigrams_a | trigrams_b)
 
 
 def _images_agree(a: DedupKey, b: DedupKey) -> bool:
     if not a.phashes or not b.phashes:
         return True
-    return min((x ^ y).bit_count() for x in a.phashes for y in b.phashes) < _CONTRADICT_BITS
+    return min((x ^ y).bit_count() for x in a.phashes for y in b.phashes) < _DIFFERENT_IMAGE_BITS
 
 
 def _trigrams(title: str) -> set[str]:

@@ -1,6 +1,7 @@
-"""The files between the two passes of an ingest: cleaned units with their pictures, the small facts about each product, and rejects.
+"""Staging files between the two passes of an ingest: `SplitCleaner` writes them, `resolve` reads them.
 
-One folder, three Arrow IPC files per unit, memory-mapped by the second pass; it is deleted when the products are written.
+Three Arrow IPC files per split: cleaned products with their image bytes, the keys that duplicates and spellings are
+resolved by, and rejects. The folder is deleted when the products are written.
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ import pyarrow as pa
 
 from intarsia.catalog.clean import CleanLimits, RowCleaner
 from intarsia.catalog.mapping import CatalogMapping
-from intarsia.catalog.near_duplicates import comparable, numbers_key, simhash, text_key
-from intarsia.catalog.sources import FileSplit, read_unit
-from intarsia.catalog.validate import Reject
+from intarsia.catalog.near_duplicates import dedup_text, numbers_key, simhash, text_key
+from intarsia.catalog.sources import FileSplit, read_split
 from intarsia.records.product import Product
 from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, product_to_row
 
-_FLUSH_BYTES = 16_000_000  # pictures in memory before they are written down
+_FLUSH_BYTES = 16_000_000  # image bytes held in memory before a batch is written
 _FLUSH_ROWS = 256
-_TITLE_CHARS = 200  # compared between near-duplicates
+_TITLE_CHARS = 200  # of a title, compared between near-duplicates
 
-FACTS = pa.schema(
+PRODUCT_KEYS = pa.schema(
     [
         ("product_id", pa.string()),
         ("row", pa.int64()),
@@ -33,7 +33,7 @@ FACTS = pa.schema(
         ("description_key", pa.binary()),
         ("simhash", pa.uint64()),
         ("numbers_key", pa.binary(16)),
-        ("title", pa.string()),  # comparable
+        ("title", pa.string()),  # the output of dedup_text
         ("phashes", pa.list_(pa.uint64())),
         ("image_sha256", pa.list_(pa.string())),
         ("image_bytes", pa.int64()),
@@ -42,81 +42,83 @@ FACTS = pa.schema(
         ("attributes", pa.map_(pa.string(), pa.list_(pa.string()))),
     ]
 )
+"""Schema of the keys file: what `resolve` reads of each product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnitReport:
-    """What became of a unit's rows: num_products + num_lost == num_rows."""
+class SplitCounts:
+    """Row counts of a cleaned split; num_products + num_dropped == num_rows."""
 
     number: int
     num_rows: int
     num_products: int
-    num_lost: int
+    num_dropped: int
 
 
-class UnitWorker:
-    """Cleans units into the scratch folder; opened once per worker process."""
+class SplitCleaner:
+    """Cleans splits into the staging folder; opened once per worker process."""
 
-    def __init__(self, mapping: CatalogMapping, folder: Path, limits: CleanLimits, scratch: Path) -> None:
+    def __init__(self, mapping: CatalogMapping, folder: Path, limits: CleanLimits, staging: Path) -> None:
         self._cleaner = RowCleaner(mapping, folder, limits)
-        self._scratch = scratch
+        self._staging = staging
 
-    def __call__(self, unit: FileSplit) -> UnitReport:
-        """Read, clean and write one unit; memory is bounded by 16 MB of pictures, whatever the unit's size."""
-        products, facts, rejects = (
-            ArrowWriter(self._scratch / name, schema)
+    def __call__(self, split: FileSplit) -> SplitCounts:
+        """Read, clean and write one split; holds at most 16 MB of image bytes in memory."""
+        products, keys, rejects = (
+            ArrowWriter(self._staging / name, schema)
             for name, schema in zip(
-                unit_files(unit.number), (PRODUCTS.schema, FACTS, REJECTED_PRODUCTS.schema), strict=True
+                staging_files(split.number), (PRODUCTS.schema, PRODUCT_KEYS, REJECTED_PRODUCTS.schema), strict=True
             )
         )
         num_rows = 0
-        with products, facts, rejects:
-            for raw in read_unit(unit):
+        with products, keys, rejects:
+            for raw in read_split(split):
                 num_rows += 1
-                cleaned = self._cleaner.clean(unit.file, raw)
-                rejects.extend(_reject_rows(cleaned.rejects))
+                cleaned = self._cleaner.clean(split.file, raw)
+                rejects.extend(reject.to_row() for reject in cleaned.rejects)
                 if cleaned.product is not None:
                     size = sum(map(len, cleaned.image_bytes))
                     products.add(product_to_row(cleaned.product, cleaned.image_bytes), size)
-                    facts.add(_facts(cleaned.product, raw.number, size), 0)
-        assert num_rows == unit.num_rows, (
-            f"{unit.file} row {unit.first_row}: {num_rows} rows read, {unit.num_rows} planned"
+                    keys.add(_product_keys(cleaned.product, raw.number, size), 0)
+        assert num_rows == split.num_rows, (
+            f"{split.file} row {split.first_row}: {num_rows} rows read, {split.num_rows} planned"
         )
-        return UnitReport(
-            number=unit.number,
+        return SplitCounts(
+            number=split.number,
             num_rows=num_rows,
             num_products=products.num_rows,
-            num_lost=num_rows - products.num_rows,
+            num_dropped=num_rows - products.num_rows,
         )
 
 
-def unit_files(number: int) -> tuple[str, str, str]:
-    """Names of a unit's files: products, facts, rejects."""
-    return f"products-{number:06d}.arrow", f"facts-{number:06d}.arrow", f"rejects-{number:06d}.arrow"
+def staging_files(split_number: int) -> tuple[str, str, str]:
+    """File names of a split: products, keys, rejects."""
+    number = f"{split_number:06d}"
+    return f"products-{number}.arrow", f"keys-{number}.arrow", f"rejects-{number}.arrow"
 
 
-def read_sheet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A scratch file in memory, or some of its columns."""
+def read_staged(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a staging file, or some of its columns, into memory."""
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         table = reader.read_all()
         return (table if columns is None else table.select(list(columns))).combine_chunks()
 
 
-def rows_at(path: Path, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The rows at some places of a scratch file, in ascending order of place; touches only the batches they are in."""
-    wanted = np.sort(np.asarray(places, np.int64))
+def take_rows(path: Path, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a staging file at `indices`, in ascending order; reads only the batches that hold them."""
+    wanted = np.sort(np.asarray(indices, np.int64))
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         begin = 0
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
-            here = wanted[(wanted >= begin) & (wanted < begin + batch.num_rows)] - begin
-            if len(here):
-                yield from batch.take(pa.array(here)).to_pylist()
+            in_batch = wanted[(wanted >= begin) & (wanted < begin + batch.num_rows)] - begin
+            if len(in_batch):
+                yield from batch.take(pa.array(in_batch)).to_pylist()
             begin += batch.num_rows
 
 
 class ArrowWriter:
-    """An Arrow IPC file that is written batch by batch."""
+    """Writes an Arrow IPC file batch by batch."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema, self._rows, self._bytes = schema, list[Mapping[str, Any]](), 0
@@ -133,6 +135,7 @@ class ArrowWriter:
         self._file.close()
 
     def add(self, row: Mapping[str, Any], size: int) -> None:
+        """Add a row that holds `size` bytes of images."""
         self._rows.append(row)
         self.num_rows += 1
         self._bytes += size
@@ -140,6 +143,7 @@ class ArrowWriter:
             self._flush()
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows without images."""
         for row in rows:
             self.add(row, 0)
 
@@ -149,13 +153,9 @@ class ArrowWriter:
         self._rows, self._bytes = [], 0
 
 
-def _reject_rows(rejects: Iterable[Reject]) -> Iterator[dict[str, Any]]:
-    return (reject.to_row() for reject in rejects)
-
-
-def _facts(product: Product, row: int, image_bytes: int) -> dict[str, Any]:
-    title = comparable(product.title)
-    description = comparable(product.description)
+def _product_keys(product: Product, row: int, image_bytes: int) -> dict[str, Any]:
+    title = dedup_text(product.title)
+    description = dedup_text(product.description)
     text = f"{title}\n{description}"
     return {
         "product_id": product.product_id,

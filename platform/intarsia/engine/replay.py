@@ -7,10 +7,10 @@ from dataclasses import replace
 from intarsia.engine.search import SearchEngine
 from intarsia.errors import ReleaseMismatch
 from intarsia.records.query import EncodedQuery
-from intarsia.records.served import Served
+from intarsia.records.served import ServedRequest
 
 
-def replay(served: Served, engine: SearchEngine) -> bytes:
+def replay(served: ServedRequest, engine: SearchEngine) -> bytes:
     """The digest of what the ranker of `engine` is given for a served request; the record's, when nothing has changed.
 
     Only a record that `is_comparable` says something. Bits are those of one kind of processor: NumPy picks its instructions by what the

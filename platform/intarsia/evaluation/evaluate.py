@@ -75,7 +75,8 @@ class SystemRow:
 class ComparisonRow:
     """`system` minus `baseline` on one metric.
 
-    `p_holm` is the p value of a permutation test, corrected for all comparisons of the evaluation; NaN if no test was made.
+    `p_holm` is the p value of a permutation test, corrected for all comparisons of the evaluation; NaN if no test was
+    made.
     """
 
     system: str
@@ -98,7 +99,9 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All tables of one evaluation; `values` holds each system's headline metric per query, NaN without a relevant product."""
+    """All tables of one evaluation; `values` holds each system's headline metric per query, NaN without a relevant
+    product.
+    """
 
     headline: str
     num_queries: int
@@ -126,7 +129,8 @@ def evaluate_systems(
     """Measure systems against judgments.
 
     Args:
-        systems: each system's orders, one per entry of `qrels`, best first, at least `config.depth` long where so many products exist.
+        systems: each system's orders, one per entry of `qrels`, best first, at least `config.depth` long where so many
+            products exist.
         qrels: the judgments of each query.
         pairs: (system, baseline) to compare; the first pair is also compared in every slice.
         slices: subsets of the queries.

@@ -1,9 +1,12 @@
-"""Synthetic known-item queries from the catalog, for a shop without judged queries: each searches for one product by words of its title.
+"""Synthetic known-item queries from the catalog, for a shop without judged queries: each searches for one product by
+words of its title.
 
-They measure whether search finds a named product, not whether people like the results. Reports say so, and judged queries replace them.
-Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's mixture of item and background).
+They measure whether search finds a named product, not whether people like the results. Reports say so, and judged
+queries replace them. Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's
+mixture of item and background).
 
-Source: Azzopardi, de Rijke and Balog, "Building simulated queries for known-item topics", SIGIR 2007. doi:10.1145/1277741.1277820
+Source: Azzopardi, de Rijke and Balog, "Building simulated queries for known-item topics", SIGIR 2007.
+doi:10.1145/1277741.1277820
 """
 
 from __future__ import annotations

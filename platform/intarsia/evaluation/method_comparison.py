@@ -1,4 +1,5 @@
-"""Compare fusion methods on the same judged queries: choose one on train, test once, and measure it with missing images.
+"""Compare fusion methods on the same judged queries: choose one on train, test once, and measure it with missing
+images.
 
 This module reads per-query values only. `experiments/fusion_benchmark.py` fits and measures the methods,
 `method_comparison_report.py` writes the report. Letters: Q queries, M methods.
@@ -28,9 +29,9 @@ from intarsia.evaluation.significance import (
 from intarsia.maths.arrays import Floats
 
 Family = Literal["baseline", "score", "feature", "column", "reference"]
-"""Family of a method: one retriever or an unfitted fusion (baseline); a fusion of scores (score); of vectors, by its own score only
-(feature); of vectors, as one more score column (column); or a system that is measured and cannot be chosen (reference: text only, or
-the chosen method without images).
+"""Family of a method: one retriever or an unfitted fusion (baseline); a fusion of scores (score); of vectors, by its
+own score only (feature); of vectors, as one more score column (column); or a system that is measured and cannot be
+chosen (reference: text only, or the chosen method without images).
 """
 
 _ROUNDING = 1e-12
@@ -58,7 +59,8 @@ class ComparedMethod:
     Attributes:
         description: the fitted weights or settings; may be empty.
         train_Q: train queries, each fused by a fit without the query's fold. The choice is made by these.
-        validation_Q: validation queries. They stop fits and weigh columns, so the values of fitted methods are optimistic.
+        validation_Q: validation queries. They stop fits and weigh columns, so the values of fitted methods are
+            optimistic.
         fit_s: seconds to fit; 0 for a method without fitted parts.
         ms_per_query: median time to fuse the candidates of one query.
     """
@@ -99,7 +101,9 @@ class BaselineComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRow:
-    """One method in the table; `against` has its comparison with each baseline, and is empty for baselines, references and failures."""
+    """One method in the table; `against` has its comparison with each baseline, and is empty for baselines, references
+    and failures.
+    """
 
     method: ComparedMethod
     train: float
@@ -133,7 +137,8 @@ class MethodComparison:
     Attributes:
         metric: the metric of all values.
         rows: every method, the best on train first, failures last.
-        baselines: names of the baselines that the methods are compared with: BM25, the best single retriever, RRF, equal weights.
+        baselines: names of the baselines that the methods are compared with: BM25, the best single retriever, RRF,
+            equal weights.
         best_baseline: the best of these on validation.
         chosen: the method with the best train mean; the first of equals.
         curve: points by missing images; may be empty.

@@ -74,8 +74,8 @@ def write_comparison_report(
 def comparison_lines(comparison: MethodComparison) -> list[str]:
     """The table of methods and the conclusions, for a terminal."""
     lines = [
-        f"{'method':<28} train  valid  {comparison.metric} [95 %]        against {comparison.best_baseline:<22} p (Holm)   "
-        "fit      per query"
+        f"{'method':<28} train  valid  {comparison.metric} [95 %]        against {comparison.best_baseline:<22} p "
+        "(Holm)   fit      per query"
     ]
     for row in comparison.rows:
         method = row.method
@@ -84,14 +84,18 @@ def comparison_lines(comparison: MethodComparison) -> list[str]:
             continue
         against = row.against.get(comparison.best_baseline)
         lines.append(
-            f"{method.name:<28} {format_number(row.train)}  {format_number(row.validation)}  {format_interval(row.test)}  "
-            f"{_difference_text(against) if against else '':<47} {format_time(method.fit_s):>8} {method.ms_per_query:6.2f} ms"
+            f"{method.name:<28} {format_number(row.train)}  {format_number(row.validation)}  "
+            f"{format_interval(row.test)}  "
+            f"{_difference_text(against) if against else '':<47} {format_time(method.fit_s):>8} "
+            f"{method.ms_per_query:6.2f} ms"
         )
     return [*lines, *conclusions(comparison)]
 
 
 def conclusions(comparison: MethodComparison) -> list[str]:
-    """Which method is chosen, how it compares with each baseline, and whether missing images hurt it; a sentence each."""
+    """Which method is chosen, how it compares with each baseline, and whether missing images hurt it; a sentence
+    each.
+    """
     row = comparison.row(comparison.chosen)
     lines = [
         f"chosen on out-of-fold train queries: {comparison.chosen}"
@@ -101,8 +105,8 @@ def conclusions(comparison: MethodComparison) -> list[str]:
     if comparison.image_gain is not None:
         gain = comparison.image_gain.difference
         lines.append(
-            f"{comparison.chosen} against the same without images: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
-            f"{comparison.image_gain.verdict}"
+            f"{comparison.chosen} against the same without images: {gain.mean:+.3f} [{gain.low:+.3f}, "
+            f"{gain.high:+.3f}] {comparison.image_gain.verdict}"
         )
     if comparison.no_curve:
         lines.append(f"missing images: {comparison.no_curve}")
@@ -188,7 +192,9 @@ def _difference_text(comparison: BaselineComparison) -> str:
 
 
 def _coloured_lines(comparison: MethodComparison) -> list[tuple[str, str]]:
-    """The chosen method with its imputer, text only, the best baseline, then the chosen method with the other imputers."""
+    """The chosen method with its imputer, text only, the best baseline, then the chosen method with the other
+    imputers.
+    """
     chosen = comparison.chosen
     pairs = list(dict.fromkeys((point.method, point.imputer) for point in comparison.curve))
     lines = [

@@ -1,7 +1,7 @@
 """Ranking metrics: one value per query, NaN where the query has no relevant product.
 
-A query without a relevant product scores the same in every system. It is left out of every mean, and reports say how many there are.
-Letters: Q queries, K positions, J judged products.
+A query without a relevant product scores the same in every system. It is left out of every mean, and reports say how
+many there are. Letters: Q queries, K positions, J judged products.
 """
 
 from __future__ import annotations

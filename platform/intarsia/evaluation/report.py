@@ -1,4 +1,6 @@
-"""Report of an evaluation: Markdown, one HTML file without external files, JSON, and lines for a terminal. `evaluate.py` makes the tables."""
+"""Report of an evaluation: Markdown, one HTML file without external files, JSON, and lines for a terminal.
+`evaluate.py` makes the tables.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +154,9 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
 
 
 def evaluation_to_jsonable(evaluation: Evaluation, query_ids: Sequence[QueryId]) -> dict[str, object]:
-    """All metrics, all comparisons, and the headline metric of each query: None where a query has no relevant product."""
+    """All metrics, all comparisons, and the headline metric of each query: None where a query has no relevant
+    product.
+    """
     return {
         "headline": evaluation.headline,
         "systems": {row.name: to_jsonable(row.metrics) | {"coverage": row.coverage} for row in evaluation.systems},

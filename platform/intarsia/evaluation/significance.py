@@ -1,7 +1,8 @@
-"""Uncertainty of a mean over queries, and tests of paired differences: bootstrap intervals, permutation tests, Holm's correction.
+"""Uncertainty of a mean over queries, and tests of paired differences: bootstrap intervals, permutation tests, Holm's
+correction.
 
-`scipy.stats.bootstrap` gives the same intervals in 2 to 3 times the time; `scipy.stats.permutation_test` takes 15 to 25 times as long for 12
-columns, and neither keeps our rule for NaN. So both are written here.
+`scipy.stats.bootstrap` gives the same intervals in 2 to 3 times the time; `scipy.stats.permutation_test` takes 15 to 25
+times as long for 12 columns, and neither keeps our rule for NaN. So both are written here.
 
 Letters: Q queries, B resamples or permutations, M columns (systems, metrics or differences).
 """
@@ -71,8 +72,8 @@ def paired_bootstrap(
     """
     if a_Q.shape != b_Q.shape or not np.array_equal(np.isnan(a_Q), np.isnan(b_Q)):
         raise ValueError(
-            f"{np.count_nonzero(~np.isnan(a_Q))} queries against {np.count_nonzero(~np.isnan(b_Q))}, or different ones; "
-            "a paired comparison needs both systems on the same queries"
+            f"{np.count_nonzero(~np.isnan(a_Q))} queries against {np.count_nonzero(~np.isnan(b_Q))}, or different "
+            "ones; a paired comparison needs both systems on the same queries"
         )
     return PairedDifference(
         difference=bootstrap_mean(a_Q - b_Q, seed=seed, num_resamples=num_resamples, confidence=confidence)
@@ -82,7 +83,8 @@ def paired_bootstrap(
 def bootstrap_means(
     values_QM: Floats, *, seed: int, num_resamples: int = NUM_RESAMPLES, confidence: float = 0.95
 ) -> list[Interval]:
-    """`bootstrap_mean` of each column, all from the same resamples; a query that is NaN in one column is left out of all.
+    """`bootstrap_mean` of each column, all from the same resamples; a query that is NaN in one column is left out of
+    all.
 
     Raises:
         ValueError: fewer than one resample, or a confidence outside 0..1.
@@ -107,8 +109,9 @@ def bootstrap_means(
 def permutation_p_values(differences_QM: Floats, *, seed: int, num_permutations: int = NUM_PERMUTATIONS) -> Floats:
     """Two-sided p value of each column of paired differences, all from the same permutations: float64 [M].
 
-    Under the null hypothesis a query's two values can be exchanged, which changes the sign of its difference. All 2^Q sign vectors are
-    tried when there are at most `num_permutations`. Otherwise that many are drawn, and p is (1 + extreme) / (1 + drawn), never 0.
+    Under the null hypothesis a query's two values can be exchanged, which changes the sign of its difference. All 2^Q
+    sign vectors are tried when there are at most `num_permutations`. Otherwise that many are drawn, and p is (1 +
+    extreme) / (1 + drawn), never 0.
 
     Args:
         differences_QM: a - b for each query; a query that is NaN in one column is left out of all.
@@ -145,8 +148,8 @@ def permutation_p_values(differences_QM: Floats, *, seed: int, num_permutations:
 def holm(p_values_M: Floats) -> Floats:
     """P values corrected for M tests by Holm's step-down method: float64 [M].
 
-    The k-th smallest is multiplied by M - k + 1, then raised to at least the one before it, and capped at 1. Rejecting every test whose
-    corrected value is below alpha keeps the chance of any false rejection at most alpha.
+    The k-th smallest is multiplied by M - k + 1, then raised to at least the one before it, and capped at 1. Rejecting
+    every test whose corrected value is below alpha keeps the chance of any false rejection at most alpha.
 
     Raises:
         ValueError: a p value outside 0..1.

@@ -1,4 +1,6 @@
-"""Slices of the judged queries, by language, kind, images and popularity: a mean over all queries can hide that one slice got worse."""
+"""Slices of the judged queries, by language, kind, images and popularity: a mean over all queries can hide that one
+slice got worse.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class Slice:
 def standard_slices(
     queries: Sequence[JudgedQuery], qrels: Sequence[Qrels], has_image_N: NDArray[np.bool_], clicks_N: Floats
 ) -> list[Slice]:
-    """Slices by locale, kind of query, images of the relevant products, number of relevant products, and clicks on them.
+    """Slices by locale, kind of query, images of the relevant products, number of relevant products, and clicks on
+    them.
 
     Args:
         queries: Q judged queries.

@@ -1,25 +1,65 @@
-"""A raw row to an Event, or to the reason why not. Repeated events are `settle`'s matter; reading files is not this room's."""
+"""Clean raw event rows: map their columns, and turn each row into an `Event` or a reject with its reason.
+
+Repeated events: see `dedupe.py`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from intarsia.events.mapping import EventMapping
+from intarsia.config import setting
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.records.event import EVENT_KINDS, Event
 
 _MS_ABOVE = 1e11  # as seconds this is the year 5138; as milliseconds 1973
 _YEAR_MIN, _YEAR_MAX = 1970, 2200
-_FOUND_CHARS = 200
+_EXCERPT_CHARS = 200
+_EVENT_FIELDS = tuple(field.name for field in fields(Event))
+_MAY_BE_CONSTANT = ("request_id", "release_id", "kind", "received_at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventMapping:
+    """Which column of an events file is what. A field that is not mapped is read from the column of its own name."""
+
+    columns: Mapping[str, str] = setting("event field -> column of the file", factory=dict)
+    kinds: Mapping[str, str] = setting(
+        "kind in the file -> event kind, for example {pv: view, buy: purchase}", factory=dict
+    )
+    constants: Mapping[str, str] = setting(
+        "event field -> value where the file has none: request_id, release_id, kind; "
+        "`received_at: occurred_at` copies that time",
+        factory=dict,
+    )
+    time_unit: Literal["auto", "s", "ms"] = setting(
+        "unit of times given as numbers since 1970; auto: ms above 100,000,000,000", "auto", advanced=True
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            if name not in _EVENT_FIELDS:
+                raise ValueError(f"columns.{name} is not a field of an event; allowed: {', '.join(_EVENT_FIELDS)}")
+        for name in self.constants:
+            if name not in _MAY_BE_CONSTANT:
+                raise ValueError(f"constants.{name} cannot be constant; allowed: {', '.join(_MAY_BE_CONSTANT)}")
+        for file_kind, kind in self.kinds.items():
+            if kind not in EVENT_KINDS:
+                raise ValueError(f"kinds.{file_kind} is {kind!r}; allowed: {', '.join(EVENT_KINDS)}")
+        if self.constants.get("received_at", "occurred_at") != "occurred_at":
+            raise ValueError(f"constants.received_at is {self.constants['received_at']!r}; allowed: occurred_at")
+
+    def column(self, field: str) -> str:
+        """The column of an event field."""
+        return self.columns.get(field, field)
 
 
 class EventReason(StrEnum):
-    """Reason codes of `rejected_events`; a row that cannot be read at all has the code of its file format."""
+    """Reason codes of `rejected_events`; a row that cannot be read has a code of `catalog.rejects.Reason`."""
 
     FIELD_MISSING = "field_missing"
     WRONG_TYPE = "wrong_type"
@@ -35,7 +75,7 @@ class EventReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventReject:
-    """One refused event: where it stood, what was wrong with it, and how to mend it."""
+    """A rejected event: its position, what was found, and the fix."""
 
     file: str
     row: int
@@ -46,34 +86,34 @@ class EventReject:
     fix: str
 
 
-class _Fault(Exception):
+class _FieldError(Exception):
     def __init__(self, reason: EventReason, field: str, found: object, fix: str) -> None:
         super().__init__(reason.value)
         self.reason, self.field, self.found, self.fix = reason, field, found, fix
 
 
 class EventCleaner:
-    """Applies one mapping; `products` are the ids of the catalog, since an event on anything else teaches nothing."""
+    """Cleans rows by one mapping; an event on a product that is not in `products` (ids of the catalog) is rejected."""
 
     def __init__(self, mapping: EventMapping, products: Container[str]) -> None:
         self._mapping, self._products = mapping, products
 
     def clean(self, file: str, row: int, raw: Mapping[str, Any]) -> Event | EventReject:
-        """The event of a row, or why there is none."""
+        """Clean row number `row` of `file`."""
         key = ""
         try:
             key = self._text(raw, "event_id")
             return self._event(raw, key)
-        except _Fault as fault:
-            found = fault.found if isinstance(fault.found, str) else repr(fault.found)
+        except _FieldError as error:
+            found = error.found if isinstance(error.found, str) else repr(error.found)
             return EventReject(
                 file=file,
                 row=row,
                 key=key,
-                field=fault.field,
-                reason=fault.reason.value,
-                found=found[:_FOUND_CHARS],
-                fix=fault.fix,
+                field=error.field,
+                reason=error.reason.value,
+                found=found[:_EXCERPT_CHARS],
+                fix=error.fix,
             )
 
     def _event(self, raw: Mapping[str, Any], event_id: str) -> Event:
@@ -86,10 +126,10 @@ class EventCleaner:
         received_at = occurred_at if "received_at" in self._mapping.constants else self._time(raw, "received_at")
         if occurred_at > received_at:
             found, fix = f"{occurred_at} after {received_at}", "set the clock of the sender"
-            raise _Fault(EventReason.RECEIVED_BEFORE_OCCURRED, "received_at", found, fix)
+            raise _FieldError(EventReason.RECEIVED_BEFORE_OCCURRED, "received_at", found, fix)
         if product_id not in self._products:
             fix = "name a product of the catalog (it may be in rejected_products)"
-            raise _Fault(EventReason.PRODUCT_UNKNOWN, "product_id", product_id, fix)
+            raise _FieldError(EventReason.PRODUCT_UNKNOWN, "product_id", product_id, fix)
         return Event(
             event_id=EventId(event_id),
             request_id=RequestId(self._text(raw, "request_id")),
@@ -114,18 +154,18 @@ class EventCleaner:
         cell = self._cell(raw, field)
         if cell is None:
             if is_required:
-                raise _Fault(EventReason.FIELD_MISSING, field, "nothing", "every event needs it")
+                raise _FieldError(EventReason.FIELD_MISSING, field, "nothing", "every event needs it")
             return ""
         if isinstance(cell, bool) or not isinstance(cell, str | int):
-            raise _Fault(EventReason.WRONG_TYPE, field, cell, "give text or a whole number")
+            raise _FieldError(EventReason.WRONG_TYPE, field, cell, "give text or a whole number")
         return str(cell).strip()
 
     def _kind(self, raw: Mapping[str, Any]) -> str:
-        told = self._text(raw, "kind")
-        kind = self._mapping.kinds.get(told, told)
+        file_kind = self._text(raw, "kind")
+        kind = self._mapping.kinds.get(file_kind, file_kind)
         if kind not in EVENT_KINDS:
-            raise _Fault(
-                EventReason.KIND_UNKNOWN, "kind", told, f"use one of {', '.join(EVENT_KINDS)}, or map it in kinds"
+            raise _FieldError(
+                EventReason.KIND_UNKNOWN, "kind", file_kind, f"use one of {', '.join(EVENT_KINDS)}, or map it in kinds"
             )
         return kind
 
@@ -137,23 +177,23 @@ class EventCleaner:
             return None
         number = _as_number(cell)
         if number is None:
-            raise _Fault(EventReason.WRONG_TYPE, field, cell, f"give a number: {allowed}")
+            raise _FieldError(EventReason.WRONG_TYPE, field, cell, f"give a number: {allowed}")
         if not is_allowed(number):
-            raise _Fault(reason, field, cell, f"give a number: {allowed}")
+            raise _FieldError(reason, field, cell, f"give a number: {allowed}")
         return number
 
     def _time(self, raw: Mapping[str, Any], field: str) -> datetime:
         cell = self._cell(raw, field)
         if cell is None:
-            raise _Fault(EventReason.FIELD_MISSING, field, "nothing", "every event needs it")
+            raise _FieldError(EventReason.FIELD_MISSING, field, "nothing", "every event needs it")
         try:
-            found = _as_time(cell, self._mapping.time_unit)
+            time = _as_time(cell, self._mapping.time_unit)
         except (ValueError, OverflowError, OSError):
-            found = None
-        if found is None or not _YEAR_MIN <= found.year <= _YEAR_MAX:
+            time = None
+        if time is None or not _YEAR_MIN <= time.year <= _YEAR_MAX:
             fix = "write it as 2024-05-31T12:00:00Z, or seconds or ms since 1970"
-            raise _Fault(EventReason.DATE_UNPARSABLE, field, cell, fix)
-        return found
+            raise _FieldError(EventReason.DATE_UNPARSABLE, field, cell, fix)
+        return time
 
 
 def _is_position(number: float) -> bool:
@@ -182,5 +222,5 @@ def _as_time(cell: object, unit: str) -> datetime | None:
         return datetime.fromtimestamp(number / 1000 if is_ms else number, UTC)
     if not isinstance(cell, str):
         return None
-    found = datetime.fromisoformat(cell.strip())
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    time = datetime.fromisoformat(cell.strip())
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,6 +1,6 @@
-"""All events of an ingest, once each and in the order in which they were received: what the pieces of the files cannot know alone.
+"""Merge the cleaned events of all splits: each event id once, sorted by the time received.
 
-The simple form: events are Arrow columns in one process, some two hundred bytes each.
+All events are held in memory, about 200 bytes each.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from intarsia.events.clean import EventReason, EventReject
 from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, REJECTED_EVENTS, event_to_row
 
-_PLACED = pa.schema([*EVENTS.schema, ("file", pa.string()), ("row", pa.int64())])
+_EVENTS_WITH_ORIGIN = pa.schema([*EVENTS.schema, ("file", pa.string()), ("row", pa.int64())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventPiece:
-    """The events and rejects of one stretch of a file; `events` has the columns of the table, and `file` and `row`."""
+class EventBatch:
+    """Cleaned rows of one split.
+
+    Attributes:
+        number: number of the split.
+        num_rows: events and rejects together.
+        events: the columns of the table `events`, and `file` and `row` of each event.
+        rejected: rows of `rejected_events`.
+    """
 
     number: int
     num_rows: int
@@ -30,33 +37,37 @@ class EventPiece:
     rejected: pa.Table
 
 
-def event_piece(number: int, placed: Sequence[tuple[str, int, Event | EventReject]]) -> EventPiece:
-    """A piece of cleaned rows, each with its file and row."""
+def make_event_batch(number: int, rows: Sequence[tuple[str, int, Event | EventReject]]) -> EventBatch:
+    """Build a batch from (file, row, outcome) of every row of split `number`."""
     events: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
-    for file, row, outcome in placed:
+    for file, row, outcome in rows:
         if isinstance(outcome, Event):
             events.append({**event_to_row(outcome), "file": file, "row": row})
         else:
             rejected.append(dataclasses.asdict(outcome))
-    return EventPiece(
+    return EventBatch(
         number=number,
-        num_rows=len(placed),
-        events=pa.Table.from_pylist(events, schema=_PLACED),
+        num_rows=len(rows),
+        events=pa.Table.from_pylist(events, schema=_EVENTS_WITH_ORIGIN),
         rejected=REJECTED_EVENTS.from_rows(rejected),
     )
 
 
-def settle_events(pieces: Iterable[EventPiece]) -> tuple[pa.Table, pa.Table]:
-    """(`events` sorted by received_at and event_id, `rejected_events` by file and row); a repeated event_id counts once, as first received.
+def deduplicate_events(batches: Iterable[EventBatch]) -> tuple[pa.Table, pa.Table]:
+    """Merge batches; of a repeated event id the event that was received first is kept.
 
-    The result depends on the rows alone, not on the order of the pieces.
+    Args:
+        batches: in any order; the result does not depend on it.
+
+    Returns:
+        `events` sorted by received_at and event_id, and `rejected_events` sorted by file and row.
     """
-    ordered = sorted(pieces, key=lambda piece: piece.number)
-    events = pa.concat_tables([_PLACED.empty_table(), *(piece.events for piece in ordered)])
-    place = pa.array(range(events.num_rows), pa.int64())
-    events = events.append_column("place", place).sort_by(
-        [("received_at", "ascending"), ("event_id", "ascending"), ("place", "ascending")]
+    ordered = sorted(batches, key=lambda batch: batch.number)
+    events = pa.concat_tables([_EVENTS_WITH_ORIGIN.empty_table(), *(batch.events for batch in ordered)])
+    position = pa.array(range(events.num_rows), pa.int64())
+    events = events.append_column("position_in_files", position).sort_by(
+        [("received_at", "ascending"), ("event_id", "ascending"), ("position_in_files", "ascending")]
     )
     seen: set[str] = set()
     is_first: list[bool] = []
@@ -67,15 +78,15 @@ def settle_events(pieces: Iterable[EventPiece]) -> tuple[pa.Table, pa.Table]:
     rejected = pa.concat_tables(
         [
             REJECTED_EVENTS.schema.empty_table(),
-            *(piece.rejected for piece in ordered),
-            _repeated(events.filter(pc.invert(mask))),
+            *(batch.rejected for batch in ordered),
+            _duplicates(events.filter(pc.invert(mask))),
         ]
     )
     kept = events.filter(mask).select(EVENTS.schema.names)
     return kept, rejected.sort_by([("file", "ascending"), ("row", "ascending")])
 
 
-def _repeated(events: pa.Table) -> pa.Table:
+def _duplicates(events: pa.Table) -> pa.Table:
     rows = [
         {
             "file": row["file"],

@@ -1,4 +1,5 @@
-"""The benchmark of fusion methods: fit all, measure all, choose one, and measure again with a growing share of images missing.
+"""The benchmark of fusion methods: fit all, measure all, choose one, and measure again with a growing share of images
+missing.
 
 `fusion_methods.py` defines the methods, `evaluation/method_comparison.py` the statistics. Letters: Q queries.
 """
@@ -62,7 +63,8 @@ class BenchmarkData:
         products: its product vectors.
         queries: the queries of each split.
         candidates: their candidates over the whole catalog.
-        image_transforms: by name of an image index whose vectors are computed from those of the image encoder: the transform.
+        image_transforms: by name of an image index whose vectors are computed from those of the image encoder: the
+            transform.
     """
 
     retrieve: RetrieveStage
@@ -117,10 +119,12 @@ def run_benchmark(
     report: ReportProgress,
     fit_methods: FitMethods = fit_sequentially,
 ) -> MethodComparison:
-    """Fit all methods on train, choose one by out-of-fold train queries, measure all on test, and measure the curves of missing images.
+    """Fit all methods on train, choose one by out-of-fold train queries, measure all on test, and measure the curves of
+    missing images.
 
-    Validation queries stop fits and weigh columns, so validation values of fitted methods are optimistic. The choice is therefore made on
-    train queries, each fused by the fit without its fold; methods without fitted parts are measured as they are.
+    Validation queries stop fits and weigh columns, so validation values of fitted methods are optimistic. The choice is
+    therefore made on train queries, each fused by the fit without its fold; methods without fitted parts are measured
+    as they are.
 
     Args:
         methods: the methods to compare, among them each retriever alone, RRF and equal weights.
@@ -199,9 +203,11 @@ def _with_curves(
     config: ComparisonConfig,
     report: ReportProgress,
 ) -> MethodComparison:
-    """Measure every method at every share with every imputer; the imputer of the chosen method is its best on validation.
+    """Measure every method at every share with every imputer; the imputer of the chosen method is its best on
+    validation.
 
-    There are no curves if the generator is the only imputer and was not fitted, or if no text-only system could be fitted.
+    There are no curves if the generator is the only imputer and was not fitted, or if no text-only system could be
+    fitted.
     """
     generator = _generator(all_methods) if missing.generated else None
     imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, Generated) else {})

@@ -1,4 +1,6 @@
-"""The fusion methods of a comparison: each retriever alone, the plain fusions, and every kind of the registry; how they are fitted and measured."""
+"""The fusion methods of a comparison: each retriever alone, the plain fusions, and every kind of the registry; how they
+are fitted and measured.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ class FittedMethod:
     """A method with its fuser; `fuser` is None if the fit failed, and `error` says why.
 
     Attributes:
-        folds: for each fold of the train queries the fuser fitted without them; empty for a method without fitted parts.
+        folds: for each fold of the train queries the fuser fitted without them; empty for a method without fitted
+            parts.
         fit_s: seconds to fit the fuser, without its folds.
     """
 

@@ -92,8 +92,8 @@ class TrialData:
 def score_config(config: KindConfig, data: TrialData, *, k: int, num_folds: int, seed: int) -> Iterator[float]:
     """Mean nDCG@k on the train queries; the last value is final.
 
-    A kind without fitted parts gives one value. A fitted kind is fitted once per fold, without that fold's queries, and each value is
-    the mean over the folds so far, so that a search can stop a trial early.
+    A kind without fitted parts gives one value. A fitted kind is fitted once per fold, without that fold's queries, and
+    each value is the mean over the folds so far, so that a search can stop a trial early.
     """
     if isinstance(config, FusionSpec):
         yield mean_known(data.packed.ndcg(config, k))
@@ -130,7 +130,8 @@ def weigh_by_kind(
         packed: the train queries.
         k: cutoff of the nDCG.
         num_steps: the grid holds all weights that sum to 1 in steps of 1 / num_steps.
-        min_queries: a kind with fewer queries keeps the common weights: the best of many weights on few queries is noise.
+        min_queries: a kind with fewer queries keeps the common weights: the best of many weights on few queries is
+            noise.
     """
     common = spec.weights or dict.fromkeys(packed.batch.retrievers, 1.0)
     weighted = replace(spec, kind="convex" if spec.kind == "equal" else spec.kind, weights=common, weights_by_kind={})
@@ -149,7 +150,8 @@ def weigh_by_kind(
 
 
 def shrink_to_uniform(spec: FusionSpec, splits: Sequence[PackedCandidates], *, k: int, max_loss: float) -> FusionSpec:
-    """The same fusion with its weights moved towards equal weights as far as the nDCG allows; for queries that favour one retriever.
+    """The same fusion with its weights moved towards equal weights as far as the nDCG allows; for queries that favour
+    one retriever.
 
     Args:
         spec: the best fusion on those queries.

@@ -1,7 +1,8 @@
-"""The result of a fusion search: every trial, the finalists compared with the chosen fusion, and their rows in the report.
+"""The result of a fusion search: every trial, the finalists compared with the chosen fusion, and their rows in the
+report.
 
-`pipelines/search_fusion.py` runs the search and writes the result to `trials.json`; `evaluate_release` reads it. Letters: Q queries,
-M finalists.
+`pipelines/search_fusion.py` runs the search and writes the result to `trials.json`; `evaluate_release` reads it.
+Letters: Q queries, M finalists.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class FusionSearch:
 
 
 def best_distinct(trials: Sequence[MeasuredFusion], num: int) -> list[MeasuredFusion]:
-    """The best unfitted trials on train; of those with equal scores only the deepest, which gives the ranker most candidates."""
+    """The best unfitted trials on train; of those with equal scores only the deepest, which gives the ranker most
+    candidates.
+    """
     by_score: dict[float, MeasuredFusion] = {}
     for trial in trials:
         if (
@@ -136,7 +139,9 @@ def single_retrievers(train: PackedCandidates, validation: PackedCandidates) -> 
 def compare_with_chosen(
     fusions: Sequence[tuple[MeasuredFusion, Floats]], chosen_Q: Floats, seed: int
 ) -> list[MeasuredFusion]:
-    """Each fusion with its validation interval and its paired difference to the chosen one; p corrected for all of them."""
+    """Each fusion with its validation interval and its paired difference to the chosen one; p corrected for all of
+    them.
+    """
     values_QM = np.stack([values_Q for _, values_Q in fusions], axis=1)
     p_M = permutation_p_values(chosen_Q[:, None] - values_QM, seed=seed)
     return [
@@ -227,16 +232,18 @@ def describe_choice(search: Mapping[str, Any]) -> str:
     if chosen["name"].endswith(SHRINKAGE):
         return (
             f"{name}. There are no judged queries, and synthetic queries favour bm25: it is the best on the synthetic "
-            "validation queries, with its weights moved towards equal as far as search_fusion.max_synthetic_loss allows."
+            "validation queries, with its weights moved towards equal as far as search_fusion.max_synthetic_loss "
+            "allows."
         )
     best_unfitted = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
     if chosen["spec"]["kind"] in SPEC_KINDS:
-        has_fitted = any(map(_is_fitted, search["trials"]))
-        return f"{name}, {best_unfitted}{'; no fitted kind was better on out-of-fold train queries' if has_fitted else ''}."
+        beaten = "; no fitted kind was better on out-of-fold train queries"
+        return f"{name}, {best_unfitted}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
     unfitted = [fusion for fusion in (*search["baselines"], *search["finalists"]) if _is_unfitted(fusion)]
     best = max(unfitted, key=lambda fusion: fusion["validation"]["mean"])  # the first of equals, as in the search
     return (
-        f"{name}. It is fitted, and validation queries stop its fit, so it was chosen on the train queries: its out-of-fold "
+        f"{name}. It is fitted, and validation queries stop its fit, so it was chosen on the train queries: its "
+        f"out-of-fold "
         f"mean is {chosen['train']:.3f}, against {best['train']:.3f} of {best['name']} ({best['spec']['kind']}), "
         f"{best_unfitted}."
     )

@@ -1,4 +1,5 @@
-"""Catalogs with images removed, imputed or shuffled: the candidates, the vectors, the retrieve stage and the release over them.
+"""Catalogs with images removed, imputed or shuffled: the candidates, the vectors, the retrieve stage and the release
+over them.
 
 Letters: N products, V views, D and E widths of text and image vectors.
 """
@@ -30,7 +31,8 @@ _BITS = 64
 
 
 def missing_images_mask(columns: ProductColumns, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which products lose their images: bool [N], by a hash of seed and product id; a larger share contains every smaller one.
+    """Which products lose their images: bool [N], by a hash of seed and product id; a larger share contains every
+    smaller one.
 
     Raises:
         ValueError: a share outside 0..1.
@@ -42,7 +44,9 @@ def missing_images_mask(columns: ProductColumns, share: float, seed: int) -> NDA
 
 
 def text_only_candidates(candidates: Candidates) -> Candidates:
-    """The candidates without the columns of the retrievers that read images, and without candidates that only these returned."""
+    """The candidates without the columns of the retrievers that read images, and without candidates that only these
+    returned.
+    """
     keep_R = [r for r, name in enumerate(candidates.retrievers) if name in TEXT_RETRIEVERS]
     text_only = replace(
         candidates,
@@ -65,13 +69,14 @@ def vectors_without_images(products: ProductVectors) -> ProductVectors:
 def remove_images(
     retrieve: RetrieveStage, is_missing_N: NDArray[np.bool_], imputers: Mapping[str, Imputer]
 ) -> tuple[RetrieveStage, ProductVectors]:
-    """The stage with the image vectors of some products removed and optionally imputed, and the product vectors of that stage.
+    """The stage with the image vectors of some products removed and optionally imputed, and the product vectors of that
+    stage.
 
     Args:
         retrieve: the stage over the whole catalog.
         is_missing_N: the products that lose their images.
-        imputers: by image index: makes vectors for all products without one, also those that never had an image; an index that is not
-            named keeps its gaps. An imputed vector is the product's only view.
+        imputers: by image index: makes vectors for all products without one, also those that never had an image; an
+            index that is not named keeps its gaps. An imputed vector is the product's only view.
     """
     text_ND, _ = retrieve.vectors["text"].unit_means()
     vectors = _image_indexes_without(retrieve, is_missing_N)
@@ -92,7 +97,8 @@ def retrieve_without_images(retrieve: RetrieveStage, share: float, seed: int) ->
 
 
 def release_without_images(engine: SearchEngine, folder: Path, share: float, seed: int) -> SearchEngine:
-    """A release with the images of a share of its products removed: the same fusion and ranker over the changed catalog.
+    """A release with the images of a share of its products removed: the same fusion and ranker over the changed
+    catalog.
 
     Args:
         engine: the opened release.

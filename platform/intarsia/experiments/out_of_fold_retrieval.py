@@ -1,7 +1,8 @@
 """Out-of-fold retrieval of train queries: each is retrieved by the text tower of its fold, which was not trained on it.
 
-A tower ranks the products of its own train queries better than those of other queries. Fusion and ranker fitted on such cosines would
-weigh them too high. Validation and test queries, which no tower was trained on, are retrieved by the stage that serves.
+A tower ranks the products of its own train queries better than those of other queries. Fusion and ranker fitted on such
+cosines would weigh them too high. Validation and test queries, which no tower was trained on, are retrieved by the
+stage that serves.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def open_fold_stages(folder: Path, served: FirstStage, *, precision: Precision =
 def group_by_stage(
     queries: Sequence[JudgedQuery], served: FirstStage, folds: Sequence[FirstStage]
 ) -> list[tuple[FirstStage, list[JudgedQuery]]]:
-    """The queries of each stage, the served one first; a train query belongs to the stage of its fold, if there are folds."""
+    """The queries of each stage, the served one first; a train query belongs to the stage of its fold, if there are
+    folds.
+    """
     groups: list[tuple[FirstStage, list[JudgedQuery]]] = [(stage, []) for stage in (served, *folds)]
     for query in queries:
         number = 1 + fold_of(str(query.query_id), len(folds)) if folds and query.split == "train" else 0

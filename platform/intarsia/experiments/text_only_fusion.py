@@ -1,6 +1,8 @@
-"""The text-only fusion: the best fusion of the retrievers that read text, found on the same queries as the fusion that serves.
+"""The text-only fusion: the best fusion of the retrievers that read text, found on the same queries as the fusion that
+serves.
 
-It is saved in the folder of the fusion of a catalog with images, and only evaluation reads it. A release without it opens too.
+It is saved in the folder of the fusion of a catalog with images, and only evaluation reads it. A release without it
+opens too.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ def choose_text_only(
 ) -> FusionSpec:
     """The best text-only fusion without fitted parts, chosen as in the search: tuned on train, the best on validation.
 
-    There are only two text retrievers, so the weights are searched on a grid: the best weights of each normaliser on train, equal
-    weights, and RRF.
+    There are only two text retrievers, so the weights are searched on a grid: the best weights of each normaliser on
+    train, equal weights, and RRF.
 
     Args:
         train: the train queries.
@@ -80,7 +82,8 @@ def save_text_only(spec: FusionSpec, fusion_spec: Path) -> None:
 
 
 def open_text_only(fusion_spec: Path) -> SpecFuser | None:
-    """The saved text-only fusion; None for a catalog without images, or for a release made before text-only fusions were saved.
+    """The saved text-only fusion; None for a catalog without images, or for a release made before text-only fusions
+    were saved.
 
     Raises:
         ArtifactError: the file is not a fusion.

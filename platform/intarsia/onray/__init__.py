@@ -1,1 +1,1 @@
-"""The only room of the library that imports ray: sessions, and arrays and tables through Ray's workers."""
+"""The only package of the library that imports ray: sessions, encoding and training on workers, and hyper-parameter search."""

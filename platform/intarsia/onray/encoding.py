@@ -1,4 +1,4 @@
-"""Texts and pictures of a catalog through encoders that live in actors. Which of them need encoding is the job's matter."""
+"""Encodes texts and images of a catalog in Ray actors. The caller decides which contents need encoding."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from intarsia.encoders.store import VectorsByContent
 from intarsia.image import ImageError
 from intarsia.onray.workers import RayWorkers
 
-Tell = Callable[[int], None]
-"""Called with the number of contents done so far."""
+OnEncoded = Callable[[int], None]
+"""Called with the number of contents encoded so far."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePlace:
-    """Where a picture's bytes lie in the table `products`."""
+class ImageLocation:
+    """Where the bytes of an image are in the table `products`."""
 
     part: Path
     row_group: int
@@ -34,8 +34,16 @@ class ImagePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageUnit:
-    """Pictures of one row group of one part, by (row in the group, view), with their digests."""
+class _TextBatch:
+    """Texts and their digests."""
+
+    texts: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageBatch:
+    """Images of one row group of a part, as (row in the group, view), and their digests."""
 
     part: Path
     row_group: int
@@ -43,50 +51,72 @@ class ImageUnit:
     digests: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TextUnit:
-    """Texts with their digests."""
-
-    texts: tuple[str, ...]
-    digests: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actors:
-    """How many encode side by side, and what each is given: a CPU, and so many GPUs."""
+class EncoderActors:
+    """Number of actors that encode in parallel; each has one CPU and `gpus_per_actor` GPUs."""
 
     num: int
-    gpus_each: float = 0.0
+    gpus_per_actor: float = 0.0
 
-    def workers(self) -> RayWorkers:
-        """The pool; never this process, however little there is to do: an encoder is large, and sets its threads."""
-        return RayWorkers(num_workers=self.num, min_pieces=1, gpus_per_worker=self.gpus_each)
+    def pool(self) -> RayWorkers:
+        """The actor pool. Even one item goes to an actor, because an encoder is large and changes torch's number of threads."""
+        return RayWorkers(num_workers=self.num, min_items=1, gpus_per_worker=self.gpus_per_actor)
 
 
 def encode_texts(
-    config: TextEncoderConfig, texts: Mapping[str, str], *, unit_size: int, actors: Actors, tell: Tell
+    config: TextEncoderConfig,
+    texts: Mapping[str, str],
+    *,
+    unit_size: int,
+    actors: EncoderActors,
+    on_encoded: OnEncoded,
 ) -> VectorsByContent:
-    """The vector of every text, by its digest. Units are cut in the order of the digests, so their number of actors changes nothing."""
-    units = [
-        TextUnit(tuple(texts[digest] for digest in digests), tuple(digests))
+    """The vector of every text, by digest.
+
+    Texts are batched in the order of their digests, so the vectors do not depend on the number of actors.
+
+    Args:
+        config: the encoder.
+        texts: by digest.
+        unit_size: texts per batch.
+        actors: where they are encoded.
+        on_encoded: called after each batch.
+    """
+    batches = [
+        _TextBatch(tuple(texts[digest] for digest in digests), tuple(digests))
         for digests in _chunks(sorted(texts), unit_size)
     ]
-    return _gathered(actors.workers()(functools.partial(_TextWork, config, actors.gpus_each > 0), units), tell)
+    open_worker = functools.partial(_TextWorker, config, actors.gpus_per_actor > 0)
+    return _collect(actors.pool()(open_worker, batches), on_encoded)
 
 
 def encode_images(
-    config: ImageEncoderConfig, places: Mapping[str, ImagePlace], *, unit_size: int, actors: Actors, tell: Tell
+    config: ImageEncoderConfig,
+    locations: Mapping[str, ImageLocation],
+    *,
+    unit_size: int,
+    actors: EncoderActors,
+    on_encoded: OnEncoded,
 ) -> VectorsByContent:
-    """The vector of every picture that can be decoded, by its digest; actors read the bytes from the table themselves."""
+    """The vector of every image that can be decoded, by digest. The actors read the bytes from the table.
+
+    Args:
+        config: the encoder.
+        locations: by digest.
+        unit_size: images per batch; a batch holds images of one row group.
+        actors: where they are encoded.
+        on_encoded: called after each batch.
+    """
     groups: dict[tuple[Path, int], list[str]] = {}
-    for digest, place in places.items():
-        groups.setdefault((place.part, place.row_group), []).append(digest)
-    units = [
-        ImageUnit(part, group, tuple((places[d].row, places[d].view) for d in digests), tuple(digests))
-        for (part, group), members in groups.items()
-        for digests in _chunks(members, unit_size)
+    for digest, location in locations.items():
+        groups.setdefault((location.part, location.row_group), []).append(digest)
+    batches = [
+        _ImageBatch(part, group, tuple((locations[d].row, locations[d].view) for d in chunk), tuple(chunk))
+        for (part, group), digests in groups.items()
+        for chunk in _chunks(digests, unit_size)
     ]
-    return _gathered(actors.workers()(functools.partial(_ImageWork, config, actors.gpus_each > 0), units), tell)
+    open_worker = functools.partial(_ImageWorker, config, actors.gpus_per_actor > 0)
+    return _collect(actors.pool()(open_worker, batches), on_encoded)
 
 
 def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -94,61 +124,61 @@ def _chunks(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield digests[start : start + size]
 
 
-def _gathered(results: Iterator[VectorsByContent], tell: Tell) -> VectorsByContent:
-    found: dict[str, NDArray[np.float32]] = {}
-    for vectors in results:
-        found |= vectors
-        tell(len(found))
-    return found
+def _collect(results: Iterator[VectorsByContent], on_encoded: OnEncoded) -> VectorsByContent:
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for batch in results:
+        vectors |= batch
+        on_encoded(len(vectors))
+    return vectors
 
 
-class _TextWork:
-    """Lives in an actor: a text encoder, opened once."""
+class _TextWorker:
+    """Runs in an actor; holds a text encoder."""
 
     def __init__(self, config: TextEncoderConfig, on_gpu: bool) -> None:
         self._encoder: Encoder[str] = open_text_encoder(config)
         if on_gpu:
             move_to_gpu(self._encoder)
-        _one_thread()
+        _use_one_thread()
 
-    def __call__(self, unit: TextUnit) -> VectorsByContent:
-        return dict(zip(unit.digests, self._encoder.encode(unit.texts), strict=True))
+    def __call__(self, batch: _TextBatch) -> VectorsByContent:
+        return dict(zip(batch.digests, self._encoder.encode(batch.texts), strict=True))
 
 
-class _ImageWork:
-    """Lives in an actor: an image encoder, opened once, and the pictures of the row group it last read."""
+class _ImageWorker:
+    """Runs in an actor; holds an image encoder, and the images of the row group that it read last."""
 
     def __init__(self, config: ImageEncoderConfig, on_gpu: bool) -> None:
         self._encoder: Encoder[bytes] = open_image_encoder(config)
         if on_gpu:
             move_to_gpu(self._encoder)
-        _one_thread()
-        self._held: tuple[Path, int] | None = None
+        _use_one_thread()
+        self._row_group: tuple[Path, int] | None = None
         self._rows: list[list[bytes]] = []
 
-    def __call__(self, unit: ImageUnit) -> VectorsByContent:
-        if self._held != (unit.part, unit.row_group):
-            with pq.ParquetFile(unit.part) as file:
-                column = file.read_row_group(unit.row_group, columns=["images.list.element.bytes"])["images"]
+    def __call__(self, batch: _ImageBatch) -> VectorsByContent:
+        if self._row_group != (batch.part, batch.row_group):
+            with pq.ParquetFile(batch.part) as file:
+                column = file.read_row_group(batch.row_group, columns=["images.list.element.bytes"])["images"]
             self._rows = [[image["bytes"] for image in images or ()] for images in column.to_pylist()]
-            self._held = unit.part, unit.row_group
-        image_bytes = [self._rows[row][view] for row, view in unit.images]
+            self._row_group = batch.part, batch.row_group
+        images = [self._rows[row][view] for row, view in batch.images]
         try:
-            return dict(zip(unit.digests, self._encoder.encode(image_bytes), strict=True))
+            return dict(zip(batch.digests, self._encoder.encode(images), strict=True))
         except ImageError:
-            return self._one_by_one(unit.digests, image_bytes)
+            return self._encode_decodable(batch.digests, images)
 
-    def _one_by_one(self, digests: Sequence[str], images: Sequence[bytes]) -> VectorsByContent:
-        """The unit without the pictures that cannot be decoded: one bad picture does not stop its batch."""
-        good: dict[str, NDArray[np.float32]] = {}
+    def _encode_decodable(self, digests: Sequence[str], images: Sequence[bytes]) -> VectorsByContent:
+        """Encode one image at a time and leave out those that cannot be decoded."""
+        vectors: dict[str, NDArray[np.float32]] = {}
         for digest, image in zip(digests, images, strict=True):
             try:
-                good[digest] = self._encoder.encode([image])[0]
+                vectors[digest] = self._encoder.encode([image])[0]
             except ImageError:
-                continue  # told by its absence: the job counts it
-        return good
+                continue  # the job counts the digests without a vector
+        return vectors
 
 
-def _one_thread() -> None:
-    if torch := sys.modules.get("torch"):  # not every encoder runs on it
-        torch.set_num_threads(1)  # two threads on shared cores are slower, with tails of seconds
+def _use_one_thread() -> None:
+    if torch := sys.modules.get("torch"):  # not every encoder uses torch
+        torch.set_num_threads(1)  # several threads on shared cores are slower, with delays of seconds

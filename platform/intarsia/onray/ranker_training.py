@@ -1,7 +1,8 @@
-"""A LambdaMART fit over several workers: whole queries per worker, one model, every worker holding the same trees.
+"""Fits LambdaMART on several workers as one model.
 
-LightGBM's own network does the exchange; Ray Train starts the workers and tells them of each other. All fits of one call share the
-workers: to start them (each a process that imports Ray and LightGBM) costs more than a fit.
+Each worker has a shard of whole queries. LightGBM exchanges the histograms over its own network, so all workers hold the same trees; Ray
+Train starts the workers and passes their addresses. All fits of one call share the workers, because starting them (each is a process
+that imports Ray and LightGBM) takes longer than a fit.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart, s
 from intarsia.ranking.linear import linear_of
 from intarsia.ranking.rows import RankingRows, pack_queries
 
-_POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
-_TOLD = ("prior_weight", "best_iteration", "curve", "pointwise_trees", "validation_ndcg")  # of a Fit, beside its text
-_NUM_RESTARTS = 2  # a worker's port is picked free, but another process may take it before LightGBM binds it
+_POLL_S = "0.25"  # Ray Train polls its workers every 2 s by default, which delays short fits
+_JSON_FIELDS = ("prior_weight", "best_iteration", "curve", "pointwise_trees", "validation_ndcg")  # of a Fit
+_NUM_RESTARTS = 2  # a free port is chosen for each worker, but another process may bind it before LightGBM does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkersConfig:
-    """The workers of a distributed fit."""
+class RankerWorkersConfig:
+    """Workers of a distributed fit."""
 
     num_workers: int = setting("processes that share the train queries", 2)
-    cpus_per_worker: float = setting("CPUs each reserves", 1.0)
+    cpus_per_worker: float = setting("CPUs that each reserves", 1.0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_workers", low=1)
@@ -48,7 +49,7 @@ class WorkersConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistributedFit:
-    """A model and the digest of the trees each worker holds, by rank: all equal, or the fit was not one."""
+    """A fitted model, and the digest of the trees of each worker, by rank; all are equal."""
 
     fit: Fit
     trees_sha256_by_rank: tuple[str, ...]
@@ -58,25 +59,25 @@ def fit_on_workers(
     train: RankingRows,
     validation: RankingRows,
     configs: Sequence[LambdaMartConfig],
-    workers: WorkersConfig,
+    workers: RankerWorkersConfig,
     storage: Path,
 ) -> list[DistributedFit]:
     """Fit one model per config, each over all workers.
 
     Args:
-        train: rows of all train queries; they are packed into one shard per worker.
-        validation: rows every worker judges its trees by.
+        train: rows of all train queries; split into one shard of whole queries per worker.
+        validation: rows on which every worker measures its trees.
         configs: settings of each fit.
-        workers: how many, how large.
-        storage: a folder that every node mounts, for what the workers hand back; left as it was.
+        workers: number and size of the workers.
+        storage: a folder that every node mounts, for the workers' results; nothing is left in it.
 
     Raises:
-        ConfigError: more workers than train queries, or than the cluster has CPUs for.
-        RuntimeError: two workers hold different trees.
+        ConfigError: there are more workers than train queries, or the cluster has too few CPUs for them.
+        RuntimeError: two workers have different trees.
     """
     _check_resources(workers, train.num_queries)
     shards = [train.of_queries(shard) for shard in pack_queries(np.diff(train.offsets_G), workers.num_workers)]
-    place = storage / f".fit-{uuid.uuid4().hex}"
+    results = storage / f".fit-{uuid.uuid4().hex}"
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
     try:
         result = LightGBMTrainer(
@@ -92,67 +93,66 @@ def fit_on_workers(
             ),
             run_config=RunConfig(
                 name="ranker",
-                storage_path=str(place.resolve()),
+                storage_path=str(results.resolve()),
                 failure_config=FailureConfig(max_failures=_NUM_RESTARTS),
             ),
         ).fit()
         with result.checkpoint.as_directory() as folder:
             return _collect(Path(folder), len(configs), workers.num_workers)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(results, ignore_errors=True)
 
 
-def _fit_shard(given: dict[str, Any]) -> None:
-    """What each worker runs: its shard's part of every fit; rank 0 hands back the models, every rank the digests of its own."""
+def _fit_shard(arguments: dict[str, Any]) -> None:
+    """Runs in each worker: fit all models. Rank 0 reports the models, every rank the digests of its trees."""
     rank = ray.train.get_context().get_world_rank()
-    shard, validation = ray.get([given["shards"][rank], given["validation"]])
-    network = get_network_params() if len(given["shards"]) > 1 else None
-    fits = fit_lambdamart(shard, validation, given["configs"], network, given["starts"])
+    shard, validation = ray.get([arguments["shards"][rank], arguments["validation"]])
+    network = get_network_params() if len(arguments["shards"]) > 1 else None
+    fits = fit_lambdamart(shard, validation, arguments["configs"], network, arguments["starts"])
     with tempfile.TemporaryDirectory() as folder:
         digests = [fit.trees_sha256 for fit in fits]
         Path(folder, f"digests-{rank}.json").write_text(json.dumps(digests), encoding="utf-8")
         for number, fit in enumerate(fits if rank == 0 else []):
             Path(folder, f"model-{number}.txt").write_text(fit.model_text, encoding="utf-8")
-            told = {name: getattr(fit, name) for name in _TOLD} | {"linear": fit.linear and fit.linear.to_jsonable()}
-            Path(folder, f"model-{number}.json").write_text(json.dumps(told), encoding="utf-8")
+            values = {name: getattr(fit, name) for name in _JSON_FIELDS}
+            values["linear"] = fit.linear and fit.linear.to_jsonable()
+            Path(folder, f"model-{number}.json").write_text(json.dumps(values), encoding="utf-8")
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
 
 def _collect(folder: Path, num_fits: int, num_workers: int) -> list[DistributedFit]:
     digests = [json.loads((folder / f"digests-{rank}.json").read_text("utf-8")) for rank in range(num_workers)]
-    found = []
+    fits = []
     for number in range(num_fits):
         by_rank = tuple(digests[rank][number] for rank in range(num_workers))
-        refuse_different_trees(by_rank)
-        told = json.loads((folder / f"model-{number}.json").read_text("utf-8"))
-        fit = Fit(
-            model_text=(folder / f"model-{number}.txt").read_text("utf-8"),
-            trees_sha256=by_rank[0],
-            **told | {"curve": tuple(told["curve"]), "linear": told["linear"] and linear_of(told["linear"])},
-        )
-        found.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
-    return found
+        check_equal_trees(by_rank)
+        values = json.loads((folder / f"model-{number}.json").read_text("utf-8"))
+        values |= {"curve": tuple(values["curve"]), "linear": values["linear"] and linear_of(values["linear"])}
+        model_text = (folder / f"model-{number}.txt").read_text("utf-8")
+        fit = Fit(model_text=model_text, trees_sha256=by_rank[0], **values)
+        fits.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
+    return fits
 
 
-def refuse_different_trees(by_rank: Sequence[str]) -> None:
-    """Stop when the workers did not fit one model.
+def check_equal_trees(digests_by_rank: Sequence[str]) -> None:
+    """Check that the workers fitted one model.
 
     Raises:
-        RuntimeError: two ranks' digests differ.
+        RuntimeError: the digests of two ranks differ.
     """
-    if len(set(by_rank)) > 1:
-        held = ", ".join(f"rank {rank}: {digest[:12]}" for rank, digest in enumerate(by_rank))
-        raise RuntimeError(f"the workers hold different trees ({held}); each has fitted its own shard only")
+    if len(set(digests_by_rank)) > 1:
+        digests = ", ".join(f"rank {rank}: {digest[:12]}" for rank, digest in enumerate(digests_by_rank))
+        raise RuntimeError(f"the workers hold different trees ({digests}); each has fitted its own shard only")
 
 
-def _check_resources(workers: WorkersConfig, num_queries: int) -> None:
+def _check_resources(workers: RankerWorkersConfig, num_queries: int) -> None:
     if num_queries < workers.num_workers:
         raise ConfigError(
             f"num_workers is {workers.num_workers} for {num_queries} train queries; allowed: at most one worker per query"
         )
-    wanted, there = workers.num_workers * workers.cpus_per_worker, ray.cluster_resources().get("CPU", 0.0)
-    if wanted > there:
+    required, available = workers.num_workers * workers.cpus_per_worker, ray.cluster_resources().get("CPU", 0.0)
+    if required > available:
         raise ConfigError(
-            f"{workers.num_workers} workers of {workers.cpus_per_worker} CPUs need {wanted:g}, the cluster has {there:g}; "
+            f"{workers.num_workers} workers of {workers.cpus_per_worker} CPUs need {required:g}, the cluster has {available:g}; "
             "lower num_workers or cpus_per_worker"
         )

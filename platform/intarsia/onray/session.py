@@ -1,4 +1,4 @@
-"""One Ray session for a process: a cluster of its own, or the one it was submitted to."""
+"""Starts a local Ray, or connects to a cluster, for the jobs of a process."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ ONE_THREAD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """Where the jobs run."""
+    """Which Ray the jobs run on."""
 
     address: str = setting(
-        "`local` starts a Ray of its own and stops it at the end; `auto` joins the running cluster; a submitted job always does",
+        "`local` starts a Ray and stops it at the end; `auto`, or an address, connects to a running cluster, as a submitted job always "
+        "does",
         "local",
     )
-    num_cpus: int | None = setting("CPUs of a local Ray; nothing means all of the machine's", None)
-    object_store_mb: int = setting("shared memory of a local Ray, MB; 0 leaves it to Ray", 512)
+    num_cpus: int | None = setting("CPUs of a local Ray; default: all CPUs of the machine", None)
+    object_store_mb: int = setting("shared memory of a local Ray in MB; 0: Ray's own default", 512, advanced=True)
 
     def __post_init__(self) -> None:
         if self.num_cpus is not None:
@@ -42,16 +43,16 @@ _owned = False
 
 
 def owns_ray() -> bool:
-    """Whether this process started the Ray it uses: such a Ray has what the machine has, and never grows."""
+    """Whether this process started the Ray that it uses. The resources of such a Ray never grow."""
     return _owned
 
 
 @contextmanager
-def _port_of_gcs() -> Iterator[int]:
-    """A free port for the control service of the Ray that is started in the block.
+def _gcs_port() -> Iterator[int]:
+    """Yield a free port for the control service (GCS) of the Ray that is started in the block.
 
-    It is chosen here so that workers can be told it. What asks for "the running Ray" inside of them, as each fit of Ray Train does while it
-    ends, else finds the one of /tmp/ray/ray_current_cluster: another's, or one that was killed, and waits 12 s for its answer.
+    It is chosen here so that it can be passed to the workers. Without it, code in a worker that looks for the running Ray (each fit of
+    Ray Train does so when it ends) reads /tmp/ray/ray_current_cluster, which may name another or a killed Ray, and waits 12 s for it.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -61,14 +62,14 @@ def _port_of_gcs() -> Iterator[int]:
     try:
         yield port
     finally:
-        del os.environ["RAY_GCS_SERVER_PORT"]  # it is not for the processes that this one starts
+        del os.environ["RAY_GCS_SERVER_PORT"]  # processes started by this one must not use it
         if before is not None:
             os.environ["RAY_GCS_SERVER_PORT"] = before
 
 
 @contextmanager
 def ray_session(config: SessionConfig) -> Iterator[None]:
-    """Ray for the length of the block; a session that already runs in this process is used and left running."""
+    """Run the block with Ray; a Ray that this process has already initialised is used and left running."""
     global _owned
     if ray.is_initialized():
         yield
@@ -78,9 +79,9 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             address="auto", log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": ONE_THREAD}
         )
     elif config.address == "local":
-        # nobody takes this machine away, so that a fit need not start a process that watches for it
+        # this machine is not preemptible, so no fit needs the process that watches for preemption
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        with _port_of_gcs() as port:
+        with _gcs_port() as port:
             ray.init(
                 address="local",
                 num_cpus=config.num_cpus,
@@ -98,12 +99,12 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
             logging_level=logging.WARNING,
             runtime_env={"env_vars": ONE_THREAD},
         )
-    ray.data.DataContext.get_current().enable_progress_bars = False  # jobs report their own progress, in one line
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else four lines for every dataset
+    ray.data.DataContext.get_current().enable_progress_bars = False  # jobs print their own progress
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it logs four lines per dataset
     try:
         yield
     except BaseException as error:
-        # a half-read dataset that the traceback holds would end after Ray, and wait for a new one for ever
+        # a partly read dataset in a frame of the traceback would be closed after Ray stopped, and wait forever for a new Ray
         traceback.clear_frames(error.__traceback__)
         raise
     finally:

@@ -1,7 +1,6 @@
-"""A torch fit over several workers: Ray Train starts them, restarts them after a death, and keeps their checkpoints.
+"""Trains torch modules on Ray Train workers, which are restarted after a crash and continue from the last checkpoint.
 
-What a step is, and why its result does not depend on the number of workers (but for the masks of dropout), is `encoders/learning/`'s
-matter.
+`intarsia.training` defines the steps. Apart from the masks of dropout, their result does not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ from ray.train.torch import TorchTrainer, get_device
 
 from intarsia.config import check_range, fingerprint, setting
 from intarsia.errors import ConfigError, IntarsiaError
-from intarsia.onray.progress_file import ProgressWriter, read_progress, write_whole
+from intarsia.lake import replace_file
+from intarsia.onray.progress_file import ProgressWriter, read_progress
 from intarsia.onray.session import owns_ray
 from intarsia.training.checkpoint import (
     FitProgress,
@@ -40,35 +40,40 @@ from intarsia.training.task import TrainingTask
 from intarsia.training.tracking import check_tracker
 
 MakeTask = Callable[[], TrainingTask]
-"""Runs once in each worker, and again after a restart; let it capture settings and paths, never models or tables."""
+"""Called once in each worker, and again after a restart. It is pickled: let it capture settings and paths, never models or tables."""
 
-_POLL_S = "0.25"  # Ray Train looks at its workers every 2 s by default: on a short fit that is waiting for nothing
-_KEPT_CHECKPOINTS = 2  # the newest, and the one before while it is being written
-_REFUSAL, _TOLD, _ENDED = "refusal.pickle", "progress.json", "ended"
-_FIT, _LIST = "fit", "checkpoint_manager_snapshot.json"  # Ray Train's folder, and in it its list of checkpoints
+_POLL_S = "0.25"  # Ray Train polls its workers every 2 s by default, which delays short fits
+_KEPT_CHECKPOINTS = 2  # the newest, and the one before it while the newest is being written
+_ERROR, _PROGRESS, _ENDED = "error.pickle", "progress.json", "ended"  # files in the folder of a fit
+_FIT, _CHECKPOINTS = "fit", "checkpoint_manager_snapshot.json"  # Ray Train's folder, and in it its list of checkpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorchWorkersConfig:
-    """The workers of a torch fit.
+    """Workers of a torch fit.
 
-    Without dropout the curve and the fitted parameters do not depend on their number. A module that drops out draws its masks by worker:
-    with another number it sees other masks, as with another seed, and the curves agree in the mean alone.
+    Without dropout the loss curve and the fitted parameters do not depend on the number of workers. Dropout masks are drawn by each
+    worker, so with dropout another number of workers acts like another seed.
     """
 
     num_workers: int = setting("processes that share each batch", 1)
     min_workers: int = setting(
-        "a cluster that has room for so many starts with them and grows later; 0 waits for all", 0
+        "start as soon as the cluster has room for so many workers, and add the others later; 0: wait for all",
+        0,
+        advanced=True,
     )
-    cpus_per_worker: float = setting("CPUs each reserves; torch uses as many threads", 1.0)
-    gpus_per_worker: float = setting("GPUs each reserves", 0.0)
+    cpus_per_worker: float = setting("CPUs of a worker; also the number of torch threads", 1.0, advanced=True)
+    gpus_per_worker: float = setting("GPUs of a worker", 0.0)
     shard: bool = setting(
-        "each holds a part of the parameters, the gradients and the optimiser's state, and gets a layer's others while it computes: for a "
-        "tower that is too large for one; does nothing with one worker",
+        "shard the parameters, gradients and optimiser state over the workers (FSDP), for a tower that is too large for one worker; no "
+        "effect with one worker",
         False,
+        advanced=True,
     )
     max_failures: int = setting(
-        "deaths of workers after which the fit is given up; each goes on from the last checkpoint", 3
+        "give up after so many crashes of workers; after each, the fit continues from the last checkpoint",
+        3,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -80,19 +85,19 @@ class TorchWorkersConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """What every worker is told."""
+class _WorkerArguments:
+    """Arguments of `_run_worker`, the same in every worker."""
 
-    make_learner: MakeTask
+    make_task: MakeTask
     config: FitConfig
     logs: Path | None
-    place: Path
+    folder: Path
     num_threads: int
     shard: bool
 
 
 def train_on_workers(
-    make_learner: MakeTask,
+    make_task: MakeTask,
     config: FitConfig,
     workers: TorchWorkersConfig,
     storage: Path,
@@ -101,69 +106,71 @@ def train_on_workers(
     logs: Path | None = None,
     resume_as: str = "",
 ) -> FitResult:
-    """Fit what `make_learner` makes, each global batch shared by all workers.
+    """Fit the task that `make_task` makes; the workers share each global batch.
 
     Args:
-        make_learner: makes the same task in every worker.
-        config: how it is fitted.
-        workers: how many, how large.
-        storage: a folder that every node mounts, for checkpoints; left as it was, unless the fit may be resumed.
-        on_step: told of the progress about twice a second, from another thread than the caller's.
+        make_task: makes the same task in every worker.
+        config: settings of the fit.
+        workers: number and size of the workers.
+        storage: a folder that every node mounts, for checkpoints; nothing is left in it, unless `resume_as` is given.
+        on_step: called with the progress about twice a second, from another thread.
         logs: a folder that every node mounts, for TensorBoard.
-        resume_as: a name under which a later call goes on with this fit, should it fail or its caller die, and returns at once when it
-            had ended; it must change with whatever the learner reads. What it keeps in `storage` is the caller's to remove. Empty: every
-            call starts anew.
+        resume_as: a name under which a later call continues this fit after a crash, and returns its result at once if it has ended. It must
+            change whenever the inputs of the task change. The caller removes its folder in `storage`. Empty: every call starts anew.
 
     Raises:
-        ConfigError: the cluster has not so many CPUs or GPUs, or the tracker is not installed.
-        IntarsiaError: the one that a worker raised: it is not tried again. Where `resume_as` names a fit of other settings it is an
-            ArtifactError.
-        TrainingFailedError: more workers died than `max_failures` allows, or one raised another error every time.
+        ConfigError: the cluster has too few CPUs or GPUs, or the tracker is not installed.
+        IntarsiaError: as raised in a worker; the fit is not tried again. It is an ArtifactError if the fit named by `resume_as` has
+            other settings.
+        TrainingFailedError: more workers crashed than `max_failures` allows, or a worker raised another error.
     """
     check_tracker(config.track)
     _check_resources(workers)
-    place = (storage / f".fit-{resume_as or uuid.uuid4().hex}").resolve()
-    if (place / _ENDED).exists():
-        state, progress = read_checkpoint(place / (place / _ENDED).read_text(encoding="utf-8"))
-        if progress.made_by.partition(" ")[0] == fingerprint(config):  # else its worker refuses it with what to do
+    home = (storage / f".fit-{resume_as or uuid.uuid4().hex}").resolve()
+    if (home / _ENDED).exists():
+        state, progress = read_checkpoint(home / (home / _ENDED).read_text(encoding="utf-8"))
+        if progress.made_by.partition(" ")[0] == fingerprint(
+            config
+        ):  # otherwise run_fit in a worker raises an ArtifactError
             return fit_result(state, progress)
-    place.mkdir(parents=True, exist_ok=True)
-    _remove_unreadable(place / _FIT)
-    for left in (_REFUSAL, _TOLD):
-        (place / left).unlink(missing_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    _remove_unreadable(home / _FIT)
+    for file in (_ERROR, _PROGRESS):
+        (home / file).unlink(missing_ok=True)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
-    given = _Given(
-        make_learner=make_learner,
+    arguments = _WorkerArguments(
+        make_task=make_task,
         config=config,
         logs=logs.resolve() if logs is not None else None,
-        place=place,
+        folder=home,
         num_threads=max(1, int(workers.cpus_per_worker)),
         shard=workers.shard,
     )
     try:
-        with read_progress(place / _TOLD, on_step):
-            result = _trainer(given, workers).fit()
-        _raise_refusal(place)
+        with read_progress(home / _PROGRESS, on_step):
+            result = _trainer(arguments, workers).fit()
+        _raise_worker_error(home)
         with result.checkpoint.as_directory() as folder:
-            found = fit_result(*read_checkpoint(Path(folder)))
+            fit = fit_result(*read_checkpoint(Path(folder)))
         if resume_as:
-            write_whole(place / _ENDED, os.path.relpath(result.checkpoint.path, place).encode())  # a lake may be moved
-        return found
+            replace_file(
+                home / _ENDED, os.path.relpath(result.checkpoint.path, home).encode()
+            )  # relative: the lake may be moved
+        return fit
     except TrainingFailedError:
-        _raise_refusal(place)
+        _raise_worker_error(home)
         raise
     finally:
         if not resume_as:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
 
 
-def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
+def _trainer(arguments: _WorkerArguments, workers: TorchWorkersConfig) -> TorchTrainer:
     is_elastic = 0 < workers.min_workers < workers.num_workers
     return TorchTrainer(
-        _work,
-        train_loop_config={
-            "given": cloudpickle.dumps(given)
-        },  # opened by the workers alone, not by Ray Train's controller too
+        _run_worker,
+        # pickled, so that only the workers import what it refers to, not Ray Train's controller
+        train_loop_config={"arguments": cloudpickle.dumps(arguments)},
         scaling_config=ScalingConfig(
             num_workers=(workers.min_workers, workers.num_workers) if is_elastic else workers.num_workers,
             use_gpu=workers.gpus_per_worker > 0,
@@ -171,7 +178,7 @@ def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
         ),
         run_config=RunConfig(
             name=_FIT,
-            storage_path=str(given.place),
+            storage_path=str(arguments.folder),
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
         ),
@@ -179,77 +186,77 @@ def _trainer(given: _Given, workers: TorchWorkersConfig) -> TorchTrainer:
 
 
 def _remove_unreadable(fit: Path) -> None:
-    """Remove a fit whose list of checkpoints Ray Train would refuse: a kill cut it short, or another version of Ray wrote it."""
-    if not (fit / _LIST).exists():
+    """Remove a fit whose list of checkpoints Ray Train cannot read: a kill truncated it, or another version of Ray wrote it."""
+    if not (fit / _CHECKPOINTS).exists():
         return
     try:
-        written_by = json.loads((fit / _LIST).read_bytes()).get("ray_version")
+        written_by = json.loads((fit / _CHECKPOINTS).read_bytes()).get("ray_version")
     except ValueError:
         written_by = None
     if written_by != ray.__version__:
         shutil.rmtree(fit)
 
 
-def _work(told: dict[str, bytes]) -> None:
-    """What each worker runs, from the newest checkpoint on."""
-    given: _Given = cloudpickle.loads(told["given"])
-    if (given.place / _REFUSAL).exists():  # it would only be refused again
+def _run_worker(config: dict[str, bytes]) -> None:
+    """Runs in each worker, from the newest checkpoint."""
+    arguments: _WorkerArguments = cloudpickle.loads(config["arguments"])
+    if (arguments.folder / _ERROR).exists():  # do not try again: it would fail again
         return
-    torch.set_num_threads(given.num_threads)
+    torch.set_num_threads(arguments.num_threads)
     try:
-        _fit(given)
+        _fit(arguments)
     except IntarsiaError as error:
-        write_whole(given.place / _REFUSAL, pickle.dumps(error))
+        replace_file(arguments.folder / _ERROR, pickle.dumps(error))
         raise
 
 
-def _fit(given: _Given) -> None:
-    crew = _crew(given.shard)
-    learner = given.make_learner()
+def _fit(arguments: _WorkerArguments) -> None:
+    group = _process_group(arguments.shard)
+    task = arguments.make_task()
     progress = FitProgress()
     if (checkpoint := ray.train.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             state, progress = read_checkpoint(Path(folder))
-        load_trained(learner.module, state)
+        load_trained(task.module, state)
         progress.num_resumed += 1
 
     def keep(progress: FitProgress) -> None:
-        state = trained_state(learner.module)  # where it is sharded each worker gives its part
-        if crew.rank != 0:
+        state = trained_state(task.module)  # called by every rank: with sharding each one contributes its part
+        if group.rank != 0:
             ray.train.report({})
             return
         with tempfile.TemporaryDirectory() as folder:
             write_checkpoint(Path(folder), state, progress)
             ray.train.report({"step": progress.num_steps}, checkpoint=Checkpoint.from_directory(folder))
 
-    tell = ProgressWriter(given.place / _TOLD) if crew.rank == 0 else None
-    run_fit(learner, given.config, crew, progress, keep=keep, logs=given.logs, on_step=tell)
+    on_step = ProgressWriter(arguments.folder / _PROGRESS) if group.rank == 0 else None
+    run_fit(task, arguments.config, group, progress, keep=keep, logs=arguments.logs, on_step=on_step)
 
 
-def _crew(shard: bool) -> ProcessGroup:
+def _process_group(shard: bool) -> ProcessGroup:
     if ray.train.get_context().get_world_size() == 1:
         return SingleProcess(str(get_device()))
     return FullySharded(get_device()) if shard else DataParallel(get_device())
 
 
-def _raise_refusal(place: Path) -> None:
-    if (place / _REFUSAL).exists():
-        error: IntarsiaError = pickle.loads((place / _REFUSAL).read_bytes())
+def _raise_worker_error(home: Path) -> None:
+    if (home / _ERROR).exists():
+        error: IntarsiaError = pickle.loads((home / _ERROR).read_bytes())
         raise error
 
 
 def _resources(workers: TorchWorkersConfig) -> dict[str, float]:
-    needed = {"CPU": workers.cpus_per_worker}
-    return {**needed, "GPU": workers.gpus_per_worker} if workers.gpus_per_worker else needed
+    resources = {"CPU": workers.cpus_per_worker}
+    return {**resources, "GPU": workers.gpus_per_worker} if workers.gpus_per_worker else resources
 
 
 def _check_resources(workers: TorchWorkersConfig) -> None:
     if not owns_ray():  # a cluster may grow
         return
-    least = workers.min_workers or workers.num_workers
-    for kind, each in _resources(workers).items():
-        if least * each > (there := ray.cluster_resources().get(kind, 0.0)):
+    num_workers = workers.min_workers or workers.num_workers
+    for kind, amount in _resources(workers).items():
+        if num_workers * amount > (available := ray.cluster_resources().get(kind, 0.0)):
             raise ConfigError(
-                f"{least} workers of {each:g} {kind} need {least * each:g}, this Ray has {there:g}; "
+                f"{num_workers} workers of {amount:g} {kind} need {num_workers * amount:g}, this Ray has {available:g}; "
                 f"lower num_workers or {kind.lower()}s_per_worker"
             )

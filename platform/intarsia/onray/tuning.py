@@ -1,4 +1,4 @@
-"""A search by Ray Tune and Optuna over points of a space, each measured by a plain function; what points mean is their owner's matter."""
+"""Searches points of a space with Ray Tune and Optuna. Each point is measured by a plain function, which defines what it means."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ DataT = TypeVar("DataT")
 Point = Mapping[str, Any]
 Figures = Mapping[str, float]
 Measure = Callable[[Point, DataT], Figures | Iterator[Figures]]
-"""(point, data) -> figures by name, or an iterator of them, better known each time, the last ones final: then hopeless points are stopped
-early. May raise: then this point failed, and the search goes on.
+"""(point, data) -> figures by name, or an iterator of figures, for example one per epoch, of which the last are final. Points with poor
+figures are then stopped early. May raise an error: the point counts as failed and the search continues.
 """
 
-_WORTH, _FINAL = "worth", "final"  # what Optuna is told about a trial; whether its measure had nothing more to say
+_SCORE, _FINAL = "score", "final"  # in a trial's result: what Optuna maximises; whether the measure has ended
 _END = {_FINAL: True, "done": True}
-_NOTES = ".tune"
-_NOTED_EVERY_S = "2"  # a search that is stopped loses this much
+_FOLDER = ".tune"
+_SNAPSHOT_INTERVAL_S = "2"  # an interrupted search loses up to this much
 
 _on_trial: ContextVar[Callable[[int, int], None]] = ContextVar("_on_trial", default=lambda done, total: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialsConfig:
-    """What trials may use, and when hopeless ones are stopped."""
+    """Resources of a trial, and early stopping (ASHA)."""
 
-    cpus_per_trial: float = setting("logical CPUs that a trial takes", 1.0)
-    gpus_per_trial: float = setting("GPUs that a trial takes; a share is allowed", 0.0)
+    cpus_per_trial: float = setting("logical CPUs of a trial", 1.0, advanced=True)
+    gpus_per_trial: float = setting("GPUs of a trial; may be a fraction", 0.0, advanced=True)
     first_stop: int = setting(
-        "reports of a measure before a trial may be stopped; nothing for measures that report once", 1
+        "number of reports before a trial may be stopped; no effect on trials that report once", 1, advanced=True
     )
-    keep_one_of: int = setting("of the trials that came so far, one of this many goes on; ASHA's reduction factor", 3)
-    max_reports: int = setting("reports after which a trial is done", 100)
+    keep_one_of: int = setting(
+        "at each stop, one of this many trials continues (ASHA's reduction factor)", 3, advanced=True
+    )
+    max_reports: int = setting("number of reports after which a trial ends", 100, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "cpus_per_trial", "gpus_per_trial", low=0.0)
@@ -60,7 +62,7 @@ class TrialsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One measured point: its last figures, and `error` if there are none; `stopped` when it was not worth being measured to the end."""
+    """A measured point: its last figures, or None and an `error`; `stopped` if it was stopped early."""
 
     number: int
     point: Point
@@ -72,21 +74,21 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointSearch(Generic[DataT]):
-    """What is searched, and how long.
+    """A search.
 
     Attributes:
-        measure: gives the figures of a point.
-        data: put once into the object store and read there by every trial.
+        measure: computes the figures of a point.
+        data: passed to `measure`; put once into the object store, which every trial reads.
         space: Ray Tune domains by name.
-        maximise: the figure that is to be large.
-        worst: what a failed point is worth to the search.
+        maximise: name of the figure to maximise.
+        worst: score of a failed point.
         first_points: measured first, in this order; they count among `num_trials`.
-        num_trials: points in all.
-        num_at_once: trials that run beside each other. The next ones are chosen when all of them are done, so neither timing nor the
-            number of CPUs changes the result, where each reports once; another `num_at_once` does. Which trials are stopped early depends
-            on who reported first, so there only a search of one at a time is the same again.
-        seed: of the choices.
-        trials: resources, and early stopping.
+        num_trials: number of points in all.
+        num_at_once: number of concurrent trials. The next ones are chosen when all of them have ended. If each trial reports once, the
+            result depends on this number, but neither on timing nor on the number of CPUs. Early stopping depends on which trial
+            reports first, so then only a search with 1 is reproducible.
+        seed: of the choice of points.
+        trials: resources and early stopping.
     """
 
     measure: Measure[DataT]
@@ -112,12 +114,12 @@ def run_search(
     """Measure the points of a search; equal searches give equal trials, in the same order.
 
     Args:
-        search: what to do.
-        folder: where Tune keeps its notes while it runs, on a cluster a folder that every node mounts; nothing stays there when it ends.
-        on_trial: told how many trials of how many are done.
-        identity: names all that decides the result. With it, a search that was stopped goes on where it stood when it is asked for again
-            under the same name; notes of other names of the same job are thrown away. Without it, it starts anew.
-        job: whose search it is: stopped searches of other jobs in the same folder keep their notes.
+        search: what to search.
+        folder: where Tune keeps its state while it runs; on a cluster a folder that every node mounts. Removed at the end.
+        on_trial: called with the number of finished trials and the number of all.
+        identity: digest of all that determines the result. With it, an interrupted search continues when it is started again with the
+            same identity; state of other identities of the same job is removed. Without it, every search starts anew.
+        job: name of the job; the state of other jobs' interrupted searches in `folder` is kept.
 
     Raises:
         ConfigError: every trial failed.
@@ -126,11 +128,11 @@ def run_search(
     token = _on_trial.set(on_trial)
     try:
         with (
-            _notes(folder, identity, job) as notes,
-            _noted_often(),
-            contextlib.redirect_stdout(io.StringIO()),  # Tune greets there even when told to be silent
+            _state_dir(folder, identity, job) as state,
+            _frequent_snapshots(),
+            contextlib.redirect_stdout(io.StringIO()),  # Tune prints a banner even with verbose=0
         ):
-            results = _tuner(search, notes).fit()
+            results = _tuner(search, state).fit()
     finally:
         _on_trial.reset(token)
     trials = [_trial(number, result) for number, result in enumerate(results)]
@@ -140,7 +142,7 @@ def run_search(
 
 
 class _MeasurePoint(tune.Trainable):  # type: ignore[misc]
-    """A step is one report of the measure; when it has no more, the actor takes the next point."""
+    """One step is one report of the measure; after the last one the actor is reset to the next point."""
 
     def setup(self, config: dict[str, Any], search: PointSearch[Any] | None = None) -> None:
         assert search is not None
@@ -148,77 +150,74 @@ class _MeasurePoint(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next point."""
         self._point, self._num_reports = new_config, 0
         self._reports: Iterator[Figures] | None = None
-        self._last: dict[str, Any] = {_WORTH: self._search.worst, "failed": "the measure reported nothing"}
+        self._last: dict[str, Any] = {_SCORE: self._search.worst, "failed": "the measure reported nothing"}
         return True
 
     def step(self) -> dict[str, Any]:
-        """The figures of the point, or why there are none: the actor lives on either way, as starting another takes seconds."""
+        """Return the figures, or the error. An error is not raised, because starting another actor takes seconds."""
         try:
             if self._reports is None:
                 measured = self._search.measure(self._point, self._search.data)
                 if isinstance(measured, Mapping):
-                    return self._said(measured) | _END
+                    return self._result(measured) | _END
                 self._reports = measured
-            found = next(self._reports, None)
-            if found is None:
+            figures = next(self._reports, None)
+            if figures is None:
                 return self._last | _END
-            self._last = self._said(found)
+            self._last = self._result(figures)
             return self._last | (_END if self._num_reports == self._search.trials.max_reports else {})
         except Exception as error:
-            return {_WORTH: self._search.worst, "failed": f"{type(error).__name__}: {error}"} | _END
+            return {_SCORE: self._search.worst, "failed": f"{type(error).__name__}: {error}"} | _END
 
-    def _said(self, found: Figures) -> dict[str, Any]:
-        figures = {name: float(value) for name, value in found.items()}
+    def _result(self, figures: Figures) -> dict[str, Any]:
+        values = {name: float(value) for name, value in figures.items()}
         self._num_reports += 1
-        return {_WORTH: figures[self._search.maximise], "figures": figures, "num_reports": self._num_reports}
+        return {_SCORE: values[self._search.maximise], "figures": values, "num_reports": self._num_reports}
 
 
 class _CountTrials(tune.Callback):  # type: ignore[misc]
-    """Tells how many trials are done. It has no state: a search that goes on again finds its new listener."""
+    """Calls `on_trial`. It is read from a context variable, because Tune restores this object from its state."""
 
     def __init__(self, total: int) -> None:
         self._total = total
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """One more."""
-        done = {one.trial_id for one in trials if one.is_finished()} | {trial.trial_id}
-        _on_trial.get()(len(done), self._total)
+        finished_ids = {other.trial_id for other in trials if other.is_finished()} | {trial.trial_id}
+        _on_trial.get()(len(finished_ids), self._total)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """One more, too."""
         self.on_trial_complete(iteration, trials, trial)
 
 
 @contextlib.contextmanager
-def _notes(folder: Path, identity: str, job: str) -> Iterator[Path]:
-    """Where Tune writes: a folder that is gone at the end, or, with an identity, one that stays until the search has ended well."""
+def _state_dir(folder: Path, identity: str, job: str) -> Iterator[Path]:
+    """Yield the folder for Tune's state: a temporary one, or with an identity one that is kept until the search has succeeded."""
     if not identity:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_NOTES}-", ignore_cleanup_errors=True) as notes:
-            yield Path(notes).resolve()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_FOLDER}-", ignore_cleanup_errors=True) as state:
+            yield Path(state).resolve()
         return
-    home = folder / _NOTES
-    of_job = f"{job}." if job else ""
-    mine = home / f"{of_job}{identity}"
-    run = mine.name.partition("-")[0]  # searches of one run of a job share the part before the hyphen
+    home = folder / _FOLDER
+    prefix = f"{job}." if job else ""
+    state_dir = home / f"{prefix}{identity}"
+    run = state_dir.name.partition("-")[0]  # searches of one run of a job have the part before the hyphen in common
     for other in home.glob("*"):
         if other.name.rpartition(".")[0] == job and not other.name.startswith(run):
             shutil.rmtree(other, ignore_errors=True)
-    mine.mkdir(parents=True, exist_ok=True)
-    yield mine.resolve()
-    shutil.rmtree(mine, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another search has its notes here
+    state_dir.mkdir(parents=True, exist_ok=True)
+    yield state_dir.resolve()
+    shutil.rmtree(state_dir, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty: another search keeps its state here
         home.rmdir()
 
 
 @contextlib.contextmanager
-def _noted_often() -> Iterator[None]:
-    """Tune writes down how far it is every few seconds; by itself it does so every ten, and it takes the number from here only."""
+def _frequent_snapshots() -> Iterator[None]:
+    """Make Tune save its state every 2 s instead of every 10 s; it reads the interval from the environment only."""
     name = "TUNE_GLOBAL_CHECKPOINT_S"
     before = os.environ.get(name)
-    os.environ[name] = before or _NOTED_EVERY_S
+    os.environ[name] = before or _SNAPSHOT_INTERVAL_S
     try:
         yield
     finally:
@@ -226,16 +225,16 @@ def _noted_often() -> Iterator[None]:
             del os.environ[name]
 
 
-def _tuner(search: PointSearch[Any], notes: Path) -> Any:
+def _tuner(search: PointSearch[Any], state: Path) -> Any:
     trainable = tune.with_resources(
         tune.with_parameters(_MeasurePoint, search=search),
         {"cpu": search.trials.cpus_per_trial, "gpu": search.trials.gpus_per_trial},
     )
-    begun = str(notes / "search")
-    if tune.Tuner.can_restore(begun):
-        return tune.Tuner.restore(begun, trainable, resume_unfinished=True, restart_errored=True)
+    saved = str(state / "search")
+    if tune.Tuner.can_restore(saved):
+        return tune.Tuner.restore(saved, trainable, resume_unfinished=True, restart_errored=True)
     sampler = OptunaSearch(
-        metric=_WORTH,
+        metric=_SCORE,
         mode="max",
         seed=search.seed,
         points_to_evaluate=[dict(point) for point in search.first_points],
@@ -247,9 +246,10 @@ def _tuner(search: PointSearch[Any], notes: Path) -> Any:
             num_samples=search.num_trials,
             search_alg=ConcurrencyLimiter(sampler, max_concurrent=search.num_at_once, batch=True),
             scheduler=ASHAScheduler(
-                metric=_WORTH,
+                metric=_SCORE,
                 mode="max",
-                max_t=search.trials.max_reports + 1,  # the last report is said twice, as the end is only then known
+                max_t=search.trials.max_reports
+                + 1,  # the last report is sent twice, because the end is only known then
                 grace_period=search.trials.first_stop,
                 reduction_factor=search.trials.keep_one_of,
             ),
@@ -257,10 +257,10 @@ def _tuner(search: PointSearch[Any], notes: Path) -> Any:
         ),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=str(notes),
+            storage_path=str(state),
             verbose=0,
             callbacks=[_CountTrials(search.num_trials)],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a point has no state worth keeping
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a point has no state
         ),
     )
 
@@ -268,7 +268,7 @@ def _tuner(search: PointSearch[Any], notes: Path) -> Any:
 def _trial(number: int, result: Any) -> Trial:
     metrics = result.metrics or {}
     failed = metrics.get("failed")
-    if failed is None and result.error is not None:  # the actor itself was lost; the cause stands last in Ray's text
+    if failed is None and result.error is not None:  # the actor died; the cause is the last line of Ray's message
         failed = str(result.error).strip().splitlines()[-1]
     return Trial(
         number=number,

@@ -1,7 +1,6 @@
-"""Pieces of work through Ray Data's actors, each of which opens something once. What a piece means is its caller's matter.
+"""Applies a function to work items in Ray Data actors. Each actor opens the function once, for example an encoder.
 
-A piece is small (a place to read from, or a few texts) and is worked on alone: its result does not depend on how many actors
-there are, or on which other pieces lie beside it.
+An item is small: a location to read from, or some texts. Its result does not depend on the number of actors or on the other items.
 """
 
 from __future__ import annotations
@@ -17,87 +16,91 @@ import ray.data
 from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.onray.session import owns_ray
 
-PieceT = TypeVar("PieceT")
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayWorkers:
-    """Runs a function over pieces on an actor pool; results come as they are ready, in any order: who needs one numbers the pieces.
+    """A pool of actors. Results are yielded in any order, as they are ready; number the items to sort the results.
 
     Attributes:
-        num_workers: actors, one CPU each; 0 means as many as the cluster has CPUs. Never more than there are pieces.
-        min_pieces: with fewer the work is done in this process: starting actors (some seconds) would cost more than they save.
-        gpus_per_worker: what each actor is given beside its CPU; a part of one lets several share it.
+        num_workers: number of actors, one CPU each, at most one per item; 0 means the number of CPUs of the cluster.
+        min_items: fewer items are processed in this process, because starting actors takes some seconds.
+        gpus_per_worker: GPUs per actor; with a fraction, several actors share a GPU.
+
+    >>> sorted(RayWorkers(min_items=4)(lambda: abs, [-1, 2, -3]))
+    [1, 2, 3]
     """
 
     num_workers: int = 0
-    min_pieces: int = 2
+    min_items: int = 2
     gpus_per_worker: float = 0.0
 
     def __call__(
-        self, open_worker: Callable[[], Callable[[PieceT], ResultT]], pieces: Sequence[PieceT]
+        self, open_worker: Callable[[], Callable[[ItemT], ResultT]], pieces: Sequence[ItemT]
     ) -> Iterator[ResultT]:
-        """`open_worker()(piece)` for every piece; memory holds a few pieces' results at a time.
+        """Yield `open_worker()(item)` for every item; memory holds the results of a few items at a time.
 
         Args:
-            open_worker: runs once in each actor; it and what it captures are sent there, so let it capture settings, never models.
-            pieces: picklable, small.
+            open_worker: called once in each actor. It is pickled with what it captures: capture settings, never models.
+            pieces: the items; picklable and small.
 
         Raises:
-            IntarsiaError: the one that a worker raised, while it opened or at a piece. Other errors come as Ray's own, with their
+            IntarsiaError: as raised in the worker, by `open_worker` or for an item. Other errors are wrapped by Ray, with their
                 traceback.
-            ConfigError: GPUs are asked of a Ray that has none and was started by this process alone. A cluster may still grow.
+            ConfigError: GPUs are required, and the Ray that this process started has none. An existing cluster may still grow.
         """
-        if not pieces:
+        items = pieces
+        if not items:
             return
-        if len(pieces) < self.min_pieces:
-            yield from map(open_worker(), pieces)
+        if len(items) < self.min_items:
+            yield from map(open_worker(), items)
             return
         if self.gpus_per_worker > ray.cluster_resources().get("GPU", 0.0) and owns_ray():
             raise ConfigError(
                 f"gpus_per_worker is {self.gpus_per_worker}, and this machine has no GPU that Ray knows; set it to 0"
             )
-        wanted = self.num_workers or int(ray.cluster_resources().get("CPU", 1))
-        packed = ray.data.from_arrow([pa.table({"piece": [pickle.dumps(piece)]}) for piece in pieces])
-        results = packed.map_batches(
+        num_workers = self.num_workers or int(ray.cluster_resources().get("CPU", 1))
+        pickled = ray.data.from_arrow([pa.table({"item": [pickle.dumps(item)]}) for item in items])
+        results = pickled.map_batches(
             _Actor,
             fn_constructor_args=(open_worker,),
             batch_format="pyarrow",
-            batch_size=1,  # a piece; Ray wants the number where GPUs are asked for
-            compute=ray.data.ActorPoolStrategy(size=max(1, min(wanted, len(pieces)))),
+            batch_size=1,  # Ray requires a batch size if actors use GPUs
+            compute=ray.data.ActorPoolStrategy(size=max(1, min(num_workers, len(items)))),
             num_cpus=1,
             num_gpus=self.gpus_per_worker or None,
         )
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
             for content in batch["result"].to_pylist():
-                outcome = pickle.loads(content)
-                if isinstance(outcome, _Refusal):
-                    raise outcome.error
-                yield outcome
+                result = pickle.loads(content)
+                if isinstance(result, _RaisedError):
+                    raise result.error
+                yield result
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    """An error meant for the user, on its way out of an actor as a value: Ray would wrap it, and lose what it was."""
+class _RaisedError:
+    """An error raised in an actor, returned as a value: Ray would wrap a raised one and lose its type."""
 
     error: IntarsiaError
 
 
 class _Actor:
-    """Opens its worker at the first piece, not when it is built: what fails then fails as the piece's result, not as a dead actor."""
+    """Opens its worker at the first item, so that an error while opening is returned like an error of the item."""
 
     def __init__(self, open_worker: Callable[[], Callable[[Any], Any]]) -> None:
         self._open_worker = open_worker
         self._work: Callable[[Any], Any] | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        done = [pickle.dumps(self._outcome(pickle.loads(piece))) for piece in batch["piece"].to_pylist()]
-        return pa.table({"result": pa.array(done, pa.large_binary())})
+        results = [pickle.dumps(self._process(pickle.loads(item))) for item in batch["item"].to_pylist()]
+        return pa.table({"result": pa.array(results, pa.large_binary())})
 
-    def _outcome(self, piece: Any) -> Any:
+    def _process(self, item: Any) -> Any:
         try:
             self._work = self._work or self._open_worker()
-            return self._work(piece)
+            return self._work(item)
         except IntarsiaError as error:
-            return _Refusal(error)
+            return _RaisedError(error)

@@ -1,1 +1,1 @@
-"""The nouns: frozen dataclasses over NumPy, one file each. How they are written down is `tables/`'s matter."""
+"""Central data types: frozen dataclasses over NumPy arrays. Their Arrow schemas: see `tables/`."""

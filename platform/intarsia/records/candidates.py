@@ -1,4 +1,4 @@
-"""The struct of arrays that travels retriever -> fuser -> ranker: rows and scores, never documents.
+"""Candidates of one query as a struct of arrays: what a retriever returns, and a fuser and a ranker read.
 
 Letters: C candidates, R retrievers.
 """
@@ -19,11 +19,21 @@ from intarsia.records.query import QueryVector
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The candidates of one query, rows ascending and unique.
+    """The candidates of one query.
 
-    `scores_CR` is complete: every retriever scores every candidate, also those another one brought; NaN means it *cannot* (no picture, no
-    such query part). `ranks_CR` says who returned what: 1 is best, 0 means not returned within its depth. `views_C` is the number of the
-    picture that matched best, -1 without one. `num_matches` and `facets` count the match set, of which the candidates are the best.
+    Attributes:
+        release_id: release that numbered the rows.
+        rows_C: int64 [C], row numbers of the products, ascending and unique.
+        retrievers: names of the R retrievers.
+        scores_CR: float32 [C, R]. Every retriever scores every candidate, also one that another retriever returned; NaN
+            when it cannot (the product has no image, the query no such part).
+        ranks_CR: int32 [C, R]; 1 is best, 0 means the retriever did not return the candidate within its depth.
+        views_C: int32 [C], number of the image that matched best; -1 without one.
+        num_matches: size of the match set; the candidates are its best products.
+        facets: facet name -> counts of its values over the match set.
+        fused_C: float32 [C], fused score, higher is better; None before fusion.
+        query_vectors: retriever name -> query vector.
+        degraded: pipeline steps that used a fallback.
     """
 
     release_id: ReleaseId
@@ -50,7 +60,7 @@ class Candidates:
                 array.setflags(write=False)
 
     def with_fused(self, fused_C: NDArray[np.floating]) -> Candidates:
-        """The same candidates with a fused score, float32 [C], finite, higher is better."""
+        """Copy with fused scores: [C], finite, higher is better."""
         fused = np.ascontiguousarray(fused_C, dtype=np.float32)
         assert fused.shape == self.rows_C.shape
         assert bool(np.isfinite(fused).all())
@@ -68,17 +78,21 @@ class Candidates:
         )
 
     def check_release(self, release_id: ReleaseId) -> None:
-        """Refuse candidates of another release.
+        """Check that the candidates belong to a release.
 
         Raises:
-            ReleaseMismatch: the rows were numbered by another release.
+            ReleaseMismatch: they are of another release.
         """
         if self.release_id != release_id:
             raise ReleaseMismatch(
-                f"candidates are of release {self.release_id}, this stage holds {release_id}; ask again"
+                f"candidates are of release {self.release_id}, this stage holds {release_id}. Fix: repeat the request"
             )
 
 
 def best_first(scores_C: NDArray[np.floating], rows_C: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions ordered by score, best first, ties by smaller row: int64 [C]. The one definition of order in the house."""
+    """Indices that sort candidates by score, best first, ties by smaller row: int64 [C]; the order used everywhere.
+
+    >>> best_first(np.array([0.5, 2.0, 0.5]), np.array([9, 4, 3])).tolist()
+    [1, 2, 0]
+    """
     return np.lexsort((rows_C, -scores_C.astype(np.float64)))

@@ -1,4 +1,4 @@
-"""What a person did, naming the request and the release that made the page."""
+"""User events (impressions, clicks, purchases, ...), each with the request and release that produced the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One act on one product; `position` counts from 1 on the page, `dwell_ms` is the time spent, `value` a rating or an amount."""
+    """One event on one product.
+
+    `position` counts from 1 on the page. `dwell_ms` is the time spent on the product. `value` is a rating or an amount.
+    """
 
     event_id: EventId
     request_id: RequestId

@@ -1,4 +1,4 @@
-"""All a feature may read (CandidateFrame), and all a ranker may read (FeatureMatrix).
+"""Inputs of features (`CandidateFrame`) and of rankers (`FeatureMatrix`).
 
 Letters: n rows of all queries of a batch, G queries, F features.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """One variable-length list of int32 codes per row: `values[offsets[i]:offsets[i + 1]]` is row i's."""
+    """A list of int32 codes of any length per row; the list of row i is `values[offsets[i]:offsets[i + 1]]`."""
 
     values: NDArray[np.int32]
     offsets: NDArray[np.int64]
@@ -33,11 +33,11 @@ class Ragged:
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
-        """The lists of some rows, in that order."""
+        """The lists of `rows`, in that order."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        at = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Ragged(self.values[at], offsets)
+        indices = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Ragged(self.values[indices], offsets)
 
 
 Column = NDArray[np.generic] | Ragged
@@ -47,7 +47,7 @@ Column = NDArray[np.generic] | Ragged
 class CandidateFrame:
     """Named columns of n candidate rows, grouped by query: rows of query g are `group_offsets[g]:group_offsets[g + 1]`.
 
-    A column is an array [n, …] or Ragged of n lists; what belongs to the query is repeated on each of its rows.
+    A column is an array [n, ...] or a `Ragged` of n lists. Values of the query are repeated on each of its rows.
     """
 
     columns: Mapping[str, Column]
@@ -59,13 +59,12 @@ class CandidateFrame:
 
     @property
     def num_rows(self) -> int:
-        """N."""
         return int(self.group_offsets[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureMatrix:
-    """float32 [n, F] with the names of its columns and the fingerprint of the feature set that made it; NaN is the only "missing"."""
+    """Feature values float32 [n, F], NaN where missing, with column names and the fingerprint of the feature set."""
 
     values_nF: NDArray[np.float32]
     names: tuple[str, ...]
@@ -81,15 +80,16 @@ DIGEST_BYTES = 8
 
 
 def matrix_digest(fingerprint: str, rows_C: NDArray[np.int64], values_CF: NDArray[np.float32]) -> bytes:
-    """What a ranker was given for one query, in 8 bytes: two digests are equal when fingerprint, rows and every cell are, to the bit.
+    """Digest of a ranker's input for one query: equal when fingerprint, rows and all cells are equal bit by bit.
 
     Args:
-        fingerprint: of the feature set, so of the names and order of the columns.
+        fingerprint: fingerprint of the feature set, which covers names and order of the columns.
         rows_C: row numbers of the candidates, ascending as in `Candidates`.
-        values_CF: their features; every NaN counts as the same one, since which bits a "missing" has is the processor's choice.
+        values_CF: float32 [C, F], features; all NaNs are equal, since the bits of a NaN depend on the processor.
 
     Returns:
-        blake2b over fingerprint, shape, rows (little-endian int64) and cells (little-endian float32, row by row).
+        8 bytes: blake2b over fingerprint, shape, rows (little-endian int64) and cells (little-endian float32, row by
+        row).
     """
     assert values_CF.dtype == np.float32 and values_CF.shape[0] == len(rows_C)
     cells = np.where(np.isnan(values_CF), np.float32(np.nan), values_CF)

@@ -1,4 +1,4 @@
-"""What we believe is relevant, and why; and the queries that were judged."""
+"""Relevance judgments and the queries that were judged."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Literal
 from intarsia.ids import ProductId, QueryId
 
 Split = Literal["train", "validation", "test"]
+QueryKind = Literal["text", "image", "both"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """Grade 0..3 of a product for a query; its gain in a metric is 2**grade - 1 unless the data set says otherwise."""
+    """Grade 0..3 of a product for a query; its gain in a metric is 2**grade - 1 unless the data set defines another."""
 
     query_id: QueryId
     product_id: ProductId
@@ -30,7 +31,7 @@ class Judgment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedQuery:
-    """A query of the judged set with its split; `image` holds the picture's bytes."""
+    """A query of the judged set with its split; `image` holds the bytes of an image file."""
 
     query_id: QueryId
     text: str | None
@@ -45,6 +46,6 @@ class JudgedQuery:
             raise ValueError(f"split of query {self.query_id} is {self.split!r}; allowed: {', '.join(SPLITS)}")
 
     @property
-    def kind(self) -> Literal["text", "image", "both"]:
-        """What was given."""
+    def kind(self) -> QueryKind:
+        """The parts that the query has."""
         return "both" if self.text and self.image else "text" if self.text else "image"

@@ -1,4 +1,4 @@
-"""The answer: an ordered page of hits, with where each came from. What a hit looks like in JSON is `serve_apps/wire`'s matter."""
+"""A page of search results. Its JSON form: see `serve_apps/http/schemas.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from intarsia.ids import ReleaseId, RequestId
 class Hit:
     """One product on the page.
 
-    `position` counts from 1 over all pages; `retrievers` maps each retriever that returned it to its rank; `image_number` is the picture
-    that matched best; `contributions` (only when asked for) maps feature -> share of `score`, and with `""` as the bias they sum to it.
+    Attributes:
+        row: row number of the product.
+        position: from 1 over all pages.
+        score: ranker score.
+        fused: fused score.
+        retrievers: retriever that returned the product -> its rank.
+        image_number: number of the image that matched best.
+        contributions: feature -> part of `score`, with the bias under ""; they sum to `score`. None unless requested.
     """
 
     row: int
@@ -27,7 +33,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacetValue:
-    """One value of a facet and how many products of the match set have it."""
+    """One value of a facet and the number of products in the match set that have it."""
 
     value: str
     count: int
@@ -35,7 +41,10 @@ class FacetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """The hits of one request; `total` counts the whole match set, `reachable` those that paging can reach (the candidate window)."""
+    """The hits of one request.
+
+    `total` is the size of the match set, `reachable` the part that paging can reach (the candidate window).
+    """
 
     request_id: RequestId
     release_id: ReleaseId

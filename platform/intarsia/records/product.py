@@ -1,4 +1,4 @@
-"""One sellable thing after cleaning, its price and its pictures. How it got clean is `catalog/`'s matter."""
+"""A product after cleaning, its price and its images. Cleaning: see `catalog/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intarsia.ids import ProductId
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 Attributes = Mapping[str, tuple[str, ...]]
-"""Attribute name -> its values, both in normal form; a product may have several colours."""
+"""Attribute name (folded) -> its clean values, for example several colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,10 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """One usable picture of a product; its bytes travel beside it, never in it.
+    """One usable image of a product, without its bytes.
 
-    `phash` is the 64-bit perceptual hash as 16 hex digits.
+    `source` is its file name, or the column that held its bytes. `phash` is the 64-bit perceptual hash as 16 hex
+    digits.
     """
 
     source: str
@@ -45,7 +46,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """One sellable thing after cleaning; empty string and empty tuple mean "the shop did not say"."""
+    """A product after cleaning; "", () and None mean that the shop gave no value."""
 
     product_id: ProductId
     title: str

@@ -1,6 +1,7 @@
-"""The catalog as columns by row number: what filters, features and pages read. Built by `catalog/columns.py`.
+"""The catalog as columns by row number, read by filters, features and results pages. Built by `catalog/columns.py`.
 
-Letters: N products. A row number is a product's place in the catalog ordered by product id; it means something within one release only.
+Letters: N products. A row number is the index of a product in the catalog sorted by product id; it is valid within one
+release only.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ class ProductColumns:
     Attributes:
         product_ids: ascending.
         price_minor: float64 [N], minor units; NaN: no price.
-        in_stock: float64 [N], 1 or 0; NaN: the shop did not say.
+        in_stock: float64 [N], 1 or 0; NaN: unknown.
         updated_at_s: float64 [N], seconds since 1970 UTC; NaN: unknown.
         num_images: float64 [N].
-        description_chars: float64 [N], length of the clean description.
+        description_chars: float64 [N], length of the cleaned description.
         is_zh: float64 [N], 1 where the locale is zh, else 0.
         currency: int32 [N] code in `vocabularies["currency"]`; -1: no price.
         brand: int32 [N] code in `vocabularies["brand"]`; -1: none.
-        categories: per row the codes (`vocabularies["category"]`, keys joined by " > ") of every prefix of its path, shortest first.
+        categories: per row the codes (`vocabularies["category"]`, keys joined by " > ") of every prefix of its path,
+            shortest first.
         attributes: per row the sorted codes (`vocabularies["attribute"]`, keys "name=value").
-        words: field -> per row the codes (`vocabularies["word"]`) of `text.words`, in order, repeats kept; fields: title, description,
-            brand, category, attributes.
+        words: field -> per row the codes (`vocabularies["word"]`) of `text.words`, in order, repeats kept; fields:
+            title, description, brand, category, attributes.
         vocabularies: each maps a string to its code 0..; codes follow the sorted strings.
     """
 
@@ -52,7 +54,7 @@ class ProductColumns:
 
     @property
     def num_rows(self) -> int:
-        """N."""
+        """Number of products N."""
         return len(self.product_ids)
 
 

@@ -1,4 +1,4 @@
-"""A question to the shop: words, a picture, products to start from, a person; what is given differs, the type does not."""
+"""Search and recommendation requests: any combination of text, image, seed products and user."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from intarsia.ids import ProductId, RequestId, SpaceId, new_request_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a product must be, exactly, before anything is retrieved; an empty filter allows everything.
+    """Exact filters, applied before retrieval; an empty filter allows every product.
 
-    `category` is a path prefix; `brands` and each attribute's values are alternatives; different attributes must all hold. Prices are
-    minor units, both ends included; a product without a price fails a price filter. `exclude` takes products out by id.
+    `category` is a path prefix. `brands` and the values of one attribute are alternatives; different attributes must
+    all match. Prices are in minor units, both ends included; a product without a price fails a price filter. `exclude`
+    removes products by id.
     """
 
     category: tuple[str, ...] = ()
@@ -40,8 +41,10 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One request; at least one of text, image, seeds and user must be given. `image` holds the picture file's bytes;
-    `facets` names what to count over the match set.
+    """One request; needs at least one of text, image, seed products and user.
+
+    `image` holds the bytes of an image file. `facets` names the facets to count over the match set. `asked_at` is the
+    time of the request.
     """
 
     request_id: RequestId = field(default_factory=new_request_id)
@@ -69,7 +72,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryVector:
-    """A query part as one unit vector float32 [D] of a named space."""
+    """A query part as a unit vector float32 [D] in the vector space `space_id`."""
 
     space_id: SpaceId
     values_D: NDArray[np.float32]
@@ -82,7 +85,7 @@ class QueryVector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedQuery:
-    """A query with its vectors by retriever name (`text`, `image`); a part that was not given or not encoded is not there."""
+    """A query and its vectors by retriever name (`text`, `image`); a part that is missing or not encoded has none."""
 
     query: Query
     vectors: Mapping[str, QueryVector] = field(default_factory=dict)

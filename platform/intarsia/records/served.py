@@ -1,7 +1,7 @@
-"""What one request was answered with, and what of it no one can compute again: enough to have its feature matrix back, to the bit.
+"""Record of a served request, from which its feature matrix can be recomputed bit by bit.
 
-An encoder's output differs in the last bits from one batch size or machine to another, so the vectors that were used are kept. Everything
-else is recomputed from them and from the release that served the request. A shopper's picture is not kept; its vector is.
+The output of an encoder differs in the last bits between batch sizes and machines, so the record keeps the query
+vectors. Everything else is recomputed from them and the release. The image of a query is not stored, only its vector.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.records.query import Query, QueryVector
 
-IMAGE_LEFT_BEHIND = b"\0"
-"""Stands for the picture of a query once its vector is known: the query still says that there was one."""
+IMAGE_NOT_STORED = b"\0"
+"""Replaces the image of a stored query, so that the query still counts as having one."""
 
 _HASH_BYTES = 8
 _NUM_HASHES = 1 << 8 * _HASH_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """One answered request.
+class ServedRequest:
+    """One served request.
 
     Attributes:
-        query: as it was asked; its image is None or `PICTURE_LEFT_BEHIND`.
-        release_id: of the release that answered.
-        vectors: the query vectors that retrieval used, those of seed products too, by retriever name.
-        shown: the page, as pairs of position (from 1 over all pages) and product.
-        digest: `matrix_digest` of what the ranker was given; empty when no ranker answered.
-        degraded: the steps that had a stand-in.
+        query: the query; its image is None or `IMAGE_NOT_STORED`.
+        release_id: release that served it.
+        vectors: retriever name -> query vector that retrieval used, including those of seed products.
+        shown: (position, product) of each hit on the page; positions count from 1 over all pages.
+        digest: `matrix_digest` of the ranker's input; b"" when no ranker ran.
+        degraded: pipeline steps that used a fallback.
     """
 
     query: Query
@@ -41,20 +41,22 @@ class Served:
     degraded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert self.query.image in (None, IMAGE_LEFT_BEHIND), "a shopper's picture is not kept"
+        assert self.query.image in (None, IMAGE_NOT_STORED), "the image of a query is not stored"
 
     @property
     def request_id(self) -> RequestId:
-        """The request."""
         return self.query.request_id
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether the whole line of stages worked on it, so that the same line gives the same digest again."""
+    def is_replayable(self) -> bool:
+        """Whether all stages ran, so that a replay must give the same digest."""
         return bool(self.digest) and not self.degraded
 
 
-def is_in_share(request_id: RequestId, share: float) -> bool:
-    """Whether a request is among the `share` (0..1) of all requests; the same ones each time, and a larger share holds the smaller ones."""
+def is_sampled(request_id: RequestId, share: float) -> bool:
+    """Whether a request is in a sample of `share` (0..1) of all requests.
+
+    The sample depends on the id alone, and a larger share contains every smaller one.
+    """
     digest = hashlib.blake2b(request_id.encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()
     return int.from_bytes(digest) < share * _NUM_HASHES

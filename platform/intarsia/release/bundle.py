@@ -37,7 +37,8 @@ class Provenance:
 
 
 def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Provenance) -> Manifest:
-    """Copy the parts (hard links if the file system allows) and write the manifest; the same parts give the same release id.
+    """Copy the parts (hard links if the file system allows) and write the manifest; the same parts give the same
+    release id.
 
     Args:
         releases: folder with one folder per release.
@@ -89,8 +90,8 @@ def verify(folder: Path) -> Manifest:
     """The manifest of a bundle, after checking that its files are exactly those of the manifest.
 
     Raises:
-        ArtifactError: the folder is not named after its release, or a file (the first one is named) is missing, has changed, or is not in
-            the manifest.
+        ArtifactError: the folder is not named after its release, or a file (the first one is named) is missing, has
+            changed, or is not in the manifest.
     """
     manifest = Manifest.open(folder)
     if folder.absolute().name != manifest.release_id:

@@ -1,7 +1,7 @@
 """Measure a release with missing images: against itself without any image, and its fusion against the text-only fusion.
 
-Both comparisons are like with like: the served order against the same fusion and ranker over text only, and the fused order against the
-fusion that was chosen for text, both without a ranker. `promotion_gate.py` uses both.
+Both comparisons are like with like: the served order against the same fusion and ranker over text only, and the fused
+order against the fusion that was chosen for text, both without a ranker. `promotion_gate.py` uses both.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def orders_at(
 def compare_shares(
     evaluation: Evaluation, shares: Sequence[float], config: EvaluationConfig
 ) -> tuple[MissingImagesResult, ...]:
-    """A row for each share, from 0 to 1, on the headline metric; without a text-only fusion only the first comparison is made."""
+    """A row for each share, from 0 to 1, on the headline metric; without a text-only fusion only the first comparison
+    is made.
+    """
     means = {row.name: row.metrics[evaluation.headline] for row in evaluation.systems}
 
     def minus(system: str, baseline: str) -> PairedDifference:
@@ -78,9 +80,11 @@ def compare_shares(
 
 
 def gains_of(rows: Sequence[MissingImagesResult]) -> tuple[Gains, Gains]:
-    """The gains for the gate: of the ranked order over itself without any image, and of the fused order over the text-only fusion.
+    """The gains for the gate: of the ranked order over itself without any image, and of the fused order over the
+    text-only fusion.
 
-    The last share, no image at all, is left out: its ranked gain is 0, and a catalog without images would get another fusion.
+    The last share, no image at all, is left out: its ranked gain is 0, and a catalog without images would get another
+    fusion.
     """
     ranked = {name_at(RANKED, row.share): _figures(row.minus_none) for row in rows[:-1]}
     fused = {name_at(FUSED, row.share): _figures(row.minus_text_only) for row in rows[:-1] if row.minus_text_only}

@@ -69,7 +69,9 @@ class Pointer:
         write_json(self.releases / POINTER_FILE, {"history": [*self._history(), step][-_MAX_HISTORY:]})
 
     def _lineage(self) -> list[str]:
-        """The releases that led to the live one, each once, oldest first; a roll-back removes the releases that it left."""
+        """The releases that led to the live one, each once, oldest first; a roll-back removes the releases that it
+        left.
+        """
         lineage: list[str] = []
         for step in self._history():
             release_id = step["release_id"]
@@ -103,7 +105,9 @@ def read_staged(lake: Lake) -> ReleaseId:
 
 
 def release_to_compare(lake: Lake) -> ReleaseId | None:
-    """The release to compare the staged one with: the live one, or its parent if the staged one is live; None if there is none."""
+    """The release to compare the staged one with: the live one, or its parent if the staged one is live; None if there
+    is none.
+    """
     releases = lake.root / "releases"
     staged, live = read_staged(lake), Pointer(releases).live()
     if live != staged:

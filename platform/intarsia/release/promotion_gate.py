@@ -22,11 +22,12 @@ class Evidence:
         num_queries: queries with a relevant product.
         live: the release that it was compared with; None if none was live.
         against_live: gain over `live`; None if none was live, or if `live` could not be measured.
-        why_not_opened: why this code cannot open the live release; empty if it can. `against_live` is then the gain over the figures of
-            that release's own evaluation, or None if these are not known.
-        missing_images: gains of the release over itself without any image, first with all images, then with some missing; empty without
-            images.
-        text_only: gains of its fused order over the text-only fusion, at the same shares; empty if there is no text-only fusion.
+        why_not_opened: why this code cannot open the live release; empty if it can. `against_live` is then the gain
+            over the figures of that release's own evaluation, or None if these are not known.
+        missing_images: gains of the release over itself without any image, first with all images, then with some
+            missing; empty without images.
+        text_only: gains of its fused order over the text-only fusion, at the same shares; empty if there is no
+            text-only fusion.
     """
 
     release_id: str
@@ -51,9 +52,10 @@ def check_promotion(
     """The passed checks by name, with their figures.
 
     Raises:
-        ReleaseRefused: the evaluation is of another release, against another live one, or has no query; the release has other features
-            than this code; it was not compared with the live release, unless `allow_uncompared`; it is worse than that beyond the
-            interval; it is worse with all or some of its images than without any; or its fusion is worse than the text-only fusion.
+        ReleaseRefused: the evaluation is of another release, against another live one, or has no query; the release has
+            other features than this code; it was not compared with the live release, unless `allow_uncompared`; it is
+            worse than that beyond the interval; it is worse with all or some of its images than without any; or its
+            fusion is worse than the text-only fusion.
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
@@ -80,7 +82,8 @@ def check_promotion(
         if not allow_uncompared:
             raise ReleaseRefused(
                 f"release {release_id} was not compared with the live {live}: {why}; the live release stays. Read the "
-                "report of the evaluation; if it is good enough, run pipelines.promote_release with allow_uncompared=true"
+                "report of the evaluation; if it is good enough, run pipelines.promote_release with "
+                "allow_uncompared=true"
             )
         return checks | {"against live": f"not compared with {live}, as allow_uncompared=true allows: {why}"}
     mean, lower, upper = evidence.against_live
@@ -97,14 +100,15 @@ def _check_images(evidence: Evidence) -> Mapping[str, str]:
     """Check that images help the release, or at least do not hurt it.
 
     Raises:
-        ReleaseRefused: it is worse with all or some of its images than without any, or its fusion is worse than the text-only fusion.
+        ReleaseRefused: it is worse with all or some of its images than without any, or its fusion is worse than the
+            text-only fusion.
     """
     over_none = _check_gains(
         evidence,
         evidence.missing_images,
         problem="is worse with images than without any",
-        fix="check the images, raise build_training_rows.missing_images, or set search_fusion.space.kinds to kinds that "
-        "do not read them",
+        fix="check the images, raise build_training_rows.missing_images, or set search_fusion.space.kinds to kinds "
+        "that do not read them",
     )
     over_text_only = _check_gains(
         evidence,

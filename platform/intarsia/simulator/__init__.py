@@ -1,1 +1,1 @@
-"""A shop with a known truth: products, pictures, judged queries and shoppers, made from a seed and from no model."""
+"""A generated shop with known truth: products, images, judged queries and an event log, drawn from a seed."""

@@ -1,10 +1,13 @@
-"""The category tree of the market: names, words, materials, price level and share of every leaf. Outlines are in `shapes`."""
+"""The category tree of the market: names, words, materials, price and share of every leaf.
+
+Outlines: see `shapes.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from intarsia.simulator.attribute_words import EVERYONE, Locale
+from intarsia.simulator.vocabulary import EVERYONE, Language
 
 _WEAR = ("women", "men", "kids", "unisex")
 _LADIES = ("women", "kids")
@@ -28,15 +31,24 @@ NODE_NAMES: dict[str, tuple[str, str]] = {
     "beauty": ("Beauty", "美妆"),
     "sports": ("Sports", "运动户外"),
 }
-"""Inner nodes of the tree: English and Chinese name."""
+"""Inner node of the tree -> its English and Chinese name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One leaf: where it hangs, what it is called, and what its products are like.
+    """A leaf of the category tree.
 
-    `price_usd` is the median price; `weight` its share of the catalog before normalising; `use_*` one sentence that every
-    shop writes under such a product.
+    Attributes:
+        key: key in the truth.
+        parents: keys of the nodes from the root to the parent.
+        en: English names, the usual one first.
+        zh: Chinese names, the usual one first.
+        materials: keys of the materials its products can have.
+        audiences: keys of the audiences its products can have.
+        price_usd: median price.
+        use_en: English sentence in the description of every product.
+        use_zh: Chinese sentence in the description of every product.
+        weight: share of the catalog before normalisation.
     """
 
     key: str
@@ -50,19 +62,19 @@ class Category:
     use_zh: str
     weight: float = 1.0
 
-    def words(self, locale: Locale) -> tuple[str, ...]:
-        """What people call it in one language, the usual word first."""
+    def words(self, locale: Language) -> tuple[str, ...]:
+        """The names in one language, the usual one first."""
         return self.en if locale == "en" else self.zh
 
-    def path(self, locale: Locale) -> tuple[str, ...]:
-        """The names from the root to this leaf, as the shop writes them in one language."""
+    def path(self, locale: Language) -> tuple[str, ...]:
+        """The names from the root to this leaf in one language."""
         number = 0 if locale == "en" else 1
         leaf = self.en[0].capitalize() if locale == "en" else self.zh[0]
         return (*(NODE_NAMES[parent][number] for parent in self.parents), leaf)
 
     @property
     def code(self) -> str:
-        """The path in keys, the same in both languages: apparel/tops/t_shirt."""
+        """The path of keys, equal in both languages: apparel/tops/t_shirt."""
         return "/".join((*self.parents, self.key))
 
 

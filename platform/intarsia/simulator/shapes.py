@@ -1,4 +1,4 @@
-"""The outline of every category, as parts in a square from -1 to 1 (y down). Colour and placing are left to `pictures`."""
+"""The outline of every category, as parts in a square from -1 to 1 (y down). Drawing: see `drawing.py`."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]
+OutlinePoints = NDArray[np.float64]
 Role = Literal["body", "detail", "hole"]
-"""A body has the product's colour and pattern, a detail its trim colour; a hole lets the background through."""
+"""A body has the colour and pattern of the product, a detail its trim colour; a hole shows the background."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One piece of an outline: a filled polygon, or a line of some width. `points` is float64 [P, 2], x then y."""
+class OutlinePart:
+    """One part of an outline: a filled polygon (width 0) or a line. `points` is float64 [P, 2], x and y."""
 
     role: Role
-    points: Points
+    points: OutlinePoints
     width: float = 0.0
 
 
-def _poly(*xy: float, role: Role = "body") -> Part:
-    return Part(role, np.array(xy, np.float64).reshape(-1, 2))
+def _poly(*xy: float, role: Role = "body") -> OutlinePart:
+    return OutlinePart(role, np.array(xy, np.float64).reshape(-1, 2))
 
 
-def _mirror(*xy: float, role: Role = "body") -> Part:
-    """A polygon given by its right half from top to bottom; the left half is its mirror image."""
+def _mirror(*xy: float, role: Role = "body") -> OutlinePart:
+    """A polygon from its right half, top to bottom; the left half is the mirror image."""
     right = np.array(xy, np.float64).reshape(-1, 2)
-    return Part(role, np.concatenate([right, right[::-1] * (-1.0, 1.0)]))
+    return OutlinePart(role, np.concatenate([right, right[::-1] * (-1.0, 1.0)]))
 
 
-def _oval(cx: float, cy: float, rx: float, ry: float, role: Role = "body") -> Part:
+def _oval(cx: float, cy: float, rx: float, ry: float, role: Role = "body") -> OutlinePart:
     turn = np.linspace(0, 2 * math.pi, 28, endpoint=False)
-    return Part(role, np.stack([cx + rx * np.cos(turn), cy + ry * np.sin(turn)], axis=1))
+    return OutlinePart(role, np.stack([cx + rx * np.cos(turn), cy + ry * np.sin(turn)], axis=1))
 
 
-def _box(x0: float, y0: float, x1: float, y1: float, role: Role = "body") -> Part:
+def _box(x0: float, y0: float, x1: float, y1: float, role: Role = "body") -> OutlinePart:
     return _poly(x0, y0, x1, y0, x1, y1, x0, y1, role=role)
 
 
-def _line(width: float, *xy: float, role: Role = "detail") -> Part:
-    return Part(role, np.array(xy, np.float64).reshape(-1, 2), width)
+def _line(width: float, *xy: float, role: Role = "detail") -> OutlinePart:
+    return OutlinePart(role, np.array(xy, np.float64).reshape(-1, 2), width)
 
 
 def _arc(
     width: float, cx: float, cy: float, rx: float, ry: float, start: float, end: float, role: Role = "detail"
-) -> Part:
-    """A bow from `start` to `end` degrees, 0 to the right, 90 down."""
+) -> OutlinePart:
+    """An arc from `start` to `end` degrees; 0 is right, 90 is down."""
     turn = np.radians(np.linspace(start, end, 20))
-    return Part(role, np.stack([cx + rx * np.cos(turn), cy + ry * np.sin(turn)], axis=1), width)
+    return OutlinePart(role, np.stack([cx + rx * np.cos(turn), cy + ry * np.sin(turn)], axis=1), width)
 
 
 _SHIRT = (0.2, -0.8, 0.45, -0.72)
-OUTLINES: dict[str, tuple[Part, ...]] = {
+OUTLINES: dict[str, tuple[OutlinePart, ...]] = {
     "t_shirt": (_mirror(*_SHIRT, 0.95, -0.3, 0.7, -0.1, 0.5, -0.3, 0.5, 0.85), _oval(0, -0.8, 0.22, 0.13, "hole")),
     "shirt": (
         _mirror(*_SHIRT, 0.75, -0.55, 0.95, 0.5, 0.75, 0.55, 0.5, -0.2, 0.5, 0.85),
@@ -130,7 +130,7 @@ OUTLINES: dict[str, tuple[Part, ...]] = {
         *(_line(0.03, x, 0.88, x, 1.0) for x in (0.3, 0.4, 0.5, 0.6)),
     ),
     "umbrella": (
-        Part("body", np.concatenate([_arc(0, 0, 0, 0.95, 0.8, 180, 360).points, _poly(0.48, -0.12, 0, 0.02, -0.48, -0.12).points])),
+        OutlinePart("body", np.concatenate([_arc(0, 0, 0, 0.95, 0.8, 180, 360).points, _poly(0.48, -0.12, 0, 0.02, -0.48, -0.12).points])),
         _line(0.06, 0, -0.85, 0, 0.75),
         _arc(0.07, -0.14, 0.75, 0.14, 0.16, 0, 180),
     ),
@@ -240,4 +240,4 @@ OUTLINES: dict[str, tuple[Part, ...]] = {
         _line(0.07, 0.55, -0.3, 0.55, 0.35),
     ),
 }  # fmt: skip
-"""Category key -> its parts, painted in order; `pictures` draws all bodies first, then details, then holes."""
+"""Category key -> its parts, in drawing order; bodies are drawn first, then details, then holes."""

@@ -1,17 +1,19 @@
-"""Shoppers with a documented click model: what they were shown, where they clicked, what they bought, and how long they stayed.
+"""Simulate shopping sessions with a documented click model: impressions, clicks, dwell times, carts and purchases.
 
-**The click model** is the position-based one: a shown product is clicked when its place is examined *and* it attracts, independently,
+The click model is position-based: a product is clicked when its position is examined and it attracts, independently,
 
     P(click | product i at position p, query q) = examination(p) * attraction(i, q)
     examination(p) = (1 / p) ** eta                                     p = 1, 2, …
     attraction(i, q) = by_gain[gain(i, q)] * (1 + appeal_weight * (2 * appeal_i - 1))
 
-Source: the position hypothesis of Craswell, Zoeter, Taylor and Ramsey, WSDM 2008 (doi:10.1145/1341531.1341545); the 1 / p ** eta form of
-the examination from Joachims, Swaminathan and Schnabel, WSDM 2017 (doi:10.1145/3018661.3018699). `appeal_i` in 0..1 is the rank of the
-product's popularity, independent of the judged gain: shoppers have tastes that the judgments do not know.
+`appeal_i` in 0..1 is the rank of the popularity of the product. It is independent of the gain, so clicks depend on
+something that the judgments do not contain. A clicked product is viewed (dwell time), and may be added to the cart and
+bought; see `ShopperModel`.
 
-A clicked product is viewed (dwell time), then perhaps put into the cart, then perhaps bought; see `ShopperModel`.
-Letters: C candidates of a query, P places on a page.
+Source: Craswell, Zoeter, Taylor and Ramsey, WSDM 2008, the position hypothesis (doi:10.1145/1341531.1341545); Joachims,
+Swaminathan and Schnabel, WSDM 2017, the examination 1 / p ** eta (doi:10.1145/3018661.3018699).
+
+Letters: C candidates of a query, P positions on a page.
 """
 
 from __future__ import annotations
@@ -32,44 +34,46 @@ from intarsia.simulator.truth import MarketTruth
 START = np.datetime64("2026-01-01T00:00:00.000")  # UTC
 NUM_DAYS = 28
 
-_MAX_CANDIDATES = 60  # the logger's own depth
+_MAX_CANDIDATES = 60  # retrieval depth of the logging policy
 _SESSIONS_PER_USER = 3
-_PAGE_MS = 400  # from the question to the page
-_THINK_MS = 4_000  # mean time between two acts
+_PAGE_MS = 400  # from the query to the page
+_THINK_MS = 4_000  # mean time between two actions
 _SHARE_LATE, _LATE_HOURS = 0.02, 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopperModel:
-    """The parameters of the shoppers; written to truth.json as they stand. Tuples by gain hold the value for gain 0, 1, 2, 3."""
+    """Parameters of the simulation, written to truth.json. Tuples by gain hold the values for gain 0, 1, 2, 3."""
 
-    page_size: int = setting("places on a page", 10)
-    eta: float = setting("steepness of the examination; 0: every place is seen", 0.8)
+    page_size: int = setting("products per page", 10)
+    eta: float = setting("steepness of the examination; 0: every position is examined", 0.8)
     attraction_by_gain: tuple[float, float, float, float] = setting(
-        "chance of a click when seen", (0.04, 0.15, 0.4, 0.7)
+        "probability of a click when examined", (0.04, 0.15, 0.4, 0.7)
     )
-    appeal_weight: float = setting("how far popularity moves attraction, 0..1", 0.4)
+    appeal_weight: float = setting("effect of popularity on attraction, 0..1", 0.4)
     cart_by_gain: tuple[float, float, float, float] = setting(
-        "chance of the cart after a click", (0.03, 0.08, 0.18, 0.35)
+        "probability of the cart after a click", (0.03, 0.08, 0.18, 0.35)
     )
-    purchase_after_cart: float = setting("chance of a purchase after the cart", 0.45)
+    purchase_after_cart: float = setting("probability of a purchase after the cart", 0.45)
     dwell_median_ms_by_gain: tuple[float, float, float, float] = setting(
-        "median of the log-normal time on a product's page in ms", (6_000.0, 12_000.0, 25_000.0, 45_000.0)
+        "median of the log-normal dwell time in ms", (6_000.0, 12_000.0, 25_000.0, 45_000.0)
     )
-    dwell_sigma: float = setting("spread of the logarithm of that time", 0.6)
+    dwell_sigma: float = setting("standard deviation of the logarithm of the dwell time", 0.6)
     logger_noise: float = setting(
-        "standard deviation of the fixed error, per query and product, with which the logger knows the gain", 1.0
+        "standard deviation of the fixed error, per query and product, of the gain in the logging policy", 1.0
     )
-    logger_jitter: float = setting("standard deviation of the error that is drawn anew for every page", 0.4)
-    logger_popularity: float = setting("weight of the logger for the product's appeal", 0.6)
-    query_zipf: float = setting("steepness of the law by which queries are asked", 0.8)
-    home_factor: float = setting("how many times as often a shopper asks in the own two departments", 4.0)
-    abroad_factor: float = setting("how often a shopper asks in the other language, against the own one", 0.03)
+    logger_jitter: float = setting("standard deviation of the error that is drawn for every page", 0.4)
+    logger_popularity: float = setting("weight of the appeal in the logging policy", 0.6)
+    query_zipf: float = setting("exponent of the Zipf distribution of queries", 0.8)
+    own_department_factor: float = setting("how many times as often a shopper searches in their two departments", 4.0)
+    other_language_factor: float = setting(
+        "how often a shopper searches in the other language, relative to their own", 0.03
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedAct:
-    """One line of events.jsonl before it is written; times in ms since START."""
+class LoggedEvent:
+    """One event of a session; times in ms since START."""
 
     kind: str
     product: int
@@ -82,19 +86,19 @@ class LoggedAct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One page that a shopper was shown, with all that followed."""
+    """One page that a shopper saw, with its events."""
 
     request_id: str
     session_id: str
     user_id: str
     query: GeneratedQuery
     asked_ms: int
-    acts: list[LoggedAct]
+    events: list[LoggedEvent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shelf:
-    """The logger's view of one query: its candidates by fixed score."""
+class _QueryCandidates:
+    """Candidates of one query, sorted by the fixed score of the logging policy."""
 
     query: GeneratedQuery
     products_C: NDArray[np.int64]
@@ -103,22 +107,22 @@ class _Shelf:
 
 
 @dataclass(slots=True)
-class Shop:
-    """The shop that the log comes from: train queries with what its plain, noisy ranker knows of them.
+class LogSimulator:
+    """Simulates the event log of a shop for the train queries.
 
-    The ranker orders by gain + fixed error + popularity + an error per page. Filled query by query, so that gains of the whole
-    catalog are never held for more than one query.
+    The logging policy orders by gain + fixed error + popularity + an error per page. Queries are added one by one, so
+    that the gains of the whole catalog are held for one query at a time.
     """
 
     truth: MarketTruth
     seed: int
     model: ShopperModel = field(default_factory=ShopperModel)
-    _shelves: list[_Shelf] = field(default_factory=list)
+    _candidates: list[_QueryCandidates] = field(default_factory=list)
 
     def add(self, query: GeneratedQuery, gain_N: NDArray[np.int8]) -> None:
-        """Take in a query of the train split; the candidates are its positives and as many others."""
-        assert query.split == "train", "shoppers never ask what is kept for validation and test"
-        rng = stream(self.seed, "shelf", len(self._shelves))
+        """Add a query of the train split; the candidates are its positives and as many other products."""
+        assert query.split == "train", "queries of validation and test must not occur in the log"
+        rng = stream(self.seed, "shelf", len(self._candidates))
         positive = np.flatnonzero(gain_N)
         others = np.flatnonzero(gain_N == 0)
         others = rng.choice(others, min(len(positive), len(others)), replace=False)
@@ -126,88 +130,93 @@ class Shop:
         score = gain_N[products] + rng.normal(0, self.model.logger_noise, len(products))
         score += self.model.logger_popularity * (2 * self.truth.appeal[products] - 1)
         best = np.argsort(-score, kind="stable")[:_MAX_CANDIDATES]
-        shelf = _Shelf(query=query, products_C=products[best], gain_C=gain_N[products[best]], score_C=score[best])
-        self._shelves.append(shelf)
+        self._candidates.append(
+            _QueryCandidates(query=query, products_C=products[best], gain_C=gain_N[products[best]], score_C=score[best])
+        )
 
     def visits(self, num_sessions: int) -> Iterator[Visit]:
-        """All sessions in order of their beginning, each of one to three pages."""
-        if not self._shelves:
+        """Yield the pages of all sessions, in the order the sessions start; a session has one to three pages."""
+        if not self._candidates:
             return
         starts = stream(self.seed, "session starts").integers(0, NUM_DAYS * 86_400_000, num_sessions)
-        tastes: dict[tuple[str, int, int], Floats] = {}
+        distributions: dict[tuple[str, int, int], Floats] = {}
         num_users = max(1, num_sessions // _SESSIONS_PER_USER)
         num_requests = 0
         for session, start in enumerate(np.sort(starts).tolist()):
             rng = stream(self.seed, "session", session)
             user = int(rng.integers(num_users))
-            chances = self._taste(user, tastes)
+            chances = self._query_distribution(user, distributions)
             now = start
             for _ in range(1 + int(rng.choice(3, p=(0.5, 0.3, 0.2)))):
-                shelf = self._shelves[int(np.searchsorted(chances, rng.random(), side="right"))]
-                acts, end = self._page(shelf, now, rng)
+                candidates = self._candidates[int(np.searchsorted(chances, rng.random(), side="right"))]
+                events, end = self._page(candidates, now, rng)
                 yield Visit(
                     request_id=f"r{num_requests:07d}",
                     session_id=f"s{session:06d}",
                     user_id=f"u{user:06d}",
-                    query=shelf.query,
+                    query=candidates.query,
                     asked_ms=now,
-                    acts=acts,
+                    events=events,
                 )
                 num_requests += 1
                 now = end + int(rng.exponential(_THINK_MS))
 
-    def click_chance(self, gain: NDArray[np.int8], products: NDArray[np.int64], positions: NDArray[np.int64]) -> Floats:
-        """The click model (see the head of this file) for shown products, all arrays of one length."""
+    def click_probability(
+        self, gain: NDArray[np.int8], products: NDArray[np.int64], positions: NDArray[np.int64]
+    ) -> Floats:
+        """Click probability of shown products by the model above; all arrays have one length."""
         model = self.model
         attraction = np.asarray(model.attraction_by_gain)[gain]
         attraction = attraction * (1 + model.appeal_weight * (2 * self.truth.appeal[products] - 1))
         return np.asarray(attraction * (1.0 / positions) ** model.eta, np.float64)
 
-    def _taste(self, user: int, known: dict[tuple[str, int, int], Floats]) -> Floats:
-        """Cumulated chances of the queries for a user, who has a language and two departments."""
+    def _query_distribution(self, user: int, known: dict[tuple[str, int, int], Floats]) -> Floats:
+        """Cumulative distribution over the queries of a user, who has a language and two departments."""
         rng = stream(self.seed, "user", user)
         locale = "zh" if rng.random() < 0.5 else "en"
         first, second = (int(d) for d in rng.choice(len(DEPARTMENTS), 2, replace=False))
         if (locale, first, second) not in known:
-            weights = np.empty(len(self._shelves))
-            order = stream(self.seed, "query fame").permutation(len(self._shelves))
-            for number, shelf in enumerate(self._shelves):
-                department = DEPARTMENTS.index(CATEGORIES[CATEGORY_INDEX[shelf.query.category]].parents[0])
+            weights = np.empty(len(self._candidates))
+            order = stream(self.seed, "query fame").permutation(len(self._candidates))
+            for number, candidates in enumerate(self._candidates):
+                department = DEPARTMENTS.index(CATEGORIES[CATEGORY_INDEX[candidates.query.category]].parents[0])
                 weights[number] = (1.0 + order[number]) ** -self.model.query_zipf
-                weights[number] *= self.model.home_factor if department in (first, second) else 1.0
-                weights[number] *= 1.0 if shelf.query.locale == locale else self.model.abroad_factor
+                weights[number] *= self.model.own_department_factor if department in (first, second) else 1.0
+                weights[number] *= 1.0 if candidates.query.locale == locale else self.model.other_language_factor
             chances = np.cumsum(weights / weights.sum())
-            chances[-1] = 1.0  # against rounding: the lot 0.999… must find a query
+            chances[-1] = 1.0  # against rounding: a draw of 0.999... must select a query
             known[locale, first, second] = chances
         return known[locale, first, second]
 
-    def _page(self, shelf: _Shelf, asked_ms: int, rng: np.random.Generator) -> tuple[list[LoggedAct], int]:
-        """What is shown and what follows; the second value is when the shopper turns away, in ms."""
+    def _page(
+        self, candidates: _QueryCandidates, asked_ms: int, rng: np.random.Generator
+    ) -> tuple[list[LoggedEvent], int]:
+        """(events of a page, end of the visit in ms)."""
         model = self.model
-        score_C = shelf.score_C + rng.normal(0, model.logger_jitter, len(shelf.score_C))
+        score_C = candidates.score_C + rng.normal(0, model.logger_jitter, len(candidates.score_C))
         shown_P = np.argsort(-score_C, kind="stable")[: model.page_size]
-        products_P, gain_P = shelf.products_C[shown_P], shelf.gain_C[shown_P]
+        products_P, gain_P = candidates.products_C[shown_P], candidates.gain_C[shown_P]
         position_P = np.arange(1, len(shown_P) + 1)
-        clicked_P = rng.random(len(shown_P)) < self.click_chance(gain_P, products_P, position_P)
-        at = asked_ms + _PAGE_MS
-        acts = [_act("impression", int(i), p, at, rng) for p, i in enumerate(products_P, start=1)]
-        for place in np.flatnonzero(clicked_P).tolist():
-            product, gain, position = int(products_P[place]), int(gain_P[place]), place + 1
-            at += 1 + int(rng.exponential(_THINK_MS))
-            acts.append(_act("click", product, position, at, rng))
+        clicked_P = rng.random(len(shown_P)) < self.click_probability(gain_P, products_P, position_P)
+        time_ms = asked_ms + _PAGE_MS
+        events = [_event("impression", int(i), p, time_ms, rng) for p, i in enumerate(products_P, start=1)]
+        for p in np.flatnonzero(clicked_P).tolist():
+            product, gain, position = int(products_P[p]), int(gain_P[p]), p + 1
+            time_ms += 1 + int(rng.exponential(_THINK_MS))
+            events.append(_event("click", product, position, time_ms, rng))
             dwell_ms = int(model.dwell_median_ms_by_gain[gain] * rng.lognormal(0, model.dwell_sigma))
-            acts.append(_act("view", product, position, at + 1, rng, dwell_ms=dwell_ms))
-            at += 1 + dwell_ms
+            events.append(_event("view", product, position, time_ms + 1, rng, dwell_ms=dwell_ms))
+            time_ms += 1 + dwell_ms
             if rng.random() < model.cart_by_gain[gain]:
-                pieces = float(rng.choice(3, p=(0.85, 0.12, 0.03)) + 1)
-                acts.append(_act("add_to_cart", product, position, at, rng, value=pieces))
+                quantity = float(rng.choice(3, p=(0.85, 0.12, 0.03)) + 1)
+                events.append(_event("add_to_cart", product, position, time_ms, rng, value=quantity))
                 if rng.random() < model.purchase_after_cart:
-                    at += 1 + int(rng.exponential(10 * _THINK_MS))
-                    acts.append(_act("purchase", product, position, at, rng, value=pieces))
-        return acts, at
+                    time_ms += 1 + int(rng.exponential(10 * _THINK_MS))
+                    events.append(_event("purchase", product, position, time_ms, rng, value=quantity))
+        return events, time_ms
 
 
-def _act(
+def _event(
     kind: str,
     product: int,
     position: int,
@@ -216,10 +225,10 @@ def _act(
     *,
     value: float | None = None,
     dwell_ms: int | None = None,
-) -> LoggedAct:
-    """An act with the time at which the shop hears of it: within seconds, or hours later from a phone that was off line."""
+) -> LoggedEvent:
+    """An event with its time of receipt: within seconds, or up to 48 hours later from a phone that was offline."""
     delay = rng.exponential(800) if rng.random() >= _SHARE_LATE else rng.uniform(0, _LATE_HOURS * 3_600_000)
-    return LoggedAct(
+    return LoggedEvent(
         kind=kind,
         product=product,
         position=position,

@@ -1,6 +1,6 @@
-"""The truth of a market as columns: what every product really is, and which gain it has for what a query asks.
+"""The truth of a market as columns: the attributes of every product, and its gain for a query.
 
-How a product is told (text, pictures) is left to `listing` and `pictures`. Letters: N products.
+Letters: N products.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.simulator.assortment import CATEGORIES, CATEGORY_INDEX, DEPARTMENTS
-from intarsia.simulator.attribute_words import (
+from intarsia.simulator.config import MarketConfig
+from intarsia.simulator.random_streams import stream
+from intarsia.simulator.vocabulary import (
     ATTRIBUTE_INDEX,
     ATTRIBUTES,
     COLOURS,
@@ -21,34 +23,32 @@ from intarsia.simulator.attribute_words import (
     STYLES,
     Value,
 )
-from intarsia.simulator.config import MarketConfig
-from intarsia.simulator.random_streams import stream
 
 IntColumn = NDArray[np.int32]
 BAD_IMAGE_KINDS = (
     ("truncated", "placeholder", "empty_file", "placeholder", "missing_file", "placeholder")
     + ("bomb", "placeholder", "not_an_image", "placeholder", "outside_folder", "placeholder")
 )  # fmt: skip
-"""What is wrong with a picture; they take turns. Every second one is the placeholder: it is known by being shared."""
+"""Defects of an image, used in turn. Every second one is the placeholder, since it is recognised by being shared."""
 
-_SHARE_BRAND_AT_HOME = 0.8  # a product of the English half mostly has a brand of that half
-_NUM_IMAGES_SHARES = (0.25, 0.5, 0.25)  # one, two, three pictures: two on average
-_POPULARITY_SIGMA = 1.2  # of the log-normal law: the top tenth of the products gets about half of all interest
+_SHARE_BRAND_OF_LANGUAGE = 0.8  # of the products have a brand of their own language
+_NUM_IMAGES_SHARES = (0.25, 0.5, 0.25)  # one, two, three images: two on average
+_POPULARITY_SIGMA = 1.2  # of the log-normal distribution: the top tenth of the products gets about half of all interest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketTruth:
-    """One row per valid product; attribute columns hold numbers of the tuples in `vocabulary` and `assortment`.
+    """One row per valid product; attribute columns hold indices of the tuples in `vocabulary` and `assortment`.
 
-    Fields:
+    Attributes:
         category, brand, colour, pattern, material, style, audience: int32 [N].
-        is_zh: bool [N], the listing is written in Chinese.
-        colour_told: bool [N], the text or the raw columns name the colour; otherwise only the pictures show it.
-        num_pictures: int32 [N], 0 to 3.
-        bad_image: int32 [N], number in BAD_IMAGE_KINDS of what is wrong with the first picture, -1 for nothing.
-        duplicate_of: int32 [N], the product that this one nearly repeats, -1 for none.
-        picture_of: int32 [N], the product whose look the pictures show: itself, but in a contradicting market.
-        popularity: float64 [N], log-normal, mean interest of shoppers; independent of every attribute.
+        is_zh: bool [N], the listing is in Chinese.
+        colour_in_text: bool [N], the text or a raw column names the colour; otherwise only the images show it.
+        num_images: int32 [N], 0 to 3.
+        bad_image: int32 [N], index in BAD_IMAGE_KINDS of the defect of the first image, -1 for none.
+        duplicate_of: int32 [N], the product that this one is a near-duplicate of, -1 for none.
+        image_of: int32 [N], the product that the images show: itself, or another one in a contradicting market.
+        popularity: float64 [N], log-normal, mean interest of shoppers; independent of the attributes.
         appeal: float64 [N], rank of the popularity mapped to 0 (least) .. 1 (most).
     """
 
@@ -60,7 +60,7 @@ class MarketTruth:
     style: IntColumn
     audience: IntColumn
     is_zh: NDArray[np.bool_]
-    colour_told: NDArray[np.bool_]
+    colour_in_text: NDArray[np.bool_]
     num_images: IntColumn
     bad_image: IntColumn
     duplicate_of: IntColumn
@@ -70,27 +70,27 @@ class MarketTruth:
 
     @property
     def num_products(self) -> int:
-        """N."""
+        """Number of products N."""
         return len(self.category)
 
     def column(self, attribute: str) -> IntColumn:
-        """The column of an attribute by its name in `vocabulary.ATTRIBUTES`."""
+        """The column of an attribute of `vocabulary.ATTRIBUTES`."""
         values: IntColumn = getattr(self, attribute)
         return values
 
-    def described(self, i: int) -> dict[str, str]:
-        """Category and attributes of product i in keys: what the truth file and the oracle of the tests read."""
+    def attribute_keys(self, i: int) -> dict[str, str]:
+        """Category and attributes of product i as keys, as in the truth file."""
         keys = {name: values[int(self.column(name)[i])].key for name, values in ATTRIBUTES.items()}
         return {"category": CATEGORIES[int(self.category[i])].key, **keys}
 
 
 def product_id(i: int) -> str:
-    """The shop's number of product i."""
+    """The id of product i in the files of the shop."""
     return f"P{i:06d}"
 
 
 def draw_truth(config: MarketConfig) -> MarketTruth:
-    """The whole truth at once: shares are met exactly (rounded), and no product has two of the planned defects."""
+    """Draw the truth; shares of defects are exact (rounded), and no product has two defects."""
     num, rng = config.num_products, stream(config.seed, "truth")
     category = _draw(rng, num, [leaf.weight for leaf in CATEGORIES])
     is_zh = rng.permutation(num) % 2 == 1
@@ -103,43 +103,43 @@ def draw_truth(config: MarketConfig) -> MarketTruth:
         "style": _draw(rng, num, _weights(STYLES)),
         "audience": _draw_allowed(rng, category, [leaf.audiences for leaf in CATEGORIES], "audience"),
         "is_zh": is_zh,
-        "colour_told": rng.permutation(num) % 2 == 0,
+        "colour_in_text": rng.permutation(num) % 2 == 0,
         "num_images": rng.choice(3, num, p=_NUM_IMAGES_SHARES).astype(np.int32) + 1,
         "bad_image": np.full(num, -1, np.int32),
         "duplicate_of": np.full(num, -1, np.int32),
         "popularity": rng.lognormal(0.0, _POPULARITY_SIGMA, num),
     }
     _plan_defects(rng, config, columns)
-    columns["image_of"] = _imaged(rng, config, category)
+    columns["image_of"] = _draw_image_of(rng, config, category)
     columns["appeal"] = np.argsort(np.argsort(columns["popularity"])) / max(num - 1, 1)
     for column in columns.values():
         column.setflags(write=False)
     return MarketTruth(**columns)  # type: ignore[arg-type]  # the names and types are those of the fields, see above
 
 
-def gains(truth: MarketTruth, category: str, asked: Mapping[str, str]) -> NDArray[np.int8]:
-    """How well every product answers a query that asks for a category and some attributes.
+def gains(truth: MarketTruth, category: str, required: Mapping[str, str]) -> NDArray[np.int8]:
+    """Gain of every product for a query that requires a category and some attributes.
 
-    3: the category and every asked attribute; 2: the category and at least half of the attributes, but not all; 1: the category,
-    or all attributes in a sibling category (one with the same parent); 0: anything else. The language of a product, its
-    popularity and its price do not count.
+    3: the category and all attributes. 2: the category and at least half of the attributes. 1: the category, or all
+    attributes in a sibling category (one with the same parent). 0: otherwise. Language, popularity and price do not
+    matter.
 
     Args:
-        truth: the market.
+        truth: truth of the market.
         category: key of a leaf category.
-        asked: attribute name -> key of the asked value; at least one.
+        required: attribute name -> key of the required value; at least one.
 
     Returns:
         int8 [N], 0..3.
     """
-    assert asked, "a query asks for at least one attribute"
+    assert required, "a query requires at least one attribute"
     wanted = CATEGORY_INDEX[category]
     same_N = truth.category == wanted
     related_N = np.isin(truth.category, _siblings(wanted))
     matched_N = np.zeros(truth.num_products, np.int32)
-    for name, key in asked.items():
+    for name, key in required.items():
         matched_N += truth.column(name) == ATTRIBUTE_INDEX[name][key]
-    all_N, most_N = matched_N == len(asked), (2 * matched_N >= len(asked)) & (matched_N > 0)
+    all_N, most_N = matched_N == len(required), (2 * matched_N >= len(required)) & (matched_N > 0)
     gain_N = np.where(same_N, np.where(all_N, 3, np.where(most_N, 2, 1)), np.where(related_N & all_N, 1, 0))
     return gain_N.astype(np.int8)
 
@@ -161,51 +161,51 @@ def _draw(rng: np.random.Generator, num: int, weights: list[float]) -> IntColumn
 def _draw_allowed(
     rng: np.random.Generator, category_N: IntColumn, allowed: list[tuple[str, ...]], attribute: str
 ) -> IntColumn:
-    """A value for each product out of those that its category allows, by their weights."""
+    """Draw for each product one of the values that its category allows, by their weights."""
     index, values = ATTRIBUTE_INDEX[attribute], ATTRIBUTES[attribute]
     column = np.zeros(len(category_N), np.int32)
     for number, keys in enumerate(allowed):
-        here = np.flatnonzero(category_N == number)
+        in_category = np.flatnonzero(category_N == number)
         numbers = np.array([index[key] for key in keys], np.int32)
-        column[here] = numbers[_draw(rng, len(here), [values[n].weight for n in numbers])]
+        column[in_category] = numbers[_draw(rng, len(in_category), [values[n].weight for n in numbers])]
     return column
 
 
 def _draw_brands(rng: np.random.Generator, category_N: IntColumn, is_zh_N: NDArray[np.bool_]) -> IntColumn:
-    """Brands by department: each has a few strong ones of its own (a Zipf law, turned by three brands per department)."""
-    at_home = rng.random(len(category_N)) < _SHARE_BRAND_AT_HOME
-    chinese_brand = is_zh_N == at_home
-    turn = np.array([3 * DEPARTMENTS.index(leaf.parents[0]) for leaf in CATEGORIES], np.int32)[category_N]
+    """Draw brands from a Zipf distribution, shifted per department so that each has its own top brands."""
+    same_language = rng.random(len(category_N)) < _SHARE_BRAND_OF_LANGUAGE
+    chinese_brand = is_zh_N == same_language
+    shift = np.array([3 * DEPARTMENTS.index(leaf.parents[0]) for leaf in CATEGORIES], np.int32)[category_N]
     rank = _draw(rng, len(category_N), [1 / (1 + r) ** 0.7 for r in range(NUM_EN_BRANDS)])
-    number = (rank + turn) % NUM_EN_BRANDS
+    number = (rank + shift) % NUM_EN_BRANDS
     return np.where(chinese_brand, number + NUM_EN_BRANDS, number).astype(np.int32)
 
 
 def _plan_defects(rng: np.random.Generator, config: MarketConfig, columns: dict[str, NDArray[np.generic]]) -> None:
-    """Writes into the columns who has no picture, a bad picture, or nearly repeats whom."""
+    """Write into the columns which products have no image or a bad one, and which are near-duplicates of which."""
     num, order = config.num_products, rng.permutation(config.num_products)
     cuts = np.cumsum(
         [round(num * s) for s in (config.share_without_image, config.share_bad_image, config.share_near_duplicates)]
     )
-    without, bad, repeats, whole = np.split(order, cuts)
-    columns["num_images"][without] = 0
-    columns["bad_image"][bad] = np.arange(len(bad)) % len(BAD_IMAGE_KINDS)
-    if not len(whole):
+    without_image, bad_image, duplicates, valid = np.split(order, cuts)
+    columns["num_images"][without_image] = 0
+    columns["bad_image"][bad_image] = np.arange(len(bad_image)) % len(BAD_IMAGE_KINDS)
+    if not len(valid):
         return
-    sources = whole[rng.integers(len(whole), size=len(repeats))]
-    columns["duplicate_of"][repeats] = sources
-    for name in (*ATTRIBUTES, "category", "is_zh", "colour_told", "num_images"):
-        columns[name][repeats] = columns[name][sources]
+    sources = valid[rng.integers(len(valid), size=len(duplicates))]
+    columns["duplicate_of"][duplicates] = sources
+    for name in (*ATTRIBUTES, "category", "is_zh", "colour_in_text", "num_images"):
+        columns[name][duplicates] = columns[name][sources]
 
 
-def _imaged(rng: np.random.Generator, config: MarketConfig, category_N: IntColumn) -> IntColumn:
-    """Whose look each product's pictures have; contradicting ones come from another category wherever there is one."""
+def _draw_image_of(rng: np.random.Generator, config: MarketConfig, category_N: IntColumn) -> IntColumn:
+    """Which product the images show: itself, or in a contradicting market one of another category where possible."""
     own = np.arange(config.num_products, dtype=np.int32)
     if config.images != "contradict":
         return own
     other = rng.permutation(config.num_products).astype(np.int32)
     for i in np.flatnonzero(category_N[other] == category_N):
-        elsewhere = np.flatnonzero(category_N != category_N[i])
-        if len(elsewhere):
-            other[i] = elsewhere[rng.integers(len(elsewhere))]
+        options = np.flatnonzero(category_N != category_N[i])
+        if len(options):
+            other[i] = options[rng.integers(len(options))]
     return other

@@ -1,1 +1,1 @@
-"""What is written down: Arrow schemas, and the way from record to row and back. Who writes which table is `pipelines/`' matter."""
+"""Arrow schemas of the tables, and conversion between records and rows."""

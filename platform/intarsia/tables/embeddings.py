@@ -1,4 +1,4 @@
-"""The tables `text_embeddings` and `image_embeddings`: one unit vector per product and view, each with the name of its space."""
+"""The tables `text_embeddings` and `image_embeddings`: one unit vector per product and view."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from intarsia.tables.schema import TableSpec
 def embeddings_spec(modality: str) -> TableSpec:
     """The table of one modality, `text` or `image`.
 
-    `view` numbers the vectors of one product from 0 (pictures in the product's order; text has one view), `content_sha256` is what was
-    encoded, `space_id` which encoder did it: together they are the cache's key.
+    `view` numbers the vectors of a product from 0 (its images in order; text has one view). `content_sha256` is the
+    digest of the encoded content and `space_id` the vector space of the encoder; both together are the cache key.
     """
     return TableSpec(
         name=f"{modality}_embeddings",

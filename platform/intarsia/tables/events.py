@@ -1,4 +1,4 @@
-"""The tables `events` and `rejected_events`, and Event <-> row."""
+"""The tables `events` and `rejected_events`, and conversion between `Event` and row."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ REJECTED_EVENTS = TableSpec(
 
 
 def event_to_row(event: Event) -> dict[str, Any]:
-    """A row of `events`."""
+    """Convert an event to a row of `events`."""
     return dataclasses.asdict(event)
 
 
 def row_to_event(row: Mapping[str, Any]) -> Event:
-    """The record of a row of `events`."""
+    """Convert a row of `events` to an event."""
     return Event(**row)

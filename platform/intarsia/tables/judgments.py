@@ -1,4 +1,4 @@
-"""The tables `queries` (the judged set, with its split) and `judgments`, and record <-> row."""
+"""The tables `queries` (the judged queries) and `judgments`, and conversion between record and row."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ JUDGMENTS = TableSpec(
 
 
 def query_to_row(query: JudgedQuery) -> dict[str, Any]:
-    """A row of `queries`."""
+    """Convert a judged query to a row of `queries`."""
     return dataclasses.asdict(query)
 
 
 def row_to_query(row: Mapping[str, Any]) -> JudgedQuery:
-    """The record of a row of `queries`."""
+    """Convert a row of `queries` to a judged query."""
     return JudgedQuery(**row)
 
 
 def judgment_to_row(judgment: Judgment) -> dict[str, Any]:
-    """A row of `judgments`."""
+    """Convert a judgment to a row of `judgments`."""
     return dataclasses.asdict(judgment)
 
 
 def row_to_judgment(row: Mapping[str, Any]) -> Judgment:
-    """The record of a row of `judgments`."""
+    """Convert a row of `judgments` to a judgment."""
     return Judgment(**row)

@@ -1,4 +1,4 @@
-"""The tables `products` (clean, with the pictures' bytes) and `rejected_products` (each with its reason), and Product <-> row."""
+"""The tables `products` (with image bytes) and `rejected_products`, and conversion between `Product` and row."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ PRODUCTS = TableSpec(
             ("in_stock", pa.bool_()),
             ("locale", pa.string()),
             ("updated_at", TIME),
-            ("duplicate_group", pa.string()),  # product_id of the group's first member; null when alone
+            ("duplicate_group", pa.string()),  # product_id of the group's first member; null without duplicates
         ]
     ),
 )
 
 REJECTED_PRODUCTS = TableSpec(
     name="rejected_products",
-    version=1,
+    version=2,
     schema=pa.schema(
         [
             ("file", pa.string()),
             ("row", pa.int64()),  # 1 is the first data row of the file
             ("key", pa.string()),
             ("field", pa.string()),
-            ("reason", pa.string()),  # a code of catalog.validate
+            ("reason", pa.string()),  # a code of catalog.rejects
             ("found", pa.string()),
             ("fix", pa.string()),
-            ("lost", pa.bool_()),  # false: the product stays, without what was wrong (a picture)
+            ("dropped", pa.bool_()),  # true: the whole row; false: the product is kept without the value
         ]
     ),
 )
@@ -65,7 +65,7 @@ COLUMNS_WITHOUT_IMAGE_BYTES = tuple(n for n in PRODUCTS.schema.names if n != "im
 
 
 def product_to_row(product: Product, image_bytes: Sequence[bytes]) -> dict[str, Any]:
-    """A row of `products`; `image_bytes` are in the order of `product.images`."""
+    """Convert a product to a row of `products`; `image_bytes` are in the order of `product.images`."""
     assert len(image_bytes) == len(product.images)
     return {
         "product_id": product.product_id,
@@ -88,7 +88,7 @@ def product_to_row(product: Product, image_bytes: Sequence[bytes]) -> dict[str, 
 
 
 def row_to_product(row: Mapping[str, Any]) -> tuple[Product, tuple[bytes, ...]]:
-    """A row of `products` as record and picture bytes; `images` may be absent from the row."""
+    """Convert a row of `products` to (product, image bytes); the row may lack `images`."""
     images = row.get("images") or []
     price = None if row["price_minor"] is None else Money(minor_units=row["price_minor"], currency=row["currency"])
     product = Product(

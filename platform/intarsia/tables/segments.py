@@ -1,7 +1,6 @@
 r"""A log as a folder of append-only segments, one per writer, so that processes never share a file.
 
-A segment is lines `crc32 json\n`; a crash can only tear its end, and reading stops at the first torn line of a segment. What a row means is
-the business of whoever keeps the log; when to append, and who waits for it, too.
+A segment consists of lines `crc32 json\n`. A crash can only damage its end; reading stops at the first damaged line.
 """
 
 from __future__ import annotations
@@ -16,87 +15,87 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-SUFFIX = ".journal"
+SEGMENT_SUFFIX = ".journal"
 _CRC_CHARS = 8
 
 
 class SegmentWriter:
-    """Appends to one segment, and begins another after a failure; for one thread at a time."""
+    """Appends to one segment, and starts another after a failure. Not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._file = -1
-        self._begin()
+        self._start()
 
     def append(self, lines: bytes) -> None:
-        """Return when whole lines, those of `line_of`, are on disk.
+        """Write whole lines (outputs of `encode_line`); returns when they are on disk.
 
         Raises:
-            OSError: the disk refused; the segment is cut back to its last durable line.
+            OSError: the write failed; the segment is truncated to its last durable line.
         """
         try:
             if self._file < 0:
-                self._begin()
+                self._start()
             written = 0
             while written < len(lines):
                 written += os.write(self._file, lines[written:])
             os.fsync(self._file)
         except OSError:
-            self._cut_back()
+            self._truncate()
             raise
         self._durable_bytes += len(lines)
 
     def close(self) -> None:
-        """Close the segment; what was appended is already durable."""
+        """Close the segment; everything appended is already on disk."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._file)
         self._file = -1
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        self.path = self._folder / f"{started}-{uuid.uuid4().hex[:12]}{SUFFIX}"
+        self.path = self._folder / f"{started}-{uuid.uuid4().hex[:12]}{SEGMENT_SUFFIX}"
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         self._durable_bytes = 0
         _sync_folder(self._folder)
 
-    def _cut_back(self) -> None:
-        """Drop what a failed write left behind, and leave the segment: nothing may ever follow a torn line."""
+    def _truncate(self) -> None:
+        """Remove the output of a failed write and close the segment: no line may follow a damaged one."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._durable_bytes)
         self.close()
 
 
-def line_of(row: Mapping[str, Any]) -> bytes:
-    """One JSON-able row as a line."""
+def encode_line(row: Mapping[str, Any]) -> bytes:
+    """Encode a JSON-able row as one line."""
     content = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(content), content)
 
 
-def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every durable row of every segment, segments in the order of their start; none when there is no log yet."""
-    for path in segments(folder):
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all segments, in the order the segments were started; none when the folder does not exist."""
+    for path in segment_paths(folder):
         yield from read_segment(path)
 
 
-def segments(folder: Path) -> list[Path]:
-    """The segment files of a log in the order they were begun."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+def segment_paths(folder: Path) -> list[Path]:
+    """The segment files of a log, in the order they were started."""
+    return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
 def read_segment(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one segment up to its first torn line: whatever byte it was cut at, a prefix of what was appended."""
+    """Yield the rows of one segment up to its first damaged line; always a prefix of what was appended."""
     with path.open("rb") as file:
         for line in file:
-            row = _row_of(line)
+            row = _decode_line(line)
             if row is None:
                 return
             yield row
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
+def _decode_line(line: bytes) -> dict[str, Any] | None:
     crc, content = line[:_CRC_CHARS], line[_CRC_CHARS + 1 : -1]
     if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(content):
         return None
@@ -107,6 +106,6 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)  # else a crash may forget that the segment exists
+        os.fsync(handle)  # otherwise a crash may lose the new file
     finally:
         os.close(handle)

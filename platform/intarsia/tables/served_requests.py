@@ -1,4 +1,7 @@
-"""The log of served requests: Served <-> a JSON-able row, and reading the log. Vectors are base64 of their little-endian float32."""
+"""The log of served requests: conversion between `ServedRequest` and JSON-able row, and reading the log.
+
+Vectors are stored as base64 of little-endian float32.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ from intarsia.config import to_jsonable
 from intarsia.errors import DataError
 from intarsia.ids import ProductId, ReleaseId, SpaceId
 from intarsia.records.query import Filters, Query, QueryVector
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
-from intarsia.tables.segments import read_rows
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
+from intarsia.tables.segments import read_log
 
-VERSION = 1
-"""Grows when a row is written in a way that old readers cannot read."""
+SERVED_LOG_VERSION = 1
+"""Raised when rows change so that old readers cannot read them."""
 
 
-def served_to_row(served: Served) -> dict[str, Any]:
-    """A row of the log."""
+def served_to_row(served: ServedRequest) -> dict[str, Any]:
+    """Convert a record to a row of the log."""
     query = served.query
     return {
-        "version": VERSION,
+        "version": SERVED_LOG_VERSION,
         "query": {
             **to_jsonable(query),
             "image": query.image is not None,
@@ -45,27 +48,27 @@ def served_to_row(served: Served) -> dict[str, Any]:
     }
 
 
-def row_to_served(row: Mapping[str, Any]) -> Served:
-    """The record of a row of the log.
+def row_to_served(row: Mapping[str, Any]) -> ServedRequest:
+    """Convert a row of the log to a record.
 
     Raises:
-        DataError: the row was written by a version of this code whose rows mean something else.
+        DataError: the row has another version.
     """
-    if row.get("version") != VERSION:
+    if row.get("version") != SERVED_LOG_VERSION:
         raise DataError(
             table="served requests",
             field="version",
             found=row.get("version"),
-            allowed=str(VERSION),
-            fix="read the log with the version of intarsia that wrote it, or move it away",
+            allowed=str(SERVED_LOG_VERSION),
+            fix="read the log with the version of intarsia that wrote it, or remove it",
         )
     query = row["query"]
-    return Served(
+    return ServedRequest(
         query=Query(
             **_with_tuples(query)
             | {
                 "filters": Filters(**_with_tuples(query["filters"])),
-                "image": IMAGE_LEFT_BEHIND if query["image"] else None,
+                "image": IMAGE_NOT_STORED if query["image"] else None,
                 "asked_at": datetime.fromisoformat(query["asked_at"]),
             }
         ),
@@ -83,13 +86,13 @@ def row_to_served(row: Mapping[str, Any]) -> Served:
     )
 
 
-def read_served(folder: Path) -> Iterator[Served]:
-    """Every request of a log, in the order each process logged them; a torn end is left out."""
-    return map(row_to_served, read_rows(folder))
+def read_served(folder: Path) -> Iterator[ServedRequest]:
+    """Yield the requests of a log, segment by segment; a damaged end is left out."""
+    return map(row_to_served, read_log(folder))
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that records hold."""
+    """Convert the lists of JSON to the tuples of records."""
     return {name: _tuple(value) for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""The table `training_rows`: the feature matrix of judged candidates, whole queries together."""
+"""The table `training_rows`: the feature matrix of judged candidates, grouped by query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEY_COLUMNS = ("query_id", "split", "product_id", "label", "weight")
 
 
 def training_rows_spec(feature_names: Sequence[str]) -> TableSpec:
-    """Key columns, then one float32 column per feature, in the feature set's order (NaN is missing, null never)."""
+    """Key columns, then one float32 column per feature in the order of the feature set; missing is NaN, never null."""
     keys = [
         ("query_id", pa.string()),
         ("split", pa.string()),

@@ -1,4 +1,4 @@
-"""Raw files of small shops, written plainly, for the tests of reading, cleaning and the whole ingest."""
+"""Raw files of small shops for the tests of reading, cleaning and the whole ingest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intarsia.config import build
 
 
 def make_image(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
-    """A picture file of smooth colour patches that differ from seed to seed."""
+    """An image file of smooth colour patches that depend on the seed."""
     patches = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(patches).resize((px, px), Image.Resampling.BILINEAR).save(out, format)
@@ -24,7 +24,7 @@ def make_image(seed: int, *, px: int = 32, format: str = "PNG") -> bytes:
 
 
 def flat_image(*, px: int = 16) -> bytes:
-    """A picture file of one colour."""
+    """An image file of one colour."""
     out = io.BytesIO()
     Image.new("RGB", (px, px), (200, 200, 200)).save(out, "PNG")
     return out.getvalue()
@@ -43,19 +43,19 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | bytes]) -> 
 
 
 def mapping(**values: Any) -> CatalogMapping:
-    """A mapping with `id` and `title`, and what is given."""
+    """A mapping with `id`, `title` and further settings."""
     return build(CatalogMapping, {"product_id": "id", "title": "title", **values})
 
 
 def put_images(folder: Path, images: Mapping[str, bytes]) -> None:
-    """Picture files below a folder."""
+    """Write image files below a folder."""
     for name, content in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
 
 def shop_rows(num: int) -> list[dict[str, Any]]:
-    """Whole rows of a shop, each with its own picture `<n>.png`, ids in no order."""
+    """Valid rows of a shop, each with its own image `<n>.png`, ids in no order."""
     return [
         {
             "id": f"P{(7 * n) % num:03d}",
@@ -82,7 +82,7 @@ SHOP_MAPPING: Mapping[str, Any] = {
 
 
 def put_shop(folder: Path, num: int, *, more: Sequence[Mapping[str, Any] | str | bytes] = ()) -> Path:
-    """A shop of `num` whole rows and some more in `folder`: products.jsonl and the pictures."""
+    """Write products.jsonl of `num` valid rows and `more`, and the images, to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     put_images(folder, {f"{n}.png": make_image(n) for n in range(num)})
     return write_jsonl(folder / "products.jsonl", [*shop_rows(num), *more])

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from intarsia.catalog.attributes import attributes_of, variants_of
+from intarsia.catalog.attributes import parse_attributes, parse_variants
 from intarsia.catalog.mapping import CatalogMapping
-from intarsia.catalog.validate import RowFault
+from intarsia.catalog.rejects import RowError
 from tests.unit.catalog.shop_files import mapping
 
 
 def _attributes(raw: dict[str, Any], rules: CatalogMapping) -> dict[str, tuple[str, ...]]:
-    return dict(attributes_of(raw, variants_of(raw, rules), rules))
+    return dict(parse_attributes(raw, parse_variants(raw, rules), rules))
 
 
-def test_named_columns_objects_and_variants_are_united_and_each_value_stands_once() -> None:
+def test_columns_objects_and_variants_are_united_without_repeats() -> None:
     rules = mapping(
         attributes={"Colour": "color", "year": {"column": "spec.year"}, "use": {"column": "use", "separators": [","]}},
         attribute_objects=[{"column": "spec", "separators": ["|"], "leave_out": ["year"]}],
@@ -35,24 +35,24 @@ def test_named_columns_objects_and_variants_are_united_and_each_value_stands_onc
     }
 
 
-def test_placeholders_are_no_values() -> None:
+def test_placeholders_are_not_values() -> None:
     assert _attributes({"c": "n/a"}, mapping(attributes={"colour": "c"}, placeholders=["N/A"])) == {}
 
 
-def test_objects_and_variants_may_be_json_in_a_text() -> None:
+def test_objects_and_variants_may_be_json_text() -> None:
     rules = mapping(attribute_objects=[{"column": "o"}], variants={"column": "v", "attributes": {"size": "s"}})
     assert _attributes({"o": '{"fit": "slim"}', "v": '[{"s": "M"}]'}, rules) == {"fit": ("slim",), "size": ("M",)}
 
 
 @pytest.mark.parametrize("cell", ["text", "{torn", 5, [1]])
 def test_an_object_column_must_hold_an_object(cell: object) -> None:
-    with pytest.raises(RowFault, match="o: wrong_type") as caught:
+    with pytest.raises(RowError, match="o: wrong_type") as caught:
         _attributes({"o": cell}, mapping(attribute_objects=[{"column": "o"}]))
     assert caught.value.fix == "give an object"
 
 
 @pytest.mark.parametrize("cell", ["text", {"s": 1}, [1, 2]])
 def test_variants_must_be_a_list_of_objects(cell: object) -> None:
-    with pytest.raises(RowFault, match="v: wrong_type") as caught:
+    with pytest.raises(RowError, match="v: wrong_type") as caught:
         _attributes({"v": cell}, mapping(variants={"column": "v", "attributes": {"size": "s"}}))
     assert caught.value.fix == "give a list of objects"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from intarsia.catalog.categories import category_path
+from intarsia.catalog.categories import parse_category_path
 from intarsia.catalog.mapping import CategoryShape
-from intarsia.catalog.validate import RowFault
+from intarsia.catalog.rejects import RowError
 
 _LUMA = {"columns": "c", "separator": "/", "drop_roots": ("Default Category",), "avoid": ("Collections", "Promotions")}
 
@@ -30,18 +30,18 @@ _LUMA = {"columns": "c", "separator": "/", "drop_roots": ("Default Category",), 
         ({"columns": "c"}, [["a", "b"], ["c", "d", "e"]], ("c", "d", "e")),
     ],
 )  # fmt: skip
-def test_the_deepest_path_that_is_no_campaign_counts(
+def test_the_deepest_path_outside_avoided_groups_is_used(
     shape: dict[str, Any], cell: object, path: tuple[str, ...]
 ) -> None:
-    assert category_path({"c": cell}, CategoryShape(**shape)) == path
+    assert parse_category_path({"c": cell}, CategoryShape(**shape)) == path
 
 
 def test_several_columns_are_the_levels_of_one_path() -> None:
     shape = CategoryShape(columns=("a", "b", "c"))
-    assert category_path({"a": "Apparel", "b": None, "c": "Tees &amp; Tops"}, shape) == ("Apparel", "Tees & Tops")
+    assert parse_category_path({"a": "Apparel", "b": None, "c": "Tees &amp; Tops"}, shape) == ("Apparel", "Tees & Tops")
 
 
-def test_a_category_that_is_no_text_is_refused() -> None:
-    with pytest.raises(RowFault, match="category: wrong_type") as caught:
-        category_path({"c": 7}, CategoryShape(columns="c"))
+def test_a_category_that_is_not_text_is_rejected() -> None:
+    with pytest.raises(RowError, match="category: wrong_type") as caught:
+        parse_category_path({"c": 7}, CategoryShape(columns="c"))
     assert caught.value.fix == "give text, or a list of texts"

@@ -6,16 +6,30 @@ from typing import Literal
 
 import pytest
 
-from intarsia.catalog.cell_parsers import id_of, is_blank, pick, plain_text, text_of, time_of, truth_of, values_of
-from intarsia.catalog.validate import Reason, RowFault
+from intarsia.catalog.cell_parsers import (
+    get_cell,
+    is_blank,
+    parse_bool,
+    parse_id,
+    parse_text,
+    parse_time,
+    parse_values,
+    plain_text,
+)
+from intarsia.catalog.rejects import Reason, RowError
 
 
-def test_a_dotted_column_looks_into_objects_and_a_name_with_a_dot_wins() -> None:
+def test_a_dotted_column_reads_objects_and_a_column_with_a_dot_wins() -> None:
     raw = {"a": {"b": {"c": 1}}, "x.y": 2, "x": {"y": 3}}
-    assert (pick(raw, "a.b.c"), pick(raw, "x.y"), pick(raw, "a.q"), pick(raw, "a.b.c.d")) == (1, 2, None, None)
+    assert (get_cell(raw, "a.b.c"), get_cell(raw, "x.y"), get_cell(raw, "a.q"), get_cell(raw, "a.b.c.d")) == (
+        1,
+        2,
+        None,
+        None,
+    )
 
 
-def test_blank_is_null_nan_space_and_nothing_in_it() -> None:
+def test_null_nan_spaces_and_empty_containers_are_blank() -> None:
     assert all(map(is_blank, [None, float("nan"), "", " \t", [], {}, ()]))
     assert not any(map(is_blank, [0, False, "0", [None], 0.0]))
 
@@ -35,17 +49,23 @@ def test_blank_is_null_nan_space_and_nothing_in_it() -> None:
         ("a\x00b", "a b"),
     ],
 )
-def test_html_becomes_what_people_read(text: str, plain: str) -> None:
+def test_html_becomes_plain_text(text: str, plain: str) -> None:
     assert plain_text(text) == plain
 
 
-def test_html_can_be_forced_and_forbidden() -> None:
+def test_html_parsing_can_be_forced_and_disabled() -> None:
     assert plain_text("a &amp; b", "yes") == "a & b"
     assert plain_text("<p>a &amp; b</p>", "no") == "<p>a &amp; b</p>"
 
 
 def test_text_must_be_text_and_ids_text_or_whole_numbers() -> None:
-    assert (text_of("x", "t"), text_of(None, "t"), id_of(7, "id"), id_of(" a ", "id"), id_of(None, "id")) == (
+    assert (
+        parse_text("x", "t"),
+        parse_text(None, "t"),
+        parse_id(7, "id"),
+        parse_id(" a ", "id"),
+        parse_id(None, "id"),
+    ) == (
         "x",
         "",
         "7",
@@ -53,25 +73,33 @@ def test_text_must_be_text_and_ids_text_or_whole_numbers() -> None:
         "",
     )
     for read, value, fix in (
-        (text_of, 5, "give text"),
-        (text_of, ["x"], "give text"),
-        (id_of, True, "give text or a whole number"),
-        (id_of, 1.5, "give text or a whole number"),
-        (id_of, ["x"], "give text or a whole number"),
+        (parse_text, 5, "give text"),
+        (parse_text, ["x"], "give text"),
+        (parse_id, True, "give text or a whole number"),
+        (parse_id, 1.5, "give text or a whole number"),
+        (parse_id, ["x"], "give text or a whole number"),
     ):
-        with pytest.raises(RowFault, match="field: wrong_type") as caught:
+        with pytest.raises(RowError, match="field: wrong_type") as caught:
             read(value, "field")
         assert caught.value.fix == fix
 
 
-def test_values_are_parted_flattened_and_written_out() -> None:
-    assert values_of("Wool|Fleece\nNylon", ("|", "\n"), "f") == ["Wool", "Fleece", "Nylon"]
-    assert values_of(["a", ["b", None], 3, 2.0, 2.5, True, False], (), "f") == ["a", "b", "3", "2", "2.5", "yes", "no"]
-    assert values_of([Decimal("1.5"), date(2024, 5, 1)], (), "f") == ["1.5", "2024-05-01"]
-    assert values_of("Cocona&reg; | ", ("|",), "f") == ["Cocona®"]
-    with pytest.raises(RowFault, match="f: wrong_type") as caught:
-        values_of({"a": 1}, (), "f")
-    assert caught.value.fix == "give text, a number, a truth value or a list of them"
+def test_values_are_split_flattened_and_converted_to_text() -> None:
+    assert parse_values("Wool|Fleece\nNylon", ("|", "\n"), "f") == ["Wool", "Fleece", "Nylon"]
+    assert parse_values(["a", ["b", None], 3, 2.0, 2.5, True, False], (), "f") == [
+        "a",
+        "b",
+        "3",
+        "2",
+        "2.5",
+        "yes",
+        "no",
+    ]
+    assert parse_values([Decimal("1.5"), date(2024, 5, 1)], (), "f") == ["1.5", "2024-05-01"]
+    assert parse_values("Cocona&reg; | ", ("|",), "f") == ["Cocona®"]
+    with pytest.raises(RowError, match="f: wrong_type") as caught:
+        parse_values({"a": 1}, (), "f")
+    assert caught.value.fix == "give text, a number, a boolean or a list of them"
 
 
 @pytest.mark.parametrize(
@@ -91,14 +119,14 @@ def test_values_are_parted_flattened_and_written_out() -> None:
         ("售罄", False),
     ],
 )
-def test_stock_is_read_from_counts_truth_values_and_words(value: object, truth: bool | None) -> None:
-    assert truth_of(value, "stock") is truth
+def test_stock_is_read_from_counts_booleans_and_words(value: object, truth: bool | None) -> None:
+    assert parse_bool(value, "stock") is truth
 
 
 @pytest.mark.parametrize("value", ["perhaps", [1], {"n": 1}])
-def test_stock_that_says_neither_is_refused(value: object) -> None:
-    with pytest.raises(RowFault, match="stock: stock_unparsable") as caught:
-        truth_of(value, "stock")
+def test_unknown_stock_values_are_rejected(value: object) -> None:
+    with pytest.raises(RowError, match="stock: stock_unparsable") as caught:
+        parse_bool(value, "stock")
     assert caught.value.fix == "give a count, true or false, or `in stock` or `out of stock`"
 
 
@@ -119,11 +147,11 @@ def test_stock_that_says_neither_is_refused(value: object) -> None:
     ],
 )
 def test_times_are_read_and_set_to_utc(value: object, unit: Literal["auto", "s", "ms"], time: datetime | None) -> None:
-    assert time_of(value, unit, "updated") == time
+    assert parse_time(value, unit, "updated") == time
 
 
 @pytest.mark.parametrize("value", ["2024-13-45", "yesterday", True, [1], 10**30, -1e12, float("inf"), "9" * 400])
-def test_what_is_no_time_is_refused(value: object) -> None:
-    with pytest.raises(RowFault, match="date_unparsable") as caught:
-        time_of(value, "auto", "updated")
+def test_values_that_are_not_times_are_rejected(value: object) -> None:
+    with pytest.raises(RowError, match="date_unparsable") as caught:
+        parse_time(value, "auto", "updated")
     assert caught.value.reason == Reason.DATE_UNPARSABLE

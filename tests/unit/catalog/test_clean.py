@@ -7,22 +7,25 @@ from typing import Any
 
 import pytest
 
-from intarsia.catalog.clean import Cleaned, CleanLimits, RowCleaner
-from intarsia.catalog.raw_rows import Defect, RawRow
-from intarsia.catalog.validate import Reason
+from intarsia.catalog.clean import CleanedRow, CleanLimits, RowCleaner
+from intarsia.catalog.rejects import Reason
+from intarsia.catalog.sources import RawRow, UnreadableRow
 from intarsia.image import ImageFault
 from intarsia.records.product import Money
 from tests.unit.catalog.shop_files import flat_image, make_image, mapping, put_images, write_jsonl
 
 
 def _clean(
-    raw: Mapping[str, Any] | Defect, rules: Mapping[str, Any], folder: Path = Path(), limits: CleanLimits | None = None
-) -> Cleaned:
+    raw: Mapping[str, Any] | UnreadableRow,
+    rules: Mapping[str, Any],
+    folder: Path = Path(),
+    limits: CleanLimits | None = None,
+) -> CleanedRow:
     return RowCleaner(mapping(**rules), folder, limits).clean("shop.jsonl", RawRow(7, raw))
 
 
-def _reasons(cleaned: Cleaned) -> list[tuple[str, str, bool]]:
-    return [(reject.field, reject.reason.value, reject.lost) for reject in cleaned.rejects]
+def _reasons(cleaned: CleanedRow) -> list[tuple[str, str, bool]]:
+    return [(reject.field, reject.reason.value, reject.dropped) for reject in cleaned.rejects]
 
 
 def test_a_whole_row_becomes_a_clean_product(tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_whole_row_becomes_a_clean_product(tmp_path: Path) -> None:
         ({"id": "1", "title": "t", "s": "maybe"}, {"in_stock": "s"}, "s", Reason.STOCK_UNPARSABLE),
     ],
 )  # fmt: skip
-def test_a_row_that_cannot_be_a_product_is_lost_with_one_reason(
+def test_an_invalid_row_is_dropped_with_one_reason(
     raw: dict[str, Any], rules: dict[str, Any], field: str, reason: Reason
 ) -> None:
     cleaned = _clean(raw, rules)
@@ -110,13 +113,13 @@ def test_a_row_that_cannot_be_a_product_is_lost_with_one_reason(
     assert cleaned.rejects[0].fix
 
 
-def test_a_row_that_cannot_be_read_is_lost_with_the_reason_of_the_reader() -> None:
-    cleaned = _clean(Defect(reason=Reason.BROKEN_JSON, found='{"a', fix="close it"), {})
+def test_an_unreadable_row_is_dropped_with_the_reason_of_the_reader() -> None:
+    cleaned = _clean(UnreadableRow(reason=Reason.BROKEN_JSON, found='{"a', fix="close it"), {})
     assert _reasons(cleaned) == [("row", "broken_json", True)]
     assert (cleaned.rejects[0].found, cleaned.rejects[0].fix) == ('{"a', "close it")
 
 
-def test_lists_in_lists_without_end_lose_their_row_and_not_the_run() -> None:
+def test_too_deeply_nested_lists_drop_the_row_only() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -125,7 +128,7 @@ def test_lists_in_lists_without_end_lose_their_row_and_not_the_run() -> None:
     ]
 
 
-def test_placeholder_texts_mean_nothing_and_a_description_that_is_one_is_told() -> None:
+def test_placeholder_texts_are_left_out_and_reported_for_descriptions() -> None:
     rules = {
         "description": ["sub", "text"],
         "brand": "brand",
@@ -139,13 +142,13 @@ def test_placeholder_texts_mean_nothing_and_a_description_that_is_one_is_told() 
     assert _reasons(cleaned) == [("text", "description_placeholder", False)]
 
 
-def test_a_missing_category_is_told_and_the_product_stays() -> None:
+def test_a_missing_category_is_reported_and_the_product_kept() -> None:
     cleaned = _clean({"id": "1", "title": "t", "c": []}, {"category": {"columns": "c"}})
     assert cleaned.product is not None
     assert _reasons(cleaned) == [("category", "category_missing", False)]
 
 
-def test_an_endless_description_is_cut_and_told() -> None:
+def test_a_too_long_description_is_cut_and_reported() -> None:
     limits = CleanLimits(max_description_chars=10)
     cleaned = _clean({"id": "1", "title": "t", "d": "123456789 123"}, {"description": "d"}, limits=limits)
     assert cleaned.product is not None
@@ -160,7 +163,7 @@ def test_a_limit_below_one_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("title", "locale"), [("Red mug", "en"), ("红色杯子", "zh")])
-def test_the_locale_is_detected_where_nobody_says_it(title: str, locale: str) -> None:
+def test_the_locale_is_detected_when_it_is_missing(title: str, locale: str) -> None:
     for rules in ({}, {"locale_column": "lang"}):
         product = _clean({"id": "1", "title": title, "lang": ""}, rules).product
         assert product is not None
@@ -184,12 +187,14 @@ def test_variants_are_merged_into_their_product(tmp_path: Path) -> None:
     assert [image.source for image in product.images] == ["a.png", "b.png"]
     assert product.attributes == {"size": ("S", "M", "L")}
     assert (product.in_stock, product.price) == (True, Money(minor_units=400, currency="USD"))
-    own = _clean({"id": "1", "title": "t", "price": 9, "image": "a.png", "v": variants[:1]}, rules, tmp_path).product
-    assert own is not None
-    assert (own.in_stock, own.price) == (False, Money(minor_units=900, currency="USD"))
+    with_own_price = _clean(
+        {"id": "1", "title": "t", "price": 9, "image": "a.png", "v": variants[:1]}, rules, tmp_path
+    ).product
+    assert with_own_price is not None
+    assert (with_own_price.in_stock, with_own_price.price) == (False, Money(minor_units=900, currency="USD"))
 
 
-def test_side_files_replace_columns_of_the_rows_they_name(tmp_path: Path) -> None:
+def test_side_files_replace_columns_of_rows_with_their_keys(tmp_path: Path) -> None:
     (tmp_path / "titles.tsv").write_text("id\ttitle\n1\tA\n2\tB\n")
     merge = {"file": "titles.tsv", "key": "id", "columns": ["title"]}
     titles = [
@@ -200,7 +205,7 @@ def test_side_files_replace_columns_of_the_rows_they_name(tmp_path: Path) -> Non
     assert [product.title if product else None for product in titles] == ["A", "B", "old", "old", "B", "old"]
 
 
-def test_a_bad_image_never_loses_its_product(tmp_path: Path) -> None:
+def test_a_product_with_bad_images_is_kept(tmp_path: Path) -> None:
     put_images(
         tmp_path, {"torn.png": make_image(1)[:60], "empty.png": b"", "flat.png": flat_image(), "text.png": b"hello"}
     )
@@ -219,24 +224,25 @@ def test_a_bad_image_never_loses_its_product(tmp_path: Path) -> None:
         ImageFault.ABSENT,
         Reason.WRONG_TYPE,
     ]
-    assert not any(reject.lost for reject in cleaned.rejects)
+    assert not any(reject.dropped for reject in cleaned.rejects)
 
 
-def test_a_product_without_a_image_is_told_only_where_images_are_mapped() -> None:
+def test_a_missing_image_is_reported_only_when_images_are_mapped() -> None:
     raw = {"id": "1", "title": "t", "i": None}
     assert _reasons(_clean(raw, {"images": {"columns": "i"}})) == [("images", "image_absent", False)]
     assert _reasons(_clean(raw, {})) == []
 
 
-def test_the_same_row_gives_the_same_product_when_its_clean_texts_are_cleaned_again() -> None:
+def test_cleaning_is_idempotent() -> None:
     rules = {"description": "d", "brand": "b"}
     raw = {"id": "1", "title": " Ａ &amp; B ", "d": "<p>x</p>", "b": "Ｎｉｋｅ"}
-    once = _clean(raw, rules).product
-    assert once is not None
-    assert _clean({"id": "1", "title": once.title, "d": once.description, "b": once.brand}, rules).product == once
+    product = _clean(raw, rules).product
+    assert product is not None
+    cleaned = {"id": "1", "title": product.title, "d": product.description, "b": product.brand}
+    assert _clean(cleaned, rules).product == product
 
 
-def test_a_side_file_that_cannot_be_used_is_said_by_name(tmp_path: Path) -> None:
+def test_an_unusable_side_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     from intarsia.errors import DataError
 
     merge = {"merge": [{"file": "side.jsonl", "key": "id", "columns": ["title"]}]}

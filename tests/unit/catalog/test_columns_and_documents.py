@@ -47,8 +47,8 @@ _PRODUCTS = ((_MUG, (b"first", b"second")), (_CREAM, ()), (_LAMP, (b"third",)))
 def products(lake: Lake) -> Entry:
     """Three products in two parts."""
     with lake.publish("products") as folder:
-        for number, some in enumerate((_PRODUCTS[:2], _PRODUCTS[2:])):
-            PRODUCTS.write_part(PRODUCTS.from_rows([product_to_row(p, content) for p, content in some]), folder, number)
+        for number, part in enumerate((_PRODUCTS[:2], _PRODUCTS[2:])):
+            PRODUCTS.write_part(PRODUCTS.from_rows([product_to_row(p, content) for p, content in part]), folder, number)
     return lake.current("products")
 
 
@@ -57,7 +57,7 @@ def _names(columns: ProductColumns, vocabulary: str, codes: np.ndarray) -> list[
     return [terms[code] for code in codes]
 
 
-def test_columns_say_what_the_products_say(products: Entry) -> None:
+def test_columns_hold_the_values_of_the_products(products: Entry) -> None:
     columns = build_columns(products)
     nan = float("nan")
     assert columns.product_ids == ("a", "b", "c")
@@ -102,7 +102,7 @@ def test_saved_columns_open_equal_and_memory_mapped(products: Entry, tmp_path: P
         np.testing.assert_array_equal(other.offsets, ragged.offsets)
 
 
-def test_missing_torn_and_mixed_columns_are_refused(products: Entry, tmp_path: Path) -> None:
+def test_missing_damaged_and_mixed_columns_are_refused(products: Entry, tmp_path: Path) -> None:
     folder = tmp_path / "columns"
     with pytest.raises(ArtifactError, match=r"cannot be read: .*run build_indexes again"):
         open_columns(folder)
@@ -115,7 +115,7 @@ def test_missing_torn_and_mixed_columns_are_refused(products: Entry, tmp_path: P
         open_columns(folder)
 
 
-def test_documents_are_read_by_row_in_the_order_asked(products: Entry, tmp_path: Path) -> None:
+def test_documents_are_read_by_row_in_the_requested_order(products: Entry, tmp_path: Path) -> None:
     assert write_documents(products, tmp_path) == 3
     documents = Documents.open(tmp_path)
     assert documents.num_rows == 3
@@ -148,13 +148,13 @@ def test_images_are_read_by_row_and_number(products: Entry, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("row", [-1, 3])
-def test_a_row_that_is_not_there_is_refused(products: Entry, tmp_path: Path, row: int) -> None:
+def test_a_row_out_of_range_is_refused(products: Entry, tmp_path: Path, row: int) -> None:
     write_documents(products, tmp_path)
     with pytest.raises(IndexError, match=f"row is {row}; allowed: 0 to 2"):
         Documents.open(tmp_path).get([row])
 
 
-def test_missing_and_torn_documents_are_refused(products: Entry, tmp_path: Path) -> None:
+def test_missing_and_damaged_documents_are_refused(products: Entry, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"documents.arrow cannot be read"):
         Documents.open(tmp_path)
     write_documents(products, tmp_path)

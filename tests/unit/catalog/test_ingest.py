@@ -13,7 +13,7 @@ from intarsia.catalog.ingest import (
     CleanedCatalog,
     Workers,
     clean_catalog,
-    in_this_process,
+    serial_workers,
     write_products,
     write_rejects,
 )
@@ -23,50 +23,50 @@ from tests.unit.catalog.shop_files import SHOP_MAPPING, mapping, put_images, put
 
 
 def _ingest(
-    source: Path, out: Path, *, workers: Workers = in_this_process, unit_rows: int = 4, **rules: Any
+    source: Path, out: Path, *, workers: Workers = serial_workers, split_rows: int = 4, **rules: Any
 ) -> tuple[CleanedCatalog, list[dict[str, Any]], list[dict[str, Any]]]:
-    """(what was counted, rows of products, rows of rejected_products)."""
-    scratch, products, rejects = (out / name for name in ("scratch", "products", "rejects"))
-    for folder in (scratch, products, rejects):
+    """(counts, rows of products, rows of rejected_products)."""
+    staging, products, rejects = (out / name for name in ("scratch", "products", "rejects"))
+    for folder in (staging, products, rejects):
         folder.mkdir(parents=True)
-    told: list[tuple[str, int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     cleaned = clean_catalog(
         source,
         mapping(**{**SHOP_MAPPING, **rules}),
         source.parent,
         CleanLimits(),
-        scratch,
+        staging,
         workers,
-        lambda *progress: told.append(progress),
-        unit_rows=unit_rows,
+        lambda *progress: steps.append(progress),
+        split_rows=split_rows,
     )
-    num_rejects = write_rejects(cleaned, scratch, rejects)
-    num_products = write_products(cleaned, scratch, products, workers, lambda *progress: told.append(progress))
+    num_rejects = write_rejects(cleaned, staging, rejects)
+    num_products = write_products(cleaned, staging, products, workers, lambda *progress: steps.append(progress))
     rows = pa.concat_tables([pq.read_table(path) for path in sorted(products.iterdir())]).to_pylist()
     rejected = pa.concat_tables([pq.read_table(path) for path in sorted(rejects.iterdir())]).to_pylist()
     assert (len(rows), len(rejected)) == (num_products, num_rejects)
-    assert num_products + cleaned.lost.total() == cleaned.num_rows
-    assert ("clean", cleaned.num_rows, cleaned.num_rows) in told
+    assert num_products + cleaned.dropped.total() == cleaned.num_rows
+    assert ("clean", cleaned.num_rows, cleaned.num_rows) in steps
     return cleaned, rows, rejected
 
 
 def _backwards(open_worker: Callable[[], Callable[[Any], Any]], pieces: Sequence[Any]) -> Iterator[Any]:
-    """Workers that take the pieces from the end, each freshly opened."""
+    """Workers that process the items from the end, with a new worker for each."""
     for piece in reversed(pieces):
         yield open_worker()(piece)
 
 
-def test_products_are_ordered_by_id_and_every_row_is_accounted_for(tmp_path: Path) -> None:
+def test_products_are_sorted_by_id_and_every_row_is_counted(tmp_path: Path) -> None:
     more = [shop_rows(20)[3] | {"title": "again"}, "{torn", {"id": "P999", "title": ""}, b"\xff\xfe"]
     source = put_shop(tmp_path / "shop", 20, more=more)
     cleaned, rows, rejected = _ingest(source, tmp_path / "out")
     assert [row["product_id"] for row in rows] == sorted(row["id"] for row in shop_rows(20))
-    assert (cleaned.num_rows, len(rows), dict(cleaned.lost)) == (
+    assert (cleaned.num_rows, len(rows), dict(cleaned.dropped)) == (
         24,
         20,
         {"duplicate_id": 1, "broken_json": 1, "title_missing": 1, "not_utf8": 1},
     )
-    assert [(r["row"], r["reason"], r["lost"]) for r in rejected] == [
+    assert [(r["row"], r["reason"], r["dropped"]) for r in rejected] == [
         (21, "duplicate_id", True),
         (22, "broken_json", True),
         (23, "title_missing", True),
@@ -75,7 +75,7 @@ def test_products_are_ordered_by_id_and_every_row_is_accounted_for(tmp_path: Pat
     assert rejected[0]["found"] == "P001, also in products.jsonl row 4"
 
 
-def test_the_first_row_of_an_id_stays_also_across_units(tmp_path: Path) -> None:
+def test_the_first_row_of_an_id_is_kept_across_splits(tmp_path: Path) -> None:
     rows = [{"id": "B", "title": f"title {n}"} for n in range(9)]
     source = write_jsonl(tmp_path / "products.jsonl", rows)
     _, products, rejected = _ingest(source, tmp_path / "out", images=None, category=None)
@@ -88,16 +88,16 @@ def test_brands_are_unified_over_the_whole_catalog(tmp_path: Path) -> None:
     assert {row["brand"] for row in rows} == {"Nike", "Adidas"}
 
 
-def test_near_duplicates_carry_the_name_of_their_group(tmp_path: Path) -> None:
-    twin = {key: value for key, value in shop_rows(8)[2].items() if key != "pictures"} | {"id": "A"}
-    _, rows, _ = _ingest(put_shop(tmp_path / "shop", 8, more=[twin]), tmp_path / "out")
+def test_near_duplicates_have_the_id_of_their_group(tmp_path: Path) -> None:
+    duplicate = {key: value for key, value in shop_rows(8)[2].items() if key != "pictures"} | {"id": "A"}
+    _, rows, _ = _ingest(put_shop(tmp_path / "shop", 8, more=[duplicate]), tmp_path / "out")
     assert {row["product_id"]: row["duplicate_group"] for row in rows if row["duplicate_group"]} == {
         "A": "A",
         "P006": "A",
     }
 
 
-def test_a_image_that_many_products_share_is_a_placeholder(tmp_path: Path) -> None:
+def test_an_image_that_many_products_share_is_a_placeholder(tmp_path: Path) -> None:
     shared = [row | {"pictures": ["0.png", f"{n}.png"]} for n, row in enumerate(shop_rows(6))]
     put_shop(tmp_path / "shop", 6)
     source = write_jsonl(tmp_path / "shop" / "products.jsonl", shared)
@@ -105,50 +105,50 @@ def test_a_image_that_many_products_share_is_a_placeholder(tmp_path: Path) -> No
     cleaned, rows, rejected = _ingest(source, tmp_path / "out", **rules)
     assert sorted(len(row["images"]) for row in rows) == [0, 1, 1, 1, 1, 1]
     assert cleaned.left_out == {"image_placeholder": 6}
-    assert cleaned.settlement.num_images == 5
+    assert cleaned.resolution.num_images == 5
     assert all("shared by 6 products" in reject["found"] for reject in rejected)
 
 
-def test_the_same_bytes_come_out_whatever_the_order_of_the_work(tmp_path: Path) -> None:
+def test_the_output_does_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
     source = put_shop(tmp_path / "shop", 30, more=["{torn", shop_rows(30)[0]])
-    for name, workers in (("a", in_this_process), ("b", _backwards)):
+    for name, workers in (("a", serial_workers), ("b", _backwards)):
         _ingest(source, tmp_path / name, workers=workers)
     for table in ("products", "rejects"):
         assert sha256_tree(tmp_path / "a" / table) == sha256_tree(tmp_path / "b" / table)
 
 
-def test_the_result_does_not_depend_on_how_the_file_is_cut(tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_the_splits(tmp_path: Path) -> None:
     source = put_shop(tmp_path / "shop", 30, more=["{torn", shop_rows(30)[0]])
-    outcomes = [_ingest(source, tmp_path / str(unit_rows), unit_rows=unit_rows)[1:] for unit_rows in (1, 7, 1000)]
+    outcomes = [_ingest(source, tmp_path / str(split_rows), split_rows=split_rows)[1:] for split_rows in (1, 7, 1000)]
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-def test_parts_are_cut_by_rows_and_by_image_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_limited_by_rows_and_by_image_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = put_shop(tmp_path / "shop", 10)
     monkeypatch.setattr("intarsia.catalog.resolve._PART_ROWS", 4)
     by_rows, rows, _ = _ingest(source, tmp_path / "rows")
-    assert [len(part.places) for part in by_rows.settlement.parts] == [4, 4, 2]
+    assert [len(part.rows) for part in by_rows.resolution.parts] == [4, 4, 2]
     monkeypatch.setattr("intarsia.catalog.resolve._PART_BYTES", 1)
     by_bytes, same_rows, _ = _ingest(source, tmp_path / "bytes")
-    assert [len(part.places) for part in by_bytes.settlement.parts] == [1] * 10
+    assert [len(part.rows) for part in by_bytes.resolution.parts] == [1] * 10
     assert rows == same_rows
 
 
-def test_rejects_are_cut_into_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_are_written_in_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("intarsia.catalog.ingest._REJECTS_PER_PART", 3)
     source = write_jsonl(tmp_path / "products.jsonl", ["{torn"] * 8)
-    _, rows, rejected = _ingest(source, tmp_path / "out", unit_rows=2)
+    _, rows, rejected = _ingest(source, tmp_path / "out", split_rows=2)
     assert (rows, [reject["row"] for reject in rejected]) == ([], list(range(1, 9)))
     assert len(list((tmp_path / "out" / "rejects").iterdir())) == 2
 
 
-def test_large_images_are_written_down_before_the_unit_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_images_are_flushed_before_the_split_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("intarsia.catalog.staging._FLUSH_BYTES", 1)
-    _, rows, _ = _ingest(put_shop(tmp_path / "shop", 10), tmp_path / "out", unit_rows=100)
+    _, rows, _ = _ingest(put_shop(tmp_path / "shop", 10), tmp_path / "out", split_rows=100)
     assert [len(row["images"]) for row in rows] == [1] * 10
 
 
-def test_a_csv_in_a_folder_is_as_good_as_json_lines(tmp_path: Path) -> None:
+def test_csv_files_in_a_folder_give_the_same_rows_as_jsonl(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     put_shop(folder, 6)
     _, expected, _ = _ingest(folder / "products.jsonl", tmp_path / "jsonl")
@@ -162,13 +162,13 @@ def test_a_csv_in_a_folder_is_as_good_as_json_lines(tmp_path: Path) -> None:
     assert rows == expected
 
 
-def test_an_empty_file_is_no_catalog(tmp_path: Path) -> None:
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "products.jsonl", [])
     with pytest.raises(DataError, match="rows is 0; allowed: 1 or more"):
         _ingest(source, tmp_path / "out")
 
 
-def test_images_in_folders_below_the_root_are_found(tmp_path: Path) -> None:
+def test_images_in_subfolders_of_the_root_are_read(tmp_path: Path) -> None:
     put_images(tmp_path / "shop" / "a" / "b", {"x.png": b"not a picture"})
     source = write_jsonl(tmp_path / "shop" / "p.jsonl", [{"id": "1", "title": "t", "pictures": "b/x.png"}])
     cleaned, _, _ = _ingest(source, tmp_path / "out", images={"columns": "pictures", "root": "a"}, category=None)

@@ -17,11 +17,11 @@ def test_one_column_several_or_none_are_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
-def test_every_example_mapping_is_a_mapping(path: Path) -> None:
+def test_every_example_mapping_can_be_loaded(path: Path) -> None:
     assert isinstance(load_mapping(path), CatalogMapping)
 
 
-def test_the_examples_are_there() -> None:
+def test_the_examples_exist() -> None:
     names = {path.parent.name for path in EXAMPLES}
     assert names >= {"market", "fashion15k", "magento_luma", "newbee_zh", "crowdflower_search", "ecomgpt_zh_A"}
 
@@ -30,10 +30,10 @@ def test_the_examples_are_there() -> None:
     ("values", "message"),
     [
         ({"titel": "t"}, r"titel; did you mean title\?"),
-        ({"file": {"encoding": "utf-99"}}, "encoding is 'utf-99'; allowed: a name that Python knows"),
-        ({"file": {"encoding": "utf-16"}}, "encoding is 'utf-16'; allowed: one whose line end is one byte"),
+        ({"file": {"encoding": "utf-99"}}, "encoding is 'utf-99'; allowed: a Python codec name"),
+        ({"file": {"encoding": "utf-16"}}, "encoding is 'utf-16'; allowed: one with one-byte line ends"),
         ({"file": {"delimiter": "||"}}, r"delimiter is '\|\|'; allowed: one ASCII character"),
-        ({"file": {"quote": "''"}}, "allowed: one ASCII character, or nothing"),
+        ({"file": {"quote": "''"}}, "allowed: one ASCII character, or empty"),
         ({"price": {"column": "p", "currency": "RMB"}}, "currency is 'RMB'; allowed: a code of ISO 4217"),
         ({"images": {"columns": "i", "max_images": 0}}, "max_images is 0; allowed: 1 or more"),
         ({"images": {"columns": "i", "max_bytes": 0}}, "max_bytes is 0; allowed: 1 or more"),
@@ -43,7 +43,7 @@ def test_the_examples_are_there() -> None:
         ),
         (
             {"merge": [{"file": "f", "key": "k", "columns": ["a"], "where": {"k": "("}}]},
-            "which is no regular expression",
+            "not a regular expression",
         ),
     ],
 )

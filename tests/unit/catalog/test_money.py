@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from intarsia.catalog.money import MINOR_DIGITS, parse_price
-from intarsia.catalog.validate import Reason, RowFault
+from intarsia.catalog.rejects import Reason, RowError
 from intarsia.records.product import Money
 
 
@@ -30,7 +30,7 @@ from intarsia.records.product import Money
         (10, "JPY", 10, "JPY"),
     ],
 )
-def test_a_price_is_read_as_the_shop_means_it(value: object, currency: str | None, minor_units: int, code: str) -> None:
+def test_prices_are_parsed(value: object, currency: str | None, minor_units: int, code: str) -> None:
     assert parse_price(value, currency) == Money(minor_units=minor_units, currency=code)
 
 
@@ -38,12 +38,12 @@ def test_a_fraction_of_a_minor_unit_is_rounded_half_to_even() -> None:
     assert [parse_price(value, "USD").minor_units for value in ("0.125", "0.135", 0.1 + 0.2)] == [12, 14, 30]
 
 
-def test_minor_units_are_taken_as_they_are() -> None:
+def test_prices_in_minor_units_are_not_scaled() -> None:
     assert parse_price(1299, "USD", unit="minor").minor_units == 1299
     assert parse_price("1,299", "JPY", unit="minor").minor_units == 1299
 
 
-def test_with_a_decimal_comma_the_point_parts_thousands() -> None:
+def test_with_a_decimal_comma_the_point_separates_thousands() -> None:
     assert parse_price("1.299,50 €", None, decimal=",") == Money(minor_units=129950, currency="EUR")
 
 
@@ -58,19 +58,19 @@ def test_with_a_decimal_comma_the_point_parts_thousands() -> None:
         ("$ $ $ 5", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
         ("1.2.3", "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
         (float("inf"), "USD", ".", Reason.PRICE_UNPARSABLE, "write it as digits"),
-        (10**40, "USD", ".", Reason.PRICE_UNPARSABLE, "give a price that somebody could pay"),
+        (10**40, "USD", ".", Reason.PRICE_UNPARSABLE, "give a realistic price"),
         (5, None, ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217 in the file or the mapping"),
         ("$5", None, ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217"),
         (5, "XYZ", ".", Reason.CURRENCY_UNKNOWN, "give a code of ISO 4217"),
-        ("5 EUR", "USD", ".", Reason.CURRENCY_UNKNOWN, "let price and currency column agree"),
+        ("5 EUR", "USD", ".", Reason.CURRENCY_UNKNOWN, "make price and currency column agree"),
         (True, "USD", ".", Reason.WRONG_TYPE, "give a number, or a text such as 12.99"),
         ([5], "USD", ".", Reason.WRONG_TYPE, "give a number, or a text such as 12.99"),
     ],
 )
-def test_what_is_no_price_is_refused_with_its_reason_and_mend(
+def test_an_invalid_price_is_rejected_with_reason_and_fix(
     value: object, currency: str | None, decimal: Literal[".", ","], reason: Reason, fix: str
 ) -> None:
-    with pytest.raises(RowFault, match=reason.value) as caught:
+    with pytest.raises(RowError, match=reason.value) as caught:
         parse_price(value, currency, decimal=decimal)
     assert caught.value.reason == reason
     assert caught.value.fix.startswith(fix)

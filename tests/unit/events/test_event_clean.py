@@ -7,8 +7,7 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ConfigError
-from intarsia.events.clean import EventCleaner, EventReason, EventReject
-from intarsia.events.mapping import EventMapping
+from intarsia.events.clean import EventCleaner, EventMapping, EventReason, EventReject
 from intarsia.records.event import Event
 
 _RAW: dict[str, Any] = {
@@ -31,7 +30,7 @@ def _clean(raw: dict[str, Any], **mapping: Any) -> Event | EventReject:
     return EventCleaner(build(EventMapping, mapping), frozenset({"P1"})).clean("events.jsonl", 5, raw)
 
 
-def test_a_row_in_our_own_form_needs_no_mapping() -> None:
+def test_a_row_with_our_column_names_needs_no_mapping() -> None:
     assert _clean(_RAW) == Event(
         event_id="e1",
         request_id="r1",
@@ -87,7 +86,7 @@ def test_columns_kinds_and_constants_are_mapped() -> None:
         ),
     ],
 )
-def test_a_wrong_event_is_rejected_with_its_reason_and_mend(
+def test_an_invalid_event_is_rejected_with_reason_and_fix(
     changed: dict[str, Any], field: str, reason: EventReason, fix: str
 ) -> None:
     reject = _clean(_RAW | changed)
@@ -98,7 +97,7 @@ def test_a_wrong_event_is_rejected_with_its_reason_and_mend(
     assert reject.key == ("" if field == "event_id" else "e1")
 
 
-def test_times_come_as_datetimes_and_numbers_too() -> None:
+def test_times_may_be_datetimes_and_numbers() -> None:
     event = _clean(_RAW | {"occurred_at": datetime(2024, 5, 31, 12), "received_at": 1_717_156_800_000})
     assert isinstance(event, Event)
     assert event.occurred_at == event.received_at == datetime(2024, 5, 31, 12, tzinfo=UTC)
@@ -107,12 +106,12 @@ def test_times_come_as_datetimes_and_numbers_too() -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"columns": {"idd": "x"}}, "columns.idd is no field of an event; allowed: event_id"),
+        ({"columns": {"idd": "x"}}, "columns.idd is not a field of an event; allowed: event_id"),
         ({"constants": {"user_id": "x"}}, "constants.user_id cannot be constant; allowed: request_id"),
         ({"constants": {"received_at": "now"}}, "constants.received_at is 'now'; allowed: occurred_at"),
         ({"kinds": {"pv": "look"}}, "kinds.pv is 'look'; allowed: impression"),
     ],
 )
-def test_a_wrong_mapping_is_refused_by_name(mapping: dict[str, Any], message: str) -> None:
+def test_an_invalid_mapping_is_refused_by_name(mapping: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(EventMapping, mapping)

@@ -1,4 +1,4 @@
-"""The feedback journal keeps what it acknowledged, whatever happens to the end of a segment."""
+"""The feedback journal keeps acknowledged events, whatever happens to the end of a segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from intarsia.events.journal import Journal, read_events
 from intarsia.ids import EventId, ProductId, ReleaseId, RequestId
 from intarsia.records.event import Event
-from intarsia.tables.segments import read_segment, segments
+from intarsia.tables.segments import read_segment, segment_paths
 from tests.full_disk import run_on_a_full_disk
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -39,7 +39,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def test_what_was_appended_is_read_back_equal_and_in_order(journal: Journal, tmp_path: Path) -> None:
+def test_appended_events_are_read_back_equal_and_in_order(journal: Journal, tmp_path: Path) -> None:
     events = [click(i) for i in range(5)]
     journal.append(events[:2])
     journal.append(events[2:])
@@ -55,10 +55,10 @@ def test_a_segment_cut_at_any_byte_yields_a_prefix(journal: Journal, tmp_path: P
     journal.append(events)
     whole = journal.path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
-    torn = tmp_path / "torn.journal"
+    damaged = tmp_path / "torn.journal"
     for cut in range(len(whole) + 1):
-        torn.write_bytes(whole[:cut])
-        kept = [row["event_id"] for row in read_segment(torn)]
+        damaged.write_bytes(whole[:cut])
+        kept = [row["event_id"] for row in read_segment(damaged)]
         assert kept == [e.event_id for e in events[: sum(end <= cut for end in ends)]]
 
 
@@ -67,12 +67,12 @@ def test_a_changed_byte_ends_the_segment_before_it(journal: Journal, tmp_path: P
     content = bytearray(journal.path.read_bytes())
     second = content.index(b"\n") + 1
     content[second + 20] ^= 1
-    torn = tmp_path / "torn.journal"
-    torn.write_bytes(content)
-    assert [row["event_id"] for row in read_segment(torn)] == ["e0"]
+    damaged = tmp_path / "torn.journal"
+    damaged.write_bytes(content)
+    assert [row["event_id"] for row in read_segment(damaged)] == ["e0"]
 
 
-def test_many_threads_lose_and_double_nothing(journal: Journal, tmp_path: Path) -> None:
+def test_concurrent_appends_keep_every_event_once(journal: Journal, tmp_path: Path) -> None:
     def append(first: int) -> None:
         for number in range(first, first + 20):
             journal.append([click(number)])
@@ -82,15 +82,15 @@ def test_many_threads_lose_and_double_nothing(journal: Journal, tmp_path: Path) 
         thread.start()
     for thread in threads:
         thread.join()
-    found = [event.event_id for event in read_events(tmp_path / "journal")]
-    assert sorted(found) == sorted(f"e{i}" for i in range(160))
+    event_ids = [event.event_id for event in read_events(tmp_path / "journal")]
+    assert sorted(event_ids) == sorted(f"e{i}" for i in range(160))
 
 
 def test_two_writers_never_share_a_segment(journal: Journal, tmp_path: Path) -> None:
     other = Journal(tmp_path / "journal")
     other.append([click(1)])
     other.close()
-    assert len(segments(tmp_path / "journal")) == 2
+    assert len(segment_paths(tmp_path / "journal")) == 2
     assert len(list(read_events(tmp_path / "journal"))) == 1
 
 
@@ -113,7 +113,7 @@ journal.close()
 """
 
 
-def test_a_full_disk_is_told_and_leaves_only_whole_lines(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_only_whole_lines(tmp_path: Path) -> None:
     printed = run_on_a_full_disk(FULL_DISK, str(tmp_path / "journal"), num_bytes=4096)
     assert re.search(r"100 events were not written to .*File too large", printed)
     assert [event.event_id for event in read_events(tmp_path / "journal")] == ["e0", "e200"]

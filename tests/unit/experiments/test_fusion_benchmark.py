@@ -276,7 +276,10 @@ def test_parallel_fits_equal_sequential_fits(data: BenchmarkData, tmp_path: Path
         for fuser, same in zip(
             (fitted.fuser, *fitted.folds), (sequential[name].fuser, *sequential[name].folds), strict=True
         ):
-            orders, expected = (fused_orders(data.candidates["test"], f) for f in (fuser, same))  # type: ignore[arg-type]
+            orders, expected = (
+                fused_orders(data.candidates["test"], f)  # type: ignore[arg-type]
+                for f in (fuser, same)
+            )
             assert all(map(np.array_equal, orders, expected))
     assert list(tmp_path.iterdir()) == []
 

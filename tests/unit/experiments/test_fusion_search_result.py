@@ -41,7 +41,10 @@ def search_with(chosen: MeasuredFusion, *finalists: MeasuredFusion) -> Mapping[s
 
 def test_an_unfitted_fusion_is_chosen_on_validation() -> None:
     search = search_with(measured("trial 7", RRF, 0.5, 0.6))
-    text = "Chosen: trial 7 (rrf), best on the validation queries among equal weights, RRF and the best trials without fitted parts"
+    text = (
+        "Chosen: trial 7 (rrf), best on the validation queries among equal weights, RRF and the best trials without "
+        "fitted parts"
+    )
     assert describe_choice(search) == f"{text}."
     boosted = to_jsonable(MeasuredFusion(name="trial 8", spec=BoostingConfig(), train=0.4))
     failed = boosted | {"train": None, "error": "ValueError: no"}

@@ -25,9 +25,9 @@ THREE = Candidates(
 
 
 def test_arrays_cannot_be_written() -> None:
-    found = THREE.with_fused(np.array([0.1, 0.2, 0.3]))
-    assert found.fused_C is not None
-    for array in (found.rows_C, found.scores_CR, found.ranks_CR, found.views_C, found.fused_C):
+    fused = THREE.with_fused(np.array([0.1, 0.2, 0.3]))
+    assert fused.fused_C is not None
+    for array in (fused.rows_C, fused.scores_CR, fused.ranks_CR, fused.views_C, fused.fused_C):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
@@ -45,12 +45,12 @@ def test_arrays_cannot_be_written() -> None:
         {"views_C": np.zeros(2, np.int32)},
     ],
 )
-def test_our_own_faults_of_shape_order_and_type_are_asserted(wrong: dict[str, Any]) -> None:
+def test_invalid_shapes_orders_and_types_are_asserted(wrong: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
         replace(THREE, **wrong)
 
 
-def test_a_fused_score_is_one_finite_number_for_each_candidate() -> None:
+def test_a_fused_score_is_a_finite_number_per_candidate() -> None:
     fused_C = THREE.with_fused(np.array([0.1, 0.2, 0.3])).fused_C
     assert fused_C is not None and fused_C.dtype == np.float32
     for wrong_C in (np.array([0.1, 0.2]), np.array([0.1, 0.2, np.nan]), np.array([0.1, 0.2, np.inf])):
@@ -58,7 +58,7 @@ def test_a_fused_score_is_one_finite_number_for_each_candidate() -> None:
             THREE.with_fused(wrong_C)
 
 
-def test_keeping_some_keeps_all_that_is_known_of_them() -> None:
+def test_a_selection_keeps_all_columns() -> None:
     kept = THREE.with_fused(np.array([0.1, 0.2, 0.3])).only(np.array([True, False, True]))
     assert kept.fused_C is not None
     assert kept.rows_C.tolist() == [2, 9]
@@ -70,22 +70,24 @@ def test_keeping_some_keeps_all_that_is_known_of_them() -> None:
 
 
 @given(candidates(), st.data())
-def test_keeping_all_changes_nothing_and_keeping_none_leaves_the_counts(found: Candidates, data: st.DataObject) -> None:
-    keep_C = np.array(data.draw(st.lists(st.booleans(), min_size=len(found.rows_C), max_size=len(found.rows_C))), bool)
-    kept = found.only(keep_C)
-    assert kept.rows_C.tolist() == [row for row, keep in zip(found.rows_C.tolist(), keep_C, strict=True) if keep]
+def test_a_selection_keeps_order_and_counts(drawn: Candidates, data: st.DataObject) -> None:
+    keep_C = np.array(data.draw(st.lists(st.booleans(), min_size=len(drawn.rows_C), max_size=len(drawn.rows_C))), bool)
+    kept = drawn.only(keep_C)
+    assert kept.rows_C.tolist() == [row for row, keep in zip(drawn.rows_C.tolist(), keep_C, strict=True) if keep]
     assert kept.fused_C is None
-    assert kept.num_matches == found.num_matches
-    assert found.only(np.ones(len(keep_C), bool)).rows_C.tolist() == found.rows_C.tolist()
+    assert kept.num_matches == drawn.num_matches
+    assert drawn.only(np.ones(len(keep_C), bool)).rows_C.tolist() == drawn.rows_C.tolist()
 
 
 def test_candidates_of_another_release_are_refused() -> None:
     THREE.check_release(ReleaseId("r-1"))
-    with pytest.raises(ReleaseMismatch, match="candidates are of release r-1, this stage holds r-2; ask again"):
+    with pytest.raises(
+        ReleaseMismatch, match=r"candidates are of release r-1, this stage holds r-2\. Fix: repeat the request"
+    ):
         THREE.check_release(ReleaseId("r-2"))
 
 
-def test_the_best_come_first_and_ties_go_by_the_smaller_row() -> None:
+def test_candidates_are_sorted_by_score_then_row() -> None:
     order = best_first(np.array([0.5, 2.0, 0.5, -1.0], np.float32), np.array([9, 4, 3, 1], np.int64))
     assert order.tolist() == [1, 2, 0, 3]
 

@@ -10,8 +10,8 @@ from intarsia.records.event import EVENT_KINDS, Event
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def event(**given: Any) -> Event:
-    usual = {
+def event(**changes: Any) -> Event:
+    defaults = {
         "event_id": "e1",
         "request_id": "q1",
         "release_id": "r-1",
@@ -20,26 +20,26 @@ def event(**given: Any) -> Event:
         "occurred_at": NOW,
         "received_at": NOW,
     }
-    return Event(**{**usual, **given})
+    return Event(**{**defaults, **changes})
 
 
 @pytest.mark.parametrize("kind", EVENT_KINDS)
-def test_every_kind_of_act_is_known(kind: str) -> None:
+def test_every_kind_is_allowed(kind: str) -> None:
     assert event(kind=kind).kind == kind
 
 
-def test_an_act_received_as_it_happens_at_the_first_place_with_no_dwelling_is_fine() -> None:
+def test_the_smallest_allowed_values_are_allowed() -> None:
     assert event(position=1, dwell_ms=0, value=-3.0).position == 1
 
 
 @pytest.mark.parametrize("name", ["event_id", "request_id", "product_id"])
-def test_an_act_without_its_ids_is_refused(name: str) -> None:
+def test_an_event_without_ids_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="event_id, request_id and product_id must not be empty"):
         event(**{name: ""})
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("changes", "message"),
     [
         ({"kind": "clik"}, r"kind is 'clik'; allowed: impression, view, click, add_to_cart, purchase, rating, review"),
         ({"position": 0}, r"position is 0; allowed: 1 or more"),
@@ -49,6 +49,6 @@ def test_an_act_without_its_ids_is_refused(name: str) -> None:
         ({"occurred_at": NOW + timedelta(seconds=1)}, r"occurred_at 2026-01-01 00:00:01\+00:00 is after received_at"),
     ],
 )
-def test_an_act_that_cannot_have_been_is_refused(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        event(**given)
+def test_an_invalid_event_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        event(**changes)

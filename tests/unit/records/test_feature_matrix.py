@@ -15,14 +15,14 @@ LISTS = st.lists(st.lists(st.integers(0, 99), max_size=4), max_size=6)
 
 
 @given(LISTS)
-def test_every_row_of_a_ragged_column_is_its_own_list(lists: list[list[int]]) -> None:
+def test_a_ragged_column_returns_the_list_of_every_row(lists: list[list[int]]) -> None:
     column = ragged(lists)
     assert len(column) == len(lists)
     assert [column.row(i).tolist() for i in range(len(column))] == lists
 
 
 @given(LISTS, st.data())
-def test_taking_rows_of_a_ragged_column_is_taking_their_lists(lists: list[list[int]], data: st.DataObject) -> None:
+def test_take_returns_the_lists_of_the_rows(lists: list[list[int]], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
     taken = ragged(lists).take(np.array(rows, np.int64))
     assert [taken.row(i).tolist() for i in range(len(taken))] == [lists[row] for row in rows]
@@ -30,18 +30,18 @@ def test_taking_rows_of_a_ragged_column_is_taking_their_lists(lists: list[list[i
 
 
 @pytest.mark.parametrize("offsets", [[1, 2], [0, 3], [[0, 2]]])
-def test_offsets_that_do_not_span_the_values_are_our_own_fault(offsets: list[int]) -> None:
+def test_offsets_that_do_not_span_the_values_are_asserted(offsets: list[int]) -> None:
     with pytest.raises(AssertionError):
         Ragged(np.zeros(2, np.int32), np.array(offsets, np.int64))
 
 
 @given(frames())
-def test_every_column_of_a_frame_has_a_row_for_each_candidate(frame: CandidateFrame) -> None:
+def test_every_column_of_a_frame_has_num_rows_rows(frame: CandidateFrame) -> None:
     assert frame.num_rows == int(frame.group_offsets[-1])
     assert all(len(column) == frame.num_rows for column in frame.columns.values())
 
 
-def test_a_column_of_another_length_is_told_by_its_name() -> None:
+def test_a_column_of_another_length_is_named() -> None:
     with pytest.raises(AssertionError, match="column price has 2 rows of 3"):
         CandidateFrame(columns={"price": np.zeros(2)}, group_offsets=np.array([0, 3]))
 
@@ -61,32 +61,32 @@ CELLS = np.array([[1.0, np.nan], [-0.5, 0.0], [1e-45, 7.0]], np.float32)
 DIGEST = matrix_digest("f", ROWS, CELLS)
 
 
-def flipped(array: np.ndarray, at: int, bit: int) -> np.ndarray:
-    """The array with one bit of one element turned over."""
+def flipped(array: np.ndarray, i: int, bit: int) -> np.ndarray:
+    """The array with one bit of element `i` flipped."""
     changed = array.copy()
     bits = changed.view(np.uint32 if changed.itemsize == 4 else np.uint64).reshape(-1)
-    bits[at] ^= bits.dtype.type(1) << bits.dtype.type(bit)
+    bits[i] ^= bits.dtype.type(1) << bits.dtype.type(bit)
     return changed
 
 
 def test_a_digest_is_blake2b_over_fingerprint_shape_rows_and_cells() -> None:
-    said = b"f\0(3, 2)\0" + ROWS.astype("<i8").tobytes() + CELLS.astype("<f4").tobytes()
-    assert hashlib.blake2b(said, digest_size=8).digest() == DIGEST
+    content = b"f\0(3, 2)\0" + ROWS.astype("<i8").tobytes() + CELLS.astype("<f4").tobytes()
+    assert hashlib.blake2b(content, digest_size=8).digest() == DIGEST
 
 
-@pytest.mark.parametrize("at", [0, 2, 3, 4, 5])
+@pytest.mark.parametrize("i", [0, 2, 3, 4, 5])
 @pytest.mark.parametrize("bit", [0, 1, 12, 30, 31])
-def test_every_bit_of_every_cell_counts(at: int, bit: int) -> None:
-    assert matrix_digest("f", ROWS, flipped(CELLS, at, bit)) != DIGEST
+def test_every_bit_of_every_cell_changes_the_digest(i: int, bit: int) -> None:
+    assert matrix_digest("f", ROWS, flipped(CELLS, i, bit)) != DIGEST
 
 
-@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("i", range(3))
 @pytest.mark.parametrize("bit", [0, 40, 62])
-def test_every_bit_of_every_row_number_counts(at: int, bit: int) -> None:
-    assert matrix_digest("f", flipped(ROWS, at, bit), CELLS) != DIGEST
+def test_every_bit_of_every_row_number_changes_the_digest(i: int, bit: int) -> None:
+    assert matrix_digest("f", flipped(ROWS, i, bit), CELLS) != DIGEST
 
 
-def test_the_fingerprint_the_order_and_the_shape_count() -> None:
+def test_fingerprint_order_and_shape_change_the_digest() -> None:
     others = [
         matrix_digest("g", ROWS, CELLS),
         matrix_digest("f", ROWS, CELLS[::-1]),
@@ -98,14 +98,14 @@ def test_the_fingerprint_the_order_and_the_shape_count() -> None:
     assert len({DIGEST, *others}) == len(others) + 1
 
 
-def test_a_missing_value_is_one_value_whatever_its_bits_and_zero_has_a_sign() -> None:
+def test_all_nans_are_equal_and_zero_has_a_sign() -> None:
     missing = flipped(CELLS, 1, 31)
     assert np.isnan(missing[0, 1]) and missing.tobytes() != CELLS.tobytes()
     assert matrix_digest("f", ROWS, missing) == DIGEST
     assert matrix_digest("f", ROWS, flipped(CELLS, 3, 31)) != DIGEST
 
 
-def test_how_a_matrix_lies_in_memory_does_not_count() -> None:
+def test_the_memory_layout_does_not_change_the_digest() -> None:
     wide = np.zeros((6, 4), np.float32)
     wide[::2, 1:3] = CELLS
     assert matrix_digest("f", ROWS, wide[::2, 1:3]) == matrix_digest("f", ROWS, np.asfortranarray(CELLS)) == DIGEST

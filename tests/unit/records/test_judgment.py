@@ -8,13 +8,13 @@ from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment
 
 
-def judgment(**given: Any) -> Judgment:
-    return Judgment(**{"query_id": QueryId("q1"), "product_id": ProductId("p1"), "grade": 3, **given})
+def judgment(**changes: Any) -> Judgment:
+    return Judgment(**{"query_id": QueryId("q1"), "product_id": ProductId("p1"), "grade": 3, **changes})
 
 
-def judged_query(**given: Any) -> JudgedQuery:
-    usual = {"query_id": QueryId("q1"), "text": "shoe", "image": None, "locale": "en", "split": "train"}
-    return JudgedQuery(**{**usual, **given})
+def judged_query(**changes: Any) -> JudgedQuery:
+    defaults = {"query_id": QueryId("q1"), "text": "shoe", "image": None, "locale": "en", "split": "train"}
+    return JudgedQuery(**{**defaults, **changes})
 
 
 @pytest.mark.parametrize("grade", [-0.5, 3.5, float("nan"), float("inf")])
@@ -24,7 +24,7 @@ def test_a_grade_outside_the_scale_is_refused(grade: float) -> None:
 
 
 @pytest.mark.parametrize("grade", [0, 0.5, 3])
-def test_a_grade_on_the_scale_need_not_be_whole(grade: float) -> None:
+def test_a_grade_may_be_fractional(grade: float) -> None:
     assert judgment(grade=grade).grade == grade
 
 
@@ -34,18 +34,18 @@ def test_a_judgment_without_weight_is_refused(weight: float) -> None:
         judgment(weight=weight)
 
 
-def test_a_query_is_known_by_what_was_given() -> None:
+def test_the_kind_follows_from_the_parts_of_the_query() -> None:
     assert judged_query().kind == "text"
     assert judged_query(image=b"x").kind == "both"
     assert judged_query(image=b"x", text=None).kind == judged_query(image=b"x", text="").kind == "image"
 
 
-@pytest.mark.parametrize("given", [{"text": None}, {"text": ""}, {"text": None, "image": b""}])
-def test_a_query_of_nothing_is_refused(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"text": None}, {"text": ""}, {"text": None, "image": b""}])
+def test_a_query_without_text_and_image_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="query q1 has neither text nor image"):
-        judged_query(**given)
+        judged_query(**changes)
 
 
-def test_a_split_nobody_knows_is_refused() -> None:
+def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="split of query q1 is 'dev'; allowed: train, validation, test"):
         judged_query(split="dev")

@@ -9,7 +9,7 @@ from intarsia.ids import ProductId
 from intarsia.records.product import Money, Product
 
 
-def test_what_the_shop_did_not_say_is_empty() -> None:
+def test_missing_values_are_empty() -> None:
     product = Product(product_id=ProductId("p1"), title="Red shoe")
     assert (product.description, product.brand, product.category_path, product.images) == ("", "", (), ())
     assert (product.price, product.in_stock, product.updated_at) == (None, None, None)

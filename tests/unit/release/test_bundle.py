@@ -192,7 +192,8 @@ def test_a_file_that_is_not_in_the_manifest_is_refused(lake: Lake, extra: str) -
 def test_a_folder_that_is_not_named_after_its_release_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, manifest = put_bundle(lake)
     other = folder.rename(folder.with_name("r-other"))
-    words = rf"r-other holds release {manifest.release_id}, .* has its id as name; rename the folder to {manifest.release_id}"
+    name = manifest.release_id
+    words = rf"r-other holds release {name}, .* has its id as name; rename the folder to {name}"
     for open_it in (verify, open_bundle):
         with pytest.raises(ArtifactError, match=words):
             open_it(other)

@@ -59,7 +59,8 @@ def test_an_uncompared_release_is_refused_with_a_fix() -> None:
     with pytest.raises(
         ReleaseRefused,
         match=r"r-new was not compared with the live r-live: it cannot be opened \(other trees\), and there are no "
-        r"figures of it on these judgments; the live release stays\. Read the report .*promote_release with allow_uncompared=true",
+        r"figures of it on these judgments; the live release stays\. Read the report .*promote_release with "
+        r"allow_uncompared=true",
     ):
         gate_checks(NOT_OPENED)
 
@@ -140,7 +141,10 @@ def test_a_release_that_is_worse_with_images_is_refused() -> None:
     assert gate_checks(replace(evidence(), missing_images=fine))["images"] == "ndcg@10 +0.1000 [+0.0500, +0.1500]"
     for name in ("ranked", "ranked, 50% of images missing"):
         hurt = {**fine, name: (-0.02, -0.04, -0.001)}
-        expected = rf"worse with images than without any, beyond the interval: {name}: ndcg@10 -0\.0200 \[-0\.0400, -0\.0010\];"
+        expected = (
+            rf"worse with images than without any, beyond the interval: {name}: "
+            r"ndcg@10 -0\.0200 \[-0\.0400, -0\.0010\];"
+        )
         with pytest.raises(ReleaseRefused, match=expected):
             gate_checks(replace(evidence(), missing_images=hurt))
 

@@ -17,8 +17,8 @@ from intarsia.ids import ProductId, ReleaseId, RequestId, SpaceId
 from intarsia.records.candidates import Candidates
 from intarsia.records.page import Hit, Page
 from intarsia.records.query import Query, QueryVector
-from intarsia.records.served import IMAGE_LEFT_BEHIND, is_in_share
-from intarsia.tables.segments import segments
+from intarsia.records.served import IMAGE_NOT_STORED, is_sampled
+from intarsia.tables.segments import segment_paths
 from intarsia.tables.served_requests import read_served
 from serve_apps.service.served_log import ServedLog
 
@@ -76,8 +76,8 @@ def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_th
     [served] = read_served(tmp_path / "served")
     assert (served.request_id, served.release_id) == ("q0", "r-1")
     assert (served.query.text, served.query.offset, served.query.asked_at) == ("red bag", 10, NOON)
-    assert served.query.image == IMAGE_LEFT_BEHIND
-    assert b"PNG" not in segments(tmp_path / "served")[0].read_bytes()
+    assert served.query.image == IMAGE_NOT_STORED
+    assert b"PNG" not in segment_paths(tmp_path / "served")[0].read_bytes()
     assert served.shown == ((11, "c"), (12, "红"))
     assert (served.digest, served.degraded) == (b"12345678", ("image encoder: failed",))
     assert served.vectors["text"].space_id == "space"
@@ -140,7 +140,7 @@ def test_half_of_the_requests_are_those_that_their_ids_choose(tmp_path: Path) ->
         for number in range(100):
             note(log, number)
         log.close()
-    chosen = [f"q{number}" for number in range(100) if is_in_share(RequestId(f"q{number}"), 0.5)]
+    chosen = [f"q{number}" for number in range(100) if is_sampled(RequestId(f"q{number}"), 0.5)]
     assert 0 < len(chosen) < 100
     assert ids_in(folders[0]) == ids_in(folders[1]) == chosen
 

@@ -1,4 +1,4 @@
-"""One small market for all tests of this room; a test that changes something makes its own."""
+"""One small market for all tests of this folder; a test that needs other settings makes its own."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Market:
         return {(q, p): int(g) for q, p, g in (line.split("\t") for line in lines[1:])}
 
     @cached_property
-    def faults(self) -> dict[int, str]:
+    def defects(self) -> dict[int, str]:
         """Line of products.jsonl -> kind."""
         return {d["line"]: d["kind"] for d in self.rows("defects.jsonl") if d["file"] == "products.jsonl"}
 
     @cached_property
-    def sound_rows(self) -> Rows:
+    def valid_rows(self) -> Rows:
         lines = self.raw_lines("products.jsonl")
-        return [json.loads(line) for number, line in enumerate(lines, start=1) if number not in self.faults]
+        return [json.loads(line) for number, line in enumerate(lines, start=1) if number not in self.defects]
 
 
 def make(folder: Path, **settings: Any) -> Market:
@@ -66,5 +66,5 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
 
 @pytest.fixture
 def make_market(tmp_path: Path) -> Callable[..., Market]:
-    """Makes markets with some settings, each in a folder of its own; small and without events unless asked."""
+    """Makes small markets with the given settings, each in its own folder; without events by default."""
     return lambda name="market", **settings: make(tmp_path / name, **settings)

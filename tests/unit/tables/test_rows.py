@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -38,19 +39,19 @@ from tests.strategies import events, judged_queries, judgments, products
 def written_and_read(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
-        with lake.publish(spec.name) as place:
-            spec.write_part(spec.from_rows(rows), place, 0)
-        found: list[dict[str, Any]] = spec.read(lake.current(spec.name)).to_pylist()
-    return found
+        with lake.publish(spec.name) as entry_folder:
+            spec.write_part(spec.from_rows(rows), entry_folder, 0)
+        read_rows: list[dict[str, Any]] = spec.read(lake.current(spec.name)).to_pylist()
+    return read_rows
 
 
 @given(st.lists(products(), max_size=3))
 def test_products_come_back_with_their_images(catalog: list[Product]) -> None:
     contents = [tuple(f"{p.product_id} {n}".encode() for n in range(len(p.images))) for p in catalog]
     rows = [product_to_row(p, content) for p, content in zip(catalog, contents, strict=True)]
-    found = [row_to_product(row) for row in written_and_read(PRODUCTS, rows)]
-    assert [product for product, _ in found] == catalog
-    assert [content for _, content in found] == contents
+    products_read = [row_to_product(row) for row in written_and_read(PRODUCTS, rows)]
+    assert [product for product, _ in products_read] == catalog
+    assert [content for _, content in products_read] == contents
 
 
 @given(products())
@@ -61,34 +62,34 @@ def test_a_product_can_be_read_without_its_images(product: Product) -> None:
 
 
 @given(st.lists(events(), max_size=3))
-def test_events_come_back(found: list[Event]) -> None:
-    assert [row_to_event(row) for row in written_and_read(EVENTS, [event_to_row(e) for e in found])] == found
+def test_events_come_back(drawn: list[Event]) -> None:
+    assert [row_to_event(row) for row in written_and_read(EVENTS, [event_to_row(e) for e in drawn])] == drawn
 
 
 @given(st.lists(judged_queries(), max_size=3))
-def test_judged_queries_come_back(found: list[JudgedQuery]) -> None:
-    assert [row_to_query(row) for row in written_and_read(QUERIES, [query_to_row(q) for q in found])] == found
+def test_judged_queries_come_back(drawn: list[JudgedQuery]) -> None:
+    assert [row_to_query(row) for row in written_and_read(QUERIES, [query_to_row(q) for q in drawn])] == drawn
 
 
 @given(st.lists(judgments(), max_size=3))
-def test_judgments_come_back(found: list[Judgment]) -> None:
-    rows = written_and_read(JUDGMENTS, [judgment_to_row(j) for j in found])
-    assert [row_to_judgment(row) for row in rows] == found
+def test_judgments_come_back(drawn: list[Judgment]) -> None:
+    rows = written_and_read(JUDGMENTS, [judgment_to_row(j) for j in drawn])
+    assert [row_to_judgment(row) for row in rows] == drawn
 
 
 @given(products())
-def test_attributes_are_written_in_one_order_however_they_were_gathered(product: Product) -> None:
+def test_attributes_are_written_in_sorted_order(product: Product) -> None:
     backwards = replace(product, attributes=dict(reversed(product.attributes.items())))
     content = [b""] * len(product.images)
     assert product_to_row(backwards, content) == product_to_row(product, content)
 
 
-def test_a_image_without_bytes_is_our_own_fault() -> None:
+def test_an_image_without_bytes_is_asserted() -> None:
     with pytest.raises(AssertionError):
         product_to_row(Product(product_id=ProductId("p1"), title="x"), [b"too many"])
 
 
-def test_a_time_of_another_zone_is_the_same_moment_in_utc() -> None:
+def test_times_are_stored_in_utc() -> None:
     beijing = datetime(2026, 1, 1, 8, 0, 0, 123456, tzinfo=timezone(timedelta(hours=8)))
     event = Event(
         event_id=EventId("e"),
@@ -107,9 +108,9 @@ def test_a_time_of_another_zone_is_the_same_moment_in_utc() -> None:
 def test_vectors_keep_their_bits_and_their_space() -> None:
     row = {"product_id": "p", "view": 0, "content_sha256": "c", "space_id": "s", "vector": [0.25, -0.0, 2.0**-149]}
     for spec in (TEXT_EMBEDDINGS, IMAGE_EMBEDDINGS):
-        [found] = written_and_read(spec, [row])
-        assert found == row
-        assert str(found["vector"][1]) == "-0.0"
+        [read_row] = written_and_read(spec, [row])
+        assert read_row == row
+        assert str(read_row["vector"][1]) == "-0.0"
 
 
 def test_training_rows_have_their_keys_then_the_features_in_order() -> None:
@@ -117,6 +118,6 @@ def test_training_rows_have_their_keys_then_the_features_in_order() -> None:
     assert tuple(spec.schema.names) == (*KEY_COLUMNS, "b", "a")
     assert all(spec.schema.field(name).type == pa.float32() for name in ("a", "b"))
     row = {"query_id": "q", "split": "train", "product_id": "p", "label": 2, "weight": 1.0, "a": float("nan"), "b": 1.0}
-    [found] = written_and_read(spec, [row])
-    assert found["a"] != found["a"]  # missing is NaN, and stays it
-    assert found["b"] == 1.0
+    [read_row] = written_and_read(spec, [row])
+    assert np.isnan(read_row["a"])  # missing stays NaN, never null
+    assert read_row["b"] == 1.0

@@ -56,19 +56,19 @@ def test_a_table_in_memory_is_published_in_parts(lake: Lake, num_rows: int, num_
     assert NUMBERS.read(entry)["n"].to_pylist() == list(range(num_rows))
 
 
-def test_some_columns_are_read_in_the_order_that_was_asked(lake: Lake) -> None:
+def test_columns_are_read_in_the_requested_order(lake: Lake) -> None:
     entry = published(lake, [[row(3)]])
     assert NUMBERS.read(entry, columns=["xs", "key"]).to_pylist() == [{"xs": [0, 1, 2], "key": "k3"}]
     [batch] = NUMBERS.batches(entry, columns=["n"])
     assert batch.to_pylist() == [{"n": 3}]
 
 
-def test_batches_are_the_table_piece_by_piece(lake: Lake) -> None:
+def test_batches_concatenate_to_the_table(lake: Lake) -> None:
     rows = [row(n) for n in range(2500)]  # more than two row groups
     entry = published(lake, [rows[:2100], rows[2100:]])
     batches = list(NUMBERS.batches(entry, num_rows=100))
     assert max(batch.num_rows for batch in batches) <= 100
-    assert [each for batch in batches for each in batch.to_pylist()] == rows
+    assert [record for batch in batches for record in batch.to_pylist()] == rows
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
@@ -90,18 +90,18 @@ def test_values_that_fit_are_cast_and_others_are_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("found", "marked"),
+    ("written_spec", "version"),
     [
         (TableSpec(name="numbers", version=1, schema=NUMBERS.schema), "numbers/1"),
         (TableSpec(name="letters", version=2, schema=NUMBERS.schema), "letters/2"),
     ],
 )
-def test_a_part_of_another_version_or_table_is_refused(lake: Lake, found: TableSpec, marked: str) -> None:
-    entry = published(lake, [[row(1)]], found)
-    words = rf"part-00000\.parquet holds {marked}; this code reads numbers/2: run the job that makes it again"
-    with pytest.raises(ArtifactError, match=words):
+def test_a_part_of_another_version_or_table_is_refused(lake: Lake, written_spec: TableSpec, version: str) -> None:
+    entry = published(lake, [[row(1)]], written_spec)
+    message = rf"part-00000\.parquet holds {version}; this code reads numbers/2\. Fix: run the job that writes it again"
+    with pytest.raises(ArtifactError, match=message):
         NUMBERS.read(entry)
-    with pytest.raises(ArtifactError, match=words):
+    with pytest.raises(ArtifactError, match=message):
         list(NUMBERS.batches(entry))
 
 

@@ -1,4 +1,4 @@
-"""The log of served requests gives back what was written, to the bit, and nothing of a torn end."""
+"""The log of served requests returns what was written bit by bit, and nothing of a damaged end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from intarsia.errors import DataError
 from intarsia.ids import ProductId, ReleaseId
 from intarsia.records.query import Query
-from intarsia.records.served import IMAGE_LEFT_BEHIND, Served
-from intarsia.tables.segments import SegmentWriter, line_of
-from intarsia.tables.served_requests import VERSION, read_served, row_to_served, served_to_row
+from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
+from intarsia.tables.segments import SegmentWriter, encode_line
+from intarsia.tables.served_requests import SERVED_LOG_VERSION, read_served, row_to_served, served_to_row
 from tests.strategies import ids, queries, unit_vectors
 
 
 def without_image(query: Query) -> Query:
-    return replace(query, image=None if query.image is None else IMAGE_LEFT_BEHIND)
+    return replace(query, image=None if query.image is None else IMAGE_NOT_STORED)
 
 
-def served_requests() -> st.SearchStrategy[Served]:
+def served_requests() -> st.SearchStrategy[ServedRequest]:
     return st.builds(
-        Served,
+        ServedRequest,
         query=queries().map(without_image),
         release_id=ids("r").map(ReleaseId),
         vectors=st.dictionaries(st.sampled_from(("text", "image")), unit_vectors()),
@@ -36,42 +36,42 @@ def served_requests() -> st.SearchStrategy[Served]:
     )
 
 
-def assert_same(found: Served, expected: Served) -> None:
-    for field in fields(Served):
+def assert_same(actual: ServedRequest, expected: ServedRequest) -> None:
+    for field in fields(ServedRequest):
         if field.name != "vectors":
-            assert getattr(found, field.name) == getattr(expected, field.name)
-    assert list(found.vectors) == list(expected.vectors)
+            assert getattr(actual, field.name) == getattr(expected, field.name)
+    assert list(actual.vectors) == list(expected.vectors)
     for name, vector in expected.vectors.items():
-        assert found.vectors[name].space_id == vector.space_id
-        assert found.vectors[name].values_D.dtype == np.float32
-        assert found.vectors[name].values_D.tobytes() == vector.values_D.tobytes()
+        assert actual.vectors[name].space_id == vector.space_id
+        assert actual.vectors[name].values_D.dtype == np.float32
+        assert actual.vectors[name].values_D.tobytes() == vector.values_D.tobytes()
 
 
 @given(served_requests())
-def test_record_to_row_to_json_to_record_is_the_identity(served: Served) -> None:
+def test_record_to_row_to_json_to_record_is_the_identity(served: ServedRequest) -> None:
     assert_same(row_to_served(json.loads(json.dumps(served_to_row(served)))), served)
 
 
 @given(st.lists(served_requests(), max_size=3), st.data())
 def test_a_log_cut_at_any_byte_yields_a_prefix(
-    tmp_path_factory: pytest.TempPathFactory, log: list[Served], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, log: list[ServedRequest], data: st.DataObject
 ) -> None:
-    lines = [line_of(served_to_row(served)) for served in log]
+    lines = [encode_line(served_to_row(served)) for served in log]
     writer = SegmentWriter(tmp_path_factory.mktemp("served"))
     writer.append(b"".join(lines))
     writer.close()
     cut = data.draw(st.integers(0, sum(map(len, lines))))
     writer.path.write_bytes(writer.path.read_bytes()[:cut])
     ends = np.cumsum([len(line) for line in lines])
-    found = list(read_served(writer.path.parent))
-    assert len(found) == int((ends <= cut).sum())
-    for each, expected in zip(found, log, strict=False):
-        assert_same(each, expected)
+    requests = list(read_served(writer.path.parent))
+    assert len(requests) == int((ends <= cut).sum())
+    for request, expected in zip(requests, log, strict=False):
+        assert_same(request, expected)
 
 
 @given(served_requests())
-def test_a_row_of_another_version_is_refused(served: Served) -> None:
-    row = served_to_row(served) | {"version": VERSION + 1}
+def test_a_row_of_another_version_is_refused(served: ServedRequest) -> None:
+    row = served_to_row(served) | {"version": SERVED_LOG_VERSION + 1}
     with pytest.raises(DataError, match=r"served requests: version is 2; allowed: 1\. Fix: read the log with"):
         row_to_served(row)
 

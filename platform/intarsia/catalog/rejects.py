@@ -1,7 +1,4 @@
-"""Why a row or a part of it is refused: the reason codes, the row of the rejected table, and the share at which a run stops.
-
-What is checked where is told by `sources` (can the row be read) and `clean` (does it say what it must).
-"""
+"""Rejected rows and values of a catalog: reason codes, table rows, and the limit on dropped rows."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from typing import Any
 from intarsia.errors import DataError
 from intarsia.image import ImageFault
 
-_FOUND_CHARS = 200  # enough to recognise the value; the file still holds the whole of it
+_EXCERPT_CHARS = 200  # enough to recognise the value; the file still holds the whole of it
 
 
 class Reason(StrEnum):
-    """Reason codes of `rejected_products`; those of pictures are `image.ImageFault` and the three at the end."""
+    """Reason codes of `rejected_products`; `image.ImageFault` holds further ones for images."""
 
     BROKEN_JSON = "broken_json"
     NOT_UTF8 = "not_utf8"
@@ -45,7 +42,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """One thing that was refused, where it stood, and how to mend it; `lost` tells whether the whole row is gone with it."""
+    """A rejected row or value: its position, what was found, and the fix.
+
+    `dropped` is true when the whole row was dropped, false when the product was kept without the value.
+    """
 
     file: str
     row: int
@@ -54,52 +54,58 @@ class Reject:
     reason: Reason | ImageFault
     found: str
     fix: str
-    lost: bool
+    dropped: bool
 
     def to_row(self) -> dict[str, Any]:
-        """A row of `rejected_products`."""
+        """Convert to a row of `rejected_products`."""
         return {**asdict(self), "reason": self.reason.value}
 
 
-class RowFault(Exception):
-    """A row is lost: raised where the fault is seen, caught by the cleaner of the row, never by a user."""
+class RowError(Exception):
+    """A row must be dropped. Raised by the parsers and caught by `RowCleaner`; users never see it."""
 
     def __init__(self, reason: Reason, field: str, found: object, fix: str) -> None:
         super().__init__(f"{field}: {reason.value}")
-        self.reason, self.field, self.found, self.fix = reason, field, shown(found), fix
+        self.reason, self.field, self.found, self.fix = reason, field, excerpt(found), fix
 
 
-def shown(value: object) -> str:
-    """A value as the rejected table shows it: text as it is, all else as Python writes it, cut to 200 characters."""
+def excerpt(value: object) -> str:
+    """Show a value in at most 200 characters: text as it is, anything else by its `repr`.
+
+    >>> excerpt(["a", 1])
+    "['a', 1]"
+    """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = value if isinstance(value, str) else repr(value)
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")  # JSON can carry half a surrogate pair, tables cannot
-    return text if len(text) <= _FOUND_CHARS else text[: _FOUND_CHARS - 1] + "…"
+    return text if len(text) <= _EXCERPT_CHARS else text[: _EXCERPT_CHARS - 1] + "…"
 
 
-def check_share(num_rows: int, lost: Mapping[str, int], max_share: float, *, table: str, rejected_at: str) -> None:
-    """Stop when more rows are lost than the configuration allows.
+def check_dropped_share(
+    num_rows: int, dropped: Mapping[str, int], max_share: float, *, table: str, rejected_at: str
+) -> None:
+    """Stop the job when more rows were dropped than the configuration allows.
 
     Args:
-        num_rows: input rows.
-        lost: lost rows by reason code.
+        num_rows: number of input rows.
+        dropped: number of dropped rows by reason code.
         max_share: 0..1; a share equal to it passes.
-        table: what was to be written.
+        table: the table that was being written.
         rejected_at: where the rejected rows can be read.
 
     Raises:
-        DataError: the share is above `max_share`; names the reason that ate most.
+        DataError: the share is above `max_share`; the message names the most frequent reason.
     """
-    num_lost = sum(lost.values())
-    if num_lost <= max_share * num_rows:
+    num_dropped = sum(dropped.values())
+    if num_dropped <= max_share * num_rows:
         return
-    worst, count = max(lost.items(), key=lambda item: (item[1], item[0]))
+    worst, count = max(dropped.items(), key=lambda item: (item[1], item[0]))
     raise DataError(
         table=table,
-        field="lost rows",
-        found=f"{num_lost} of {num_rows} ({num_lost / num_rows:.1%}), most of them {worst} ({count})",
+        field="dropped rows",
+        found=f"{num_dropped} of {num_rows} ({num_dropped / num_rows:.1%}), most of them {worst} ({count})",
         allowed=f"max_rejected_share {max_share:g}",
         fix=f"look at reason {worst} in {rejected_at}, correct the file or its mapping, or raise max_rejected_share",
     )

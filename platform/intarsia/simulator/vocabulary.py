@@ -1,24 +1,29 @@
-"""The words of the market's attributes in English and Chinese. The categories are in `assortment`."""
+"""English and Chinese words of the attributes, and text helpers. Categories: see `assortment.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Locale = Literal["zh", "en"]
+import numpy as np
+
+from intarsia.simulator.random_streams import choose
+
+Language = Literal["zh", "en"]
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value of an attribute: its key in the truth, and its words per language, the usual word first."""
+    """One value of an attribute: its key in the truth, its words per language (the usual word first), its frequency."""
 
     key: str
     en: tuple[str, ...]
     zh: tuple[str, ...]
     weight: float = 1.0
 
-    def words(self, locale: Locale) -> tuple[str, ...]:
-        """The words of one language."""
+    def words(self, locale: Language) -> tuple[str, ...]:
+        """The words in one language."""
         return self.en if locale == "en" else self.zh
 
 
@@ -98,7 +103,7 @@ AUDIENCES: tuple[Value, ...] = (
     Value("unisex", ("unisex",), ("中性", "男女同款"), 0.4),
     Value(EVERYONE, ("everyone",), ("通用",)),
 )
-"""`everyone` is the audience of things that have none (a vase): told nowhere, asked by nobody."""
+"""`everyone` is the audience of products without one (a vase); no listing and no query names it."""
 
 _ZH_BRANDS = (
     "Suhe 素禾|Yunqi 云栖|Qingyu 青屿|Mubai 木柏|Shiguang 拾光|Nangu 南谷|Luming 鹿鸣|Beian 北岸|Zhaolu 朝露|Shanyin 山隐|"
@@ -118,7 +123,7 @@ def _brands(text: str) -> tuple[Value, ...]:
 
 BRANDS: tuple[Value, ...] = _brands(_EN_BRANDS) + _brands(_ZH_BRANDS)
 NUM_EN_BRANDS = _EN_BRANDS.count("|") + 1
-"""The first so many of BRANDS are at home in the English half of the shop, the others in the Chinese half."""
+"""The first NUM_EN_BRANDS of BRANDS mostly occur in the English half of the shop, the others in the Chinese half."""
 
 ATTRIBUTES: dict[str, tuple[Value, ...]] = {
     "brand": BRANDS,
@@ -128,10 +133,43 @@ ATTRIBUTES: dict[str, tuple[Value, ...]] = {
     "style": STYLES,
     "audience": AUDIENCES,
 }
-"""Every attribute but the category, in the order in which the truth lists them."""
+"""All attributes but the category, in the order of the truth file."""
 ATTRIBUTE_INDEX: dict[str, dict[str, int]] = {
     name: {value.key: number for number, value in enumerate(values)} for name, values in ATTRIBUTES.items()
 }
 
 TYPO_ZH = str.maketrans("裙鞋包帽灯杯机仔衫伞锅壶", "群协苞冒登怀几子杉散祸糊")
-"""What a hurried input method makes of some characters (same or similar sound)."""
+"""Typing errors of Chinese input methods: characters of the same or a similar sound."""
+
+_SIMPLIFIED = (
+    "与丝两乐书云亚亲伙伞伦体侧儿内军凉几凯务动匀协单卖卫厨双发变叠台吗唇围圆坠垫声壳壶复头夹妆宁实层属屿"
+    "岚峡带床开弹录径怀态户护换数断无旧时显机条极树栖横气没泽浅涤温游湾滤滩灯炉点烬热爱现电皱盐码祸稳简类"
+    "红纤约纯纳纶纹纺线绒绕维绿缝网罗群肤胶脑脚脱蓝蚕衬装裤计记设诺读调货质车轮软轻边运这连适选邮采里钢链"
+    "锁锅锈锦键锯长门闲阁阳隐静领颜风饰马鸣鸦鸭鹅麦黄齿龙"
+)
+_TRADITIONAL = (
+    "與絲兩樂書雲亞親夥傘倫體側兒內軍涼幾凱務動勻協單賣衛廚雙發變疊臺嗎脣圍圓墜墊聲殼壺復頭夾妝寧實層屬嶼"
+    "嵐峽帶牀開彈錄徑懷態戶護換數斷無舊時顯機條極樹棲橫氣沒澤淺滌溫遊灣濾灘燈爐點燼熱愛現電皺鹽碼禍穩簡類"
+    "紅纖約純納綸紋紡線絨繞維綠縫網羅羣膚膠腦腳脫藍蠶襯裝褲計記設諾讀調貨質車輪軟輕邊運這連適選郵採裏鋼鏈"
+    "鎖鍋鏽錦鍵鋸長門閒閣陽隱靜領顏風飾馬鳴鴉鴨鵝麥黃齒龍"
+)
+_TABLE = str.maketrans(_SIMPLIFIED, _TRADITIONAL)
+
+
+def to_traditional(text: str) -> str:
+    """Convert simplified to traditional characters; covers the characters of this market only."""
+    return text.translate(_TABLE)
+
+
+def synonym(rng: np.random.Generator, words: Sequence[str], share_first: float = 0.6) -> str:
+    """Draw the first (usual) word with probability `share_first`, else one of its synonyms."""
+    return words[0] if len(words) == 1 or rng.random() < share_first else choose(rng, words[1:])
+
+
+def possessive(noun: str) -> str:
+    """The English possessive.
+
+    >>> possessive("women"), possessive("kids")
+    ("women's", "kids'")
+    """
+    return f"{noun}'" if noun.endswith("s") else f"{noun}'s"
