@@ -26,7 +26,7 @@ from intarsia.ranking.lightgbm_ranker import LightGbmRanker
 from intarsia.ranking.rows import RankingRows
 from intarsia.records.candidates import Candidates
 from intarsia.records.feature_matrix import FeatureMatrix
-from tests.feature_cases import Item, asked, candidates_of, columns_of
+from tests.feature_cases import Item, candidates_of, columns_of, encoded_query
 
 NUM_WORDS, TITLE_WORDS, DESCRIPTION_WORDS, DIM = 12_000, 8, 60, 384
 QUERY_WORDS, NUM_QUERIES = 4, 50
@@ -51,7 +51,7 @@ def main(num_products: int) -> None:
 
 
 def _costs(rng: np.random.Generator, assembler: Assembler, vocabulary: list[str], num_products: int, depth: int) -> str:
-    queries = [asked(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(NUM_QUERIES)]
+    queries = [encoded_query(" ".join(_some(rng, vocabulary, QUERY_WORDS))) for _ in range(NUM_QUERIES)]
     candidates = [_candidates(rng, num_products, depth) for _ in queries]
     frames = [assembler.assemble([q], [c]) for q, c in zip(queries, candidates, strict=True)]
     matrices = [FEATURES.compute(frame) for frame in frames]
@@ -117,7 +117,7 @@ def _ranker(rng: np.random.Generator, matrices: list[FeatureMatrix]) -> LightGbm
     )
     config = LambdaMartConfig(num_rounds=300, early_stopping_rounds=0)
     fit = fit_lambdamart(rows, rows, [config])[0]
-    return LightGbmRanker(fit.model_text, FEATURES.names, FEATURES.fingerprint)
+    return LightGbmRanker(fit.model, FEATURES.names, FEATURES.fingerprint)
 
 
 if __name__ == "__main__":

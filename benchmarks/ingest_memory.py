@@ -1,10 +1,10 @@
-"""Peak memory of `ingest_catalog` over a small and a large generated market: it must not grow with the catalog.
+"""Peak memory of `ingest_catalog` on a small and a large generated market: it must not grow with the catalog.
 
     python benchmarks/ingest_memory.py                          # 15,000 against 60,000 products
-    python benchmarks/ingest_memory.py --small 500 --large 2000 # a quick look
+    python benchmarks/ingest_memory.py --small 500 --large 2000 # a quick run
 
-The peak is that of the whole process tree (driver, Ray's own processes, workers), sampled every 0.2 s as proportional set size: pages that
-processes share count once. Exit status 1 when the large run takes more than 1.3 times the small one's memory.
+The peak is that of the whole process tree (driver, Ray, workers), sampled every 0.2 s as proportional set size, which
+counts shared pages once. Exit status 1 when the large run takes more than 1.3 times the memory of the small one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SAMPLE_EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest sample of one run, bytes, and how long the run took."""
+    """The largest sample of one run in bytes, and its duration."""
 
     num_products: int
     bytes: int
@@ -38,13 +38,13 @@ class Peak:
 
 
 def main() -> int:
-    """Both runs, and their ratio."""
+    """Run both, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=15_000, help="products of the small market")
     parser.add_argument("--large", type=int, default=60_000, help="products of the large market")
-    parser.add_argument("--image-px", type=int, default=160, help="size of the pictures")
+    parser.add_argument("--image-px", type=int, default=160, help="width and height of the images")
     parser.add_argument("--cpus", type=int, default=2, help="CPUs of the local Ray")
-    parser.add_argument("--folder", type=Path, help="keep the markets here and use them again; else a temporary folder")
+    parser.add_argument("--folder", type=Path, help="keep the markets here and reuse them; default: a temporary folder")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-memory-")))
@@ -63,23 +63,23 @@ def main() -> int:
 
 
 def generate(market: Path, num_products: int, image_px: int) -> None:
-    """Draw a market, without shoppers and with a handful of queries."""
+    """Generate a market without sessions."""
     from intarsia.simulator.config import MarketConfig
     from intarsia.simulator.market import write_market
 
-    print(f"drawing {num_products} products", flush=True)
-    aside = market.with_name(market.name + ".part")
-    aside.mkdir(parents=True)
+    print(f"generating {num_products} products", flush=True)
+    partial = market.with_name(market.name + ".part")
+    partial.mkdir(parents=True)
     config = MarketConfig(num_products=num_products, num_queries=10, num_sessions=0, image_px=image_px)
-    write_market(config, aside, lambda *_: None)
-    aside.rename(market)
+    write_market(config, partial, lambda *_: None)
+    partial.rename(market)
 
 
 def measure(market: Path, num_products: int, cpus: int) -> Peak:
-    """Run the job as a user would, and watch its processes."""
+    """Run the job in its own process and sample its memory."""
     with tempfile.TemporaryDirectory(prefix="ingest-memory-lake-") as work:
         config = Path(work) / "config.yaml"
-        job = {"mapping": str(ROOT / "examples" / "market" / "mapping.yaml"), "folder": str(market)}
+        job = {"mapping": str(ROOT / "pipelines" / "configs" / "market.mapping.yaml"), "folder": str(market)}
         config.write_text(
             yaml.safe_dump({"lake": f"{work}/lake", "session": {"num_cpus": cpus}, "ingest_catalog": job})
         )
@@ -96,7 +96,7 @@ def measure(market: Path, num_products: int, cpus: int) -> Peak:
 
 
 def tree_bytes(root: psutil.Process) -> int:
-    """Proportional set size of a process and all below it; those that end meanwhile count nothing."""
+    """Proportional set size of a process and its descendants; processes that have ended count 0."""
     total = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in [root, *root.children(recursive=True)]:

@@ -1,10 +1,11 @@
-"""Ingest through Ray Data on two CPUs against one plain process, on the same work with the same result.
+"""Ingest with Ray Data on two CPUs, compared with a single process on the same input.
 
     python benchmarks/ingest_speed.py                       # a generated market of 3,000 products
     python benchmarks/ingest_speed.py --products 20000
     python benchmarks/ingest_speed.py --folder DATA --mapping MAPPING.yaml --file products.jsonl
 
-Ray's own start (some seconds, once per session) is told apart, since all jobs of a run share it. Exit status 1 when results differ.
+The start of Ray (some seconds per session) is reported separately, since all jobs of a run share it. Exit status 1 when
+the results differ.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def main() -> int:
-    """Both ways, each once after its imports are warm."""
+    """Run both, each once, after reading all files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=3000, help="products of the generated market")
-    parser.add_argument("--folder", type=Path, help="a data folder of your own instead")
-    parser.add_argument("--mapping", type=Path, default=ROOT / "examples" / "market" / "mapping.yaml")
+    parser.add_argument("--folder", type=Path, help="data folder; default: a generated market")
+    parser.add_argument("--mapping", type=Path, default=ROOT / "pipelines" / "configs" / "market.mapping.yaml")
     parser.add_argument("--file", default="products.jsonl", help="products file in the folder")
     parser.add_argument("--cpus", type=int, default=2)
     options = parser.parse_args()
@@ -45,23 +46,24 @@ def main() -> int:
             return timed(Path(work) / name, folder, options.file, options.mapping, workers)
 
         warm_up(folder)
-        plain_s, plain_digest, num_rows = ingest("plain", serial_workers)
+        single_s, single_digest, num_rows = ingest("single", serial_workers)
         start_s = time.monotonic()
         with ray_session(SessionConfig(num_cpus=options.cpus)):
             ray_start_s = time.monotonic() - start_s
             ray_s, ray_digest, _ = ingest("ray", RayWorkers())
     print(f"rows                    {num_rows}")
-    print(f"one plain process       {plain_s:6.1f} s  {num_rows / plain_s:7.0f} rows/s")
+    print(f"single process          {single_s:6.1f} s  {num_rows / single_s:7.0f} rows/s")
     print(
-        f"Ray Data on {options.cpus} CPUs      {ray_s:6.1f} s  {num_rows / ray_s:7.0f} rows/s  (Ray started in {ray_start_s:.1f} s)"
+        f"Ray Data on {options.cpus} CPUs      {ray_s:6.1f} s  {num_rows / ray_s:7.0f} rows/s  "
+        f"(Ray started in {ray_start_s:.1f} s)"
     )
-    print(f"speed-up                {plain_s / ray_s:6.2f}")
-    print(f"same bytes              {'yes' if plain_digest == ray_digest else 'NO'}")
-    return int(plain_digest != ray_digest)
+    print(f"speed-up                {single_s / ray_s:6.2f}")
+    print(f"same bytes              {'yes' if single_digest == ray_digest else 'NO'}")
+    return int(single_digest != ray_digest)
 
 
 def generated(folder: Path, num_products: int) -> Path:
-    """A market without shoppers."""
+    """Generate a market without sessions."""
     from intarsia.simulator.config import MarketConfig
     from intarsia.simulator.market import write_market
 
@@ -71,7 +73,7 @@ def generated(folder: Path, num_products: int) -> Path:
 
 
 def warm_up(folder: Path) -> None:
-    """Read every file once, so that neither way pays for a cold disk."""
+    """Read every file once, so that both runs read from the page cache."""
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
             path.read_bytes()
@@ -84,15 +86,23 @@ def timed(out: Path, folder: Path, file: str, mapping: Path, workers: object) ->
     from intarsia.catalog.mapping import load_mapping
     from intarsia.ids import sha256_tree
 
-    def quiet(step: str, done: int, total: int) -> None:
-        """Progress that nobody reads."""
+    def no_progress(step: str, done: int, total: int) -> None:
+        pass
 
-    scratch, products = out / "scratch", out / "products"
-    for place in (scratch, products):
-        place.mkdir(parents=True)
+    staging, products = out / "staging", out / "products"
+    for path in (staging, products):
+        path.mkdir(parents=True)
     start_s = time.monotonic()
-    cleaned = clean_catalog(folder / file, load_mapping(mapping), folder, CleanLimits(), scratch, workers, quiet)  # type: ignore[arg-type]
-    write_products(cleaned, scratch, products, serial_workers, quiet)
+    cleaned = clean_catalog(
+        folder / file,
+        load_mapping(mapping),
+        folder,
+        CleanLimits(),
+        staging,
+        workers,  # type: ignore[arg-type]
+        no_progress,
+    )
+    write_products(cleaned, staging, products, serial_workers, no_progress)
     duration_s = time.monotonic() - start_s
     digest = sha256_tree(products)
     shutil.rmtree(out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from intarsia.config import setting
-from intarsia.features.stats import KINDS, StatsLedger
+from intarsia.features.stats import COUNTED_KINDS, StatsLedger
 from intarsia.lake import Lake
 from intarsia.records.event import Event
 from intarsia.tables.events import EVENTS, row_to_event
@@ -39,7 +39,7 @@ def run(config: BuildProductStatsConfig, lake: Lake, progress: JobProgress) -> C
     with lake.publish("product_stats", {"as_of": None if stats.as_of is None else stats.as_of.isoformat()}) as folder:
         stats.save(folder)
         ledger.save(folder)
-    totals = dict(zip(KINDS, stats.counts_PK.sum(axis=0).tolist(), strict=True))
+    totals = dict(zip(COUNTED_KINDS, stats.counts_PK.sum(axis=0).tolist(), strict=True))
     return {"products": len(stats.product_ids), **totals}
 
 

@@ -26,8 +26,8 @@ from intarsia.experiments.judged_candidates import JudgedCandidates, candidates_
 from intarsia.experiments.missing_images import retrieve_without_images
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
-from intarsia.features.labelled_rows import Judged, by_pair, training_rows
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.features.labelled_rows import JudgmentsByPair, by_pair, training_rows
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.lake import Lake, write_json
 from intarsia.records.judgment import Judgment, Split
@@ -119,9 +119,9 @@ def _candidate_sets(
 
 def rows_of(
     queries: Sequence[JudgedCandidates],
-    judged: Judged,
+    judged: JudgmentsByPair,
     *,
-    fuser: CrossedFuser,
+    fuser: CrossFitFuser,
     rank_depth: int,
     assembler: Assembler,
     columns: ProductColumns,
@@ -144,13 +144,13 @@ def rows_of(
             [columns.product_ids[row] for candidates in kept for row in candidates.rows_C],
             judged,
             seed=config.seed,
-            asked=id_suffix,
+            id_suffix=id_suffix,
         )
 
 
-def _out_of_fold(fuser: CrossedFuser, query: JudgedCandidates) -> Fuser:
+def _out_of_fold(fuser: CrossFitFuser, query: JudgedCandidates) -> Fuser:
     judged = query.judged
-    return fuser.without(str(judged.query_id)) if judged.split == "train" else fuser.full
+    return fuser.out_of_fold(str(judged.query_id)) if judged.split == "train" else fuser.full
 
 
 JOB = Job(

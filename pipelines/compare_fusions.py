@@ -42,7 +42,13 @@ from intarsia.experiments.judged_candidates import (
     row_numbers,
 )
 from intarsia.experiments.missing_images import shuffle_images
-from intarsia.fusion.feature.imputation import BoughtTogether, Imputer, Neighbours, mean, pairs_bought_together
+from intarsia.fusion.feature.imputation import (
+    CoPurchaseImputer,
+    Imputer,
+    NeighbourImputer,
+    co_purchase_pairs,
+    impute_mean,
+)
 from intarsia.ids import QueryId
 from intarsia.lake import Lake
 from intarsia.names import RETRIEVERS
@@ -232,9 +238,9 @@ def named_imputers(
         if name == "nothing":
             yield name, None
         elif name == "mean":
-            yield name, mean
+            yield name, impute_mean
         elif name == "neighbours":
-            yield name, Neighbours(num_neighbours=config.neighbours)
+            yield name, NeighbourImputer(num_neighbours=config.neighbours)
         elif name == "bought together":
             yield name, _bought_together(lake, retrieve)
 
@@ -255,8 +261,8 @@ def _bought_together(lake: Lake, retrieve: RetrieveStage) -> Imputer:
         if event["kind"] in _BASKET_KINDS and (row := rows.get(event["product_id"])) is not None:
             baskets.setdefault(event["session_id"] or event["user_id"] or "", set()).add(row)
     baskets.pop("", None)
-    pairs_P2, counts_P = pairs_bought_together(baskets.values())
-    return BoughtTogether(pairs_P2=pairs_P2, counts_P=counts_P)
+    pairs_P2, counts_P = co_purchase_pairs(baskets.values())
+    return CoPurchaseImputer(pairs_P2=pairs_P2, counts_P=counts_P)
 
 
 JOB = Job(

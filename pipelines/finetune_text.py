@@ -45,7 +45,7 @@ from intarsia.training.text_training_data import (
 )
 from intarsia.training.text_training_sources import CatalogTexts, SourcesConfig, read_catalog, read_training_data
 from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
-from tune_spaces.finetuning_search import FinetuningTuning, best_trial, table, tune_finetuning
+from tune_spaces.finetuning_search import FinetuningSearchPlan, best_trial, search_finetuning, trial_table
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 
 SETTINGS, CURVE = "training.json", "curve.json"
@@ -155,7 +155,7 @@ class _Shop:
         """The points of the space and their figures; of a run that was stopped after its search, those it had found."""
         config, found = self.config, self.kept / "trials.json"
         if not found.exists():
-            tuning = FinetuningTuning(
+            tuning = FinetuningSearchPlan(
                 space=config.space,
                 num_trials=config.trials,
                 num_at_once=config.num_at_once,
@@ -165,7 +165,9 @@ class _Shop:
             tell = functools.partial(self.progress, "trials")
             write_json(
                 found,
-                to_jsonable(tune_finetuning(tuning, task_factory, folder=self.kept, on_trial=tell, identity="search")),
+                to_jsonable(
+                    search_finetuning(tuning, task_factory, folder=self.kept, on_trial=tell, identity="search")
+                ),
             )
         return [Trial(**one) for one in json.loads(found.read_text(encoding="utf-8"))]
 
@@ -197,7 +199,7 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts
         _refuse_blind_choices(config, training_data)
         if config.trials:
             tried = shop.search(training_data)
-            print("\n".join(table(tried)))
+            print("\n".join(trial_table(tried)))
             shop = replace(shop, config=_with_settings(config, best_trial(tried).point))
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):

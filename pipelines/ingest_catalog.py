@@ -1,4 +1,4 @@
-"""raw products -> `products` and `rejected_products`: read any CSV, JSONL or Parquet through a mapping, clean it, account for every row."""
+"""Raw products -> products and rejected_products: read CSV, JSONL or Parquet through a mapping, clean it, and account for every row."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from intarsia.lake import Lake
 from intarsia.onray.workers import RayWorkers
 from pipelines.job import Counts, Job, JobProgress, main
 
-_MIN_PARTS = 64  # a part of 1,024 products is written in 0.1 s: below 65,000 products other processes do not pay
+_MIN_PARTS = (
+    64  # writing a part of 1,024 products takes 0.1 s: with fewer than 65,000 products, starting processes costs more
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestCatalogConfig:
-    """Where the raw catalog lies and how strict we are."""
+    """Location of the raw catalog, and how many rejected rows are allowed."""
 
-    mapping: Path = setting("mapping file: which column is what; see examples/")
-    folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
-    products: str = setting("products file, or folder of them, in `folder`", "products.jsonl")
-    limits: CleanLimits = setting("longest texts", factory=CleanLimits)
-    max_rejected_share: float = setting("share of dropped rows above which the job stops, 0 to 1", 0.05)
-    split_rows: int = setting("rows that a worker takes at a time; a Parquet file is taken by row groups", 256)
+    mapping: Path = setting("mapping file: the meaning of each column; see examples/")
+    folder: Path | None = setting("folder of the data; default: the generated market of the lake", None)
+    products: str = setting("file of products, or folder of such files, in `folder`", "products.jsonl")
+    limits: CleanLimits = setting("maximum lengths of texts", factory=CleanLimits, advanced=True)
+    max_rejected_share: float = setting("stop if a larger share of the rows is dropped, 0 to 1", 0.05)
+    split_rows: int = setting("rows per work item; of Parquet files, a row group", 256, advanced=True)
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
@@ -39,36 +41,35 @@ class IngestCatalogConfig:
 
 
 def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Raw products -> products, rejected_products.
+    """Clean the catalog and publish products and rejected_products.
 
-    The rejected rows are published even when the job stops because they are too many, so that they can be read; `products` then stays as
-    it was.
+    If too many rows are rejected, the job stops with an error. rejected_products is published even then, products is not.
     """
     mapping = load_mapping(config.mapping)
     folder = config.folder or lake.current("market").path
     workers = RayWorkers(num_workers=config.num_workers)
     with lake.publish("products") as products_folder:
-        scratch = products_folder / "scratch"
-        scratch.mkdir()
+        staging = products_folder / "staging"
+        staging.mkdir()
         cleaned = clean_catalog(
             folder / config.products,
             mapping,
             folder,
             config.limits,
-            scratch,
+            staging,
             workers,
             progress,
             split_rows=config.split_rows,
         )
         with lake.publish("rejected_products") as rejected_folder:
-            num_rejects = write_rejects(cleaned, scratch, rejected_folder)
+            num_rejects = write_rejects(cleaned, staging, rejected_folder)
         rejected_at = str(lake.current("rejected_products").path)
         check_dropped_share(
             cleaned.num_rows, cleaned.dropped, config.max_rejected_share, table="products", rejected_at=rejected_at
         )
         writers = RayWorkers(num_workers=config.num_workers, min_items=_MIN_PARTS)
-        num_products = write_products(cleaned, scratch, products_folder, writers, progress)
-        shutil.rmtree(scratch)
+        num_products = write_products(cleaned, staging, products_folder, writers, progress)
+        shutil.rmtree(staging)
     return {
         "rows": cleaned.num_rows,
         "products": num_products,
@@ -82,13 +83,13 @@ def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Count
 
 
 def files(config: IngestCatalogConfig) -> Sequence[Path]:
-    """The mapping, and the whole data folder: pictures and side files are input too."""
+    """The mapping, and the whole data folder, because images and joined files are input too."""
     return [config.mapping, config.folder] if config.folder else [config.mapping]
 
 
 JOB = Job(
     name="ingest_catalog",
-    summary="raw products through a mapping file -> clean products, and every refused row with its reason",
+    summary="raw products, read through a mapping file -> clean products, and every rejected row with its reason",
     config=IngestCatalogConfig,
     optional_reads=("market",),
     files=files,

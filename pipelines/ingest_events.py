@@ -1,4 +1,4 @@
-"""raw events -> `events` and `rejected_events`: checked, each event_id once, in the order in which they were received."""
+"""Raw events -> events and rejected_events: validated, without repeated events, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestEventsConfig:
-    """Where the raw events lie and what they mean."""
+    """Location and format of the raw events."""
 
-    folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
-    events: str = setting("events file, or folder of them, in `folder`", "events.jsonl")
-    file: FileShape = setting("how the file is written", factory=FileShape)
-    mapping: EventMapping = setting("which column is what", factory=EventMapping)
+    folder: Path | None = setting("folder of the data; default: the generated market of the lake", None)
+    events: str = setting("file of events, or folder of such files, in `folder`", "events.jsonl")
+    file: FileShape = setting("format of the file", factory=FileShape, advanced=True)
+    mapping: EventMapping = setting("the meaning of each column", factory=EventMapping, advanced=True)
     max_rejected_share: float = setting(
-        "share of refused rows, repeated events not counted, above which the job stops", 0.05
+        "stop if a larger share of the rows is rejected; repeated events do not count", 0.05
     )
-    split_rows: int = setting("rows that a worker takes at a time", 20_000)
+    split_rows: int = setting("rows per work item", 20_000, advanced=True)
     num_workers: int = setting("worker processes; 0: one per CPU", 0)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class IngestEventsConfig:
 
 @dataclass(slots=True)
 class EventWorker:
-    """Cleans stretches of event files against one catalog."""
+    """Cleans parts of event files; checks that their products are in the catalog."""
 
     mapping: EventMapping
     products: Entry
@@ -55,14 +55,14 @@ class EventWorker:
         ids = PRODUCTS.read(self.products, ["product_id"]).column("product_id").to_pylist()
         self._cleaner = EventCleaner(self.mapping, frozenset(ids))
 
-    def __call__(self, unit: FileSplit) -> EventBatch:
-        """Read and clean one unit."""
+    def __call__(self, split: FileSplit) -> EventBatch:
+        """Read and clean the rows of a split."""
         return make_event_batch(
-            unit.number,
-            [(unit.file, row.number, self._outcome(unit.file, row.number, row.value)) for row in read_split(unit)],
+            split.number,
+            [(split.file, row.number, self._clean_row(split.file, row.number, row.value)) for row in read_split(split)],
         )
 
-    def _outcome(self, file: str, row: int, value: object) -> Event | EventReject:
+    def _clean_row(self, file: str, row: int, value: object) -> Event | EventReject:
         if isinstance(value, UnreadableRow):
             return EventReject(
                 file=file, row=row, key="", field="row", reason=value.reason.value, found=value.found, fix=value.fix
@@ -72,22 +72,22 @@ class EventWorker:
 
 
 def run(config: IngestEventsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Raw events -> events, rejected_events; too many refused rows stop the job after the rejects are published."""
+    """Validate the events and publish both tables; if too many rows are rejected, publish only rejected_events and stop."""
     folder = config.folder or lake.current("market").path
-    units = plan_splits(folder / config.events, config.file, split_rows=config.split_rows)
-    num_rows = sum(unit.num_rows for unit in units)
-    pieces: list[EventBatch] = []
+    splits = plan_splits(folder / config.events, config.file, split_rows=config.split_rows)
+    num_rows = sum(split.num_rows for split in splits)
+    batches: list[EventBatch] = []
     worker = partial(EventWorker, config.mapping, lake.current("products"))
-    for piece in RayWorkers(num_workers=config.num_workers)(worker, units):
-        pieces.append(piece)
-        progress("clean", sum(piece.num_rows for piece in pieces), num_rows)
-    events, rejected = deduplicate_events(pieces)
+    for batch in RayWorkers(num_workers=config.num_workers)(worker, splits):
+        batches.append(batch)
+        progress("clean", sum(batch.num_rows for batch in batches), num_rows)
+    events, rejected = deduplicate_events(batches)
     assert events.num_rows + rejected.num_rows == num_rows, "every input row is an event or rejected"
     reasons = Counter(rejected.column("reason").to_pylist())
     REJECTED_EVENTS.publish(lake, rejected)
-    refused = {reason: num for reason, num in reasons.items() if reason != EventReason.DUPLICATE_EVENT}
+    counted = {reason: num for reason, num in reasons.items() if reason != EventReason.DUPLICATE_EVENT}
     rejected_at = str(lake.current("rejected_events").path)
-    check_dropped_share(num_rows, refused, config.max_rejected_share, table="events", rejected_at=rejected_at)
+    check_dropped_share(num_rows, counted, config.max_rejected_share, table="events", rejected_at=rejected_at)
     EVENTS.publish(lake, events)
     kinds = Counter(events.column("kind").to_pylist())
     return {
@@ -100,13 +100,13 @@ def run(config: IngestEventsConfig, lake: Lake, progress: JobProgress) -> Counts
 
 
 def files(config: IngestEventsConfig) -> Sequence[Path]:
-    """The events alone: other files of the folder are not read."""
+    """The files of events; other files of the folder are not read."""
     return [config.folder / config.events] if config.folder else []
 
 
 JOB = Job(
     name="ingest_events",
-    summary="raw events -> checked events, each once, in the order received; and every refused row with its reason",
+    summary="raw events -> valid events without repetitions, in the order received; and every rejected row with its reason",
     config=IngestEventsConfig,
     reads=("products",),
     optional_reads=("market",),

@@ -38,9 +38,9 @@ from intarsia.experiments.fusion_search_result import (
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
 from intarsia.experiments.text_only_fusion import TextOnlyData, choose_text_only, save_text_only
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, fit_crossed
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, cross_fit
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
 from intarsia.fusion.score.weighted import WeightedConfig
@@ -52,7 +52,7 @@ from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
 from pipelines.job import Counts, Job, JobProgress, main
-from tune_spaces.fusion_search import FusionTuning, tune_fusion
+from tune_spaces.fusion_search import FusionSearchPlan, search_fusions
 from tune_spaces.fusion_space import FusionSpaceConfig
 
 
@@ -208,7 +208,7 @@ def search_fusion(
     check_judged(validation.judged_QJ, "validation")
     data = TrialData(packed=train, train=training_data[0], validation=training_data[1])
     space = effective_space(config, only_synthetic=only_synthetic)
-    tuning = FusionTuning(
+    plan = FusionSearchPlan(
         space=space,
         max_depth=config.engine.depth,
         num_trials=config.num_trials,
@@ -218,7 +218,7 @@ def search_fusion(
         trials=config.trials,
         seed=config.seed,
     )
-    trials = tune_fusion(tuning, data, folder=folder, progress=progress, identity=identity)
+    trials = search_fusions(plan, data, folder=folder, progress=progress, identity=identity)
     best = best_distinct(trials, config.num_finalists)
     by_kind = [
         with_weights_by_kind(trial, train, num_steps=config.simplex_steps, min_queries=config.min_queries_by_kind)
@@ -254,16 +254,16 @@ def search_fusion(
 
 
 def fit_chosen(
-    spec: KindConfig,
+    spec: MethodConfig,
     train: FusionTrainingData | None,
     validation: FusionTrainingData | None,
     config: SearchFusionConfig,
-) -> CrossedFuser:
+) -> CrossFitFuser:
     """The chosen fusion; a fitted kind also has one fuser per fold, for training on out-of-fold fused scores."""
     if isinstance(spec, FusionSpec):
-        return CrossedFuser(full=SpecFuser(spec))
+        return CrossFitFuser(full=SpecFuser(spec))
     assert train is not None and validation is not None
-    return fit_crossed(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
+    return cross_fit(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
 def effective_space(config: SearchFusionConfig, *, only_synthetic: bool) -> FusionSpaceConfig:

@@ -81,7 +81,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
     with lake.publish("ranker", {"feature_fingerprint": features["fingerprint"]}) as folder:
         ranker = save_ranker(
             folder,
-            fits[best].fit.model_text,
+            fits[best].fit.model,
             names,
             features["fingerprint"],
             _facts(settings[best], fits[best], train.num_queries, validation.num_queries)
@@ -89,8 +89,6 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
                 "trials": [_fit_summary(model, fit) for model, fit in zip(settings, fits, strict=True)],
                 "searched": [to_jsonable(trial) for trial in trials],
             },
-            prior_weight=fits[best].fit.prior_weight,
-            linear=fits[best].fit.linear,
         )
     return {
         "train_lists": train.num_queries,  # a query that occurs twice has two lists
@@ -103,7 +101,7 @@ def run(config: TrainRankerConfig, lake: Lake, progress: JobProgress) -> Counts:
     }
 
 
-def measure_point(point: Point, data: tuple[LambdaMartConfig, RankingRows, RankingRows]) -> Figures:
+def measure_ranker_point(point: Point, data: tuple[LambdaMartConfig, RankingRows, RankingRows]) -> Figures:
     """One trial: fit on one thread, and measure nDCG@10 of the validation queries."""
     base, train, validation = data
     fit = fit_lambdamart(train, validation, [ranker_of_point(point, base)])[0]
@@ -119,7 +117,7 @@ def _search(
     progress: JobProgress,
 ) -> list[Trial]:
     search = PointSearch(
-        measure=measure_point,
+        measure=measure_ranker_point,
         data=(base, train, validation),
         space=ranker_space(config.space),
         maximise="ndcg",

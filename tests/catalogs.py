@@ -1,4 +1,4 @@
-"""Small catalogs as columns, written plainly: for tests of what reads columns."""
+"""Small catalogs as columns, for tests of code that reads columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intarsia.records.product_columns import CATEGORY_SEPARATOR, WORD_FIELDS, Pr
 
 
 def columns_of(products: Sequence[Product]) -> ProductColumns:
-    """The filterable columns of products that are ordered by id; words are left empty."""
+    """The columns of products that are sorted by id, without words."""
     assert [p.product_id for p in products] == sorted({p.product_id for p in products})
     nan = float("nan")
     brands = codes_of(p.brand for p in products if p.brand)
@@ -21,7 +21,8 @@ def columns_of(products: Sequence[Product]) -> ProductColumns:
     ]
     pairs = [[f"{name}={value}" for name, values in p.attributes.items() for value in values] for p in products]
     currencies = codes_of(p.price.currency for p in products if p.price)
-    categories, attributes = codes_of(c for path in paths for c in path), codes_of(a for found in pairs for a in found)
+    categories = codes_of(c for path in paths for c in path)
+    attributes = codes_of(pair for row_pairs in pairs for pair in row_pairs)
     empty = Ragged(np.empty(0, np.int32), np.zeros(len(products) + 1, np.int64))
     return ProductColumns(
         product_ids=tuple(p.product_id for p in products),
@@ -34,7 +35,7 @@ def columns_of(products: Sequence[Product]) -> ProductColumns:
         currency=np.array([currencies[p.price.currency] if p.price else -1 for p in products], np.int32),
         brand=np.array([brands[p.brand] if p.brand else -1 for p in products], np.int32),
         categories=ragged([[categories[c] for c in path] for path in paths]),
-        attributes=ragged([sorted({attributes[a] for a in found}) for found in pairs]),
+        attributes=ragged([sorted({attributes[pair] for pair in row_pairs}) for row_pairs in pairs]),
         words=dict.fromkeys(WORD_FIELDS, empty),
         vocabularies={
             "brand": brands,
@@ -47,11 +48,11 @@ def columns_of(products: Sequence[Product]) -> ProductColumns:
 
 
 def codes_of(strings: Iterable[str]) -> dict[str, int]:
-    """Each distinct string with its place among the sorted ones."""
+    """Each distinct string with its rank among the sorted ones."""
     return {string: code for code, string in enumerate(sorted(set(strings)))}
 
 
 def ragged(lists: Sequence[Sequence[int]]) -> Ragged:
     """Lists of codes as one ragged column."""
     offsets = np.cumsum([0, *map(len, lists)]).astype(np.int64)
-    return Ragged(np.array([code for found in lists for code in found], np.int32), offsets)
+    return Ragged(np.array([code for row in lists for code in row], np.int32), offsets)

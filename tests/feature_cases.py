@@ -1,4 +1,4 @@
-"""Small shops for the feature tests, built straight from what a product says, without the catalog's code."""
+"""Small shops for the feature tests, built directly from product data, without the catalog package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPACE = SpaceId("test-space")
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """What a shop tells of one product."""
+    """The data of one product."""
 
     title: str
     description: str = ""
@@ -49,14 +49,14 @@ def columns_of(items: Sequence[Item]) -> ProductColumns:
         "category": [" ".join(item.category) for item in items],
         "attributes": [" ".join(v for values in item.attributes.values() for v in values) for item in items],
     }
-    split = {name: [words(text) for text in each] for name, each in texts.items()}
+    words_by_field = {name: [words(text) for text in of_field] for name, of_field in texts.items()}
     paths = [[CATEGORY_SEPARATOR.join(item.category[: n + 1]) for n in range(len(item.category))] for item in items]
     pairs = [sorted(f"{name}={v}" for name, values in item.attributes.items() for v in values) for item in items]
     vocabularies = {
-        "word": _vocabulary(word for each in split.values() for found in each for word in found),
+        "word": _vocabulary(w for of_field in words_by_field.values() for of_product in of_field for w in of_product),
         "brand": _vocabulary(item.brand for item in items if item.brand),
-        "category": _vocabulary(path for found in paths for path in found),
-        "attribute": _vocabulary(pair for found in pairs for pair in found),
+        "category": _vocabulary(path for of_product in paths for path in of_product),
+        "attribute": _vocabulary(pair for of_product in pairs for pair in of_product),
         "currency": _vocabulary(item.currency for item in items),
     }
     return ProductColumns(
@@ -71,12 +71,14 @@ def columns_of(items: Sequence[Item]) -> ProductColumns:
         brand=np.array([vocabularies["brand"].get(item.brand, -1) for item in items], np.int32),
         categories=_ragged(paths, vocabularies["category"]),
         attributes=_ragged(pairs, vocabularies["attribute"]),
-        words={name: _ragged(each, vocabularies["word"]) for name, each in split.items()},
+        words={name: _ragged(of_field, vocabularies["word"]) for name, of_field in words_by_field.items()},
         vocabularies=vocabularies,
     )
 
 
-def asked(text: str | None, *, image: bytes | None = None, locale: str = "en", at: datetime = NOON) -> EncodedQuery:
+def encoded_query(
+    text: str | None, *, image: bytes | None = None, locale: str = "en", at: datetime = NOON
+) -> EncodedQuery:
     """A query without vectors: features read scores, not vectors."""
     return EncodedQuery(query=Query(request_id=RequestId("q"), text=text, image=image, locale=locale, asked_at=at))
 
@@ -88,9 +90,9 @@ def candidates_of(
     ranks: Sequence[Sequence[int]] | None = None,
     fused: Sequence[float] | None = None,
 ) -> Candidates:
-    """Candidates of one query; nothing given means that no retriever said anything."""
+    """Candidates of one query; default: no retriever returned or scored anything."""
     count = len(rows)
-    made = Candidates(
+    candidates = Candidates(
         release_id=RELEASE,
         rows_C=np.array(rows, np.int64),
         retrievers=RETRIEVERS,
@@ -98,19 +100,19 @@ def candidates_of(
         ranks_CR=_full([] if ranks is None else ranks, count, 0).astype(np.int32),
         views_C=np.full(count, -1, np.int32),
     )
-    return made if fused is None else made.with_fused(np.array(fused))
+    return candidates if fused is None else candidates.with_fused(np.array(fused))
 
 
-def _full(values: Sequence[Sequence[float]], count: int, otherwise: float) -> NDArray[np.float64]:
-    """A column per retriever; the later ones, if not given, said nothing."""
-    full = np.full((count, len(RETRIEVERS)), otherwise, np.float64)
-    for row, given in enumerate(values):
-        full[row, : len(given)] = given
+def _full(values: Sequence[Sequence[float]], count: int, default: float) -> NDArray[np.float64]:
+    """A column per retriever; those after the given ones have the default."""
+    full = np.full((count, len(RETRIEVERS)), default, np.float64)
+    for row, of_row in enumerate(values):
+        full[row, : len(of_row)] = of_row
     return full
 
 
 def event(number: int, kind: EventKind, product: str, *, at: datetime = NOON, dwell_ms: int | None = None) -> Event:
-    """An event that was received when it happened."""
+    """An event that was received at the time it happened."""
     return Event(
         event_id=EventId(f"e{number}"),
         request_id=RequestId("q"),
@@ -124,7 +126,7 @@ def event(number: int, kind: EventKind, product: str, *, at: datetime = NOON, dw
 
 
 def take(frame: CandidateFrame, rows: NDArray[np.int64]) -> CandidateFrame:
-    """Some rows of a frame, as one group: what splitting and permuting are made of."""
+    """Rows of a frame as one group, for splitting and permuting frames."""
 
     def of(column: Column) -> Column:
         return column.take(rows) if isinstance(column, Ragged) else column[rows]
@@ -135,11 +137,11 @@ def take(frame: CandidateFrame, rows: NDArray[np.int64]) -> CandidateFrame:
     )
 
 
-class Vectors:
-    """Stored vectors of a few rows, exact."""
+class ExactVectors:
+    """Stored vectors of a few rows, searched exactly."""
 
     def __init__(self, by_row: Mapping[int, Sequence[Sequence[float]]], dim: int) -> None:
-        self._by_row = {row: _unit(np.array(vectors, np.float64)) for row, vectors in by_row.items()}
+        self._by_row = {row: _unit_rows(np.array(vectors, np.float64)) for row, vectors in by_row.items()}
         self._dim = dim
 
     def vectors_of(self, row: int) -> NDArray[np.float32]:
@@ -149,21 +151,21 @@ class Vectors:
         self, query_D: NDArray[np.float32], rows_C: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         scores, views = np.full(len(rows_C), np.nan, np.float32), np.full(len(rows_C), -1, np.int32)
-        for at, row in enumerate(rows_C):
+        for c, row in enumerate(rows_C):
             if len(vectors := self.vectors_of(int(row))):
-                found = np.vecdot(vectors, query_D)
-                scores[at], views[at] = found.max(), found.argmax()
+                cosines = np.vecdot(vectors, query_D)
+                scores[c], views[c] = cosines.max(), cosines.argmax()
         return scores, views
 
 
 def query_vector(values: Sequence[float]) -> QueryVector:
     """A unit query vector of the test space."""
-    return QueryVector(space_id=SPACE, values_D=_unit(np.array([values], np.float64))[0])
+    return QueryVector(space_id=SPACE, values_D=_unit_rows(np.array([values], np.float64))[0])
 
 
-def _unit(vectors_VD: NDArray[np.float64]) -> NDArray[np.float32]:
-    unit_VD: NDArray[np.float32] = (vectors_VD / np.linalg.norm(vectors_VD, axis=1, keepdims=True)).astype(np.float32)
-    return unit_VD
+def _unit_rows(vectors_VD: NDArray[np.float64]) -> NDArray[np.float32]:
+    lengths_V1 = np.linalg.norm(vectors_VD, axis=1, keepdims=True)  # not by intarsia.maths: tests compare with it
+    return np.asarray(vectors_VD / lengths_V1, np.float32)
 
 
 def _vocabulary(keys: object) -> dict[str, int]:

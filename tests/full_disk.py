@@ -1,4 +1,7 @@
-"""A process whose disk is full: no file of it may grow beyond a limit. Never this process: Ray ends it when it cannot write its log."""
+"""Runs a script as if the disk were full: no file may grow beyond a limit.
+
+It runs in a subprocess, because Ray ends a process that cannot write its log.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_on_a_full_disk(script: str, *arguments: str, num_bytes: int) -> str:
-    """What a Python script printed, run with the repository on its path; fails with its traceback when it fails."""
+    """Run a Python script with the repository on its path and return its output; fails if the script fails."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             sys.executable,
             "-B",
@@ -32,5 +35,5 @@ def run_on_a_full_disk(script: str, *arguments: str, num_bytes: int) -> str:
         preexec_fn=limit,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout

@@ -8,9 +8,10 @@ import numpy as np
 
 from intarsia.evaluation.qrels import Qrels
 from intarsia.experiments.fusion_objective import PackedCandidates
-from intarsia.fusion.spec import QUERY_KINDS, QueryKind
+from intarsia.fusion.spec import QUERY_KINDS
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import QueryKind
 
 RETRIEVERS = ("bm25", "text", "image")
 NUM_CANDIDATES = 60

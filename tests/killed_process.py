@@ -1,4 +1,4 @@
-"""Processes that tests kill with all they started."""
+"""Kills a process with all processes that it started."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import psutil
 
 
 def kill_session(started: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
-    """Kill a process that began a session, and all of that session.
+    """Kill a process that was started with `start_new_session`, and all processes of its session.
 
-    Its process group would not do: Ray's workers are in groups of their own, and outlive a killed driver by some seconds' work.
+    Killing its process group is not enough: Ray's workers have their own groups, and run for some seconds after the driver is killed.
     """
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""A task whose every step can be worked out by hand."""
+"""A training task whose steps can be computed by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Line(nn.Module):
 
 
 class MeanOfLine:
-    """Loss is the mean of w * x: its gradient is the mean of x, whatever w is."""
+    """The loss is the mean of w * x; its gradient is the mean of x, for every w."""
 
     def __init__(self, num_examples: int = 4, figures: tuple[float, ...] = ()) -> None:
         self.module = Line()

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of what the house computes fast: written from the definitions, compared in property tests."""
+"""Slow reference implementations, written from the definitions; property tests compare the fast code with them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def best_products(
     k: int,
     allowed: Collection[int],
 ) -> list[tuple[int, float, int]]:
-    """(row, score, view) of the k best allowed products: each vector scored alone, each product by its first best view."""
+    """(row, score, view) of the k best allowed products; a product is scored by its first best view."""
     views: dict[int, list[float]] = {}
     for row, vector_D in zip(rows_V.tolist(), vectors_VD, strict=True):
         views.setdefault(row, []).append(float(np.vecdot(vector_D[None, :], query_D)[0]))
-    scored = [(row, max(found), found.index(max(found))) for row, found in views.items() if row in allowed]
+    scored = [(row, max(scores), scores.index(max(scores))) for row, scores in views.items() if row in allowed]
     return sorted(scored, key=lambda hit: (-hit[1], hit[0]))[:k]
 
 
@@ -40,7 +40,7 @@ def bm25f_score(
     b: float,
     weights: Mapping[str, float],
 ) -> float:
-    """BM25F of one product by its definition; texts are given as tokens, field by field."""
+    """BM25F of one product by its definition; texts are tokens by field."""
     score = 0.0
     for token in query:
         df = sum(any(token in other.get(name, ()) for name in weights) for other in catalog)
@@ -56,9 +56,9 @@ def bm25f_score(
 
 
 def passes(product: Product, filters: Filters) -> bool:
-    """Whether a product is what the filters ask, field by field."""
+    """Whether a product passes the filters, field by field."""
     price = None if product.price is None else product.price.minor_units
-    wanted = filters.attributes.items()
+    conditions = filters.attributes.items()
     return (
         [fold(part) for part in product.category_path[: len(filters.category)]] == [fold(p) for p in filters.category]
         and (not filters.brands or (product.brand != "" and fold(product.brand) in [fold(b) for b in filters.brands]))
@@ -72,7 +72,7 @@ def passes(product: Product, filters: Filters) -> bool:
                 for n, vs in product.attributes.items()
                 for v in vs
             )
-            for name, values in wanted
+            for name, values in conditions
         )
     )
 
@@ -82,14 +82,15 @@ def retrieved_by_definition(
 ) -> tuple[set[int], dict[str, list[int]]]:
     """(the match set, each retriever's shortlist) of one query.
 
-    `scores` maps a retriever that was asked to row -> score of the rows it can score; BM25 says yes above 0, a vector from its floor on.
+    `scores` maps retriever -> row -> score, of the rows that it can score. BM25 matches above 0, a vector from its
+    floor on.
     """
-    yes = {
-        name: [r for r in allowed if r in found and (found[r] > 0 if name == "bm25" else found[r] >= floors[name])]
-        for name, found in scores.items()
+    matches = {
+        name: [r for r in allowed if r in by_row and (by_row[r] > 0 if name == "bm25" else by_row[r] >= floors[name])]
+        for name, by_row in scores.items()
     }
-    shortlists = {name: sorted(rows, key=lambda r: (-scores[name][r], r))[:depth] for name, rows in yes.items()}
-    return {row for rows in yes.values() for row in rows}, shortlists
+    shortlists = {name: sorted(rows, key=lambda r: (-scores[name][r], r))[:depth] for name, rows in matches.items()}
+    return {row for rows in matches.values() for row in rows}, shortlists
 
 
 def best_order(scores: Mapping[int, float]) -> list[int]:
@@ -108,49 +109,47 @@ def ndcg_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int
     return dcg(gains) / dcg(ideal) if dcg(ideal) > 0 else float("nan")
 
 
-def found_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int) -> dict[str, float]:
+def metrics_by_definition(order: Sequence[int], grades: Mapping[int, float], k: int) -> dict[str, float]:
     """MRR, recall, precision and F1 at k of one query with a relevant product, by counting."""
     relevant = {row for row, grade in grades.items() if grade > 0}
-    places = [position for position, row in enumerate(order[:k], start=1) if row in relevant]
-    precision, recall = len(places) / k, len(places) / len(relevant)
+    positions = [position for position, row in enumerate(order[:k], start=1) if row in relevant]
+    precision, recall = len(positions) / k, len(positions) / len(relevant)
     return {
-        "mrr": 1 / places[0] if places else 0.0,
+        "mrr": 1 / positions[0] if positions else 0.0,
         "recall": recall,
         "precision": precision,
-        "f1": 2 * precision * recall / (precision + recall) if places else 0.0,
+        "f1": 2 * precision * recall / (precision + recall) if positions else 0.0,
     }
 
 
 def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, float]:
-    """row -> fused score, candidate by candidate; for a spec whose weights are above 0, or empty."""
+    """Row -> fused score, candidate by candidate; for a spec whose weights are above 0, or empty."""
     names = candidates.retrievers
     weights = {name: spec.weights.get(name, 1.0) for name in names}
-    kept = [
-        at for at in range(len(candidates.rows_C)) if any(0 < rank <= spec.depth for rank in candidates.ranks_CR[at])
-    ]
+    kept = [i for i in range(len(candidates.rows_C)) if any(0 < rank <= spec.depth for rank in candidates.ranks_CR[i])]
     if spec.kind == "rrf":
         return {
-            int(candidates.rows_C[at]): sum(
+            int(candidates.rows_C[i]): sum(
                 weights[name] / (spec.rrf_k + rank)
-                for name, rank in zip(names, candidates.ranks_CR[at].tolist(), strict=True)
+                for name, rank in zip(names, candidates.ranks_CR[i].tolist(), strict=True)
                 if 0 < rank <= spec.depth
             )
-            for at in kept
+            for i in kept
         }
     if spec.kind in ("comb_sum", "comb_mnz"):
         return _combined(candidates, spec, weights, kept)
-    scores = {name: [float(candidates.scores_CR[at, column]) for at in kept] for column, name in enumerate(names)}
+    scores = {name: [float(candidates.scores_CR[i, column]) for i in kept] for column, name in enumerate(names)}
     scores = {name: values for name, values in scores.items() if not all(map(math.isnan, values))}
     normal = {name: _normalised(values, spec, name) for name, values in scores.items()}
     fused = {}
-    for place, at in enumerate(kept):
-        stands_in = min if spec.missing == "lowest" else statistics.fmean
-        parts = [(weights[name], normal[name][place], stands_in(_known(normal[name]))) for name in scores]
+    for k, i in enumerate(kept):
+        substitute = min if spec.missing == "lowest" else statistics.fmean
+        parts = [(weights[name], normal[name][k], substitute(_known(normal[name]))) for name in scores]
         if spec.missing == "renormalise":
             parts = [part for part in parts if not math.isnan(part[1])]
         total = sum(weight for weight, _, _ in parts)
-        fused[int(candidates.rows_C[at])] = (
-            sum(weight * (instead if math.isnan(value) else value) for weight, value, instead in parts) / total
+        fused[int(candidates.rows_C[i])] = (
+            sum(weight * (default if math.isnan(value) else value) for weight, value, default in parts) / total
         )
     return fused
 
@@ -158,12 +157,12 @@ def fused_by_definition(candidates: Candidates, spec: FusionSpec) -> dict[int, f
 def _combined(
     candidates: Candidates, spec: FusionSpec, weights: Mapping[str, float], kept: Sequence[int]
 ) -> dict[int, float]:
-    parts: dict[int, list[float]] = {int(candidates.rows_C[at]): [] for at in kept}
+    parts: dict[int, list[float]] = {int(candidates.rows_C[i]): [] for i in kept}
     for column, name in enumerate(candidates.retrievers):
-        returned = [at for at in kept if 0 < candidates.ranks_CR[at, column] <= spec.depth]
-        values = [float(candidates.scores_CR[at, column]) for at in returned]
-        for at, value in zip(returned, _normalised(values, spec, name) if values else [], strict=True):
-            parts[int(candidates.rows_C[at])].append(weights[name] * value)
+        returned = [i for i in kept if 0 < candidates.ranks_CR[i, column] <= spec.depth]
+        values = [float(candidates.scores_CR[i, column]) for i in returned]
+        for i, value in zip(returned, _normalised(values, spec, name) if values else [], strict=True):
+            parts[int(candidates.rows_C[i])].append(weights[name] * value)
     return {row: sum(of) * (len(of) if spec.kind == "comb_mnz" else 1) for row, of in parts.items()}
 
 
@@ -176,7 +175,7 @@ def _normalised(values: Sequence[float], spec: FusionSpec, name: str) -> list[fl
     low, high, mean = min(known), max(known), statistics.fmean(known)
     floor = spec.lowest_scores.get(name, -1.0)
 
-    def one(value: float) -> float:
+    def normalise(value: float) -> float:
         if math.isnan(value):
             return value
         match spec.normaliser:
@@ -191,4 +190,4 @@ def _normalised(values: Sequence[float], spec: FusionSpec, name: str) -> list[fl
             case "quantile":
                 return sum(other <= value for other in known) / len(known)
 
-    return [one(value) for value in values]
+    return [normalise(value) for value in values]

@@ -39,7 +39,7 @@ from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.index.from_tables import field_texts
 from intarsia.lake import Lake, write_json
-from intarsia.ranking.lightgbm_ranker import save_ranker
+from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.product import ImageRef, Money, Product
 from intarsia.records.query import Query
 from intarsia.release.bundle import Provenance, write_bundle
@@ -171,7 +171,8 @@ def _train(lake: Lake, folder: Path) -> None:
     data = lightgbm.Dataset(matrix.values_nF, wanted, feature_name=list(matrix.names))
     settings = {"objective": "regression", "verbosity": -1, "num_threads": 1, "seed": 1, "min_data_in_leaf": 3}
     model = lightgbm.train({**settings, "deterministic": True}, data, num_boost_round=20)
-    save_ranker(folder, model.model_to_string(), matrix.names, FEATURES.fingerprint, facts={})
+    trees = (WeightedTrees(text=model.model_to_string()),)
+    save_ranker(folder, RankerModel(trees=trees), matrix.names, FEATURES.fingerprint, facts={})
 
 
 def _training_queries() -> Iterator[Query]:

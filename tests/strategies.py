@@ -1,6 +1,7 @@
-"""Hypothesis strategies for the nouns: everything that a record allows, and little that a shop would never say.
+"""Hypothesis strategies for the records.
 
-Texts mix English, simplified and traditional Chinese, full width, accents, marks and dirt, because products and queries do.
+Texts mix English, simplified and traditional Chinese, full width, accents and control characters, as products and
+queries do.
 """
 
 from __future__ import annotations
@@ -41,24 +42,24 @@ _PARTS = st.sampled_from(_PHRASES) | st.text(st.characters(exclude_categories=["
 
 
 def texts(*, min_size: int = 0) -> st.SearchStrategy[str]:
-    """Words of a shop between anything that Unicode holds, whole code points only."""
+    """Product phrases mixed with arbitrary Unicode text, without surrogates."""
     return st.lists(_PARTS, max_size=4).map(" ".join).filter(lambda text: len(text) >= min_size)
 
 
 def names() -> st.SearchStrategy[str]:
-    """Short names that people give: never empty, never only space."""
+    """Short names of brands, categories or attributes; never blank."""
     return st.sampled_from(("red", "蓝色", "Nike", "cotton", "Öko", "L", "a b", "7")) | st.from_regex(
         r"[a-z]{1,6}", fullmatch=True
     )
 
 
 def ids(prefix: str, *, num: int = 50) -> st.SearchStrategy[str]:
-    """Ids of one kind, few enough to meet again."""
+    """Ids with a prefix; few enough to repeat."""
     return st.integers(0, num - 1).map(lambda number: f"{prefix}{number:04d}")
 
 
 def times() -> st.SearchStrategy[datetime]:
-    """Moments with a time zone, to the microsecond, between 1990 and 2060."""
+    """Times with a time zone and microseconds, between 1990 and 2060."""
     zones = st.sampled_from((UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-5, minutes=-30))))
     return st.builds(
         datetime.replace,
@@ -68,12 +69,12 @@ def times() -> st.SearchStrategy[datetime]:
 
 
 def money() -> st.SearchStrategy[Money]:
-    """Prices, with 0 and the largest that a table holds."""
+    """Prices from 0 to the largest that a table can store."""
     return st.builds(Money, minor_units=st.integers(0, 2**63 - 1), currency=st.sampled_from(CURRENCIES))
 
 
 def image_refs() -> st.SearchStrategy[ImageRef]:
-    """Pictures as a product names them; their bytes are nobody's here."""
+    """Image references of a product, without bytes."""
     return st.builds(
         ImageRef,
         source=ids("images/").map(lambda name: f"{name}.jpg"),
@@ -85,12 +86,12 @@ def image_refs() -> st.SearchStrategy[ImageRef]:
 
 
 def attributes() -> st.SearchStrategy[Attributes]:
-    """Attribute name -> some values."""
+    """Attribute name -> values."""
     return st.dictionaries(names(), st.lists(names(), min_size=1, max_size=3, unique=True).map(tuple), max_size=3)
 
 
 def products(product_ids: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Product]:
-    """Any clean product; what the shop did not say is often missing."""
+    """Any clean product; optional values are often missing."""
     return st.builds(
         Product,
         product_id=(product_ids or ids("p")).map(ProductId),
@@ -108,19 +109,19 @@ def products(product_ids: st.SearchStrategy[str] | None = None) -> st.SearchStra
 
 
 def catalogs(*, min_size: int = 0, max_size: int = 8) -> st.SearchStrategy[list[Product]]:
-    """Products in the order of their ids, each id once."""
+    """Products sorted by id, without repeated ids."""
     return st.lists(products(), min_size=min_size, max_size=max_size, unique_by=lambda p: p.product_id).map(
-        lambda found: sorted(found, key=lambda p: p.product_id)
+        lambda drawn: sorted(drawn, key=lambda p: p.product_id)
     )
 
 
 def product_columns(*, min_size: int = 0, max_size: int = 8) -> st.SearchStrategy[ProductColumns]:
-    """The columns of a catalog, words too."""
+    """The columns of a catalog, with words."""
     return catalogs(min_size=min_size, max_size=max_size).map(_with_words)
 
 
 def filters() -> st.SearchStrategy[Filters]:
-    """Filters of every kind, most of them empty; prices in order."""
+    """Filters; each condition is often empty, and price_min <= price_max."""
     prices = st.tuples(st.none() | st.integers(0, 1000), st.none() | st.integers(1000, 10**6))
     return st.builds(
         lambda price, **rest: Filters(price_min=price[0], price_max=price[1], **rest),
@@ -134,18 +135,18 @@ def filters() -> st.SearchStrategy[Filters]:
 
 
 def queries() -> st.SearchStrategy[Query]:
-    """Any question a record allows: words, a picture's bytes (not decodable), products, a person, in any mixture."""
-    given = st.fixed_dictionaries(
+    """Any valid query: text, image bytes (not decodable), seed products and user in any combination."""
+    parts = st.fixed_dictionaries(
         {
             "text": st.none() | texts(min_size=1),
             "image": st.none() | st.binary(min_size=1, max_size=8),
             "seed_product_ids": st.lists(ids("p").map(ProductId), max_size=2).map(tuple),
             "user_id": st.none() | ids("u"),
         }
-    ).filter(lambda parts: any(parts.values()))
+    ).filter(lambda values: any(values.values()))
     return st.builds(
-        lambda parts, **rest: Query(**parts, **rest),
-        given,
+        lambda values, **rest: Query(**values, **rest),
+        parts,
         request_id=ids("q").map(RequestId),
         session_id=st.none() | ids("s"),
         filters=filters(),
@@ -160,10 +161,10 @@ def queries() -> st.SearchStrategy[Query]:
 
 def judged_queries() -> st.SearchStrategy[JudgedQuery]:
     """Judged queries of the three kinds."""
-    given = st.tuples(st.none() | texts(), st.none() | st.binary(max_size=8)).filter(any)
+    parts = st.tuples(st.none() | texts(), st.none() | st.binary(max_size=8)).filter(any)
     return st.builds(
-        lambda parts, **rest: JudgedQuery(text=parts[0], image=parts[1], **rest),
-        given,
+        lambda values, **rest: JudgedQuery(text=values[0], image=values[1], **rest),
+        parts,
         query_id=ids("q").map(QueryId),
         locale=st.sampled_from(("en", "zh")),
         split=st.sampled_from(SPLITS),
@@ -171,7 +172,7 @@ def judged_queries() -> st.SearchStrategy[JudgedQuery]:
 
 
 def judgments() -> st.SearchStrategy[Judgment]:
-    """Judgments with grades that need not be whole."""
+    """Judgments with fractional grades."""
     return st.builds(
         Judgment,
         query_id=ids("q").map(QueryId),
@@ -183,7 +184,7 @@ def judgments() -> st.SearchStrategy[Judgment]:
 
 
 def events() -> st.SearchStrategy[Event]:
-    """Acts of every kind; received at the earliest when they occurred."""
+    """Events of every kind, received no earlier than they occurred."""
     return st.builds(
         lambda occurred_at, delay_ms, **rest: Event(
             occurred_at=occurred_at, received_at=occurred_at + timedelta(milliseconds=delay_ms), **rest
@@ -205,10 +206,10 @@ def events() -> st.SearchStrategy[Event]:
 
 @st.composite
 def candidates(draw: st.DrawFn, *, max_size: int = 8, retrievers: Sequence[str] = RETRIEVERS) -> Candidates:
-    """Candidates of one query as the contract has them.
+    """Valid candidates of one query.
 
-    A score is NaN only where the retriever cannot, a rank is 1.. in the order of that retriever's scores (ties by row) down to its
-    depth and 0 below it, every candidate was returned by one retriever at least, and scores repeat often enough to make ties.
+    Ranks are 1.. in the order of the retriever's scores (ties by row) down to its depth, and 0 below it. Every
+    candidate was returned by at least one retriever. Scores repeat often enough to give ties.
     """
     rows = sorted(draw(st.sets(st.integers(0, 1000), max_size=max_size)))
     score = st.sampled_from((-1.0, 0.0, 0.25, 0.5, 1.0, 7.5)) | st.floats(-100, 100, width=32) | st.just(float("nan"))
@@ -231,26 +232,26 @@ def candidates(draw: st.DrawFn, *, max_size: int = 8, retrievers: Sequence[str] 
 def unit_vectors(dim: int = 4, space_id: str = "space-a") -> st.SearchStrategy[QueryVector]:
     """A query vector of length 1."""
     numbers = st.lists(st.floats(-1, 1, width=32), min_size=dim, max_size=dim)
-    return numbers.map(lambda found: _unit(np.array(found, np.float32), SpaceId(space_id)))
+    return numbers.map(lambda values: _unit(np.array(values, np.float32), SpaceId(space_id)))
 
 
 def ragged_columns(lengths: Sequence[int], *, num_codes: int = 9) -> st.SearchStrategy[Ragged]:
-    """Lists of codes with these lengths, row by row."""
+    """A ragged column whose lists have these lengths."""
     code = st.integers(0, num_codes - 1)
     return st.tuples(*(st.lists(code, min_size=n, max_size=n) for n in lengths)).map(lambda rows: ragged(list(rows)))
 
 
 @st.composite
 def frames(draw: st.DrawFn, *, max_groups: int = 3, max_rows: int = 4) -> CandidateFrame:
-    """Rows of some queries (groups may be empty) with a plain, a wide and a ragged column, NaN among the values."""
+    """Rows of several queries (groups may be empty) with a plain, a wide and a ragged column; values may be NaN."""
     sizes = draw(st.lists(st.integers(0, max_rows), max_size=max_groups))
     num_rows = sum(sizes)
     value = st.floats(width=32)
-    to_jsonable = draw(st.lists(value, min_size=num_rows, max_size=num_rows))
+    plain = draw(st.lists(value, min_size=num_rows, max_size=num_rows))
     wide = draw(st.lists(value, min_size=2 * num_rows, max_size=2 * num_rows))
     lengths = draw(st.lists(st.integers(0, 3), min_size=num_rows, max_size=num_rows))
     columns: dict[str, Column] = {
-        "plain": np.array(to_jsonable, np.float32),
+        "plain": np.array(plain, np.float32),
         "wide": np.array(wide, np.float32).reshape(num_rows, 2),
         "codes": draw(ragged_columns(lengths)),
     }
@@ -260,9 +261,9 @@ def frames(draw: st.DrawFn, *, max_groups: int = 3, max_rows: int = 4) -> Candid
 def _ranks(scores_CR: np.ndarray, depths: Sequence[int]) -> np.ndarray:
     ranks_CR = np.zeros(scores_CR.shape, np.int32)
     for r, depth in enumerate(depths):
-        can = [c for c in range(len(scores_CR)) if not np.isnan(scores_CR[c, r])]
-        for place, c in enumerate(sorted(can, key=lambda c: (-scores_CR[c, r], c))[:depth]):
-            ranks_CR[c, r] = place + 1
+        scored = [c for c in range(len(scores_CR)) if not np.isnan(scores_CR[c, r])]
+        for position, c in enumerate(sorted(scored, key=lambda c: (-scores_CR[c, r], c))[:depth]):
+            ranks_CR[c, r] = position + 1
     return ranks_CR
 
 
@@ -275,16 +276,17 @@ def _unit(values_D: np.ndarray, space_id: SpaceId) -> QueryVector:
 
 def _with_words(catalog: Sequence[Product]) -> ProductColumns:
     columns = columns_of(catalog)
-    said = {
+    words_by_field = {
         "title": [words(p.title) for p in catalog],
         "description": [words(p.description) for p in catalog],
         "brand": [words(p.brand) for p in catalog],
         "category": [words(CATEGORY_SEPARATOR.join(p.category_path)) for p in catalog],
         "attributes": [[w for vs in p.attributes.values() for v in vs for w in words(v)] for p in catalog],
     }
-    assert set(said) == set(WORD_FIELDS)
+    assert set(words_by_field) == set(WORD_FIELDS)
     vocabulary = {
-        word: code for code, word in enumerate(sorted({w for rows in said.values() for found in rows for w in found}))
+        word: code
+        for code, word in enumerate(sorted({w for rows in words_by_field.values() for row in rows for w in row}))
     }
-    coded = {name: ragged([[vocabulary[w] for w in found] for found in rows]) for name, rows in said.items()}
+    coded = {name: ragged([[vocabulary[w] for w in row] for row in rows]) for name, rows in words_by_field.items()}
     return replace(columns, words=coded, vocabularies={**columns.vocabularies, "word": vocabulary})

@@ -1,5 +1,7 @@
-"""A task small enough to learn in a test, with what makes sharing a batch hard: negatives from the batch, a temperature that only the
-loss reads, a layer that nobody reads, dropout, batches that do not divide evenly.
+"""A small training task for tests of data parallelism.
+
+It has what makes sharing a batch difficult: negatives from the batch, a temperature that only the loss reads, an unused
+layer, dropout, and batches that do not divide evenly.
 
 Letters: B examples of a global batch, b of them on one worker, V words, D width.
 """
@@ -23,13 +25,13 @@ NUM_WORDS = 40
 
 
 class Towers(nn.Module):
-    """Two words of an example, each to a unit vector of its own table."""
+    """Two words of an example, each to a unit vector."""
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
         self.words = nn.Embedding(NUM_WORDS, 8)
         self.project = nn.Linear(8, 8)
-        self.unread = nn.Linear(8, 8)
+        self.unused = nn.Linear(8, 8)
         self.log_scale = nn.Parameter(torch.tensor(1.0))
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("seen", torch.zeros(()))
@@ -40,7 +42,7 @@ class Towers(nn.Module):
 
 
 class WordMatching:
-    """Word n and word n + 20 belong together; the loss asks each left word for its right one among all of the batch."""
+    """Word n belongs to word n + 20; the loss selects the right word of each left word among all of the batch."""
 
     def __init__(self, num_examples: int = 37, dropout: float = 0.0) -> None:
         torch.manual_seed(7)
@@ -61,12 +63,12 @@ class WordMatching:
     def measure(self) -> Mapping[str, float]:
         left_V = torch.arange(NUM_WORDS // 2)
         outputs = self.module(left_V, left_V + NUM_WORDS // 2)
-        found = (outputs["left"] @ outputs["right"].T).argmax(dim=1) == left_V
-        return {"found": float(found.float().mean())}
+        is_correct = (outputs["left"] @ outputs["right"].T).argmax(dim=1) == left_V
+        return {"accuracy": float(is_correct.float().mean())}
 
 
 class DiesOnce(WordMatching):
-    """The process that reads the inputs of one step is killed, the first time."""
+    """Kills its process when the inputs of one step are read for the first time."""
 
     def __init__(self, step: int, marker: Path) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class DiesOnce(WordMatching):
 
 
 class RefusesItsRow(WordMatching):
-    """An example that cannot be read."""
+    """Raises an error for one example."""
 
     def inputs(self, rows_b: Rows, step: int) -> Tensors:
         if 5 in rows_b:

@@ -1,1 +1,1 @@
-"""Ray Tune search spaces over the library's own configs, one file per config."""
+"""Ray Tune search spaces over the library's configs, one file per config, and the searches over them."""

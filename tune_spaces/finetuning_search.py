@@ -1,4 +1,7 @@
-"""The search over fine-tuning fits by Ray Tune: how a point is measured, and what came of each. The space is `finetuning.py`'s matter."""
+"""The search over fine-tuning settings with Ray Tune: how a point is measured, and the table of the trials.
+
+The search space is in `finetuning_space.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from intarsia.onray.tuning import Figures, Point, PointSearch, Trial, TrialsConf
 from intarsia.training.checkpoint import read_checkpoint
 from intarsia.training.loop import FitResult, OnStep, fit_in_process, fit_result
 from intarsia.training.schedule import BatchSchedule
-from intarsia.training.text_training_data import WATCHED, TextTaskFactory
+from intarsia.training.text_training_data import WATCHED_METRIC, TextTaskFactory
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, finetuning_space, fit_of_point, pairs_of_point, point_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuningTuning:
-    """What is tried, and how often.
+class FinetuningSearchPlan:
+    """Space and size of a search.
 
     Attributes:
-        space: which settings.
-        num_trials: points in all; the task's own settings are the first.
-        num_at_once: trials beside each other.
-        resources: of a trial, and when hopeless ones are stopped; a report is an epoch.
+        space: which settings are tried.
+        num_trials: number of points in all; the first one is the task's own settings.
+        num_at_once: number of concurrent trials.
+        resources: of a trial, and the early stopping of trials; a trial reports once per epoch.
     """
 
     space: FinetuningSpaceConfig
@@ -34,112 +37,120 @@ class FinetuningTuning:
 
 
 class _EpochEnded(Exception):
-    """Leaves a fit whose checkpoint was just written."""
+    """Interrupts a fit after an epoch, when its checkpoint is written."""
 
 
-def tune_finetuning(
-    tuning: FinetuningTuning,
+def search_finetuning(
+    plan: FinetuningSearchPlan,
     task: TextTaskFactory,
     *,
     folder: Path,
     on_trial: Callable[[int, int], None],
     identity: str,
 ) -> list[Trial]:
-    """The trials of Ray Tune and Optuna, in the order they were chosen.
+    """Run the trials with Ray Tune and Optuna; they are returned in the order in which they were chosen.
 
     Args:
-        tuning: what is tried.
-        task: the fit; its lessons hold the judged validation queries that measure it.
-        folder: where Tune keeps its notes while it runs.
-        on_trial: told of every trial.
-        identity: names all that decides the result; a search that was stopped goes on under it.
+        plan: space and size of the search.
+        task: the fit; its training data contains the judged validation queries that measure it.
+        folder: where Ray Tune keeps its state while it runs.
+        on_trial: called after every trial with the number of finished trials and the number of all.
+        identity: digest of all that determines the result; an interrupted search continues under the same identity.
 
     Raises:
         ConfigError: every trial failed.
     """
     own = point_of(task.fit, task.pairs)
-    search = PointSearch(
-        measure=partial(measure_point, device="cuda" if tuning.resources.gpus_per_trial else "cpu"),
+    points = PointSearch(
+        measure=partial(measure_finetuning_point, device="cuda" if plan.resources.gpus_per_trial else "cpu"),
         data=task,
-        space=finetuning_space(space_of(tuning.space, task), own),
-        maximise=WATCHED,
+        space=finetuning_space(applicable_space(plan.space, task), own),
+        maximise=WATCHED_METRIC,
         worst=0.0,
         first_points=[own],
-        num_trials=tuning.num_trials,
-        num_at_once=tuning.num_at_once,
+        num_trials=plan.num_trials,
+        num_at_once=plan.num_at_once,
         seed=task.fit.seed,
-        trials=tuning.resources,
+        trials=plan.resources,
     )
-    return run_search(search, folder=folder, on_trial=on_trial, identity=identity)
+    return run_search(points, folder=folder, on_trial=on_trial, identity=identity)
 
 
-def space_of(space: FinetuningSpaceConfig, task: TextTaskFactory) -> FinetuningSpaceConfig:
-    """What of a space the task can be fitted with: FGM pushes word embeddings, so it needs a tower that is trained whole."""
+def applicable_space(space: FinetuningSpaceConfig, task: TextTaskFactory) -> FinetuningSpaceConfig:
+    """Restrict a space to the settings that the task allows: FGM perturbs word embeddings, which must be trainable."""
     return space if task.adapter.kind == "all" else replace(space, fgm_epsilons=(task.fit.fgm_epsilon,))
 
 
-def measure_point(point: Point, task: TextTaskFactory, *, device: str = "cpu") -> Iterator[Figures]:
-    """What one trial does: a fit in this process, and after each epoch nDCG@10 of the validation queries by the tower it would keep.
+def measure_finetuning_point(point: Point, task: TextTaskFactory, *, device: str = "cpu") -> Iterator[Figures]:
+    """Run one trial: fit in this process, and yield validation nDCG@10 after each epoch.
 
-    Between two epochs the fit rests in its checkpoint, so that a trial can be given up there.
+    The figure is that of the model that the fit would keep. After each epoch the fit stops and resumes from its
+    checkpoint, so that a trial can be stopped there.
     """
-    task = task_of_point(point, task)
-    learner = task()
-    per_epoch = BatchSchedule(
-        num_examples=learner.num_examples,
-        epochs=task.fit.epochs,
-        batch_size=task.fit.batch_size,
-        accumulate=task.fit.accumulate,
-        seed=task.fit.seed,
+    task_factory = task_of_point(point, task)
+    training_task = task_factory()
+    steps_per_epoch = BatchSchedule(
+        num_examples=training_task.num_examples,
+        epochs=task_factory.fit.epochs,
+        batch_size=task_factory.fit.batch_size,
+        accumulate=task_factory.fit.accumulate,
+        seed=task_factory.fit.seed,
     ).steps_per_epoch
-    fit = replace(task.fit, checkpoint_every=per_epoch, track="")
-    with tempfile.TemporaryDirectory(prefix="trial-") as place:
+    fit = replace(task_factory.fit, checkpoint_every=steps_per_epoch, track="")
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+        checkpoints = Path(folder)
         while True:
             try:
-                found = fit_in_process(
-                    learner, fit, checkpoints=Path(place), on_step=_leave_after(per_epoch), device=device
+                result = fit_in_process(
+                    training_task,
+                    fit,
+                    checkpoints=checkpoints,
+                    on_step=_interrupt_every(steps_per_epoch),
+                    device=device,
                 )
             except _EpochEnded:
-                yield _figures(fit_result(*read_checkpoint(Path(place))), per_epoch)
+                yield _figures(fit_result(*read_checkpoint(checkpoints)), steps_per_epoch)
             else:
-                yield _figures(found, per_epoch)
+                yield _figures(result, steps_per_epoch)
                 return
 
 
 def task_of_point(point: Point, task: TextTaskFactory) -> TextTaskFactory:
-    """The task with the settings of a point."""
+    """Return the task with the settings of a point."""
     return replace(task, fit=fit_of_point(point, task.fit), pairs=pairs_of_point(point, task.pairs))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The best of those that were measured to their end, of equals the first."""
-    ended = [one for one in trials if one.figures and not one.stopped]
-    return max(ended or [one for one in trials if one.figures], key=_worth)
+    """Return the best trial that was not stopped early, else the best of all; the first one wins ties."""
+    complete = [trial for trial in trials if trial.figures and not trial.stopped]
+    return max(complete or [trial for trial in trials if trial.figures], key=_ndcg)
 
 
-def table(trials: Sequence[Trial]) -> list[str]:
-    """What each trial came to, in lines for a terminal; the best is marked."""
+def trial_table(trials: Sequence[Trial]) -> list[str]:
+    """Return the lines of a table of the trials, for a terminal; the best one is marked."""
     best = best_trial(trials)
-    lines = [f"{'trial':<7}{WATCHED:<9}{'epochs':<8}settings"]
-    for one in trials:
-        settings = ", ".join(f"{name} {value:.3g}" for name, value in sorted(one.point.items()))
-        measured = f"{_worth(one):<9.4f}{one.figures['epochs']:<8.0f}" if one.figures else f"failed: {one.error}; "
-        end = " <- kept" if one is best else " (stopped)" if one.stopped else ""
-        lines.append(f"{one.number:<7}{measured}{settings}{end}")
+    lines = [f"{'trial':<7}{WATCHED_METRIC:<9}{'epochs':<8}settings"]
+    for trial in trials:
+        settings = ", ".join(f"{name} {value:.3g}" for name, value in sorted(trial.point.items()))
+        figures = (
+            f"{_ndcg(trial):<9.4f}{trial.figures['epochs']:<8.0f}" if trial.figures else f"failed: {trial.error}; "
+        )
+        mark = " <- kept" if trial is best else " (stopped)" if trial.stopped else ""
+        lines.append(f"{trial.number:<7}{figures}{settings}{mark}")
     return lines
 
 
-def _leave_after(steps: int) -> OnStep:
-    def leave(done: int, total: int, left_s: float) -> None:
-        if left_s > 0 and done % steps == 0:
+def _interrupt_every(num_steps: int) -> OnStep:
+    def interrupt(done: int, total: int, left_s: float) -> None:
+        if left_s > 0 and done % num_steps == 0:
             raise _EpochEnded
 
-    return leave
+    return interrupt
 
 
-def _figures(found: FitResult, steps_per_epoch: int) -> Figures:
-    return {WATCHED: found.figures[WATCHED], "epochs": found.num_steps / steps_per_epoch}
+def _figures(result: FitResult, steps_per_epoch: int) -> Figures:
+    return {WATCHED_METRIC: result.figures[WATCHED_METRIC], "epochs": result.num_steps / steps_per_epoch}
 
 
-def _worth(trial: Trial) -> float:
-    return trial.figures[WATCHED] if trial.figures else 0.0
+def _ndcg(trial: Trial) -> float:
+    return trial.figures[WATCHED_METRIC] if trial.figures else 0.0

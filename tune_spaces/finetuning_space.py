@@ -1,4 +1,7 @@
-"""The space of fine-tuning fits: rate, batch, decay, push, temperature, as flat points; what is not searched stays as the config says."""
+"""The search space of fine-tuning: learning rate, batch size, weight decay, warm-up, FGM and temperature.
+
+A point is a flat mapping from setting to value. Settings that are not searched keep the values of the job's config.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,25 @@ _TEMPERATURE = "temperature"  # of the loss; all others are settings of the fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuningSpaceConfig:
-    """Which fits are tried."""
+    """Which settings of a fit are tried."""
 
-    learning_rates: tuple[float, float] = setting("smallest and largest peak rate; log-uniform between", (5e-6, 2e-4))
-    batch_sizes: tuple[int, ...] = setting("examples that one loss sees", (8, 16, 32))
-    weight_decays: tuple[float, ...] = setting("decay of weights", (0.0, 0.01, 0.1))
-    warmup_shares: tuple[float, ...] = setting("share of the steps over which the rate rises", (0.0, 0.1))
+    learning_rates: tuple[float, float] = setting(
+        "smallest and largest peak learning rate; log-uniform between", (5e-6, 2e-4), advanced=True
+    )
+    batch_sizes: tuple[int, ...] = setting("examples per batch", (8, 16, 32), advanced=True)
+    weight_decays: tuple[float, ...] = setting("weight decay of AdamW", (0.0, 0.01, 0.1), advanced=True)
+    warmup_shares: tuple[float, ...] = setting(
+        "share of the steps with a rising learning rate", (0.0, 0.1), advanced=True
+    )
     fgm_epsilons: tuple[float, ...] = setting(
-        "length of the adversarial push; 0 is none; searched where the whole tower is trained", (0.0, 0.5, 1.0)
+        "length of the adversarial perturbation (FGM), 0 for none; searched only if the whole tower is trained",
+        (0.0, 0.5, 1.0),
+        advanced=True,
     )
     temperatures: tuple[float, float] = setting(
-        "smallest and largest temperature that the loss divides cosines by; log-uniform between", (0.02, 0.2)
+        "smallest and largest temperature that the loss divides cosines by; log-uniform between",
+        (0.02, 0.2),
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -41,7 +52,7 @@ class FinetuningSpaceConfig:
 
 
 def finetuning_space(config: FinetuningSpaceConfig, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray Tune domains by name of the setting, so wide that the point `own` lies in them too."""
+    """Return the Ray Tune domains by name of the setting, widened so that they contain the point `own`."""
 
     def between(name: str, low: float, high: float) -> Any:
         return tune.loguniform(min(low, own[name]), max(high, own[name]))
@@ -60,16 +71,16 @@ def finetuning_space(config: FinetuningSpaceConfig, own: Mapping[str, Any]) -> d
 
 
 def point_of(fit: FitConfig, pairs: TextPairsConfig) -> dict[str, Any]:
-    """The point that stands for these settings."""
+    """Return the point of these settings."""
     names = ("learning_rate", "batch_size", "weight_decay", "warmup_share", "fgm_epsilon")
     return {name: getattr(fit, name) for name in names} | {_TEMPERATURE: pairs.loss.temperature}
 
 
 def fit_of_point(point: Mapping[str, Any], base: FitConfig) -> FitConfig:
-    """The fit that a point of the space stands for."""
+    """Return the fit config of a point of the space."""
     return replace(base, **{name: value for name, value in point.items() if name != _TEMPERATURE})
 
 
 def pairs_of_point(point: Mapping[str, Any], base: TextPairsConfig) -> TextPairsConfig:
-    """What is asked of the tower at a point of the space."""
+    """Return the config of the training pairs, with the loss temperature of a point of the space."""
     return replace(base, loss=replace(base.loss, temperature=point[_TEMPERATURE]))

@@ -1,7 +1,7 @@
-"""The space of fusions: kind x its settings, as flat points; a point and the settings it stands for.
+"""The search space of fusions: the method and its settings, as flat points, and the settings that a point stands for.
 
-A kind without fitted parts is a spec: normaliser x weights x k x depth. A fitted kind finds its weights itself; of it only how it is
-fitted is searched.
+A method without fitted parts is a `FusionSpec`: normaliser, weights, rrf_k and depth are searched. A fitted method
+finds its weights itself; only the settings of its fit are searched.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from ray import tune
 
 from intarsia.config import setting
-from intarsia.fusion.feature.config import JOINT_KINDS
-from intarsia.fusion.fuser import SPEC_KINDS
-from intarsia.fusion.method import KindConfig
-from intarsia.fusion.registry import config_of, kind_of
+from intarsia.fusion.feature.config import FEATURE_METHODS
+from intarsia.fusion.fuser import SPEC_METHODS
+from intarsia.fusion.method import MethodConfig
+from intarsia.fusion.registry import parse_method_config, registered_method
 from intarsia.fusion.spec import FusionSpec, NormaliserName
 
-_TINY = 1e-6  # the least a weight's draw can be: -log of it, 13.8, is the largest of a simplex corner before the sum is divided out
+_MIN_DRAW = 1e-6  # of a weight: its -log, 13.8, divided by the sum of all, is nearly 1: a corner of the simplex
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
+SEARCHED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "weighted": {"num_steps": tune.choice([4, 5, 8])},
     "boosting": {
         "learning_rate": tune.loguniform(0.02, 0.2),
@@ -42,31 +42,34 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
             "joint.modality_dropout": tune.choice([0.0, 0.2, 0.4]),
             **({"joint.num_layers": tune.choice([1, 2])} if kind == "joint_transformer" else {}),
         }
-        for kind in JOINT_KINDS
+        for kind in FEATURE_METHODS
     },
 }
-"""By fitted kind: what is searched of its settings, a setting within another by its dotted name; a kind not here enters as it is."""
+"""The searched settings of each fitted method; nested ones have dotted names. Without an entry, defaults are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSpaceConfig:
-    """Which fusions are tried."""
+    """Which fusion methods and settings are tried."""
 
     kinds: tuple[str, ...] = setting(
-        "fusion kinds; fitted ones (weighted, gate, stacking, boosting, bagging …) are fitted once per fold in every trial of theirs",
+        "fusion methods; each trial of a fitted one (weighted, gate, boosting, gated ...) fits it once per fold",
         ("convex", "rrf", "equal", "comb_sum", "comb_mnz", "gated"),
     )
     normalisers: tuple[NormaliserName, ...] = setting(
-        "of convex, equal, comb_sum and comb_mnz", ("min_max", "theoretical_min_max", "z", "atan", "quantile")
+        "normalisers of convex, equal, comb_sum and comb_mnz",
+        ("min_max", "theoretical_min_max", "z", "atan", "quantile"),
+        advanced=True,
     )
     depths: tuple[int, ...] = setting(
-        "ranks per retriever; more than the engine's depth counts as that", (50, 100, 200)
+        "ranks per retriever; a value above the engine's depth is replaced by it", (50, 100, 200), advanced=True
     )
-    rrf_k_min: float = setting("smallest damping of rrf; log-uniform between", 5.0)
-    rrf_k_max: float = setting("largest damping of rrf", 200.0)
+    rrf_k_min: float = setting("smallest rrf_k; log-uniform between", 5.0, advanced=True)
+    rrf_k_max: float = setting("largest rrf_k", 200.0, advanced=True)
     settings: Mapping[str, Mapping[str, Any]] = setting(
-        "of a fitted kind, by its name, where the defaults are not meant; what is set here is not searched",
+        "settings of fitted methods, by name of the method; a setting that is given here is not searched",
         factory=dict,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -77,35 +80,35 @@ class FusionSpaceConfig:
         if not 0 < self.rrf_k_min <= 60.0 <= self.rrf_k_max:
             raise ValueError(f"rrf_k {self.rrf_k_min}..{self.rrf_k_max}; allowed: above 0, with the usual 60 inside")
         for kind in self.kinds:
-            kind_of(kind)
+            registered_method(kind)
         for kind, values in self.settings.items():
-            if kind in SPEC_KINDS or kind not in self.kinds:
+            if kind in SPEC_METHODS or kind not in self.kinds:
                 raise ValueError(
                     f"settings has {kind}; allowed: fitted kinds among kinds, {', '.join(self.fitted) or 'none'}"
                 )
-            config_of({"kind": kind, **values}, where=f"settings.{kind}")
+            parse_method_config({"kind": kind, **values}, where=f"settings.{kind}")
 
     @property
     def fitted(self) -> tuple[str, ...]:
-        """The kinds that are fitted."""
-        return tuple(kind for kind in self.kinds if kind not in SPEC_KINDS)
+        """The fitted methods among `kinds`."""
+        return tuple(kind for kind in self.kinds if kind not in SPEC_METHODS)
 
 
 def fusion_space(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_depth: int) -> dict[str, Any]:
-    """Ray Tune domains by name; weights are drawn so that every point of the simplex is equally likely (see `spec_of`)."""
-    searched = {kind: _searched(kind, config) for kind in config.fitted}
+    """Return the Ray Tune domains by name. Weights are uniform on the simplex, see `spec_of_point`."""
+    searched = {kind: _searched_domains(kind, config) for kind in config.fitted}
     return {
         "kind": tune.choice(list(config.kinds)),
         "normaliser": tune.choice(list(config.normalisers)),
         "depth": tune.choice(_depths(config, max_depth)),
         "rrf_k": tune.loguniform(config.rrf_k_min, config.rrf_k_max),
-        **{_draw_name(name): tune.uniform(_TINY, 1.0) for name in retrievers},
+        **{_draw_name(name): tune.uniform(_MIN_DRAW, 1.0) for name in retrievers},
         **{f"{kind}.{name}": domain for kind, domains in searched.items() for name, domain in domains.items()},
     }
 
 
 def first_points(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_depth: int) -> list[dict[str, Any]]:
-    """Where a search starts: equal weights, the other plain kinds, each retriever alone, each fitted kind as it is by default."""
+    """Return the first points: methods with equal weights, each single retriever, each fitted method by default."""
     start = {
         "kind": config.kinds[0],
         "normaliser": config.normalisers[0],
@@ -114,20 +117,22 @@ def first_points(retrievers: Sequence[str], config: FusionSpaceConfig, *, max_de
         **{_draw_name(name): 0.5 for name in retrievers},
     }
     for kind in config.fitted:
-        default = config_of({"kind": kind})
-        start |= {f"{kind}.{name}": attrgetter(name)(default) for name in _searched(kind, config)}
-    points = [{**start, "kind": kind} for kind in config.kinds if kind != "convex" and kind in SPEC_KINDS]
+        default = parse_method_config({"kind": kind})
+        start |= {f"{kind}.{name}": attrgetter(name)(default) for name in _searched_domains(kind, config)}
+    points = [{**start, "kind": kind} for kind in config.kinds if kind != "convex" and kind in SPEC_METHODS]
     if "convex" in config.kinds:
-        alone = [{_draw_name(other): _TINY if other == name else 1.0 for other in retrievers} for name in retrievers]
-        points += [{**start, "kind": "convex", **draws} for draws in alone]
+        single = [
+            {_draw_name(other): _MIN_DRAW if other == name else 1.0 for other in retrievers} for name in retrievers
+        ]
+        points += [{**start, "kind": "convex", **draws} for draws in single]
     return points + [{**start, "kind": kind} for kind in config.fitted]
 
 
-def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config: FusionSpaceConfig) -> KindConfig:
-    """The settings that a point of the space stands for: a `FusionSpec`, or those of a fitted kind."""
+def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config: FusionSpaceConfig) -> MethodConfig:
+    """Return the settings of a point of the space: a `FusionSpec`, or the config of a fitted method."""
     kind = point["kind"]
-    if kind in SPEC_KINDS:
-        return spec_of(point, retrievers)
+    if kind in SPEC_METHODS:
+        return spec_of_point(point, retrievers)
     prefix = f"{kind}."
     values: dict[str, Any] = {"kind": kind}
     for name, value in config.settings.get(kind, {}).items():
@@ -139,13 +144,14 @@ def config_of_point(point: Mapping[str, Any], retrievers: Sequence[str], config:
             for group in groups:
                 inner = inner.setdefault(group, {})
             inner[last] = value
-    return config_of(values)
+    return parse_method_config(values)
 
 
-def spec_of(point: Mapping[str, Any], retrievers: Sequence[str]) -> FusionSpec:
-    """The spec that a point of a kind without fitted parts stands for.
+def spec_of_point(point: Mapping[str, Any], retrievers: Sequence[str]) -> FusionSpec:
+    """Return the spec of a point of a method without fitted parts.
 
-    A retriever's draw u in (0, 1] gives -log(u), and these, divided by their sum, are uniform on the simplex; all at 1 count as equal.
+    Each retriever has a draw u in (0, 1]. The values -log(u), divided by their sum, are uniform on the simplex. If all
+    draws are 1, the weights are equal.
     """
     if point["kind"] == "equal":
         return FusionSpec(kind="equal", normaliser=point["normaliser"], depth=point["depth"])
@@ -161,16 +167,16 @@ def spec_of(point: Mapping[str, Any], retrievers: Sequence[str]) -> FusionSpec:
     )
 
 
-def _searched(kind: str, config: FusionSpaceConfig) -> dict[str, Any]:
-    given = config.settings.get(kind, {})
-    return {name: domain for name, domain in SETTINGS.get(kind, {}).items() if not _is_given(name, given)}
+def _searched_domains(kind: str, config: FusionSpaceConfig) -> dict[str, Any]:
+    fixed = config.settings.get(kind, {})
+    return {name: domain for name, domain in SEARCHED_SETTINGS.get(kind, {}).items() if not _is_fixed(name, fixed)}
 
 
-def _is_given(dotted: str, values: Mapping[str, Any]) -> bool:
+def _is_fixed(dotted: str, values: Mapping[str, Any]) -> bool:
     first, _, rest = dotted.partition(".")
     if first not in values:
         return False
-    return not rest or not isinstance(values[first], Mapping) or _is_given(rest, values[first])
+    return not rest or not isinstance(values[first], Mapping) or _is_fixed(rest, values[first])
 
 
 def _depths(config: FusionSpaceConfig, max_depth: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The space of rankers: how LambdaMART's trees are grown, as flat points; what is not searched stays as the job's config says."""
+"""The search space of rankers: how LambdaMART trees are grown. Other settings keep the values of the job's config."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from intarsia.ranking.lambdamart import LambdaMartConfig
 class RankerSpaceConfig:
     """Which rankers are tried."""
 
-    learning_rates: tuple[float, float] = setting("smallest and largest shrinkage; log-uniform between", (0.02, 0.15))
-    num_leaves: tuple[int, ...] = setting("leaves of a tree", (7, 15, 31))
-    min_data_in_leaf: tuple[int, ...] = setting("rows a leaf needs", (10, 30, 100))
-    lambda_l2: tuple[float, float] = setting("smallest and largest L2 penalty; log-uniform between", (1.0, 50.0))
-    feature_fractions: tuple[float, float] = setting("smallest and largest share of the features of a tree", (0.3, 0.9))
-    prior_weights: tuple[float, ...] = setting("weights of the fused order that trees start at", (0.0, 0.25, 1.0))
+    learning_rates: tuple[float, float] = setting(
+        "smallest and largest learning rate; log-uniform between", (0.02, 0.15), advanced=True
+    )
+    num_leaves: tuple[int, ...] = setting("leaves of a tree", (7, 15, 31), advanced=True)
+    min_data_in_leaf: tuple[int, ...] = setting("minimum number of rows in a leaf", (10, 30, 100), advanced=True)
+    lambda_l2: tuple[float, float] = setting(
+        "smallest and largest L2 penalty; log-uniform between", (1.0, 50.0), advanced=True
+    )
+    feature_fractions: tuple[float, float] = setting(
+        "smallest and largest share of the features that a tree reads; uniform between", (0.3, 0.9), advanced=True
+    )
+    prior_weights: tuple[float, ...] = setting(
+        "weights of the fused score as the initial score of the trees", (0.0, 0.25, 1.0), advanced=True
+    )
 
     def __post_init__(self) -> None:
         for name in ("learning_rates", "lambda_l2", "feature_fractions"):
@@ -33,7 +41,7 @@ class RankerSpaceConfig:
 
 
 def ranker_space(config: RankerSpaceConfig) -> dict[str, Any]:
-    """Ray Tune domains by name of the setting."""
+    """Return the Ray Tune domains by name of the setting."""
     return {
         "learning_rate": tune.loguniform(*config.learning_rates),
         "num_leaves": tune.choice(list(config.num_leaves)),
@@ -45,5 +53,5 @@ def ranker_space(config: RankerSpaceConfig) -> dict[str, Any]:
 
 
 def ranker_of_point(point: Mapping[str, Any], base: LambdaMartConfig) -> LambdaMartConfig:
-    """The ranker that a point of the space stands for."""
+    """Return the ranker config of a point of the space."""
     return replace(base, **point)

@@ -119,7 +119,7 @@ def staging_dir(home: Path) -> Iterator[Path]:
     (staging / _FILES).mkdir(parents=True)
     try:
         with _exclusive_lock(staging / _LOCK, wait=True) as is_locked:
-            if is_locked:  # written under the lock: a name beside a free lock means that the writer died
+            if is_locked:  # written under the lock: a name with a free lock means that the writer died
                 (staging / _WRITER).write_text(_this_writer(), encoding="utf-8")
             yield staging / _FILES
     finally:

@@ -1,7 +1,4 @@
-"""How text is folded and split, Chinese and English: products and queries are read through these functions alone.
-
-What a field means, and which fields are indexed, is `catalog/` and `index/`'s matter.
-"""
+"""Fold and tokenise Chinese and English text. Products and queries use the same functions."""
 
 from __future__ import annotations
 
@@ -15,80 +12,89 @@ import opencc
 import Stemmer
 
 Locale = str
-"""BCP 47 language of a text, `zh` or `en`; tokens do not depend on it (shops mix both in one title)."""
+"""Language of a text, `zh` or `en`. Tokens do not depend on it, since shops mix both in one title."""
 
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-_PIECE = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+", re.UNICODE)
+_RUN = re.compile(rf"[{_HAN}]+|[^\W_{_HAN}]+", re.UNICODE)
 _HAS_HAN = re.compile(rf"[{_HAN}]")
 _SPACE = re.compile(r"\s+")
-_UNSEEN = ("Mn", "Cf", "Cs")
-"""Marks above letters, invisible characters (soft hyphen, zero width space, byte order mark) and half a surrogate pair."""
+_DROPPED_CATEGORIES = ("Mn", "Cf", "Cs")
+"""Accents, invisible characters (soft hyphen, zero width space, byte order mark) and half a surrogate pair."""
 
-_MAX_PASSES = 4  # the simplifier's tables chain in one known place (薴 -> 苧 -> 苎)
+_MAX_PASSES = 4  # the tables of the simplifier chain in one known case (薴 -> 苧 -> 苎)
 
 
 def fold(text: str) -> str:
-    """The comparable form of a text: NFKC (full width becomes half width), lower case, simplified Chinese, no accents,
-    no invisible characters, single spaces.
+    """Convert a text to its comparable form.
 
-    Idempotent: fold(fold(t)) == fold(t). Half a surrogate pair, which JSON can carry, is dropped.
+    Applies NFKC (full width to half width), lower case and simplified Chinese; removes accents and invisible
+    characters; collapses spaces. Half a surrogate pair, which JSON can carry, is dropped. Idempotent: fold(fold(t)) ==
+    fold(t).
+
+    >>> fold("Ｃａｆé  紅色")
+    'cafe 红色'
     """
     folded = _fold_once(text)
     for _ in range(_MAX_PASSES):
-        if folded.isascii() or (again := _fold_once(folded)) == folded:
+        if folded.isascii() or (refolded := _fold_once(folded)) == folded:
             break
-        folded = again
+        folded = refolded
     return folded
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order: English stems (Snowball), Chinese words (jieba); repeated words stay.
+    """The words of a text in order, with repeats: English stems (Snowball) and Chinese words (jieba).
 
-    What people would call the words: coverage features and word-level matching read these.
+    >>> words("Red shoes 运动鞋")
+    ['red', 'shoe', '运动鞋']
     """
     return [word if _HAS_HAN.match(word) else _stem(word) for word in unstemmed_words(text)]
 
 
 def unstemmed_words(text: str) -> list[str]:
-    """The folded words of a text in order, as a person would type them."""
-    found: list[str] = []
-    for piece in _PIECE.findall(fold(text)):
-        found.extend(_han_words(piece) if _HAS_HAN.match(piece) else [piece])
-    return found
+    """The folded words of a text in order, without stemming."""
+    text_words: list[str] = []
+    for run in _RUN.findall(fold(text)):
+        text_words.extend(_han_words(run) if _HAS_HAN.match(run) else [run])
+    return text_words
 
 
 def tokens(text: str) -> list[str]:
-    """The lexical index's tokens: `words`, and for Chinese also every sub-word jieba knows, each character and each character bigram.
+    """The tokens of the lexical index: `words`, and for Chinese also sub-words, characters and character bigrams.
 
-    Characters and bigrams beside words find what the segmenter cut differently in the query and in the title. A token appears once for
-    each way it was found.
+    Characters and bigrams match when the segmenter splits the query and the title differently. A token occurs once per
+    way it was produced.
+
+    >>> tokens("运动鞋")
+    ['运动', '运动鞋', 'c:运', 'c:动', 'c:鞋', 'b:运动', 'b:动鞋']
     """
-    found: list[str] = []
-    for piece in _PIECE.findall(fold(text)):
-        if _HAS_HAN.match(piece):
-            found.extend(_segmenter().lcut_for_search(piece, HMM=False))
-            found.extend(f"c:{char}" for char in piece)
-            found.extend(f"b:{piece[i : i + 2]}" for i in range(len(piece) - 1))
+    text_tokens: list[str] = []
+    for run in _RUN.findall(fold(text)):
+        if _HAS_HAN.match(run):
+            text_tokens.extend(_segmenter().lcut_for_search(run, HMM=False))
+            text_tokens.extend(f"c:{char}" for char in run)
+            text_tokens.extend(f"b:{run[i : i + 2]}" for i in range(len(run) - 1))
         else:
-            found.append(_stem(piece))
-    return found
+            text_tokens.append(_stem(run))
+    return text_tokens
 
 
 def has_han(text: str) -> bool:
-    """Whether a text holds at least one Chinese character."""
+    """Whether a text contains a Chinese character."""
     return _HAS_HAN.search(text) is not None
 
 
 def detect_locale(text: str) -> Locale:
-    """`zh` when the text holds a Chinese character, else `en`."""
+    """`zh` when the text contains a Chinese character, else `en`."""
     return "zh" if has_han(text) else "en"
 
 
 def clean(text: str) -> str:
-    """The presentable form of a text: NFKC, control characters out, single spaces; case and script stay as the shop wrote them."""
+    """Convert a text to the form for display: NFKC, no control characters, single spaces; case and script are kept."""
     normal = unicodedata.normalize("NFKC", text)
-    seen = (c for c in normal if unicodedata.category(c) not in ("Cf", "Cs"))  # a soft hyphen does not split its word
-    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Co", "Zl", "Zp") else c for c in seen)
+    # a soft hyphen (Cf) must not split its word
+    visible = (c for c in normal if unicodedata.category(c) not in ("Cf", "Cs"))
+    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Co", "Zl", "Zp") else c for c in visible)
     return _SPACE.sub(" ", kept).strip()
 
 
@@ -96,7 +102,8 @@ def _fold_once(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     if not folded.isascii():
         decomposed = unicodedata.normalize("NFD", folded)
-        folded = unicodedata.normalize("NFC", "".join(c for c in decomposed if unicodedata.category(c) not in _UNSEEN))
+        kept = "".join(c for c in decomposed if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+        folded = unicodedata.normalize("NFC", kept)
         if _HAS_HAN.search(folded):
             folded = _simplifier().convert(folded)
     return _SPACE.sub(" ", folded).strip()
@@ -107,8 +114,8 @@ def _stem(word: str) -> str:
     return str(_stemmer().stemWord(word))
 
 
-def _han_words(piece: str) -> list[str]:
-    return list(_segmenter().cut(piece, HMM=False))
+def _han_words(run: str) -> list[str]:
+    return list(_segmenter().cut(run, HMM=False))
 
 
 @functools.cache

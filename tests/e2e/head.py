@@ -1,4 +1,4 @@
-"""A running cluster of one node, as `ray job submit` finds it."""
+"""Starts a Ray cluster of one node, and submits jobs to it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Head:
 
 
 def submit(head: Head, entry: Sequence[str], *, cwd: Path) -> str:
-    """What `ray job submit` of this repository printed; asked again while the head has no agent yet to take a job."""
+    """Submit a command with this repository and return the output; retried until the agent of the head has started."""
     command = [RAY, "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--", *entry]
     deadline = time.monotonic() + 90
     while True:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=cwd, env=head.environment, capture_output=True, text=True, timeout=400, check=False
         )
-        if "No available agent to submit job" not in done.stderr or time.monotonic() > deadline:
-            assert done.returncode == 0, (
-                f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if "No available agent to submit job" not in completed.stderr or time.monotonic() > deadline:
+            assert completed.returncode == 0, (
+                f"{' '.join(command)} ended with {completed.returncode}\n{completed.stdout}\n{completed.stderr}"
             )
-            return done.stdout
+            return completed.stdout
 
 
 def free_port() -> int:
@@ -52,9 +52,9 @@ def free_port() -> int:
 
 @contextmanager
 def running_head() -> Iterator[Head]:
-    """`ray start --head` on ports and in a folder of its own, where a killed one may leave what it likes; killed at the end."""
+    """Run `ray start --head` on free ports and in a temporary folder; it is killed at the end."""
     port = free_port()
-    # a short path; a killed head leaves its address behind, and what it started may still write while the folder goes
+    # in /tmp, because paths of sockets are short; processes of a killed head may still write while the folder is removed
     with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_TMPDIR=folder)
         yield from _started(port, env)
@@ -63,7 +63,7 @@ def running_head() -> Iterator[Head]:
 def _started(port: int, env: dict[str, str]) -> Iterator[Head]:
     arguments = ["start", "--head", "--block", f"--port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=3"]
     arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--object-store-memory=300000000"]
-    # another Ray of this machine, a killed one that still ends too, may hold the agent's usual port; without it no job is taken
+    # another Ray of this machine may still use the default port of the agent, which accepts the jobs
     arguments += [f"--dashboard-agent-listen-port={free_port()}"]
     with subprocess.Popen(
         [RAY, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -72,7 +72,7 @@ def _started(port: int, env: dict[str, str]) -> Iterator[Head]:
             wait_until_up(f"http://127.0.0.1:{port}/api/version", started, env["RAY_AUTH_TOKEN"])
             yield Head(dashboard=f"http://127.0.0.1:{port}", environment=env)
         finally:
-            kill_session(started)  # nothing of it is needed any more
+            kill_session(started)
 
 
 def wait_until_up(url: str, started: subprocess.Popen[bytes], token: str) -> None:
@@ -86,5 +86,5 @@ def wait_until_up(url: str, started: subprocess.Popen[bytes], token: str) -> Non
                 return
         except OSError:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                started.wait(timeout=0.2)  # it tells nothing before it listens
+                started.wait(timeout=0.2)
     raise AssertionError(f"{url} did not answer")

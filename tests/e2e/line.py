@@ -1,4 +1,4 @@
-"""The whole line on a small generated market, as a user runs it: by its commands, in processes of their own."""
+"""Commands that run the whole pipeline on a small generated market, in subprocesses."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ SMALL = (
 )
 
 
-def command(lake: Path, *more: str, config: Path = CONFIG) -> list[str]:
-    """`full_run` of the small market into a lake."""
-    return [sys.executable, "-m", "pipelines.full_run", "--config", str(config), f"lake={lake}", *SMALL, *more]
+def command(lake: Path, *overrides: str, config: Path = CONFIG) -> list[str]:
+    """The command that runs `full_run` with a small market and a lake."""
+    return [sys.executable, "-m", "pipelines.full_run", "--config", str(config), f"lake={lake}", *SMALL, *overrides]
 
 
 def run(arguments: Sequence[str], *, cwd: Path, timeout_s: float = 220, expect: int = 0) -> str:
-    """What a command printed; fails with it when the exit status is another one."""
-    done = subprocess.run(
+    """Run a command and return its output; fails if its exit status is not `expect`."""
+    completed = subprocess.run(
         arguments, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False
     )
-    assert done.returncode == expect, (
-        f"{' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert completed.returncode == expect, (
+        f"{' '.join(arguments)} ended with {completed.returncode}\n{completed.stdout}\n{completed.stderr}"
     )
-    return done.stdout + done.stderr
+    return completed.stdout + completed.stderr
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """This process's environment with one thread per library."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **more}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **variables}

@@ -1,5 +1,6 @@
-"""Raw market -> live release by the commands of the README: stopped half-way, gone on with on a cluster by `ray job submit`, up to date,
-a second release, rolled back.
+"""From a raw market to a live release, by the commands of the README.
+
+The run is killed, continued on a cluster by `ray job submit`, repeated, changed to make a second release, and rolled back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A lake whose run was killed in the middle of embed_products, and what the run said that was submitted to go on with it."""
+    """A lake whose run was killed during embed_products, and the output of the submitted run that continued it."""
     folder = tmp_path_factory.mktemp("line")
     lake = folder / "lake"
     with subprocess.Popen(
@@ -42,12 +43,12 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             if line.startswith("embed_products") and "running" in line:
                 break
         kill_session(started)
-    entry = command(lake, config=CONFIG.relative_to(ROOT))  # read from the copy that is sent to the cluster
+    entry = command(lake, config=CONFIG.relative_to(ROOT))  # relative: read from the copy that is sent to the cluster
     with running_head() as head:
         return lake, submit(head, entry, cwd=folder)
 
 
-def test_a_killed_run_goes_on_where_it_stopped_when_it_is_submitted_to_a_cluster(stopped: tuple[Path, str]) -> None:
+def test_a_killed_run_continues_when_it_is_submitted_to_a_cluster(stopped: tuple[Path, str]) -> None:
     lake, printed = stopped
     assert "succeeded" in printed
     for name in ("generate_market", "ingest_catalog", "ingest_events", "ingest_judgments"):
@@ -59,7 +60,7 @@ def test_a_killed_run_goes_on_where_it_stopped_when_it_is_submitted_to_a_cluster
     assert verify(lake / "releases" / live).num_products > 0
 
 
-def test_every_job_left_its_record(stopped: tuple[Path, str]) -> None:
+def test_every_job_writes_its_record(stopped: tuple[Path, str]) -> None:
     lake, _ = stopped
     for name in JOBS:
         record = json.loads((lake / "runs" / f"{name}.json").read_text(encoding="utf-8"))
@@ -79,10 +80,10 @@ def test_a_second_run_from_another_folder_has_nothing_to_do(stopped: tuple[Path,
     printed = run(command(stopped[0]), cwd=tmp_path)
     for name in JOBS[:-1]:
         assert f"{name:<24} up to date" in printed
-    assert f"1 of {len(JOBS)} jobs ran" in printed  # promote_release looks at the gate every time
+    assert f"1 of {len(JOBS)} jobs ran" in printed  # promote_release runs every time
 
 
-def test_a_changed_setting_makes_a_second_release_that_can_be_rolled_back(
+def test_a_changed_setting_makes_another_release_and_it_can_be_rolled_back(
     stopped: tuple[Path, str], tmp_path: Path
 ) -> None:
     lake, _ = stopped
@@ -110,22 +111,22 @@ def test_the_report_names_every_system_and_every_defect(stopped: tuple[Path, str
     assert "in the catalog" in report or "stays without" in report
 
 
-def test_the_report_shows_how_each_fitted_part_learned(stopped: tuple[Path, str]) -> None:
+def test_the_report_shows_the_learning_curves(stopped: tuple[Path, str]) -> None:
     lake, _ = stopped
     report = (Lake(lake).current("evaluation").path / "report.md").read_text(encoding="utf-8")
     for line in ("| alignment | train loss | ", "| ranker | validation nDCG@10 | "):
         assert line in report
 
 
-def test_what_images_alone_tell_is_counted_against_chance(
+def test_colours_that_only_images_show_are_found_above_chance(
     stopped: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     unsaid_colours.main(
         ["--lake", str(stopped[0])]
-    )  # so small a market teaches few colours: the status is not asked for
-    found = re.search(
+    )  # its exit status is not checked: a small market has too few colours
+    match = re.search(
         r"name no colour: (\d+); of the colour asked for: (\d+), by chance (\d+)", capsys.readouterr().out
     )
-    assert found is not None
-    shown, true, chance = map(int, found.groups())
+    assert match is not None
+    shown, true, chance = map(int, match.groups())
     assert shown > true > 0 and chance > 0

@@ -1,4 +1,4 @@
-"""A search whose process is killed goes on where it stood when it is asked for again under the same name."""
+"""A killed search continues when it is started again with the same identity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from intarsia.onray.tuning import PointSearch, run_search
 from tests.killed_process import kill_session
 
 NUM_TRIALS, NUM_BEFORE = 12, 6
-FOUND = "found.json"
+RESULT = "result.json"
 _DEADLINE_S = 120.0
 
 
 def double(point: Mapping[str, float], seen: str) -> dict[str, float]:
-    """Every measuring leaves a line; the first process comes to the middle and no further, so that it can be killed there."""
+    """Writes a line per call; the sixth call of the first process waits, so that it can be killed there."""
     with Path(seen).open("a", encoding="utf-8") as file:
         file.write(f"{point['x']!r}\n")
     if _num_lines(Path(seen)) == NUM_BEFORE:
@@ -33,7 +33,7 @@ def double(point: Mapping[str, float], seen: str) -> dict[str, float]:
 
 
 def search_in(folder: Path) -> None:
-    """What the killed process and its successor do; `found.json` then holds the trials."""
+    """Runs in the killed process and in its successor; writes the trials into `result.json`."""
     search = PointSearch(
         measure=double,
         data=str(folder / "seen"),
@@ -50,29 +50,29 @@ def search_in(folder: Path) -> None:
         trials = run_search(
             search, folder=folder, on_trial=lambda number, total: done.append(number), identity="doubling"
         )
-    write_json(folder / FOUND, {"trials": [[trial.point["x"], trial.figures] for trial in trials], "done": done})
+    write_json(folder / RESULT, {"trials": [[trial.point["x"], trial.figures] for trial in trials], "done": done})
 
 
-def test_a_killed_search_goes_on_and_measures_what_was_noted_no_second_time(tmp_path: Path) -> None:
+def test_a_killed_search_continues_without_repeating_finished_trials(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     (tmp_path / ".tune" / "other search").mkdir(parents=True)
     first = _start(tmp_path)
     deadline_s = time.monotonic() + _DEADLINE_S
-    while _num_noted(tmp_path) < NUM_BEFORE - 1:
-        assert first.poll() is None and time.monotonic() < deadline_s, "the search ended, or never began"
-        time.sleep(0.05)  # between two looks at its notes
+    while _num_saved(tmp_path) < NUM_BEFORE - 1:
+        assert first.poll() is None and time.monotonic() < deadline_s, "the search ended, or did not start"
+        time.sleep(0.05)
     kill_session(first)
     assert _num_lines(seen) == NUM_BEFORE
     assert [path.name for path in (tmp_path / ".tune").iterdir()] == ["doubling"]
 
     second = _start(tmp_path)
     assert second.wait(timeout=_DEADLINE_S) == 0
-    found = json.loads((tmp_path / FOUND).read_text(encoding="utf-8"))
-    assert len(found["trials"]) == NUM_TRIALS
-    assert all(figures == {"y": 2.0 * x} for x, figures in found["trials"])
+    result = json.loads((tmp_path / RESULT).read_text(encoding="utf-8"))
+    assert len(result["trials"]) == NUM_TRIALS
+    assert all(figures == {"y": 2.0 * x} for x, figures in result["trials"])
     measured = [float(line) for line in seen.read_text(encoding="utf-8").splitlines()]
-    assert sorted(measured) == sorted([x for x, _ in found["trials"]] + [measured[NUM_BEFORE - 1]]), "one twice"
-    assert found["done"] == list(range(NUM_BEFORE, NUM_TRIALS + 1))
+    assert sorted(measured) == sorted([x for x, _ in result["trials"]] + [measured[NUM_BEFORE - 1]]), "one twice"
+    assert result["done"] == list(range(NUM_BEFORE, NUM_TRIALS + 1))
     assert not (tmp_path / ".tune").exists()
 
 
@@ -85,10 +85,10 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _num_noted(folder: Path) -> int:
-    """Trials that the search's own notes say are done."""
-    notes = sorted(folder.glob(".tune/doubling/search/experiment_state-*.json"))
-    return notes[-1].read_text(encoding="utf-8").count(r"\"status\": \"TERMINATED\"") if notes else 0
+def _num_saved(folder: Path) -> int:
+    """Finished trials in the saved state of the search."""
+    states = sorted(folder.glob(".tune/doubling/search/experiment_state-*.json"))
+    return states[-1].read_text(encoding="utf-8").count(r"\"status\": \"TERMINATED\"") if states else 0
 
 
 def _num_lines(path: Path) -> int:

@@ -1,8 +1,8 @@
-"""Feature values per version: a value that changes under the same version number is a broken promise to every trained ranker.
+"""Golden feature values per version: the values of a feature must not change without a new version.
 
-`features.json` maps `name/version` to the values, as the hex of their float32 bits, on the shop and queries below. After a deliberate
-change raise the feature's version (FRAME_VERSION too when a column changed); `python -m tests.golden.test_feature_values` then adds the
-values of new versions, and never changes those that are there.
+`features.json` maps `name/version` to the values, as the hex of their float32 bits, for the shop and queries below. After a
+deliberate change, raise the version of the feature (FRAME_VERSION too when a column changed). Then run
+`python -m tests.golden.test_feature_values`: it adds the values of new versions, and never changes existing ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import StatsLedger
-from tests.feature_cases import NOON, Item, Vectors, asked, candidates_of, columns_of, event
+from tests.feature_cases import NOON, ExactVectors, Item, candidates_of, columns_of, encoded_query, event
 
 GOLDEN = Path(__file__).with_name("features.json")
 
@@ -52,14 +52,14 @@ EVENTS = [
 ]
 
 
-def found_values() -> dict[str, list[str]]:
+def current_values() -> dict[str, list[str]]:
     """Feature/version -> hex of each row's float32."""
     vectors = {
-        "text": Vectors({0: [[3, 4]], 1: [[1, 1]], 3: [[0, 1]]}, dim=2),
-        "image": Vectors({0: [[1, 2], [2, 1]], 2: [[1, 0]]}, dim=2),
+        "text": ExactVectors({0: [[3, 4]], 1: [[1, 1]], 3: [[0, 1]]}, dim=2),
+        "image": ExactVectors({0: [[1, 2], [2, 1]], 2: [[1, 0]]}, dim=2),
     }
     nan = np.nan
-    found = [
+    candidates = [
         candidates_of(
             [0, 1, 3],
             scores=[[7.5, 0.9, nan], [5.25, 0.8, nan], [0, 0.7, nan]],
@@ -69,18 +69,18 @@ def found_values() -> dict[str, list[str]]:
         candidates_of(range(5), scores=[[nan, nan, s] for s in (0.5, nan, 0.75, nan, nan)], fused=[0.5, 0, 0.75, 0, 0]),
     ]
     assembler = Assembler(columns_of(SHOP), StatsLedger.empty().fold(*EVENTS).as_of(None), vectors)
-    queries = [asked("nike red runing shoes 42 shoes"), asked(None, image=b"picture", locale="zh")]
-    matrix = FEATURES.compute(assembler.assemble(queries, found))
-    names = [f"{each.name}/{each.version}" for each in FEATURES.features]
+    queries = [encoded_query("nike red runing shoes 42 shoes"), encoded_query(None, image=b"picture", locale="zh")]
+    matrix = FEATURES.compute(assembler.assemble(queries, candidates))
+    names = [f"{feature.name}/{feature.version}" for feature in FEATURES.features]
     return {name: [v.tobytes().hex() for v in column] for name, column in zip(names, matrix.values_nF.T, strict=True)}
 
 
 def test_every_version_of_every_feature_keeps_its_values() -> None:
-    kept = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    found = found_values()
-    changed = {n: (_floats(kept[n]), _floats(v)) for n, v in found.items() if n in kept and kept[n] != v}
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    current = current_values()
+    changed = {n: (_floats(golden[n]), _floats(v)) for n, v in current.items() if n in golden and golden[n] != v}
     assert not changed, "values changed under the same version; raise the version"
-    assert set(found) <= set(kept), "features that have no golden values yet; see the module's first lines"
+    assert set(current) <= set(golden), "features without golden values; see the module docstring"
 
 
 def _floats(hexes: list[str]) -> list[float]:
@@ -88,5 +88,5 @@ def _floats(hexes: list[str]) -> list[float]:
 
 
 if __name__ == "__main__":
-    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
-    GOLDEN.write_text(json.dumps(found_values() | known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    GOLDEN.write_text(json.dumps(current_values() | golden, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Each table's schema as a text file per version: what was written once must stay readable, so a change asks for a new version.
+"""The schema of each table as a text file per version: a change of a schema needs a new version.
 
-After raising a table's version: `python tests/golden/test_schemas.py` writes the files of new versions, and never changes one that is
-there.
+After raising the version of a table, run `python tests/golden/test_schemas.py`: it writes the files of new versions, and
+never changes an existing one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMAND = "python tests/golden/test_schemas.py"
 
 
 def all_specs() -> dict[str, TableSpec]:
-    """Every table of the house by name; the one whose columns follow the features stands with two of them."""
+    """Every table by name; `training_rows` with two feature columns."""
     modules = [
         importlib.import_module(f"intarsia.tables.{m.name}") for m in pkgutil.iter_modules(intarsia.tables.__path__)
     ]
@@ -29,7 +29,7 @@ def all_specs() -> dict[str, TableSpec]:
     return {spec.name: spec for spec in [*specs, training_rows_spec(["first_feature", "second_feature"])]}
 
 
-def text_of(spec: TableSpec) -> str:
+def schema_text(spec: TableSpec) -> str:
     """One line per column: name and Arrow type."""
     return "".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}\n" for field in spec.schema)
 
@@ -39,23 +39,23 @@ def file_of(spec: TableSpec) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(all_specs()))
-def test_a_schema_is_the_one_its_version_was_published_with(name: str) -> None:
+def test_a_schema_equals_the_one_of_its_version(name: str) -> None:
     spec = all_specs()[name]
     assert file_of(spec).is_file(), f"{name} version {spec.version} is new: run {COMMAND} and commit its file"
-    assert text_of(spec) == file_of(spec).read_text(encoding="utf-8"), (
+    assert schema_text(spec) == file_of(spec).read_text(encoding="utf-8"), (
         f"{name} changed and is still version {spec.version}: raise the version in intarsia.tables, then run {COMMAND}"
     )
 
 
-def test_every_schema_file_is_of_a_known_table_and_of_no_later_version() -> None:
+def test_every_schema_file_is_of_a_known_table_and_version() -> None:
     specs = all_specs()
     for path in SCHEMAS.glob("*.txt"):
         name, version = path.stem.split(".v")
-        assert name in specs, f"{path.name}: no such table; a table that goes takes its files with it"
+        assert name in specs, f"{path.name}: no such table; remove the files of a removed table"
         assert int(version) <= specs[name].version, f"{path.name}: the code is at version {specs[name].version}"
 
 
-def test_the_tables_of_the_house_are_all_here() -> None:
+def test_all_tables_are_covered() -> None:
     assert set(all_specs()) == {
         "products",
         "rejected_products",
@@ -71,6 +71,6 @@ def test_the_tables_of_the_house_are_all_here() -> None:
 
 if __name__ == "__main__":
     SCHEMAS.mkdir(exist_ok=True)
-    for each in all_specs().values():
-        if not file_of(each).exists():
-            file_of(each).write_text(text_of(each), encoding="utf-8")
+    for spec in all_specs().values():
+        if not file_of(spec).exists():
+            file_of(spec).write_text(schema_text(spec), encoding="utf-8")

@@ -45,16 +45,16 @@ SHOP = [
 
 
 def publish_products(lake: Lake, products: Sequence[Product]) -> None:
-    """Two parts, as the ingest job writes them: ordered by id."""
+    """Two parts, ordered by id, as ingest_catalog writes them."""
     half = len(products) // 2
     with lake.publish("products") as folder:
         for number, part in enumerate((products[:half], products[half:])):
-            rows = [product_to_row(p, [b"picture %d" % i for i in range(len(p.images))]) for p in part]
+            rows = [product_to_row(p, [b"image %d" % i for i in range(len(p.images))]) for p in part]
             PRODUCTS.write_part(PRODUCTS.from_rows(rows), folder, number)
 
 
 def publish_embeddings(lake: Lake, modality: str, products: Sequence[Product], *, dim: int = DIM) -> None:
-    """One text vector per product, one image vector per picture, last product first."""
+    """One text vector per product, one image vector per image, last product first."""
     spec, rng = embeddings_spec(modality), np.random.default_rng(len(modality))
     rows = []
     for product in reversed(products):
@@ -90,12 +90,12 @@ def test_the_job_writes_all_that_retrieval_reads(lake: Lake, capsys: pytest.Capt
         "space_ids": {"text": "text-space", "image": "image-space"},
     }
 
-    # tokens that went through workers give what one process gives, to the bit
+    # the index built by workers equals, bit for bit, the index built in one process
     fields = {name: [field_texts(p)[name] for p in SHOP] for name in Bm25Config().weights}
-    wanted, found = Bm25Index.build(Bm25Config(), fields), Bm25Index.open(entry.path / "bm25")
-    assert found.vocabulary == wanted.vocabulary
-    assert found.impacts.tobytes() == wanted.impacts.tobytes()
-    assert found.rows.tobytes() == wanted.rows.tobytes()
+    expected, bm25 = Bm25Index.build(Bm25Config(), fields), Bm25Index.open(entry.path / "bm25")
+    assert bm25.vocabulary == expected.vocabulary
+    assert bm25.impacts.tobytes() == expected.impacts.tobytes()
+    assert bm25.rows.tobytes() == expected.rows.tobytes()
 
     text, image = (open_vector_index(entry.path / modality) for modality in ("text", "image"))
     assert (text.space_id, image.space_id) == ("text-space", "image-space")
@@ -110,7 +110,7 @@ def test_the_job_writes_all_that_retrieval_reads(lake: Lake, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_catalog_without_images_and_the_same_run_again(lake: Lake) -> None:
+def test_a_catalog_without_images_gives_the_same_bytes_again(lake: Lake) -> None:
     bare = [
         Product(product_id=p.product_id, title=p.title, description=p.description, category_path=p.category_path)
         for p in SHOP

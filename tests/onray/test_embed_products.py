@@ -1,4 +1,4 @@
-"""embed_products and export_query_encoders on a small lake: cache, duplicates, bad pictures, equal bytes, and the query side."""
+"""The jobs embed_products and export_query_encoders on a small lake."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_products(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
 
 
 def shop() -> list[dict[str, object]]:
-    """Six products with 2, 1, 0, 1, 1, 2 views; the fourth repeats the first's title and picture, the last two share a picture."""
+    """Six products with 2, 1, 0, 1, 1, 2 views; the fourth has the title and image of the first, the last two share an image."""
     return [
         product_row(5, "red shoes", IMAGES[:2]),
         product_row(1, "blue shoes", IMAGES[2:3]),
@@ -63,23 +63,23 @@ def shop() -> list[dict[str, object]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
-    """A lake whose products were embedded, and what the job counted."""
+class FirstRun:
+    """A lake whose products are embedded, and the counts of the job."""
 
     lake: Lake
     counts: dict[str, object]
 
 
 @pytest.fixture(scope="module")
-def first_run(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+def first_run(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     lake = Lake(tmp_path_factory.mktemp("embedded") / "lake")
     write_products(lake, shop())
-    return Embedded(lake, run(CONFIG, lake))
+    return FirstRun(lake, run(CONFIG, lake))
 
 
 @pytest.fixture
-def embedded(first_run: Embedded, tmp_path: Path) -> Lake:
-    """A copy of the first run's lake, to go on from."""
+def embedded(first_run: FirstRun, tmp_path: Path) -> Lake:
+    """A copy of the lake of the first run."""
     shutil.copytree(first_run.lake.root, tmp_path / "copy")
     return Lake(tmp_path / "copy")
 
@@ -92,7 +92,7 @@ def digests(lake: Lake) -> tuple[str, str]:
     return lake.current("text_embeddings").digest, lake.current("image_embeddings").digest
 
 
-def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: Embedded) -> None:
+def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: FirstRun) -> None:
     assert first_run.counts == {
         "products": 6,
         "texts_encoded": 5,
@@ -114,7 +114,7 @@ def test_every_view_has_a_row_and_equal_content_is_encoded_once(first_run: Embed
     assert set(texts["space_id"].to_pylist()) == {entry.notes["space_id"]}
 
 
-def test_changing_one_product_embeds_one_product(embedded: Lake) -> None:
+def test_a_changed_product_is_the_only_one_encoded_again(embedded: Lake) -> None:
     before = TEXT_EMBEDDINGS.read(embedded.current("text_embeddings"))["vector"].to_pylist()
     rows = shop()
     rows[1] = product_row(1, "blue boots", IMAGES[5:])
@@ -126,7 +126,7 @@ def test_changing_one_product_embeds_one_product(embedded: Lake) -> None:
     assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True, True, True, True]
 
 
-def test_another_encoder_and_other_fields_embed_every_text_again(embedded: Lake) -> None:
+def test_another_encoder_or_other_fields_encode_every_text_again(embedded: Lake) -> None:
     text = dataclasses.replace(CONFIG.text, pooling="cls")
     changed = dataclasses.replace(CONFIG, text=text, text_fields=("title", "description"))
     counts = run(changed, embedded)
@@ -136,20 +136,20 @@ def test_another_encoder_and_other_fields_embed_every_text_again(embedded: Lake)
     assert texts["content_sha256"].to_pylist()[0] == sha256_bytes(b"green hat soft")
 
 
-def test_the_number_of_workers_does_not_change_the_bytes(first_run: Embedded, lake: Lake) -> None:
+def test_the_number_of_workers_does_not_change_the_bytes(first_run: FirstRun, lake: Lake) -> None:
     write_products(lake, shop())
     run(dataclasses.replace(CONFIG, num_workers=2), lake)
     assert digests(lake) == digests(first_run.lake)
 
 
-def test_a_second_run_is_up_to_date_though_the_job_reads_its_own_output(embedded: Lake) -> None:
+def test_the_job_is_up_to_date_although_it_reads_its_own_output(embedded: Lake) -> None:
     first = digests(embedded)
     assert run_job(embed_products.JOB, CONFIG, embedded)
     assert not run_job(embed_products.JOB, CONFIG, embedded)
     assert digests(embedded) == first
 
 
-def test_a_image_that_cannot_be_decoded_costs_only_itself(embedded: Lake) -> None:
+def test_an_undecodable_image_does_not_affect_the_others_of_its_batch(embedded: Lake) -> None:
     rows = shop()
     rows[4] = product_row(4, "连衣裙", [b"torn", IMAGES[5]])
     write_products(embedded, rows)
@@ -163,7 +163,7 @@ def test_a_shop_without_images_has_an_empty_image_table(embedded: Lake) -> None:
     assert IMAGE_EMBEDDINGS.read(embedded.current("image_embeddings")).num_rows == 0
 
 
-def test_the_exported_encoders_live_in_the_spaces_of_the_embeddings(embedded: Lake) -> None:
+def test_exported_encoders_have_the_spaces_of_the_embeddings(embedded: Lake) -> None:
     counts = export_query_encoders.run(export_query_encoders.ExportConfig(), embedded, PROGRESS)
     assert counts["text_fp32_cosine_to_torch"] == pytest.approx(1.0, abs=1e-5)
     folder = embedded.current("query_encoders").path
@@ -212,7 +212,7 @@ def test_an_export_setting_out_of_range_is_refused(values: dict[str, object], wo
         export_query_encoders.ExportConfig(**values)
 
 
-def test_gpus_are_not_waited_for_where_there_are_none(tmp_path: Path) -> None:
+def test_gpus_that_the_machine_does_not_have_are_refused(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     write_products(lake, shop())
     with pytest.raises(ConfigError, match=r"gpus_per_worker is 1.0, and this machine has no GPU that Ray knows"):

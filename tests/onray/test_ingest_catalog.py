@@ -1,4 +1,4 @@
-"""The job that makes products, on the session's Ray, over a small shop."""
+"""The job ingest_catalog on a small shop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ attributes: {colour: colour}
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Forty products with pictures, three rotten rows, and a mapping beside their folder."""
+    """Forty products with images, three invalid rows, and a mapping next to their folder."""
     put_shop(tmp_path / "shop", 40, more=["{torn", shop_rows(40)[0], {"id": "X", "title": ""}])
     (tmp_path / "mapping.yaml").write_text(_MAPPING)
     return tmp_path / "shop"
@@ -40,16 +40,18 @@ def shop(tmp_path: Path) -> Path:
 def _config(shop: Path, **values: Any) -> IngestCatalogConfig:
     return build(
         IngestCatalogConfig,
-        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "unit_rows": 8}
+        {"mapping": str(shop.parent / "mapping.yaml"), "folder": str(shop), "max_rejected_share": 0.1, "split_rows": 8}
         | values,
     )
 
 
-def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number_of_workers(
-    shop: Path, tmp_path: Path
-) -> None:
+def test_every_row_is_counted_and_the_bytes_do_not_depend_on_the_workers(shop: Path, tmp_path: Path) -> None:
     lakes = []
-    for num_workers, split_rows in ((2, 8), (3, 8), (1, 1000)):  # the last one fits one unit and needs no Ray at all
+    for num_workers, split_rows in (
+        (2, 8),
+        (3, 8),
+        (1, 1000),
+    ):  # the last one has a single work item, which needs no Ray
         lake = Lake(tmp_path / f"lake{len(lakes)}")
         counts = JOB.run(_config(shop, num_workers=num_workers, split_rows=split_rows), lake, JobProgress("test"))
         assert counts["products"] + counts["dropped"] == counts["rows"] == 43
@@ -63,7 +65,7 @@ def test_the_job_accounts_for_every_row_and_gives_the_same_bytes_with_any_number
     assert sorted(path.name for path in lakes[0].current("products").path.iterdir()) == ["part-00000.parquet"]
 
 
-def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop: Path, lake: Lake) -> None:
+def test_too_many_dropped_rows_stop_the_job_and_keep_the_old_products(shop: Path, lake: Lake) -> None:
     JOB.run(_config(shop, split_rows=1000), lake, JobProgress("test"))
     before = lake.current("products")
     write_jsonl(shop / "products.jsonl", [*shop_rows(40), *["{torn"] * 20])
@@ -75,7 +77,7 @@ def test_too_many_lost_rows_stop_the_job_and_the_old_products_stay_current(shop:
     assert REJECTED_PRODUCTS.read(rejected).column("row").to_pylist() == list(range(41, 61))
 
 
-def test_the_job_runs_again_when_a_image_has_changed(
+def test_the_job_runs_again_when_an_image_has_changed(
     shop: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _config(shop, split_rows=1000)
@@ -86,7 +88,7 @@ def test_the_job_runs_again_when_a_image_has_changed(
     assert "left out by reason {'image_unreadable': 1}" in capsys.readouterr().out
 
 
-def test_a_side_file_that_is_missing_reaches_the_user_as_a_data_error(shop: Path, lake: Lake) -> None:
+def test_a_missing_joined_file_is_a_data_error(shop: Path, lake: Lake) -> None:
     (shop.parent / "mapping.yaml").write_text(_MAPPING + "merge: [{file: titles.csv, key: id, columns: [title]}]\n")
     with pytest.raises(DataError, match=r"titles.csv'; allowed: a file or folder"):
         JOB.run(_config(shop), lake, JobProgress("test"))
@@ -96,10 +98,10 @@ def test_a_side_file_that_is_missing_reaches_the_user_as_a_data_error(shop: Path
     ("values", "message"),
     [
         ({"max_rejected_share": 1.5}, "max_rejected_share is 1.5; allowed: 0 to 1"),
-        ({"unit_rows": 0}, "unit_rows is 0; allowed: 1 or more"),
+        ({"split_rows": 0}, "split_rows is 0; allowed: 1 or more"),
         ({"num_workers": -1}, "num_workers is -1; allowed: 0 or more"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+def test_a_setting_out_of_range_is_refused_by_name(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _config(tmp_path / "shop", **values)

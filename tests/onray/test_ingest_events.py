@@ -1,4 +1,4 @@
-"""The job that makes events, on the session's Ray."""
+"""The job ingest_events."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def _run(folder: Path, lake: Lake, **values: Any) -> Any:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_events_are_checked_counted_and_ordered_the_same_with_any_number_of_workers(shop: Lake, tmp_path: Path) -> None:
-    rotten = [_event(90, product_id="P9"), "{torn", _event(91, kind="klick")]
-    write_jsonl(tmp_path / "events.jsonl", [*(_event(n) for n in range(50)), *rotten, _event(7), _event(8)])
+def test_events_and_their_order_do_not_depend_on_the_workers(shop: Lake, tmp_path: Path) -> None:
+    invalid = [_event(90, product_id="P9"), "{torn", _event(91, kind="klick")]
+    write_jsonl(tmp_path / "events.jsonl", [*(_event(n) for n in range(50)), *invalid, _event(7), _event(8)])
     digests = set()
-    for values in ({"num_workers": 2, "unit_rows": 10}, {"unit_rows": 1000}):
+    for values in ({"num_workers": 2, "split_rows": 10}, {"split_rows": 1000}):
         counts = _run(tmp_path, shop, max_rejected_share=0.06, **values)
         assert (counts["rows"], counts["events"], counts["rejected"]) == (55, 50, 5)
         assert counts["rejected by reason"] == {
@@ -66,7 +66,7 @@ def test_events_are_checked_counted_and_ordered_the_same_with_any_number_of_work
     assert REJECTED_EVENTS.read(shop.current("rejected_events")).column("row").to_pylist() == [51, 52, 53, 54, 55]
 
 
-def test_too_many_refused_events_stop_the_job_and_repeated_ones_do_not_count(shop: Lake, tmp_path: Path) -> None:
+def test_too_many_rejected_events_stop_the_job_without_repeated_ones(shop: Lake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "events.jsonl", [_event(1)] * 10)
     assert _run(tmp_path, shop)["events"] == 1
     before = shop.current("events")
@@ -88,10 +88,10 @@ def test_a_shop_without_events_has_an_empty_table(shop: Lake, tmp_path: Path) ->
     ("values", "message"),
     [
         ({"max_rejected_share": -1}, "max_rejected_share is -1.0; allowed: 0 to 1"),
-        ({"unit_rows": 0}, "unit_rows is 0; allowed: 1 or more"),
+        ({"split_rows": 0}, "split_rows is 0; allowed: 1 or more"),
         ({"num_workers": -1}, "num_workers is -1; allowed: 0 or more"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+def test_a_setting_out_of_range_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(IngestEventsConfig, values)

@@ -1,4 +1,4 @@
-"""One job and a whole run by their command lines, in the session's Ray."""
+"""A job that needs Ray, run by its command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountConfig:
-    """How far to count."""
+    """The last number."""
 
     upto: int = setting("the last number", 3)
 
@@ -34,7 +34,7 @@ def count(config: CountConfig, lake: Lake, progress: JobProgress) -> Counts:
 COUNT = Job(name="count", summary="Nothing -> numbers.", config=CountConfig, writes=("numbers",), run=count)
 
 
-def test_a_job_runs_by_its_command_and_leaves_its_result_and_record(
+def test_a_job_run_by_its_command_writes_its_result_and_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text("lake: here\ncount:\n")
@@ -43,9 +43,9 @@ def test_a_job_runs_by_its_command_and_leaves_its_result_and_record(
     lake = Lake(tmp_path / "here")
     assert (lake.current("numbers").path / "sum").read_text() == "10"
     assert json.loads((lake.root / "runs" / "count.json").read_text())["counts"] == {"sum": 10}
-    shown = capsys.readouterr().out
-    assert "sum 10" in shown
-    assert str(tmp_path / "here" / "numbers") in shown  # where its result lies, whatever folder a reader stands in
+    printed = capsys.readouterr().out
+    assert "sum 10" in printed
+    assert str(tmp_path / "here" / "numbers") in printed  # an absolute path
 
     assert main(COUNT, ["--config", "a.yaml", "upto=4"]) == 0
     assert "up to date" in capsys.readouterr().out

@@ -20,13 +20,14 @@ from intarsia.experiments.fusion_search_result import FusionSearch, result_lines
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.text_only_fusion import open_text_only
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.ensemble.cross_fit import open_crossed
+from intarsia.fusion.ensemble.cross_fit import open_cross_fit
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.score.weighted import WeightedConfig
-from intarsia.fusion.spec import FusionSpec, QueryKind
+from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake
 from intarsia.onray.tuning import PointSearch, TrialsConfig, run_search
 from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import QueryKind
 from pipelines.job import JobProgress
 from pipelines.search_fusion import JOB, SearchFusionConfig, fit_chosen, run, search_fusion
 from tests.fusion_tasks import RETRIEVERS, judged, task
@@ -176,10 +177,10 @@ def test_a_fitted_kind_is_saved_with_its_fold_fusers(tmp_path: Path) -> None:
     training_data = EncodedQueries(query_ids=ids, encoded=(), qrels=qrels).training_data(candidates, None)
     config = dataclasses.replace(CONFIG, num_folds=3)
     fit_chosen(BoostingConfig(num_rounds=5), training_data, training_data, config).save(tmp_path)
-    crossed = open_crossed(tmp_path)
+    crossed = open_cross_fit(tmp_path)
     assert len(crossed.folds) == 3
     out_of_fold_scores = [
-        crossed.without(name).fuse(fusion).fused_C for name, fusion in zip(ids, candidates, strict=True)
+        crossed.out_of_fold(name).fuse(fusion).fused_C for name, fusion in zip(ids, candidates, strict=True)
     ]
     full_scores = [crossed.full.fuse(fusion).fused_C for fusion in candidates]
     pairs = zip(out_of_fold_scores, full_scores, strict=True)
@@ -203,7 +204,7 @@ def test_the_job_publishes_the_chosen_fusion(tmp_path: Path) -> None:
     assert "judge more queries" in trials["trials"][-1]["error"]
     assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]
     assert EngineConfig.open(folder) == FLOORS
-    assert open_crossed(folder).full.fuse(judged_shop_candidates()).fused_C is not None
+    assert open_cross_fit(folder).full.fuse(judged_shop_candidates()).fused_C is not None
     text_only = open_text_only(folder)
     assert text_only is not None, "the shop has images"
     assert set(text_only.spec.weights) in ({"bm25", "text"}, set())

@@ -1,4 +1,4 @@
-"""The ranker's job on real workers: one model over whole queries, the same trees on every worker, the same bytes again."""
+"""The job train_ranker and its fit on several workers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from intarsia.features.labelled_rows import training_rows
 from intarsia.ids import ProductId, QueryId
 from intarsia.lake import Lake, write_json
 from intarsia.onray.ranker_training import RankerWorkersConfig, check_equal_trees, fit_on_workers
-from intarsia.ranking.fit_metrics import weighted_mean_ndcg
-from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_init_score, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
-from intarsia.ranking.rows import RankingRows, pack_queries, read_rows
+from intarsia.ranking.rows import RankingRows, pack_queries, read_rows, weighted_mean_ndcg
 from intarsia.records.feature_matrix import FeatureMatrix
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.tables.training_rows import training_rows_spec
@@ -71,26 +70,26 @@ def publish(lake: Lake, table: object) -> None:
         write_json(folder / FEATURES_FILE, {"fingerprint": FINGERPRINT, "names": list(NAMES)})
 
 
-def test_where_nobody_judged_the_fused_order_weighs_more() -> None:
-    asked, made = QueryId("q1"), QueryId("known-00001")
+def test_without_judged_queries_the_fused_order_has_a_larger_weight() -> None:
+    judged, synthetic = QueryId("q1"), QueryId("known-00001")
     config = TrainRankerConfig(model=SMALL, synthetic_prior_weight=3.0)
-    assert config.model_for([asked, made]) == SMALL
-    assert config.model_for([made]).prior_weight == 3.0
-    assert config.model_for([made]).pointwise_share == config.model_for([made]).linear_weight == 0
-    assert TrainRankerConfig(synthetic_prior_weight=0.0).model_for([made]) == LambdaMartConfig(pointwise_share=0.0)
+    assert config.model_for([judged, synthetic]) == SMALL
+    assert config.model_for([synthetic]).prior_weight == 3.0
+    assert config.model_for([synthetic]).pointwise_share == config.model_for([synthetic]).linear_weight == 0
+    assert TrainRankerConfig(synthetic_prior_weight=0.0).model_for([synthetic]) == LambdaMartConfig(pointwise_share=0.0)
     with pytest.raises(ValueError, match=r"synthetic_prior_weight is -1; allowed: 0 or more"):
         TrainRankerConfig(synthetic_prior_weight=-1)
 
 
-def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: object) -> None:
+def test_every_worker_has_the_same_fitted_model(lake: Lake, table: object) -> None:
     publish(lake, table)
     summary = run(TrainRankerConfig(model=SMALL, trials=1), lake, quiet)  # type: ignore[arg-type]
     entry = lake.current("ranker")
     header = json.loads((entry.path / "ranker.json").read_text(encoding="utf-8"))
 
-    held = header["trees_sha256_by_rank"]
-    assert len(held) == 2
-    assert len(set(held)) == 1
+    digests = header["trees_sha256_by_rank"]
+    assert len(digests) == 2
+    assert len(set(digests)) == 1
     assert header["best_iteration"] + header["pointwise_trees"] == summary["trees"]
     assert header["pointwise_trees"] > 0
     assert header["validation_ndcg_at_10"] == max(t["validation_ndcg_at_10"] for t in header["trials"]) > 0.8
@@ -98,7 +97,9 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     assert len(header["searched"]) == 1
     assert header["searched"][0]["figures"]["ndcg"] > 0.8
     assert header["trials"][1]["model"]["num_leaves"] == header["searched"][0]["point"]["num_leaves"]
-    assert "machines" not in (entry.path / "model.txt").read_text(encoding="utf-8")
+    assert len(header["models"]) == 2
+    for file in header["models"]:
+        assert "machines" not in (entry.path / file["file"]).read_text(encoding="utf-8")
 
     ranker = LightGbmRanker.open(entry.path)
     validation = read_rows(table, "validation", NAMES).informative_queries()
@@ -107,27 +108,28 @@ def test_the_job_fits_one_model_that_every_worker_holds(lake: Lake, table: objec
     )
     assert np.corrcoef(scores, validation.labels_n)[0, 1] > 0.6
     figure = weighted_mean_ndcg(scores, validation, SMALL.label_gain)
-    assert figure == pytest.approx(header["validation_ndcg_at_10"]), "what serves holds the linear ranker too"
-    assert not list(lake.root.glob(".fit-*")), "what the workers handed over is cleared away"
+    assert figure == pytest.approx(header["validation_ndcg_at_10"]), "the served model includes the linear ranker"
+    assert not list(lake.root.glob(".fit-*")), "the results of the workers are removed"
 
 
-def test_the_model_learnt_from_all_shards_not_from_one(table: object, tmp_path: Path) -> None:
+def test_the_model_is_fitted_on_all_shards(table: object, tmp_path: Path) -> None:
     train, validation = (read_rows(table, split, NAMES) for split in ("train", "validation"))
     config = LambdaMartConfig(
         num_rounds=5, early_stopping_rounds=0, bagging_fraction=1.0, feature_fraction=1.0, linear_weight=0.5
     )
-    found, again = fit_on_workers(train, validation, [config, config], RankerWorkersConfig(num_workers=2), tmp_path)
-    assert again == found
-    alone = {
-        fit_lambdamart(train.of_queries(shard), validation, [config])[0].trees_sha256
+    fit, second = fit_on_workers(train, validation, [config, config], RankerWorkersConfig(num_workers=2), tmp_path)
+    assert second == fit
+    single_shard = {
+        fit_lambdamart(train.of_queries(shard), validation, [config])[0].model.trees_sha256
         for shard in pack_queries(np.diff(train.offsets_G), 2)
     }
-    assert found.fit.trees_sha256 not in alone
-    root = lightgbm.Booster(model_str=found.fit.model_text).dump_model()["tree_info"][0]["tree_structure"]
+    assert fit.fit.model.trees_sha256 not in single_shard
+    root = lightgbm.Booster(model_str=fit.fit.model.trees[0].text).dump_model()["tree_info"][0]["tree_structure"]
     assert root["internal_count"] == len(train.labels_n)
-    whole = start_of(train, config).linear
-    assert whole is not None and found.fit.linear is not None
-    assert found.fit.linear.means_F == whole.means_F, "a shard's rows have another mean"
+    whole = fit_init_score(train, config).linear
+    fitted = fit.fit.model.init_score.linear
+    assert whole is not None and fitted is not None
+    assert fitted.means_F == whole.means_F, "the mean is that of all rows, not of a shard"
 
 
 def test_different_trees_are_refused_by_rank() -> None:
@@ -147,7 +149,7 @@ def test_more_workers_than_queries_or_cpus_are_refused(table: object, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("values", "message"),
     [
         ({"trials": -1}, "trials is -1; allowed: 0 or more"),
         ({"num_at_once": 0}, "num_at_once is 0; allowed: 1 or more"),
@@ -155,6 +157,6 @@ def test_more_workers_than_queries_or_cpus_are_refused(table: object, tmp_path: 
         ({"workers": {"cpus_per_worker": 0.0}}, r"cpus_per_worker is 0\.0; allowed: above 0"),
     ],
 )
-def test_a_wrong_setting_is_refused(wrong: dict, message: str) -> None:
+def test_a_setting_out_of_range_is_refused(values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build(TrainRankerConfig, wrong)
+        build(TrainRankerConfig, values)

@@ -1,4 +1,4 @@
-"""Measures that report several times: hopeless points are stopped early, and what was measured is known."""
+"""Searches whose measure reports several times, and their early stopping."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STEPS = 9
 
 
 def climb(point: Mapping[str, float], data: float) -> Iterator[dict[str, float]]:
-    """Towards x, a ninth at a time; a point above 0.98 falls on the way, one below 0.02 has nothing to say."""
+    """Reports x in nine steps; a point above 0.98 raises an error, one below 0.02 reports nothing."""
     for step in range(1, STEPS + 1):
         if point["x"] > 0.98 and step == 2:
-            raise ValueError("fell")
+            raise ValueError("failed")
         if point["x"] < 0.02:
             return
         yield {"y": data * point["x"] * step / STEPS, "step": float(step)}
 
 
 @pytest.mark.usefixtures("cluster")
-def test_hopeless_points_are_stopped_early_and_the_best_is_measured_to_its_end(tmp_path: Path) -> None:
+def test_poor_points_are_stopped_early_and_the_best_is_not(tmp_path: Path) -> None:
     xs = [0.9, 0.3, 0.8, 0.2, 0.5, 0.1, 0.99, 0.01]
     search = PointSearch(
         measure=climb,
@@ -47,9 +47,9 @@ def test_hopeless_points_are_stopped_early_and_the_best_is_measured_to_its_end(t
     assert trials[0.1].stopped and trials[0.1].num_reports == 2
     assert trials[0.1].figures == {"y": pytest.approx(2.0 * 0.1 * 2 / STEPS), "step": 2.0}
     assert sum(trial.num_reports for trial in trials.values()) < 4 * STEPS
-    assert (trials[0.99].error, trials[0.99].figures, trials[0.99].stopped) == ("ValueError: fell", None, False)
+    assert (trials[0.99].error, trials[0.99].figures, trials[0.99].stopped) == ("ValueError: failed", None, False)
     assert trials[0.01].error == "the measure reported nothing"
-    assert list(tmp_path.iterdir()) == [], "nothing of Tune stays behind"
+    assert list(tmp_path.iterdir()) == [], "the state of Tune is removed"
 
 
 def double(point: Mapping[str, float], data: float) -> dict[str, float]:
@@ -57,7 +57,7 @@ def double(point: Mapping[str, float], data: float) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_search_throws_away_stopped_searches_of_its_own_job_alone(tmp_path: Path) -> None:
+def test_a_search_removes_older_searches_of_its_own_job_only(tmp_path: Path) -> None:
     stopped = ("ranks.0a", "fuses.0b", "fuses.0c-fitted", "of nobody")
     for name in stopped:
         (tmp_path / ".tune" / name).mkdir(parents=True)
@@ -87,6 +87,6 @@ def test_a_search_throws_away_stopped_searches_of_its_own_job_alone(tmp_path: Pa
         ({"first_stop": 9, "max_reports": 8}, "first_stop is 9; allowed: at most max_reports, 8"),
     ],
 )
-def test_trials_that_cannot_be_are_refused(values: dict[str, Any], words: str) -> None:
+def test_a_setting_out_of_range_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TrialsConfig(**values)

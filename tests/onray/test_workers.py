@@ -1,4 +1,4 @@
-"""Pieces of work over Ray Data's actors."""
+"""RayWorkers: work items on Ray Data actors."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ def _failing() -> Callable[[int], int]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_every_piece_is_worked_on_once() -> None:
+def test_every_item_is_processed_once() -> None:
     assert sorted(RayWorkers(num_workers=2)(_squares, list(range(7)))) == [n * n for n in range(7)]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_error_for_the_user_comes_out_of_a_worker_as_itself() -> None:
+def test_an_intarsia_error_of_a_worker_keeps_its_type() -> None:
     with pytest.raises(DataError, match=r"t row 3: f is 3; allowed: less. Fix: take it out") as refused:
         list(RayWorkers(num_workers=1)(_refusing, list(range(5))))
     assert (refused.value.field, refused.value.row, refused.value.found) == ("f", 3, 3)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_error_for_the_user_while_a_worker_opens_comes_out_as_itself() -> None:
+def test_an_intarsia_error_while_a_worker_opens_keeps_its_type() -> None:
     with pytest.raises(ArtifactError, match="weights are missing; put them there"):
         list(RayWorkers(num_workers=1)(_closed, [1, 2]))
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_pool_of_one_piece_leaves_this_process_when_told_to() -> None:
+def test_with_min_items_1_a_single_item_goes_to_an_actor() -> None:
     assert list(RayWorkers(min_items=1)(_process, [0])) != [os.getpid()]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_defect_of_ours_is_not_dressed_up() -> None:
+def test_other_errors_show_their_cause() -> None:
     with pytest.raises(Exception, match="ZeroDivisionError"):
         list(RayWorkers(num_workers=1)(_failing, [1, 2]))
 
 
-def test_few_pieces_are_worked_on_in_this_process_in_order() -> None:
+def test_few_items_are_processed_in_this_process_in_order() -> None:
     assert list(RayWorkers(min_items=4)(_squares, [3, 1, 2])) == [9, 1, 4]
     assert list(RayWorkers()(_squares, [])) == []
 
@@ -89,11 +89,11 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_are_given_the_gpus_they_ask_for_and_do_with_fewer(tmp_path: Path) -> None:
-    script = tmp_path / "on_one_gpu.py"  # Ray lends a GPU that it is told of, whether the machine has one or not
+def test_workers_wait_for_a_free_gpu_and_then_see_it(tmp_path: Path) -> None:
+    script = tmp_path / "on_one_gpu.py"  # Ray assigns the GPU given to ray.init, even if the machine has none
     script.write_text(ON_ONE_GPU)
     path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(script)],
         env=os.environ | {"PYTHONPATH": path},
         cwd=tmp_path,
@@ -102,4 +102,4 @@ def test_workers_are_given_the_gpus_they_ask_for_and_do_with_fewer(tmp_path: Pat
         timeout=120,
         check=False,
     )
-    assert "[(1, '0'), (2, '0'), (3, '0')]" in done.stdout, done.stderr
+    assert "[(1, '0'), (2, '0'), (3, '0')]" in completed.stdout, completed.stderr

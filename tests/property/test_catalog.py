@@ -1,4 +1,4 @@
-"""Laws of reading and cleaning a catalog, for any bytes that a shop may hand us."""
+"""Properties of reading and cleaning a catalog, for any input bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _COLUMNS = ("id", "title", "d", "e", "b", "c", "p", "q", "i", "j", "a", "o", "s"
     split_rows=st.integers(1, 5),
     block=st.integers(1, 9),
 )
-def test_csv_cut_into_units_is_the_csv_read_whole(
+def test_the_rows_of_all_splits_are_the_rows_of_the_csv(
     tmp_path: Path, rows: list[list[str]], split_rows: int, block: int
 ) -> None:
     out = io.StringIO()
@@ -71,7 +71,7 @@ def test_csv_cut_into_units_is_the_csv_read_whole(
 
 @_FILES
 @given(content=st.binary(max_size=200), is_csv=st.booleans(), split_rows=st.integers(1, 4))
-def test_any_bytes_give_the_same_rows_however_they_are_cut(
+def test_any_bytes_give_the_same_rows_however_they_are_split(
     tmp_path: Path, content: bytes, is_csv: bool, split_rows: int
 ) -> None:
     path = tmp_path / "a.any"
@@ -87,7 +87,7 @@ def test_any_bytes_give_the_same_rows_however_they_are_cut(
 
 @settings(max_examples=300)
 @given(raw=st.fixed_dictionaries({}, optional=dict.fromkeys(_COLUMNS, _JSON)), named=st.booleans())
-def test_any_row_is_a_product_or_lost_for_one_reason_and_both_can_be_written(raw: dict[str, Any], named: bool) -> None:
+def test_any_row_is_a_product_or_dropped_for_one_reason(raw: dict[str, Any], named: bool) -> None:
     row = json.loads(json.dumps(raw | ({"id": "1", "title": "t"} if named else {})))
     cleaned = RowCleaner(_RULES, Path("/nonexistent")).clean("f", RawRow(1, row))
     assert sum(reject.dropped for reject in cleaned.rejects) == (cleaned.product is None)
@@ -98,14 +98,14 @@ def test_any_row_is_a_product_or_lost_for_one_reason_and_both_can_be_written(raw
 
 
 @given(text=st.text(max_size=60))
-def test_plain_text_never_holds_what_a_page_must_not_show(text: str) -> None:
-    to_jsonable = plain_text(text)
-    assert to_jsonable == to_jsonable.strip()
-    assert not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in to_jsonable)
+def test_plain_text_has_no_control_characters(text: str) -> None:
+    plain = plain_text(text)
+    assert plain == plain.strip()
+    assert not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in plain)
 
 
 @given(minor=st.integers(0, 10**9), currency=st.sampled_from(sorted(MINOR_DIGITS)))
-def test_a_price_that_is_written_out_is_read_back(minor: int, currency: str) -> None:
+def test_a_formatted_price_is_parsed_back(minor: int, currency: str) -> None:
     digits = MINOR_DIGITS[currency]
     whole, rest = divmod(minor, 10**digits)
     text = f"{whole:,}" + (f".{rest:0{digits}d}" if digits else "")
@@ -114,12 +114,12 @@ def test_a_price_that_is_written_out_is_read_back(minor: int, currency: str) -> 
 
 
 @given(text=st.text(max_size=40), around=st.sampled_from(("!", " ", "-", "，", "🎁")))
-def test_punctuation_and_space_change_no_comparable_text(text: str, around: str) -> None:
+def test_punctuation_and_spaces_do_not_change_the_dedup_text(text: str, around: str) -> None:
     assert dedup_text(dedup_text(text)) == dedup_text(text)
     assert dedup_text(f"{around}{text}{around}") == dedup_text(text)
     assert simhash(dedup_text(f"{text}{around}")) == simhash(dedup_text(text))
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
-def test_a_query_stays_in_its_split_whatever_its_case(text: str) -> None:
+def test_the_split_of_a_query_ignores_case(text: str) -> None:
     assert hash_split(text) == hash_split(text.lower())

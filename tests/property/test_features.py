@@ -1,4 +1,4 @@
-"""The laws of features: batch invariance to the bit, no future, folding, whole queries in shards."""
+"""Properties of features: bitwise batch invariance, no future events, order-free ledgers, whole queries in shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
-from intarsia.features.stats import KINDS, ProductStats, StatsLedger
+from intarsia.features.stats import COUNTED_KINDS, ProductStats, StatsLedger
 from intarsia.ids import ProductId
 from intarsia.ranking.rows import pack_queries
 from intarsia.records.candidates import Candidates
@@ -19,30 +19,30 @@ from intarsia.records.event import Event
 from intarsia.records.feature_matrix import CandidateFrame
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, Query
-from tests.feature_cases import Vectors, take
+from tests.feature_cases import ExactVectors, take
 from tests.strategies import candidates, events, product_columns, queries
 
 DIM = 5
 few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-some = settings(few, max_examples=20)  # a shop, its stats, queries and candidates are much to draw
+some = settings(few, max_examples=20)  # drawing a shop, stats, queries and candidates is slow
 
 
 @st.composite
 def assembled(draw: st.DrawFn) -> tuple[Assembler, list[EncodedQuery], list[Candidates]]:
-    """A shop, some queries and their candidates, fused or not, with vectors for some products."""
+    """A shop, queries and their candidates, fused or not, with vectors for some products."""
     columns = draw(product_columns(min_size=1))
     ledger = StatsLedger.empty().fold_all(draw(st.lists(events(), max_size=6)))
     vectors = {space: _vectors(columns.num_rows, seed) for seed, space in enumerate(("text", "image"))}
-    asked = draw(st.lists(queries(), min_size=1, max_size=3))
-    found = [_within(draw(candidates()), columns, fused=draw(st.booleans())) for _ in asked]
-    return Assembler(columns, ledger.as_of(None), vectors), [_encoded(q) for q in asked], found
+    encoded = draw(st.lists(queries(), min_size=1, max_size=3))
+    candidates_by_query = [_within(draw(candidates()), columns, fused=draw(st.booleans())) for _ in encoded]
+    return Assembler(columns, ledger.as_of(None), vectors), [_encoded(q) for q in encoded], candidates_by_query
 
 
 @some
 @given(assembled(), st.integers(0, 100), st.randoms(use_true_random=False))
-def test_permuting_and_splitting_rows_changes_no_bit(made: tuple, cut: int, shuffler: object) -> None:
-    assembler, asked, found = made
-    frame = assembler.assemble(asked, found)
+def test_permuting_and_splitting_rows_changes_no_bit(drawn: tuple, cut: int, shuffler: object) -> None:
+    assembler, encoded, candidates_by_query = drawn
+    frame = assembler.assemble(encoded, candidates_by_query)
     whole = _bits(frame)
     order = np.arange(frame.num_rows)
     shuffler.shuffle(order)  # type: ignore[attr-defined]
@@ -54,16 +54,19 @@ def test_permuting_and_splitting_rows_changes_no_bit(made: tuple, cut: int, shuf
 
 @some
 @given(assembled())
-def test_a_batch_of_queries_gives_the_bits_of_each_alone(made: tuple) -> None:
-    assembler, asked, found = made
-    alone = [_bits(assembler.assemble([query], [each])) for query, each in zip(asked, found, strict=True)]
-    assert _bits(assembler.assemble(asked, found)) == [row for rows in alone for row in rows]
+def test_a_batch_has_the_bits_of_each_query_by_itself(drawn: tuple) -> None:
+    assembler, encoded, candidates_by_query = drawn
+    single = [
+        _bits(assembler.assemble([query], [of_query]))
+        for query, of_query in zip(encoded, candidates_by_query, strict=True)
+    ]
+    assert _bits(assembler.assemble(encoded, candidates_by_query)) == [row for rows in single for row in rows]
 
 
 @few
 @given(st.lists(events(), max_size=12), st.lists(events(), max_size=6), st.integers(0, 11))
-def test_events_received_after_a_moment_change_nothing(before: list[Event], after: list[Event], place: int) -> None:
-    moment = before[place % len(before)].received_at if before else None
+def test_events_received_later_change_nothing(before: list[Event], after: list[Event], position: int) -> None:
+    moment = before[position % len(before)].received_at if before else None
     if moment is None:
         return
     ids = {event.event_id for event in before}
@@ -73,32 +76,32 @@ def test_events_received_after_a_moment_change_nothing(before: list[Event], afte
 
 @few
 @given(st.lists(events(), max_size=12), st.integers(0, 12), st.randoms(use_true_random=False))
-def test_snapshot_and_rest_are_the_whole_in_any_order_and_however_often(
-    found: list[Event], cut: int, shuffler: object
+def test_a_ledger_is_the_same_for_any_order_and_any_repeats_of_events(
+    drawn: list[Event], cut: int, shuffler: object
 ) -> None:
-    whole = _fold(found)
-    assert _equal(_fold(found[:cut]).fold_all(found[cut:]), whole)
-    assert _equal(whole.fold_all(found), whole)
-    mixed = found + found[:cut]
+    whole = _fold(drawn)
+    assert _equal(_fold(drawn[:cut]).fold_all(drawn[cut:]), whole)
+    assert _equal(whole.fold_all(drawn), whole)
+    mixed = drawn + drawn[:cut]
     shuffler.shuffle(mixed)  # type: ignore[attr-defined]
-    one_by_one = StatsLedger.empty()
+    ledger = StatsLedger.empty()
     for event in mixed:
-        one_by_one = one_by_one.fold(event)
-    assert _equal(one_by_one, whole)
+        ledger = ledger.fold(event)
+    assert _equal(ledger, whole)
 
 
 @few
 @given(st.lists(events(), max_size=12))
-def test_stats_equal_a_count_by_hand(found: list[Event]) -> None:
-    first = {e.event_id: e for e in sorted(found, key=lambda e: e.received_at, reverse=True) if e.kind in KINDS}
-    unclear = {e.event_id for e in found} - {i for i in first if sum(e.event_id == i for e in found) == 1}
-    sure = [e for e in found if e.event_id not in unclear]
-    stats = _fold(sure).as_of(None)
-    shown = stats.columns([ProductId("p0000"), ProductId("p0001")])
-    for place, product in enumerate(("p0000", "p0001")):
-        for kind in KINDS:
-            by_hand = sum(e.kind == kind and e.product_id == product for e in sure)
-            assert np.isnan(shown[kind][place]) if not len(stats.product_ids) else shown[kind][place] == by_hand
+def test_stats_equal_a_plain_count(drawn: list[Event]) -> None:
+    first = {e.event_id: e for e in sorted(drawn, key=lambda e: e.received_at, reverse=True) if e.kind in COUNTED_KINDS}
+    ambiguous = {e.event_id for e in drawn} - {i for i in first if sum(e.event_id == i for e in drawn) == 1}
+    unambiguous = [e for e in drawn if e.event_id not in ambiguous]
+    stats = _fold(unambiguous).as_of(None)
+    counts = stats.columns([ProductId("p0000"), ProductId("p0001")])
+    for position, product in enumerate(("p0000", "p0001")):
+        for kind in COUNTED_KINDS:
+            by_hand = sum(e.kind == kind and e.product_id == product for e in unambiguous)
+            assert np.isnan(counts[kind][position]) if not len(stats.product_ids) else counts[kind][position] == by_hand
 
 
 @few
@@ -117,24 +120,24 @@ def _encoded(query: Query) -> EncodedQuery:
     return EncodedQuery(query=query)
 
 
-def _within(found: Candidates, columns: ProductColumns, *, fused: bool) -> Candidates:
+def _within(drawn: Candidates, columns: ProductColumns, *, fused: bool) -> Candidates:
     """The first candidates, as the shop's first products; fused by a score with ties."""
-    kept = found.only(np.arange(len(found.rows_C)) < columns.num_rows)
+    kept = drawn.only(np.arange(len(drawn.rows_C)) < columns.num_rows)
     kept = replace(kept, rows_C=np.arange(len(kept.rows_C), dtype=np.int64))
     return kept.with_fused(np.nan_to_num(kept.scores_CR[:, 0].astype(np.float64)).round()) if fused else kept
 
 
-def _vectors(num_rows: int, seed: int) -> Vectors:
+def _vectors(num_rows: int, seed: int) -> ExactVectors:
     rng = np.random.default_rng(seed)
-    return Vectors({row: rng.normal(size=(row % 3, DIM)).tolist() for row in range(num_rows) if row % 3}, DIM)
+    return ExactVectors({row: rng.normal(size=(row % 3, DIM)).tolist() for row in range(num_rows) if row % 3}, DIM)
 
 
 def _bits(frame: CandidateFrame) -> list[bytes]:
     return [row.tobytes() for row in FEATURES.compute(frame).values_nF]
 
 
-def _fold(found: Sequence[Event]) -> StatsLedger:
-    return StatsLedger.empty().fold_all(found)
+def _fold(drawn: Sequence[Event]) -> StatsLedger:
+    return StatsLedger.empty().fold_all(drawn)
 
 
 def _equal(one: StatsLedger, other: StatsLedger) -> bool:

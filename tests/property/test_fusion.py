@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from intarsia.fusion.batch import pack
-from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch
+from intarsia.fusion.fuser import SPEC_METHODS, SpecFuser, fuse_batch
 from intarsia.fusion.score.normalise import NORMALISERS
-from intarsia.fusion.spec import FusionKind, FusionSpec, NormaliserName
+from intarsia.fusion.spec import FusionSpec, NormaliserName, SpecMethodName
 from intarsia.ids import ReleaseId
 from intarsia.maths.grouped import Groups
 from intarsia.maths.simplex import simplex_grid
@@ -29,7 +29,7 @@ SHIFT_AND_SCALE_FREE: tuple[NormaliserName, ...] = ("min_max", "z", "quantile")
 @st.composite
 def specs(draw: st.DrawFn) -> FusionSpec:
     """Any spec whose weights are above 0."""
-    kind: FusionKind = draw(st.sampled_from(sorted(SPEC_KINDS)))
+    kind: SpecMethodName = draw(st.sampled_from(sorted(SPEC_METHODS)))
     weight = st.floats(0.01, 1.0)
     weights = {} if kind == "equal" else draw(st.just({}) | st.fixed_dictionaries(dict.fromkeys(RETRIEVERS, weight)))
     return FusionSpec(

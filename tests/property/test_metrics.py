@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from intarsia.evaluation.metrics import METRICS, metric_values, ndcg_at_k
 from intarsia.evaluation.qrels import Qrels, grade_orders
 from intarsia.evaluation.significance import bootstrap_mean, bootstrap_means, paired_bootstrap
-from tests.oracles import found_by_definition, ndcg_by_definition
+from tests.oracles import metrics_by_definition, ndcg_by_definition
 
 DEPTH = 12
 
@@ -43,7 +43,7 @@ def test_every_metric_equals_its_definition(cases_drawn: list[Case], k: int) -> 
     for order, grades in cases_drawn:
         expected["ndcg"].append(ndcg_by_definition(order, grades, k))
         positive = any(grade > 0 for grade in grades.values())
-        metrics = found_by_definition(order, grades, k) if positive else dict.fromkeys(METRICS, float("nan"))
+        metrics = metrics_by_definition(order, grades, k) if positive else dict.fromkeys(METRICS, float("nan"))
         for kind in METRICS.keys() - {"ndcg"}:
             expected[kind].append(metrics[kind])
     for kind, wanted in expected.items():

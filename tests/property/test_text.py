@@ -1,4 +1,4 @@
-"""The laws of reading text: products and queries are folded alike, however they were written."""
+"""Properties of folding and tokenising: products and queries match however they are written."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def test_a_folded_text_has_the_tokens_of_the_text(text: str) -> None:
 
 
 @given(ANY)
-def test_a_product_that_was_cleaned_and_a_query_that_was_not_have_the_same_tokens(text: str) -> None:
+def test_cleaning_does_not_change_the_tokens(text: str) -> None:
     assert tokens(clean(text)) == tokens(text)
 
 
 @given(ANY)
-def test_cleaning_is_idempotent_and_leaves_nothing_that_cannot_be_shown(text: str) -> None:
+def test_cleaning_is_idempotent_and_removes_control_characters(text: str) -> None:
     cleaned = clean(text)
     assert clean(cleaned) == cleaned
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co") for c in cleaned)
 
 
 @given(st.text(st.sampled_from("".join(SIMPLIFIED_OF)), max_size=6))
-def test_traditional_is_read_as_simplified(text: str) -> None:
+def test_traditional_characters_fold_to_simplified(text: str) -> None:
     simplified = "".join(SIMPLIFIED_OF[c] for c in text)
     assert fold(text) == simplified
     assert tokens(text) == tokens(simplified)
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)))
-def test_full_width_is_read_as_half_width(text: str) -> None:
+def test_full_width_folds_to_half_width(text: str) -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) for c in text)
     assert fold(wide) == fold(text)
     assert tokens(wide) == tokens(text)
 
 
 @given(ANY)
-def test_no_token_is_empty_or_holds_a_space(text: str) -> None:
+def test_no_token_is_empty_or_contains_a_space(text: str) -> None:
     for token in (*tokens(text), *words(text)):
         assert token
         assert not any(c.isspace() for c in token)
@@ -64,10 +64,10 @@ def test_no_token_is_empty_or_holds_a_space(text: str) -> None:
 
 @given(ANY)
 def test_every_word_of_a_text_is_a_token_of_it(text: str) -> None:
-    # what the coverage features count is what the index can find
+    # the coverage features count what the index can match
     assert set(words(text)) <= set(tokens(text))
 
 
 @given(ANY, ANY)
-def test_texts_that_a_space_parts_do_not_change_each_others_tokens(first: str, second: str) -> None:
+def test_tokens_of_joined_texts_are_those_of_the_parts(first: str, second: str) -> None:
     assert tokens(f"{first} {second}") == tokens(first) + tokens(second)

@@ -1,4 +1,4 @@
-"""Real catalogs and judged sets through their mappings: every row and every known defect is accounted for."""
+"""Real catalogs and judged sets through their mappings: every row and every known defect is counted."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def _ingest(folder: Path, file: str, out: Path) -> tuple[CleanedCatalog, dict[str, dict[str, Any]]]:
-    """What was counted, and the products by id."""
-    scratch, products = out / "scratch", out / "products"
-    scratch.mkdir()
+    """(counts, products by id)."""
+    staging, products = out / "staging", out / "products"
+    staging.mkdir()
     products.mkdir()
     mapping = load_mapping(EXAMPLES / folder.name / "mapping.yaml")
-    cleaned = clean_catalog(folder / file, mapping, folder, CleanLimits(), scratch, serial_workers, lambda *_: None)
-    write_products(cleaned, scratch, products, serial_workers, lambda *_: None)
+    cleaned = clean_catalog(folder / file, mapping, folder, CleanLimits(), staging, serial_workers, lambda *_: None)
+    write_products(cleaned, staging, products, serial_workers, lambda *_: None)
     rows = pa.concat_tables([pq.read_table(path) for path in sorted(products.iterdir())]).to_pylist()
     return cleaned, {row["product_id"]: row for row in rows}
 
 
-def test_every_defect_of_the_chinese_shop_is_told_and_no_product_is_lost(shared_data: Path, tmp_path: Path) -> None:
+def test_every_defect_of_newbee_zh_is_reported_and_no_product_dropped(shared_data: Path, tmp_path: Path) -> None:
     cleaned, products = _ingest(shared_data / "newbee_zh", "products.jsonl", tmp_path)
     assert (cleaned.num_rows, len(products), cleaned.dropped.total()) == (572, 572, 0)
     assert cleaned.left_out == {"category_missing": 260, "description_placeholder": 357 + 160 + 20, "image_absent": 10}
@@ -43,7 +43,7 @@ def test_every_defect_of_the_chinese_shop_is_told_and_no_product_is_lost(shared_
     assert products["10289"]["category_path"] == ["家电 数码 手机", "手机", "iPhone"]
 
 
-def test_variants_html_and_categories_of_the_english_shop_are_merged(shared_data: Path, tmp_path: Path) -> None:
+def test_variants_html_and_categories_of_magento_luma_are_merged(shared_data: Path, tmp_path: Path) -> None:
     cleaned, products = _ingest(shared_data / "magento_luma", "products.jsonl", tmp_path)
     assert (len(products), cleaned.dropped.total(), cleaned.left_out.total()) == (197, 0, 0)
     hoodie = products["MH01"]
@@ -93,9 +93,11 @@ def test_judged_sets_follow_their_protocols(
     grades: dict[float, int],
 ) -> None:
     folder = shared_data / name
-    asked = build(QueriesMapping, queries)
-    judged = build(JudgmentsMapping, judgments)
-    found = read_queries(read_raw_rows(folder / asked.file), asked, folder)  # type: ignore[arg-type]  # no defects in these files
-    graded = read_judgments(read_raw_rows(folder / judged.file), judged, [query.query_id for query in found])  # type: ignore[arg-type]
-    assert Counter(query.split for query in found) == splits
-    assert Counter(judgment.grade for judgment in graded) == grades
+    query_mapping = build(QueriesMapping, queries)
+    judgment_mapping = build(JudgmentsMapping, judgments)
+    query_rows: Any = read_raw_rows(folder / query_mapping.file)
+    judged_queries = read_queries(query_rows, query_mapping, folder)
+    judgment_rows: Any = read_raw_rows(folder / judgment_mapping.file)
+    judged = read_judgments(judgment_rows, judgment_mapping, [query.query_id for query in judged_queries])
+    assert Counter(query.split for query in judged_queries) == splits
+    assert Counter(judgment.grade for judgment in judged) == grades

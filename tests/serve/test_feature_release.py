@@ -17,7 +17,7 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.fuse import product_vectors
 from intarsia.engine.search import open_query_encoders, open_retrieve
 from intarsia.experiments.judged_candidates import UNRELEASED
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
@@ -32,7 +32,7 @@ from tests.shop import NOON, make_image, make_release_fused_by, products
 
 pytestmark = pytest.mark.timeout(600)
 
-TINY = JointConfig(
+TINY = FeatureFitConfig(
     width=8, num_heads=2, num_steps=6, queries_per_step=4, candidates_per_query=8, products_per_step=8, measure_every=3
 )
 APP = "features"

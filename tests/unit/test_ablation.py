@@ -26,6 +26,8 @@ from tests.clicked_shop import fill_with_visits
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
 from tests.oracles import ndcg_by_definition
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "tower.model=untrained:bert:3",
     "tower.max_tokens=16",

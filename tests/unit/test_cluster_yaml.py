@@ -1,4 +1,4 @@
-"""The cluster files: valid by Ray's own schema, with the pins of pyproject.toml and the flags that `make serve` sets."""
+"""The cluster files agree with Ray's schema, the pins of pyproject.toml and the flags of `make serve`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FILES = ("cluster.yaml", "examples/cluster-local.yaml")
 
 
 def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return content
 
 
 def ray_folder() -> Path:
@@ -39,8 +39,8 @@ def test_the_file_is_valid_by_the_schema_of_ray(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_ray_is_pinned_as_in_pyproject(name: str) -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    (version,) = [pin.partition("]")[2] for pin in wanted if pin.startswith("ray[")]
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (version,) = [pin.partition("]")[2] for pin in dependencies if pin.startswith("ray[")]
     assert any(f"'ray[data,serve,train,tune]{version}'" in command for command in read(name)["setup_commands"])
     assert any("constraints.txt" in command for command in read(name)["setup_commands"])
 
@@ -72,7 +72,7 @@ def test_the_cloud_has_a_head_and_cpu_and_gpu_groups() -> None:
 
 
 def effective_commands(config: dict[str, Any], node_type: str) -> list[str]:
-    """What Ray runs to set a node up: the common commands and those of its role, unless its type brings its own, which replace them all."""
+    """Setup commands of a node: the common ones and those of its role, or those of its type, which replace them all."""
     role = "head_setup_commands" if node_type == config.get("head_node_type") else "worker_setup_commands"
     merged = [*config["setup_commands"], *config.get(role, [])]
     own: list[str] | None = config.get("available_node_types", {}).get(node_type, {}).get(role)
@@ -84,9 +84,7 @@ def node_types() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "node_type"), node_types())
-def test_every_node_makes_the_environment_and_installs_the_package_and_can_be_set_up_again(
-    name: str, node_type: str
-) -> None:
+def test_every_node_creates_the_environment_once_and_installs_the_package(name: str, node_type: str) -> None:
     commands = effective_commands(read(name), node_type)
     (venv,) = [
         at for at, command in enumerate(commands) if command == "test -x ~/env/bin/python || python3 -m venv ~/env"
@@ -98,7 +96,7 @@ def test_every_node_makes_the_environment_and_installs_the_package_and_can_be_se
     assert path.startswith("grep -q 'env/bin' ~/.bashrc || ")
 
 
-def test_the_lake_is_at_one_place() -> None:
+def test_every_file_names_the_same_lake() -> None:
     (application,) = read("serve_apps/search.yaml")["applications"]
     lake = application["args"]["lake"]
     assert lake == "/mnt/intarsia/lake"
@@ -106,7 +104,7 @@ def test_the_lake_is_at_one_place() -> None:
         assert f"lake={lake}" in (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_the_serve_config_names_an_existing_builder_settings_and_a_local_host() -> None:
+def test_the_serve_config_names_a_builder_valid_settings_and_localhost() -> None:
     config = read("serve_apps/search.yaml")
     (application,) = config["applications"]
     module, builder = application["import_path"].split(":")

@@ -15,7 +15,7 @@ from intarsia.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """A part."""
+    """A nested config."""
 
     dim: int = setting("width of a vector", 8)
     pooling: Literal["mean", "cls"] = setting("how tokens become one vector", "mean")
@@ -27,11 +27,11 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """A whole."""
+    """A config with a field of every kind."""
 
     source: Path = setting("the file of products")
     share: float = setting("part of the rows, 0..1", 0.05)
-    limit: int | None = setting("rows to read; nothing means all", None)
+    limit: int | None = setting("rows to read; default: all", None)
     keep: bool = setting("whether to keep the rest", False)
     names: tuple[str, ...] = setting("columns", ())
     size: tuple[int, int] = setting("width and height, pixels", (2, 3))
@@ -41,7 +41,7 @@ class Shop:
     either: int | str = setting("a count or a name", 0)
 
 
-def test_values_come_in_as_the_types_that_the_fields_say() -> None:
+def test_values_are_converted_to_the_types_of_the_fields() -> None:
     shop = build(
         Shop,
         {
@@ -73,7 +73,7 @@ def test_values_come_in_as_the_types_that_the_fields_say() -> None:
     assert type(shop.weights["title"]) is float
 
 
-def test_a_path_starts_from_the_folder_of_its_file_and_one_of_an_override_from_here(
+def test_a_path_starts_from_the_config_file_or_for_overrides_from_the_cwd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,25 +84,25 @@ def test_a_path_starts_from_the_folder_of_its_file_and_one_of_an_override_from_h
     assert build(Shop, {"source": "a.csv"}).source == tmp_path / "a.csv"
 
 
-def test_a_text_of_an_override_is_a_plain_text() -> None:
+def test_a_string_of_an_override_is_a_plain_str() -> None:
     shop = build(Shop, with_overrides({"source": "/a"}, ["either=all", "names=[x, y]", "encoder.pooling=cls"]))
     assert (type(shop.either), type(shop.encoder.pooling)) == (str, str)
     assert shop.names == ("x", "y")
 
 
-def test_what_the_file_does_not_say_has_its_default() -> None:
+def test_a_missing_setting_has_its_default() -> None:
     assert build(Shop, {"source": "/a"}) == Shop(source=Path("/a"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wide:
-    """Another whole: its part has defaults of its own, and so has the part of its shop."""
+    """A config that changes the defaults of the configs nested in it."""
 
     encoder: Encoder = setting("the encoder", factory=partial(Encoder, dim=512))
     shop: Shop = setting("a shop", factory=partial(Shop, source=Path("a.csv"), encoder=Encoder(dim=64)))
 
 
-def test_what_a_group_is_not_told_is_as_its_owner_set_it() -> None:
+def test_a_missing_nested_setting_has_the_default_of_the_outer_config() -> None:
     wide = build(Wide, {"encoder": {"pooling": "cls"}, "shop": {"encoder": {"pooling": "cls"}}})
     assert wide.encoder == Encoder(dim=512, pooling="cls")
     assert wide.shop == Shop(source=Path("a.csv"), encoder=Encoder(dim=64, pooling="cls"))
@@ -110,9 +110,9 @@ def test_what_a_group_is_not_told_is_as_its_owner_set_it() -> None:
     assert "          dim: int = 64" in describe(Wide).splitlines()
 
 
-def test_a_group_that_is_built_already_is_taken_as_it_is() -> None:
-    part = Encoder(dim=5)
-    assert build(Shop, {"source": "/a", "encoder": part}).encoder is part
+def test_a_nested_config_object_is_used_as_it_is() -> None:
+    encoder = Encoder(dim=5)
+    assert build(Shop, {"source": "/a", "encoder": encoder}).encoder is encoder
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_a_group_that_is_built_already_is_taken_as_it_is() -> None:
         ({"source": "/a", "either": 1.5}, r"either is 1\.5; allowed: str"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_place_and_what_is_allowed(values: dict[Any, Any], words: str) -> None:
+def test_an_invalid_value_is_refused_with_its_key_and_what_is_allowed(values: dict[Any, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=f"^{words}"):
         build(Shop, values)
 
 
-def test_messages_name_the_group_they_were_built_in() -> None:
+def test_messages_start_with_the_name_of_the_group() -> None:
     with pytest.raises(ConfigError, match=r"^unknown setting ingest\.encoder\.dims; did you mean dim\?"):
         build(Shop, {"source": "/a", "encoder": {"dims": 1}}, where="ingest")
     with pytest.raises(ConfigError, match=r"^Encoder: dim is 0"):
@@ -157,14 +157,14 @@ def test_messages_name_the_group_they_were_built_in() -> None:
         build(Shop, 3, where="ingest")  # type: ignore[arg-type]
 
 
-def test_a_file_that_is_a_mapping_is_read(tmp_path: Path) -> None:
+def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("ingest:\n  rate: 1e-3\n  name: 红\n  empty:\n", encoding="utf-8")
     assert read_yaml(tmp_path / "a.yaml") == {"ingest": {"rate": 0.001, "name": "红", "empty": None}}
 
 
-def test_merged_groups_may_say_a_setting_again(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")
-    assert read_yaml(tmp_path / "a.yaml")["mine"] == {"a": 1, "b": 3}
+def test_a_merged_group_may_override_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("base: &base {a: 1, b: 2}\nother:\n  <<: *base\n  b: 3\n")
+    assert read_yaml(tmp_path / "a.yaml")["other"] == {"a": 1, "b": 3}
 
 
 @pytest.mark.parametrize(
@@ -177,13 +177,13 @@ def test_merged_groups_may_say_a_setting_again(tmp_path: Path) -> None:
         (b"a: {dim: 1, size: 2, dim: 3}", r"is not YAML: dim is given twice\n.*line 1, column 4"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_refused_by_its_name(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_no_mapping_is_refused_with_its_name(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=rf"config file .*a\.yaml {words}"):
         read_yaml(tmp_path / "a.yaml")
 
 
-def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"b\.yaml does not exist; give an existing file with --config"):
         read_yaml(tmp_path / "b.yaml")
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
@@ -206,19 +206,19 @@ def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
         ("a.b='3'", "3"),
     ],
 )
-def test_an_override_is_read_as_what_it_looks_like(override: str, value: object) -> None:
+def test_the_value_of_an_override_is_parsed_as_yaml(override: str, value: object) -> None:
     assert with_overrides({"a": {"b": 0, "c": 1}}, [override]) == {"a": {"b": value, "c": 1}}
 
 
-def test_overrides_make_the_groups_they_need_and_the_last_one_wins() -> None:
+def test_overrides_create_groups_and_the_last_one_wins() -> None:
     assert with_overrides({}, ["a.b.c=1", "a.b.c=2", "d=3"]) == {"a": {"b": {"c": 2}}, "d": 3}
 
 
-def test_a_group_that_stands_empty_in_the_file_can_be_overridden() -> None:
+def test_an_empty_group_can_be_overridden() -> None:
     assert with_overrides({"a": None}, ["a.b=1"]) == {"a": {"b": 1}}
 
 
-def test_overrides_leave_the_given_values_as_they_were() -> None:
+def test_overrides_do_not_change_their_input() -> None:
     values = {"a": {"b": {"c": 1}}}
     with_overrides(values, ["a.b.c=2", "a.d=3"])
     assert values == {"a": {"b": {"c": 1}}}
@@ -233,7 +233,7 @@ def test_overrides_leave_the_given_values_as_they_were() -> None:
         ("b=[1", r"override 'b=\[1': '\[1' is not YAML; quote it"),
     ],
 )
-def test_an_override_that_cannot_be_placed_is_refused(override: str, words: str) -> None:
+def test_an_invalid_override_is_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         with_overrides({"a": 1}, [override])
 
@@ -248,19 +248,19 @@ def test_a_number_outside_its_range_is_refused(low: int, high: int | None, words
     check_range(Encoder(), "dim", low=8, high=8)
 
 
-def test_plain_values_build_the_same_config_again() -> None:
+def test_a_config_can_be_built_from_its_json_values() -> None:
     shop = Shop(source=Path("/a"), names=("x",), weights={"t": 0.5}, spare=Encoder(dim=2))
     assert build(Shop, to_jsonable(shop)) == shop
     assert to_jsonable(shop)["spare"] == {"dim": 2, "pooling": "mean"}
 
 
-def test_equal_settings_have_equal_fingerprints_and_others_have_not() -> None:
+def test_fingerprints_are_equal_for_equal_settings_only() -> None:
     first = Shop(source=Path("/a"), weights={"x": 1.0, "y": 2.0})
     assert fingerprint(first) == fingerprint(Shop(source=Path("/a"), weights={"y": 2.0, "x": 1.0}))
     assert fingerprint(first) != fingerprint(Shop(source=Path("/a"), weights={"x": 1.0, "y": 2.5}))
 
 
-def test_the_description_says_every_setting_its_default_and_its_meaning() -> None:
+def test_the_description_has_the_default_and_meaning_of_every_setting() -> None:
     text = describe(Shop)
     for cls in (Shop, Encoder):
         for field in fields(cls):
@@ -274,7 +274,7 @@ def test_the_description_says_every_setting_its_default_and_its_meaning() -> Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Two settings for every user, and advanced ones."""
+    """A common setting, and advanced ones."""
 
     num_steps: int = setting("steps of the fit", 10)
     warmup: int = setting("steps of rising learning rate", 2, advanced=True)
@@ -283,14 +283,14 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlyAdvanced:
-    """A group in which no setting is shown by default."""
+    """A config with an advanced setting only."""
 
     seed: int = setting("seed of all draws", 0, advanced=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Nests both."""
+    """Nests both configs."""
 
     training: Training = setting("the fit", factory=Training)
     random: OnlyAdvanced = setting("random numbers", factory=OnlyAdvanced)

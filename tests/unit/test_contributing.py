@@ -1,4 +1,4 @@
-"""Where CONTRIBUTING.md sends people, there is something."""
+"""CONTRIBUTING.md names only paths that exist."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PATHS = sorted({span for span in SPANS if re.fullmatch(r"[\w.-]*/[\w./-]*|[\w-]+
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_that_is_named_is_there(path: str) -> None:
+def test_a_named_path_exists(path: str) -> None:
     assert any((root / path).exists() for root in (ROOT, ROOT / "platform" / "intarsia"))
 
 
-def test_the_paths_are_found_in_the_text() -> None:
+def test_the_paths_are_read_from_the_text() -> None:
     assert {"features/themes/", "fusion/score/comb_sum_mnz.py", "pyproject.toml", ".ci/run"} <= set(PATHS)

@@ -19,25 +19,25 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_a_file_has_the_digest_of_its_bytes_also_when_it_is_read_in_pieces(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     content = b"x" * ((1 << 20) + 7)
     write(tmp_path, {"long": content, "empty": b""})
     assert sha256_file(tmp_path / "long") == sha256_bytes(content) == hashlib.sha256(content).hexdigest()
     assert sha256_file(tmp_path / "empty") == EMPTY
 
 
-def test_a_tree_of_one_file_given_by_its_path_counts_as_its_content(tmp_path: Path) -> None:
+def test_the_tree_digest_of_a_file_is_its_file_digest(tmp_path: Path) -> None:
     write(tmp_path, {"a": b"1"})
     assert sha256_tree(tmp_path / "a") == sha256_bytes(b"1")
 
 
-def test_a_trees_digest_does_not_know_where_the_tree_lies_or_when_it_was_written(tmp_path: Path) -> None:
+def test_a_tree_digest_does_not_depend_on_the_location_or_the_time(tmp_path: Path) -> None:
     first = write(tmp_path / "first", {"b": b"2", "a/x": b"1"})
     second = write(tmp_path / "second", {"a/x": b"1", "b": b"2"})
     assert sha256_tree(first) == sha256_tree(second)
 
 
-def test_a_trees_digest_tells_every_change_apart(tmp_path: Path) -> None:
+def test_every_change_of_a_tree_changes_its_digest(tmp_path: Path) -> None:
     trees: list[dict[str, bytes]] = [
         {"a/x": b"1", "b": b"2"},
         {"a/x": b"1", "b": b"3"},  # content
@@ -55,12 +55,12 @@ def test_a_trees_digest_tells_every_change_apart(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers() | st.text("aé红")))
-def test_the_order_in_which_a_mapping_was_filled_does_not_change_its_digest(values: dict[str, object]) -> None:
+def test_the_order_of_a_mapping_does_not_change_its_digest(values: dict[str, object]) -> None:
     backwards = dict(reversed(values.items()))
     assert sha256_json(values) == sha256_json(backwards)
 
 
-def test_json_digests_tell_values_apart_that_look_alike() -> None:
+def test_json_digests_of_similar_values_differ() -> None:
     values: list[object] = [1, "1", 1.0, [1], {"1": 1}, None, True, "红", {}, []]
     assert len({sha256_json(value) for value in values}) == len(values)
 

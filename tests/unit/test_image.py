@@ -14,7 +14,7 @@ from PIL import Image
 from intarsia.image import ImageError, ImageFault, decode, size_of
 
 RED, GREEN, WHITE = [255, 0, 0], [0, 255, 0], [255, 255, 255]
-ORIENTATION = 0x0112  # EXIF: how the camera was held
+ORIENTATION = 0x0112  # EXIF tag: orientation of the camera
 
 
 def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -24,7 +24,7 @@ def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header promises so many pixels; there are none."""
+    """A PNG whose header has this size, without pixel data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -59,18 +59,18 @@ def test_pixels_come_as_height_width_and_three_colours() -> None:
 
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
-def test_the_formats_of_shops_are_read(format: str) -> None:
+def test_common_formats_are_read(format: str) -> None:
     assert decode(WHOLE[format]).shape == (24, 24, 3)
     assert size_of(WHOLE[format]) == (24, 24)
 
 
-def test_a_image_of_one_pixel_is_a_image() -> None:
+def test_an_image_of_one_pixel_is_read() -> None:
     content = saved(Image.new("RGB", (1, 1), (1, 2, 3)))
     assert decode(content).tolist() == [[[1, 2, 3]]]
     assert size_of(content) == (1, 1)
 
 
-def test_transparency_is_laid_on_white() -> None:
+def test_transparent_pixels_are_blended_with_white() -> None:
     image = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
     image.putpixel((1, 0), (255, 0, 0, 0))
     image.putpixel((2, 0), (255, 0, 0, 128))
@@ -79,12 +79,12 @@ def test_transparency_is_laid_on_white() -> None:
     assert half == [255, 127, 127]  # 255 * (1 - 128 / 255)
 
 
-def test_one_colour_that_stands_for_transparent_is_white() -> None:
+def test_a_transparent_colour_becomes_white() -> None:
     assert decode(saved(Image.new("RGB", (1, 1), (9, 9, 9)), transparency=(9, 9, 9))).tolist() == [[WHITE]]
     assert decode(saved(Image.new("L", (1, 1), 9), transparency=9)).tolist() == [[WHITE]]
 
 
-def test_a_palette_is_read_through_with_and_without_transparency() -> None:
+def test_palette_images_are_read_with_and_without_transparency() -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([*RED, *GREEN])
     image.putpixel((1, 0), 1)
@@ -94,7 +94,7 @@ def test_a_palette_is_read_through_with_and_without_transparency() -> None:
     assert decode(saved(image, "GIF", transparency=0)).tolist() == [[WHITE, GREEN]]
 
 
-def test_a_image_in_printing_colours_is_read() -> None:
+def test_a_cmyk_image_is_read() -> None:
     assert decode(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[0, 0].tolist() == RED
 
 
@@ -103,7 +103,7 @@ def test_grey_is_three_equal_colours() -> None:
     assert decode(saved(Image.new("1", (1, 1), 1))).tolist() == [[WHITE]]
 
 
-def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
+def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
     grey = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     for format in ("PNG", "TIFF"):
         pixels = decode(saved(Image.fromarray(grey), format))
@@ -115,7 +115,7 @@ def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
     ("orientation", "corner"),
     [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (4, (-1, 0)), (5, (0, 0)), (6, (0, -1)), (7, (-1, -1)), (8, (-1, 0))],
 )
-def test_a_image_is_turned_as_the_camera_was_held(orientation: int, corner: tuple[int, int]) -> None:
+def test_an_image_is_rotated_by_its_exif_orientation(orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (3, 2), "white")
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
@@ -126,9 +126,9 @@ def test_a_image_is_turned_as_the_camera_was_held(orientation: int, corner: tupl
     assert (pixels == RED).all(axis=2).sum() == 1
 
 
-def test_no_bytes_are_no_image() -> None:
+def test_empty_content_is_an_absent_image() -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match="the picture has no bytes") as caught:
+        with pytest.raises(ImageError, match="the image has no bytes") as caught:
             read(b"")
         assert caught.value.fault is ImageFault.ABSENT
 
@@ -138,58 +138,58 @@ def test_no_bytes_are_no_image() -> None:
     [b"<html>404</html>", b"\x00" * 100, b"\x89PNG\r\n\x1a\n", WHOLE["PNG"][:20], png_of_size(0, 5)],
     ids=["page", "zeros", "signature", "half a header", "no width"],
 )
-def test_bytes_that_are_not_a_image_are_unreadable(content: bytes) -> None:
+def test_bytes_that_are_not_an_image_are_unreadable(content: bytes) -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match="the bytes are not a picture") as caught:
+        with pytest.raises(ImageError, match="the bytes are not an image") as caught:
             read(content)
         assert caught.value.fault is ImageFault.UNREADABLE
 
 
 @pytest.mark.parametrize("format", sorted(WHOLE))
-def test_a_torn_image_is_unreadable(format: str) -> None:
+def test_a_truncated_image_is_unreadable(format: str) -> None:
     content = WHOLE[format]
-    with pytest.raises(ImageError, match=r"the picture is torn|the bytes are not a picture") as caught:
+    with pytest.raises(ImageError, match=r"the image is damaged|the bytes are not an image") as caught:
         decode(content[: len(content) // 2])
     assert caught.value.fault is ImageFault.UNREADABLE
 
 
-def test_a_program_in_the_clothes_of_a_image_is_not_run() -> None:
-    # Pillow hands EPS to Ghostscript, and Ghostscript runs what it is given
-    with pytest.raises(ImageError, match="the bytes are not a picture"):
+def test_an_eps_program_is_not_run() -> None:
+    # Pillow passes EPS to Ghostscript, which executes it
+    with pytest.raises(ImageError, match="the bytes are not an image"):
         decode(saved(Image.new("RGB", (2, 2)), "EPS"))
 
 
-@pytest.mark.parametrize("side", [8_000, 10_000, 20_000])  # ours; where Pillow warns; where Pillow refuses
+@pytest.mark.parametrize("side", [8_000, 10_000, 20_000])  # above our limit; Pillow warns; Pillow refuses
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     for read in (decode, size_of):
-        with pytest.raises(ImageError, match=r"the picture (has 8000x8000 pixels|is too large)") as caught:
+        with pytest.raises(ImageError, match=r"the image (has 8000x8000 pixels|is too large)") as caught:
             read(png_of_size(side, side))
         assert caught.value.fault is ImageFault.TOO_LARGE
 
 
-def test_the_limit_of_pixels_is_the_callers_to_set() -> None:
+def test_the_caller_may_set_the_limit_of_pixels() -> None:
     content = saved(Image.new("RGB", (4, 3)))
     assert decode(content, max_pixels=12).shape == (3, 4, 3)
-    with pytest.raises(ImageError, match=r"the picture has 4x3 pixels; allowed: 11 in all"):
+    with pytest.raises(ImageError, match=r"the image has 4x3 pixels; allowed: 11 in all"):
         decode(content, max_pixels=11)
-    with pytest.raises(ImageError, match=r"the picture has 4x3 pixels; allowed: 11 in all"):
+    with pytest.raises(ImageError, match=r"the image has 4x3 pixels; allowed: 11 in all"):
         size_of(content, max_pixels=11)
 
 
-def test_an_image_error_comes_whole_out_of_another_process() -> None:
-    again = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the picture is too large")))
-    assert (type(again), again.fault, str(again)) == (ImageError, ImageFault.TOO_LARGE, "the picture is too large")
+def test_an_image_error_can_be_pickled() -> None:
+    copy = pickle.loads(pickle.dumps(ImageError(ImageFault.TOO_LARGE, "the image is too large")))
+    assert (type(copy), copy.fault, str(copy)) == (ImageError, ImageFault.TOO_LARGE, "the image is too large")
 
 
 @given(
     format=st.sampled_from(sorted(WHOLE)), at=st.floats(0, 1, exclude_max=True), dirt=st.binary(min_size=1, max_size=8)
 )
 @example(format="PNG", at=0.5, dirt=b"")
-@pytest.mark.filterwarnings("ignore")  # Pillow remarks on what it finds
-def test_whatever_stands_in_a_file_it_is_a_image_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings of Pillow about damaged files
+def test_any_content_is_an_image_or_an_image_error(format: str, at: float, dirt: bytes) -> None:
     whole = WHOLE[format]
-    place = int(at * len(whole))
-    content = whole[:place] + dirt + whole[place + len(dirt) :]
+    position = int(at * len(whole))
+    content = whole[:position] + dirt + whole[position + len(dirt) :]
     try:
         pixels = decode(content, max_pixels=1_000_000)
     except ImageError as error:

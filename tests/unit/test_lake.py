@@ -21,20 +21,20 @@ import os, signal, sys
 from pathlib import Path
 from intarsia.lake import Lake
 with Lake(Path(sys.argv[1])).publish("products") as folder:
-    (folder / "part-00000").write_text("new, and only half of it")
+    (folder / "part-00000").write_text("half of a version")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
-LIVING_WRITER = """
+RUNNING_WRITER = """
 import sys
 from pathlib import Path
 from intarsia.lake import Lake
 with Lake(Path(sys.argv[1])).publish("products") as folder:
-    (folder / "part-00000").write_text("of the slow one")
+    (folder / "part-00000").write_text("of the first writer")
     print(folder, flush=True)
     sys.stdin.readline()
 """
-KILLED_KEEPER = """
+KILLED_RESUMABLE_WRITER = """
 import os, signal, sys
 from pathlib import Path
 from intarsia.lake import resumable_dir
@@ -76,24 +76,24 @@ def folders_of(lake: Lake, name: str) -> list[Path]:
     return [path for path in (lake.root / name).iterdir() if path.is_dir()]
 
 
-def test_what_was_published_is_current_with_its_digest_and_notes(lake: Lake) -> None:
+def test_a_published_entry_is_current_with_its_digest_and_notes(lake: Lake) -> None:
     notes = {"num_rows": 3}
     with lake.publish("products", notes) as folder:
         (folder / "part-00000").write_text("a")
-        notes["num_rows"] = 4  # known at the end only
+        notes["num_rows"] = 4  # changed before the block ends
     entry = lake.current("products")
     assert (entry.name, content_of(entry), entry.notes) == ("products", "a", {"num_rows": 4})
     assert entry.digest == sha256_tree(entry.path)
     assert lake.has("products")
 
 
-def test_what_was_never_published_is_asked_of_its_job(lake: Lake) -> None:
+def test_an_entry_that_was_never_published_is_an_error(lake: Lake) -> None:
     assert not lake.has("products")
     with pytest.raises(ArtifactError, match=r"products is not in the lake .*; run the job that makes it"):
         lake.current("products")
 
 
-def test_a_writer_that_fails_leaves_the_old_version_and_no_scrap(lake: Lake) -> None:
+def test_a_failed_writer_keeps_the_old_version_and_leaves_no_files(lake: Lake) -> None:
     old = put(lake, "products", "old")
     with pytest.raises(IsADirectoryError, match="Is a directory"), lake.publish("products") as folder:
         (folder / "part-00000").write_text("half") and folder.write_text("no file")
@@ -101,13 +101,13 @@ def test_a_writer_that_fails_leaves_the_old_version_and_no_scrap(lake: Lake) -> 
     assert folders_of(lake, "products") == [old.path]
 
 
-def test_a_first_writer_that_fails_publishes_nothing(lake: Lake) -> None:
+def test_a_failed_first_writer_publishes_nothing(lake: Lake) -> None:
     with pytest.raises(RuntimeError, match="broken"), lake.publish("products"):
         raise RuntimeError("broken")
     assert not lake.has("products")
 
 
-def test_nothing_of_a_version_is_seen_before_it_is_whole(lake: Lake) -> None:
+def test_an_unfinished_version_is_not_visible(lake: Lake) -> None:
     old = put(lake, "products", "old")
     with lake.publish("products") as folder:
         (folder / "part-00000").write_text("new")
@@ -115,52 +115,52 @@ def test_nothing_of_a_version_is_seen_before_it_is_whole(lake: Lake) -> None:
     assert content_of(lake.current("products")) == "new"
 
 
-def test_a_writer_killed_before_it_published_leaves_the_old_version_and_can_be_run_again(lake: Lake) -> None:
+def test_a_writer_killed_before_publishing_keeps_the_old_version(lake: Lake) -> None:
     old = put(lake, "products", "old")
     killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert lake.current("products") == old
     assert content_of(old) == "old"
     first = put(lake, "products", "new")
-    again = put(lake, "products", "new")
+    second = put(lake, "products", "new")
     assert content_of(first) == "new"
-    assert again == first
+    assert second == first
 
 
-def test_a_writer_killed_between_its_folder_and_the_pointer_is_finished_by_the_next_run(lake: Lake) -> None:
+def test_a_complete_version_without_a_pointer_is_published_by_the_next_run(lake: Lake) -> None:
     new = put(lake, "products", "new")
     old = put(lake, "products", "old")
-    assert new.path.is_dir()  # the folder lies there whole, and the pointer names the old one: as such a kill leaves it
+    assert new.path.is_dir()  # complete, but not current: as a kill between rename and pointer leaves it
     assert lake.current("products") == old
     assert put(lake, "products", "new") == new
 
 
-def test_what_a_killed_writer_staging_folders_goes_with_the_next_one(lake: Lake) -> None:
+def test_the_next_writer_removes_the_staging_folder_of_a_killed_one(lake: Lake) -> None:
     for _ in range(2):
         killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
         assert killed.returncode == -signal.SIGKILL
-        assert len(staging_folders(lake, "products")) == 1  # the second writer took away what the first had left
+        assert len(staging_folders(lake, "products")) == 1  # the second writer removed that of the first
     put(lake, "products", "new")
     assert staging_folders(lake, "products") == []
 
 
-def test_what_a_living_writer_fills_is_left_to_it(lake: Lake) -> None:
+def test_the_staging_folder_of_a_running_writer_is_kept(lake: Lake) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", LIVING_WRITER, str(lake.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as living:
-        assert living.stdout is not None
-        folder = Path(living.stdout.readline().strip())
+        [sys.executable, "-c", RUNNING_WRITER, str(lake.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        folder = Path(writer.stdout.readline().strip())
         for path in (*folder.rglob("*"), folder, *folder.parent.iterdir(), folder.parent):
-            os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))  # however slow it is
-        put(lake, "products", "of the quick one")
-        assert (folder / "part-00000").read_text() == "of the slow one"
-        living.communicate("\n", timeout=60)
-    assert living.returncode == 0
-    assert content_of(lake.current("products")) == "of the slow one"
+            os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))  # however old it is
+        put(lake, "products", "of the second writer")
+        assert (folder / "part-00000").read_text() == "of the first writer"
+        writer.communicate("\n", timeout=60)
+    assert writer.returncode == 0
+    assert content_of(lake.current("products")) == "of the first writer"
     assert staging_folders(lake, "products") == []
 
 
-def test_two_writers_of_one_process_do_not_take_each_other_for_dead(lake: Lake) -> None:
+def test_two_writers_of_one_process_keep_each_others_staging_folders(lake: Lake) -> None:
     with lake.publish("products") as outer:
         (outer / "part-00000").write_text("outer")
         put(lake, "products", "inner")
@@ -168,15 +168,13 @@ def test_two_writers_of_one_process_do_not_take_each_other_for_dead(lake: Lake) 
 
 
 @pytest.mark.parametrize("writer", [None, "", "another-boot 7"], ids=["no lock", "no name", "of another machine"])
-def test_what_a_writer_left_of_whom_nothing_is_known_goes_after_a_day_without_a_write(
-    lake: Lake, writer: str | None
-) -> None:
+def test_a_staging_folder_of_unknown_origin_is_removed_after_a_day(lake: Lake, writer: str | None) -> None:
     young = leave_staging(lake, writer=writer, at_s=time.time())
     put(lake, "products", "a")
     assert young.exists()
     for path in (*young.rglob("*"), young):
         os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))
-    (young / "filled" / "part-00001").write_text("still at work")
+    (young / "filled" / "part-00001").write_text("still being written")
     put(lake, "products", "b")
     assert young.exists()
     shutil.rmtree(young)
@@ -185,7 +183,7 @@ def test_what_a_writer_left_of_whom_nothing_is_known_goes_after_a_day_without_a_
     assert not old.exists()
 
 
-def test_a_lock_that_is_held_is_believed_however_old_it_is(lake: Lake) -> None:
+def test_a_locked_staging_folder_is_kept_however_old_it_is(lake: Lake) -> None:
     old = leave_staging(lake, writer="another-boot 7", at_s=A_DAY_AGO_S)
     with (old / "writer.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -195,32 +193,32 @@ def test_a_lock_that_is_held_is_believed_however_old_it_is(lake: Lake) -> None:
     assert not old.exists()
 
 
-def test_where_the_system_has_no_boot_id_the_day_decides(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_boot_id_a_staging_folder_is_removed_after_a_day(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-c", KILLED_WRITER, str(lake.root)], check=False, timeout=60)
     monkeypatch.setattr("intarsia.lake._BOOT_ID", lake.root / "none")
     put(lake, "products", "a")
-    (left,) = staging_folders(lake, "products")
-    for path in (*left.rglob("*"), left):
+    (staging,) = staging_folders(lake, "products")
+    for path in (*staging.rglob("*"), staging):
         os.utime(path, (A_DAY_AGO_S, A_DAY_AGO_S))
     put(lake, "products", "b")
     assert staging_folders(lake, "products") == []
 
 
-def test_the_same_content_is_the_same_version(lake: Lake) -> None:
-    first, again = put(lake, "products", "a"), put(lake, "products", "a")
-    assert first == again
+def test_equal_content_is_the_same_version(lake: Lake) -> None:
+    first, second = put(lake, "products", "a"), put(lake, "products", "a")
+    assert first == second
     assert folders_of(lake, "products") == [first.path]
 
 
-def test_a_torn_version_folder_is_made_whole_by_publishing_again(lake: Lake) -> None:
-    entry = put(lake, "products", "whole")
-    (entry.path / "part-00000").write_text("torn")
-    again = put(lake, "products", "whole")
-    assert again == entry
-    assert content_of(again) == "whole"
+def test_publishing_again_repairs_a_damaged_version(lake: Lake) -> None:
+    entry = put(lake, "products", "complete")
+    (entry.path / "part-00000").write_text("damaged")
+    repaired = put(lake, "products", "complete")
+    assert repaired == entry
+    assert content_of(repaired) == "complete"
 
 
-def test_a_version_whose_files_are_gone_says_to_run_its_job_again(lake: Lake) -> None:
+def test_a_version_with_missing_files_is_an_error(lake: Lake) -> None:
     entry = put(lake, "products", "a")
     (entry.path / "part-00000").unlink()
     entry.path.rmdir()
@@ -231,29 +229,29 @@ def test_a_version_whose_files_are_gone_says_to_run_its_job_again(lake: Lake) ->
     assert content_of(put(lake, "products", "a")) == "a"
 
 
-def test_a_reader_keeps_the_version_before_and_older_ones_go(lake: Lake) -> None:
+def test_the_previous_version_is_kept_and_older_ones_are_removed(lake: Lake) -> None:
     a, b, c = (put(lake, "products", text) for text in "abc")
     assert not a.path.exists()
     assert (content_of(b), content_of(c)) == ("b", "c")
 
 
-def test_the_kept_version_is_the_one_that_was_current_last_not_the_one_written_last(lake: Lake) -> None:
+def test_the_version_that_was_current_last_is_kept(lake: Lake) -> None:
     a = put(lake, "products", "a")
     os.utime(a.path, (1.0, 1.0))
     b = put(lake, "products", "b")
     os.utime(b.path, (2.0, 2.0))
-    put(lake, "products", "a")  # an old config again: its version still lies there
+    put(lake, "products", "a")  # as with an old config: its version still exists
     put(lake, "products", "c")
     assert content_of(a) == "a"
     assert not b.path.exists()
 
 
-def test_entries_do_not_touch_each_other(lake: Lake) -> None:
+def test_entries_are_independent(lake: Lake) -> None:
     products, events = put(lake, "products", "a"), put(lake, "events", "b")
     assert (lake.current("products"), lake.current("events")) == (products, events)
 
 
-def test_json_is_readable_ordered_and_ends_its_line(tmp_path: Path) -> None:
+def test_json_is_sorted_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
     write_json(tmp_path / "deep" / "a.json", {"b": "红", "a": [1]})
     text = (tmp_path / "deep" / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"a": [1], "b": "红"}
@@ -262,7 +260,7 @@ def test_json_is_readable_ordered_and_ends_its_line(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_value_that_is_not_json_keeps_the_old_file(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
     with pytest.raises(TypeError, match="not JSON serializable"):
         write_json(tmp_path / "a.json", {"a": object()})
@@ -270,8 +268,8 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_what_a_killed_keeper_left_is_found_under_its_identity_and_gone_when_it_ended_well(tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED_KEEPER, str(tmp_path)], check=False, timeout=60)
+def test_a_resumable_dir_survives_a_kill_and_is_removed_on_success(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_RESUMABLE_WRITER, str(tmp_path)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     with pytest.raises(IsADirectoryError), resumable_dir(tmp_path, "fit", "one") as folder:
         folder.write_text("no file")
@@ -280,28 +278,28 @@ def test_what_a_killed_keeper_left_is_found_under_its_identity_and_gone_when_it_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_that_fails_with_nothing_kept_leaves_nothing(tmp_path: Path) -> None:
+def test_an_empty_resumable_dir_is_removed_on_failure(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), resumable_dir(tmp_path, "fit", "one") as folder:
         folder.write_text("no file")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_kept_under_another_identity_goes_unless_its_writer_lives(tmp_path: Path) -> None:
-    for left in (".fit-old", ".fitting-old"):
-        (tmp_path / left).mkdir()
+def test_resumable_dirs_of_other_identities_are_removed_unless_in_use(tmp_path: Path) -> None:
+    for name in (".fit-old", ".fitting-old"):
+        (tmp_path / name).mkdir()
     with resumable_dir(tmp_path, "fit", "one"), resumable_dir(tmp_path, "fit", "two"):
         assert {path.name for path in tmp_path.iterdir()} == {".fit-one", ".fit-two", ".fitting-old"}
 
 
-def test_two_writers_of_one_identity_are_one_too_many(tmp_path: Path) -> None:
+def test_a_second_writer_of_one_identity_is_refused(tmp_path: Path) -> None:
     with resumable_dir(tmp_path, "fit", "one") as folder:
-        again = resumable_dir(tmp_path, "fit", "one")
+        second = resumable_dir(tmp_path, "fit", "one")
         with pytest.raises(ArtifactError, match=r"another process writes fit in .* just now; wait for it, or stop it"):
-            again.__enter__()
+            second.__enter__()
         assert folder.is_dir()
 
 
-def test_what_a_living_writer_keeps_stays_however_old_it_is(tmp_path: Path) -> None:
+def test_a_resumable_dir_in_use_is_kept_however_old_it_is(tmp_path: Path) -> None:
     with resumable_dir(tmp_path, "fit", "one") as folder:
         (folder / "step").write_text("7")
         for path in (folder / "step", folder / "writer.lock", folder):
@@ -310,7 +308,7 @@ def test_what_a_living_writer_keeps_stays_however_old_it_is(tmp_path: Path) -> N
             assert (folder / "step").exists()
 
 
-def test_a_writer_whose_folder_was_taken_away_fails_with_its_own_error(tmp_path: Path) -> None:
+def test_an_error_of_the_writer_is_raised_although_its_folder_is_gone(tmp_path: Path) -> None:
     def write() -> None:
         with resumable_dir(tmp_path, "fit", "one") as folder:
             shutil.rmtree(folder)
@@ -320,9 +318,7 @@ def test_a_writer_whose_folder_was_taken_away_fails_with_its_own_error(tmp_path:
         write()
 
 
-def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumable_dirs_work_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*args: object) -> None:
         raise OSError("no locks available")
 
@@ -330,10 +326,10 @@ def test_where_the_file_system_has_no_locks_what_is_kept_is_kept_all_the_same(
     with resumable_dir(tmp_path, "fit", "one") as folder:
         (folder / "step").write_text("7")
         with resumable_dir(tmp_path, "fit", "other"):
-            assert (folder / "step").exists(), "nobody can tell whether its writer lives"
+            assert (folder / "step").exists(), "its writer may be running"
         for path in (folder / "step", folder / "writer.lock", folder):
             os.utime(path, (0, 0))
         with resumable_dir(tmp_path, "fit", "other"):
-            assert not folder.exists(), "what is days old has no writer"
+            assert not folder.exists(), "after a day without a write it has no writer"
         folder.mkdir()
     assert list(tmp_path.iterdir()) == []

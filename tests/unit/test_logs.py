@@ -15,7 +15,7 @@ def test_an_event_is_one_line_of_keys_and_values(caplog: pytest.LogCaptureFixtur
     assert record.levelno == logging.INFO
 
 
-def test_a_warning_is_the_same_at_its_level(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_has_the_same_format(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="intarsia"):
         log_warning("degraded", stage="ranker")
     [record] = caplog.records
@@ -31,9 +31,7 @@ def test_a_warning_is_the_same_at_its_level(caplog: pytest.LogCaptureFixture) ->
         ("红色", "红色"),
     ],
 )
-def test_a_value_never_ends_its_line_nor_passes_for_another_key(
-    caplog: pytest.LogCaptureFixture, value: str, text: str
-) -> None:
+def test_a_value_with_white_space_or_quotes_is_quoted(caplog: pytest.LogCaptureFixture, value: str, text: str) -> None:
     with caplog.at_level(logging.INFO, logger="intarsia"):
-        log_event("event", found=value)
-    assert caplog.records[0].getMessage() == f"event found={text}"
+        log_event("event", key=value)
+    assert caplog.records[0].getMessage() == f"event key={text}"

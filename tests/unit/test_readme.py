@@ -44,6 +44,7 @@ def test_the_files_of_the_python_commands_exist(line: str) -> None:
     assert all((ROOT / name).is_file() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted({shlex.split(line)[2] for line in lines_of("python")} - {"pipelines"}))
 def test_the_modules_of_the_python_commands_run(module: str) -> None:  # test_house.py runs and reads the list of jobs
     shown = subprocess.run(

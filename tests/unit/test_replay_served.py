@@ -123,6 +123,7 @@ def report(lake: Lake) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_way_to_ask_is_computed_again_to_the_bit(folder: Path, found: dict[str, ServedRequest]) -> None:
     opened_again = open_bundle(folder)
     assert {name: replay(served, opened_again) for name, served in found.items()} == {
@@ -183,6 +184,7 @@ def test_the_stages_of_another_release_are_refused(engine: SearchEngine, found: 
         replay(replace(found["words"], release_id=ReleaseId("r-other")), engine)
 
 
+@pytest.mark.slow
 def test_the_job_counts_what_is_the_same_and_reads_no_torn_end(
     replayed: Callable[..., dict[str, Any]], log: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,12 +46,12 @@ def test_full_width_and_half_width_give_the_same_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [("shoe", "shoes"), ("run", "running"), ("dress", "Dresses"), ("battery", "batteries"), ("cafe", "Cafés")],
 )
-def test_english_words_meet_in_their_stem(one: str, other: str) -> None:
-    assert words(one) == words(other)
-    assert len(words(one)) == 1
+def test_english_words_are_reduced_to_their_stem(first: str, second: str) -> None:
+    assert words(first) == words(second)
+    assert len(words(first)) == 1
 
 
 def test_words_stay_in_order_and_repeated() -> None:
@@ -59,17 +59,17 @@ def test_words_stay_in_order_and_repeated() -> None:
 
 
 def test_chinese_tokens_are_words_sub_words_characters_and_bigrams() -> None:
-    found = tokens("运动鞋")
-    assert {"运动", "运动鞋"} <= set(found)
-    assert [t for t in found if t.startswith("c:")] == ["c:运", "c:动", "c:鞋"]
-    assert [t for t in found if t.startswith("b:")] == ["b:运动", "b:动鞋"]
+    shoe_tokens = tokens("运动鞋")
+    assert {"运动", "运动鞋"} <= set(shoe_tokens)
+    assert [t for t in shoe_tokens if t.startswith("c:")] == ["c:运", "c:动", "c:鞋"]
+    assert [t for t in shoe_tokens if t.startswith("b:")] == ["b:运动", "b:动鞋"]
 
 
 def test_one_chinese_character_has_no_bigram() -> None:
     assert tokens("鞋") == ["鞋", "c:鞋"]
 
 
-def test_a_query_finds_what_the_segmenter_cut_differently_in_the_title() -> None:
+def test_a_query_matches_a_title_that_is_segmented_differently() -> None:
     assert set(tokens("牙耳")) & set(tokens("蓝牙耳机")) >= {"c:牙", "c:耳", "b:牙耳"}
 
 
@@ -78,7 +78,7 @@ def test_a_text_without_letters_has_no_tokens(text: str) -> None:
     assert tokens(text) == words(text) == []
 
 
-def test_the_underscore_parts_words_as_the_hyphen_does() -> None:
+def test_the_underscore_separates_words_as_the_hyphen_does() -> None:
     assert words("blue_shoes") == words("blue-shoes") == ["blue", "shoe"]
 
 

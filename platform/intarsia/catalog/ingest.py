@@ -34,17 +34,17 @@ class Workers(Protocol):
     """Applies a function to many items. Two implementations: `serial_workers`, and `onray.workers.RayWorkers`."""
 
     def __call__(
-        self, open_worker: Callable[[], Callable[[_ItemT], _OutputT]], pieces: Sequence[_ItemT]
+        self, open_worker: Callable[[], Callable[[_ItemT], _OutputT]], items: Sequence[_ItemT]
     ) -> Iterator[_OutputT]:
         """Yield the results of all items, in any order; `open_worker` is called once per worker."""
         ...
 
 
 def serial_workers(
-    open_worker: Callable[[], Callable[[_ItemT], _OutputT]], pieces: Sequence[_ItemT]
+    open_worker: Callable[[], Callable[[_ItemT], _OutputT]], items: Sequence[_ItemT]
 ) -> Iterator[_OutputT]:
     """`Workers` that process the items one after the other in this process."""
-    return map(open_worker(), pieces)
+    return map(open_worker(), items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

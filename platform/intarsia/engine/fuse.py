@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, open_crossed
-from intarsia.fusion.method import read_header
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
+from intarsia.fusion.method import read_fusion_header
 from intarsia.fusion.protocol import Fuser, ProductVectors
-from intarsia.fusion.registry import KINDS, open_fuser
+from intarsia.fusion.registry import FUSION_METHODS, open_fuser
 from intarsia.index.files import open_vector_index
 from intarsia.index.protocol import VectorIndex
 from intarsia.names import ENCODED_MODALITIES
@@ -32,9 +32,9 @@ def open_fuse(fusion_spec: Path, indexes: Indexes) -> Fuser:
     return open_fuser(fusion_spec, _wanted(fusion_spec, indexes))
 
 
-def open_fuse_crossed(fusion_spec: Path, indexes: Indexes) -> CrossedFuser:
+def open_fuse_crossed(fusion_spec: Path, indexes: Indexes) -> CrossFitFuser:
     """The second stage for whoever learns from the queries that it was fitted on."""
-    return open_crossed(fusion_spec, _wanted(fusion_spec, indexes))
+    return open_cross_fit(fusion_spec, _wanted(fusion_spec, indexes))
 
 
 def open_encoded_indexes(indexes: Path) -> Indexes:
@@ -43,5 +43,5 @@ def open_encoded_indexes(indexes: Path) -> Indexes:
 
 
 def _wanted(fusion_spec: Path, indexes: Indexes) -> ProductVectors | None:
-    kind = KINDS.get(read_header(fusion_spec)["kind"])
+    kind = FUSION_METHODS.get(read_fusion_header(fusion_spec)["kind"])
     return product_vectors(indexes) if kind is not None and kind.reads_vectors else None

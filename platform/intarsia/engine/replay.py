@@ -13,7 +13,7 @@ from intarsia.records.served import ServedRequest
 def replay(served: ServedRequest, engine: SearchEngine) -> bytes:
     """The digest of what the ranker of `engine` is given for a served request; the record's, when nothing has changed.
 
-    Only a record that `is_comparable` says something. Bits are those of one kind of processor: NumPy picks its instructions by what the
+    Only a record that `is_replayable` says something. Bits are those of one kind of processor: NumPy picks its instructions by what the
     machine has.
 
     Raises:

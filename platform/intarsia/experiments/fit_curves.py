@@ -15,11 +15,11 @@ from typing import Any
 from intarsia.engine.retrieve import spaces
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
-from intarsia.fusion.feature.feature_fuser import SCORER
-from intarsia.fusion.feature.scorer import CARD
-from intarsia.fusion.feature.scorer import CURVE as FUSION_CURVE
+from intarsia.fusion.feature.feature_fuser import SCORER_FOLDER
+from intarsia.fusion.feature.scorer import SCORER_FILE
+from intarsia.fusion.feature.scorer import VALIDATION_CURVE as FUSION_CURVE
 from intarsia.lake import Entry, Lake
-from intarsia.ranking.lightgbm_ranker import HEADER
+from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
 
 CURVE_FILE, FIT_FILE = "curve.json", "training.json"
 """Files that a training job writes next to an encoder: its curve, and which step was kept."""
@@ -100,7 +100,7 @@ def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
 
 
 def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
-    path = folder / SCORER / CARD
+    path = folder / SCORER_FOLDER / SCORER_FILE
     if not path.is_file():
         return
     with _read(path, "search_fusion") as card:
@@ -113,7 +113,7 @@ def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
 
 
 def _of_ranker(folder: Path) -> Iterator[LearningCurve]:
-    with _read(folder / HEADER, "train_ranker") as header:
+    with _read(folder / RANKER_HEADER, "train_ranker") as header:
         points = tuple((tree, float(ndcg)) for tree, ndcg in enumerate(header.get("learning_curve", ()), start=1))
         if points:
             figures = {_VALIDATION.format(name=_NDCG): points}

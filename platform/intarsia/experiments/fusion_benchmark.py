@@ -41,16 +41,16 @@ from intarsia.experiments.missing_images import (
     vectors_without_images,
 )
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import Generated, Imputer
+from intarsia.fusion.feature.imputation import GeneratorImputer, Imputer
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
-from intarsia.fusion.registry import config_of
+from intarsia.fusion.registry import parse_method_config
 from intarsia.logs import log_warning
 from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 
 METRIC = "ndcg@10"
-TEXT_ONLY_METHOD = FusionMethod(name="text only", family="reference", config=config_of({"kind": "weighted"}))
+TEXT_ONLY_METHOD = FusionMethod(name="text only", family="reference", config=parse_method_config({"kind": "weighted"}))
 """Reference: fusion weights tuned over the text retrievers (bm25, text)."""
 
 
@@ -210,7 +210,7 @@ def _with_curves(
     fitted.
     """
     generator = _generator(all_methods) if missing.generated else None
-    imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, Generated) else {})
+    imputers = dict(missing.imputers) | ({"generated": generator} if isinstance(generator, GeneratorImputer) else {})
     if isinstance(generator, str):
         log_warning("no_generator", reason=generator)
         comparison = replace(comparison, no_curve=f"nothing is generated, as {generator}")
@@ -248,10 +248,10 @@ def _stage_without(
         return remove_images(data.retrieve, is_missing_N, {})
     imputers = dict.fromkeys(data.retrieve.vectors, imputer)
     if isinstance(
-        imputer, Generated
+        imputer, GeneratorImputer
     ):  # it generates vectors of the image encoder; other indexes hold transforms of them
         imputers |= {
-            name: Generated(generate=_then(imputer.generate, transform))
+            name: GeneratorImputer(generate=_then(imputer.generate, transform))
             for name, transform in data.image_transforms.items()
         }
     return remove_images(data.retrieve, is_missing_N, imputers)
@@ -263,13 +263,13 @@ def _then(
     return lambda text_nD: transform(generate(text_nD))
 
 
-def _generator(fitted_methods: Sequence[FittedMethod]) -> Generated | str:
+def _generator(fitted_methods: Sequence[FittedMethod]) -> GeneratorImputer | str:
     """The generator of the method `adversarial`, or the reason why there is none."""
     for fitted in fitted_methods:
         if fitted.method.config is not None and fitted.method.config.kind == "adversarial":
             if not isinstance(fitted.fuser, FeatureFuser):
                 return f"the fit of {fitted.method.name} failed: {fitted.error}"
-            return Generated(generate=fitted.fuser.scorer.generate_images)
+            return GeneratorImputer(generate=fitted.fuser.scorer.generate_images)
     return "the kind adversarial, which fits a generator, is not among the methods"
 
 

@@ -16,15 +16,14 @@ from typing import Any, Protocol
 
 from intarsia.evaluation.method_comparison import ComparedMethod, Family
 from intarsia.experiments.fusion_training_data import EncodedQueries, measure_fuser, out_of_fold_metric
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser, open_crossed
-from intarsia.fusion.ensemble.folds import fit_without
-from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser
-from intarsia.fusion.feature.score_column import JOINT
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
+from intarsia.fusion.feature.feature_fuser import JOINT, FeatureConfig, FeatureFuser
 from intarsia.fusion.fuser import SpecFuser
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
-from intarsia.fusion.registry import KINDS, config_of, fit_fuser, kind_of, open_fuser
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.registry import FUSION_METHODS, fit_fuser, open_fuser, parse_method_config, registered_method
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
+from intarsia.fusion.training_data import fit_per_fold
 from intarsia.lake import staging_dir
 from intarsia.logs import log_warning
 from intarsia.names import RETRIEVERS
@@ -45,18 +44,18 @@ class FusionMethod:
 
     name: str
     family: Family
-    config: KindConfig | None = None
+    config: MethodConfig | None = None
     scorer_of: str = ""
 
     @property
     def reads_vectors(self) -> bool:
         """Whether it reads the product vectors."""
-        return self.config is not None and kind_of(self.config.kind).reads_vectors
+        return self.config is not None and registered_method(self.config.kind).reads_vectors
 
     @property
     def is_fitted(self) -> bool:
         """Whether it has fitted parts."""
-        return self.config is not None and kind_of(self.config.kind).is_fitted
+        return self.config is not None and registered_method(self.config.kind).is_fitted
 
     def fit(self, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> Fuser:
         """The fuser, fitted on train."""
@@ -111,7 +110,7 @@ class FittedMethod:
             return ""
         with tempfile.TemporaryDirectory() as folder:
             self.fuser.save(Path(folder))
-            return ", ".join(_header_facts(json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))))
+            return ", ".join(_header_facts(json.loads((Path(folder) / FUSION_FILE).read_text(encoding="utf-8"))))
 
 
 def fusion_methods(
@@ -128,16 +127,18 @@ def fusion_methods(
         ConfigError: an unknown kind, or settings that a kind refuses.
     """
     for name in kinds:
-        kind_of(name)
+        registered_method(name)
     for name, values in settings.items():  # also of kinds that are not compared: report a mistake before computing
-        config_of({"kind": name, **values}, where=f"settings.{name}")
+        parse_method_config({"kind": name, **values}, where=f"settings.{name}")
     baselines = [FusionMethod(name=name, family="baseline") for name in retrievers]
     baselines += [
-        FusionMethod(name=name, family="baseline", config=config_of({"kind": kind, **settings.get(kind, {})}))
+        FusionMethod(name=name, family="baseline", config=parse_method_config({"kind": kind, **settings.get(kind, {})}))
         for kind, name in zip(_PLAIN_KINDS, (RRF, EQUAL), strict=True)
     ]
-    compared = [name for name in KINDS if name not in (*_PLAIN_KINDS, *_NOT_COMPARED) and (not kinds or name in kinds)]
-    configs = [config_of({"kind": name, **settings.get(name, {})}) for name in compared]
+    compared = [
+        name for name in FUSION_METHODS if name not in (*_PLAIN_KINDS, *_NOT_COMPARED) and (not kinds or name in kinds)
+    ]
+    configs = [parse_method_config({"kind": name, **settings.get(name, {})}) for name in compared]
     return baselines + [method for config in configs for method in _of_kind(config)]
 
 
@@ -151,7 +152,7 @@ def fit_method(
     try:
         fuser = method.fit(train, validation, seed)
         fit_s = time.perf_counter() - started_s
-        folds = fit_without(lambda others: method.fit(others, validation, seed), train, num_folds)
+        folds = fit_per_fold(lambda others: method.fit(others, validation, seed), train, num_folds)
     except Exception as error:  # any failure of one method: the other methods are still compared
         log_warning("method_failed", method=method.name, error=type(error).__name__)
         return FittedMethod(method=method, fuser=None, error=f"{type(error).__name__}: {error}")
@@ -163,7 +164,7 @@ def scorer_only(method: FusionMethod, fitted: FittedMethod) -> FittedMethod:
     if fitted.fuser is None:
         return FittedMethod(method=method, fuser=None, error=fitted.error)
     full, *folds = map(_scorer_only, (fitted.fuser, *fitted.folds))
-    fit_s = float(full.scorer.card.get("fit_s", fitted.fit_s))
+    fit_s = float(full.scorer.metadata.get("fit_s", fitted.fit_s))
     return FittedMethod(method=method, fuser=full, folds=tuple(folds), fit_s=fit_s)
 
 
@@ -188,7 +189,7 @@ def measure_method(
     if fitted.fuser is None:
         return ComparedMethod(name=name, family=family, error=fitted.error)
     try:
-        train_Q = out_of_fold_metric(CrossedFuser(full=fitted.fuser, folds=fitted.folds), *train, metric)
+        train_Q = out_of_fold_metric(CrossFitFuser(full=fitted.fuser, folds=fitted.folds), *train, metric)
         (validation_Q, _), (test_Q, ms_per_query) = (
             measure_fuser(fitted.fuser, candidates, queries.qrels, metric) for queries, candidates in (validation, test)
         )
@@ -276,7 +277,7 @@ class ParallelFit:
                 if error:
                     yield FittedMethod(method=fitted[number], fuser=None, fit_s=fit_s, error=error)
                     continue
-                fuser = open_crossed(shared / str(number), train.products)
+                fuser = open_cross_fit(shared / str(number), train.products)
                 yield FittedMethod(method=fitted[number], fuser=fuser.full, folds=fuser.folds, fit_s=fit_s)
 
 
@@ -292,7 +293,7 @@ def _fit_task(
     fitted = fit_method(method, train, validation, seed, num_folds=num_folds)
     if fitted.fuser is not None:
         (shared / str(number)).mkdir()
-        CrossedFuser(full=fitted.fuser, folds=fitted.folds).save(shared / str(number))
+        CrossFitFuser(full=fitted.fuser, folds=fitted.folds).save(shared / str(number))
     return number, fitted.fit_s, fitted.error
 
 
@@ -300,13 +301,13 @@ def _scorer_only(fuser: Fuser) -> FeatureFuser:
     assert isinstance(fuser, FeatureFuser)
     assert isinstance(fuser.config, FeatureConfig)
     weights = {**dict.fromkeys(RETRIEVERS, 0.0), JOINT: 1.0}
-    beside = SpecFuser(FusionSpec(kind="convex", weights=weights))
-    return replace(fuser, config=replace(fuser.config, use="alone"), beside=beside)
+    score_fuser = SpecFuser(FusionSpec(kind="convex", weights=weights))
+    return replace(fuser, config=replace(fuser.config, use="only"), score_fuser=score_fuser)
 
 
-def _of_kind(config: KindConfig) -> Iterator[FusionMethod]:
+def _of_kind(config: MethodConfig) -> Iterator[FusionMethod]:
     """One method per kind; two for a kind that reads vectors: its score as one more column, and its score only."""
-    if not KINDS[config.kind].reads_vectors:
+    if not FUSION_METHODS[config.kind].reads_vectors:
         yield FusionMethod(name=config.kind, family="score", config=config)
         return
     with_scores = f"{config.kind} with scores"

@@ -16,16 +16,17 @@ from intarsia.evaluation.qrels import GradedOrders, Qrels, judged_grades
 from intarsia.experiments.fusion_training_data import fused_order
 from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import fuse_batch, query_kinds
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import fit_fuser
-from intarsia.fusion.spec import QUERY_KINDS, FusionSpec, QueryKind
-from intarsia.fusion.training_data import select
+from intarsia.fusion.spec import QUERY_KINDS, FusionSpec
+from intarsia.fusion.training_data import select_queries
 from intarsia.ids import fold_of
 from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
 from intarsia.maths.simplex import simplex_grid
 from intarsia.records.candidates import Candidates
+from intarsia.records.judgment import QueryKind
 
 _SHRINKAGE_STEPS = 10
 
@@ -89,7 +90,7 @@ class TrialData:
     validation: FusionTrainingData | None = None
 
 
-def score_config(config: KindConfig, data: TrialData, *, k: int, num_folds: int, seed: int) -> Iterator[float]:
+def score_config(config: MethodConfig, data: TrialData, *, k: int, num_folds: int, seed: int) -> Iterator[float]:
     """Mean nDCG@k on the train queries; the last value is final.
 
     A kind without fitted parts gives one value. A fitted kind is fitted once per fold, without that fold's queries, and
@@ -103,7 +104,7 @@ def score_config(config: KindConfig, data: TrialData, *, k: int, num_folds: int,
     values: list[Floats] = []
     for fold in range(num_folds):
         others, held_out = (
-            select(data.train, np.flatnonzero(mask_Q).tolist()) for mask_Q in (fold_Q != fold, fold_Q == fold)
+            select_queries(data.train, np.flatnonzero(mask_Q).tolist()) for mask_Q in (fold_Q != fold, fold_Q == fold)
         )
         values.append(fuser_ndcg(fit_fuser(config, others, data.validation, seed), held_out, k))
         yield mean_known(np.concatenate(values))

@@ -26,9 +26,9 @@ from intarsia.evaluation.significance import (
     permutation_p_values,
 )
 from intarsia.experiments.fusion_objective import PackedCandidates, shrink_to_uniform, weigh_by_kind
-from intarsia.fusion.fuser import SPEC_KINDS
-from intarsia.fusion.method import KindConfig
-from intarsia.fusion.registry import KINDS
+from intarsia.fusion.fuser import SPEC_METHODS
+from intarsia.fusion.method import MethodConfig
+from intarsia.fusion.registry import FUSION_METHODS
 from intarsia.fusion.spec import FusionSpec
 from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
@@ -57,7 +57,7 @@ class MeasuredFusion:
     """
 
     name: str
-    spec: KindConfig | None
+    spec: MethodConfig | None
     train: float | None
     validation: Interval | None = None
     chosen_minus_it: PairedDifference | None = None
@@ -179,16 +179,16 @@ def result_lines(search: FusionSearch) -> list[str]:
     return [*lines, f"chosen: {describe_fusion(search.chosen.spec)}"]
 
 
-def describe_fusion(spec: KindConfig) -> str:
+def describe_fusion(spec: MethodConfig) -> str:
     """A fusion as one line of text."""
     return f"{spec.kind}, {describe_settings(to_jsonable(spec))}{'' if isinstance(spec, FusionSpec) else ', fitted'}"
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
     """The settings of a fusion as text, without its kind; for a fitted kind only what differs from the defaults."""
-    if settings["kind"] in SPEC_KINDS:
+    if settings["kind"] in SPEC_METHODS:
         return _describe_spec(settings)
-    kind = KINDS.get(settings["kind"])
+    kind = FUSION_METHODS.get(settings["kind"])
     defaults = dict(_flatten(to_jsonable(kind.config(kind=settings["kind"])))) if kind else {}
     changed = [f"{name} {text}" for name, text in _flatten(settings) if name != "kind" and defaults.get(name) != text]
     return ", ".join(changed) or "defaults"
@@ -236,7 +236,7 @@ def describe_choice(search: Mapping[str, Any]) -> str:
             "allows."
         )
     best_unfitted = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
-    if chosen["spec"]["kind"] in SPEC_KINDS:
+    if chosen["spec"]["kind"] in SPEC_METHODS:
         beaten = "; no fitted kind was better on out-of-fold train queries"
         return f"{name}, {best_unfitted}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
     unfitted = [fusion for fusion in (*search["baselines"], *search["finalists"]) if _is_unfitted(fusion)]
@@ -254,7 +254,7 @@ def _is_fitted(fusion: Mapping[str, Any]) -> bool:
 
 
 def _is_unfitted(fusion: Mapping[str, Any]) -> bool:
-    return fusion["spec"] is not None and fusion["spec"]["kind"] in SPEC_KINDS
+    return fusion["spec"] is not None and fusion["spec"]["kind"] in SPEC_METHODS
 
 
 def _describe_spec(spec: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
 from intarsia.evaluation.qrels import Order, Qrels, grade_orders
 from intarsia.experiments.judged_candidates import retrieve_one
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
 from intarsia.maths.arrays import Floats
 from intarsia.records.candidates import Candidates, best_first
@@ -74,11 +74,11 @@ def measure_fuser(
 
 
 def out_of_fold_metric(
-    fuser: CrossedFuser, queries: EncodedQueries, candidates: Sequence[Candidates], metric: str
+    fuser: CrossFitFuser, queries: EncodedQueries, candidates: Sequence[Candidates], metric: str
 ) -> Floats:
     """The metric of each train query, float64 [Q], fused by the fuser that was fitted without the query's fold."""
     orders = [
-        fused_order(fuser.without(query_id), query_candidates)
+        fused_order(fuser.out_of_fold(query_id), query_candidates)
         for query_id, query_candidates in zip(queries.query_ids, candidates, strict=True)
     ]
     return _values(orders, queries.qrels, metric)

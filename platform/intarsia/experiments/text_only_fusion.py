@@ -21,7 +21,7 @@ from intarsia.experiments.missing_images import text_only_candidates
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 from intarsia.maths.ndcg import mean_known
 from intarsia.records.candidates import Candidates
 
@@ -89,7 +89,7 @@ def open_text_only(fusion_spec: Path) -> SpecFuser | None:
         ArtifactError: the file is not a fusion.
     """
     folder = fusion_spec / TEXT_ONLY_FOLDER
-    return SpecFuser(FusionSpec.open(folder)) if (folder / FILE).is_file() else None
+    return SpecFuser(FusionSpec.open(folder)) if (folder / FUSION_FILE).is_file() else None
 
 
 def text_only_orders(judged: Sequence[JudgedCandidates], fuser: SpecFuser) -> Orders:

@@ -1,1 +1,1 @@
-"""What the ranker knows of a candidate, computed by one code offline and online. What a score makes of it is `ranking/`'s matter."""
+"""Ranking features of a candidate, computed by the same code offline and online."""

@@ -1,6 +1,6 @@
-"""What the catalog's own words tell: how rare each is, which are brands, categories and attribute values, and how they are spelt.
+"""The catalog's vocabulary: rarity of each word, which words are brands, categories or attribute values, and their trigrams.
 
-Computed once per release from the columns; the queries' side is `matching.py`'s matter.
+Computed once per release from the columns; `matching.py` looks up the words of a query in it.
 
 Letters: N products, V words, A values (of attributes, brands or categories), M names of attributes.
 """
@@ -19,19 +19,23 @@ from intarsia.records.product_columns import CATEGORY_SEPARATOR, WORD_FIELDS, Pr
 from intarsia.text import words
 
 MICRO = 1_000_000
-"""Weights and similarities are kept in millionths, as integers: their sums are exact in any order."""
+"""Weights and similarities are integers in millionths, so that sums are exact in any order."""
 
 KeyPart = Callable[[str], str]
 
 VALUE_FIELDS = ("brand", "category", "attributes")
-"""Fields whose words name what a product is."""
+"""Fields with short values that a query can name in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedValues:
-    """The catalog's values of one kind, by the words that name them.
+    """The catalog's values of one field, and the words that name them.
 
-    `words` lists each value's words, `values_by_word` each word's values; `name_A` groups the values of one name (colour: red, blue).
+    Attributes:
+        words: the distinct words of each value; empty for a value with a word that no product has.
+        values_by_word: the values that contain each word.
+        name_A: attribute name of each value, as a code (colour: red, blue); brands and categories have one name.
+        num_names: M.
     """
 
     words: Ragged
@@ -40,10 +44,10 @@ class NamedValues:
     num_names: int
 
     def named_in(self, codes: NDArray[np.int32]) -> NDArray[np.int64]:
-        """The values all of whose words are among `codes` (unique, known), ascending."""
-        found = self.values_by_word.take(codes.astype(np.int64)).values
-        values, num_found = np.unique(found, return_counts=True)
-        complete = num_found == lengths(self.words)[values]
+        """The values whose words are all among `codes` (unique, known), ascending."""
+        candidates = self.values_by_word.take(codes.astype(np.int64)).values
+        values, num_words = np.unique(candidates, return_counts=True)
+        complete = num_words == lengths(self.words)[values]
         return np.asarray(values[complete], np.int64)
 
 
@@ -51,8 +55,15 @@ class NamedValues:
 class CatalogWords:
     """The vocabulary of one catalog.
 
-    `idf_micro_V` is BM25's idf over whole products, in millionths; `unseen_idf_micro` that of a word no product has. `is_value_word`
-    tells per field of VALUE_FIELDS which words occur in it. `trigrams` lists per word the codes of its distinct character trigrams.
+    Attributes:
+        code_of: word -> code.
+        idf_micro_V: BM25's idf over whole products, in millionths.
+        unseen_idf_micro: idf of a word that no product has.
+        average_lengths: field -> mean number of words.
+        is_value_word: field of VALUE_FIELDS -> which words occur in it, bool [V].
+        trigram_code: character trigram -> code.
+        trigrams: for each word the codes of its distinct character trigrams.
+        values: field of VALUE_FIELDS -> its values.
     """
 
     code_of: Mapping[str, int]
@@ -66,17 +77,17 @@ class CatalogWords:
 
     @classmethod
     def of(cls, columns: ProductColumns) -> CatalogWords:
-        """Read the whole catalog once."""
+        """Read the whole catalog."""
         code_of = columns.vocabularies["word"]
         num_words = len(code_of)
         trigram_code: dict[str, int] = {}
-        spelt = [""] * num_words
+        spellings = [""] * num_words
         for word, code in code_of.items():
-            spelt[code] = word
-        trigrams = lists([[trigram_code.setdefault(t, len(trigram_code)) for t in trigrams_of(w)] for w in spelt])
+            spellings[code] = word
+        trigrams = lists([[trigram_code.setdefault(t, len(trigram_code)) for t in trigrams_of(w)] for w in spellings])
         is_value_word = {field: np.zeros(num_words, np.bool_) for field in VALUE_FIELDS}
-        for field, known_V in is_value_word.items():
-            known_V[columns.words[field].values] = True
+        for field, occurs_V in is_value_word.items():
+            occurs_V[columns.words[field].values] = True
         return cls(
             code_of=code_of,
             idf_micro_V=_idf_micro(_document_counts(columns, num_words), columns.num_rows),
@@ -95,39 +106,43 @@ class CatalogWords:
         )
 
     def codes(self, query_words: list[str]) -> NDArray[np.int32]:
-        """The code of each word, -1 for one that no product has."""
+        """int32 [W]: code of each word, -1 if no product has it."""
         return np.array([self.code_of.get(word, -1) for word in query_words], np.int32)
 
     def idf_micro(self, codes_W: NDArray[np.int32]) -> NDArray[np.int64]:
-        """int64 [W], in millionths."""
+        """int64 [W]: idf of each word, in millionths."""
         idf_W = np.full(len(codes_W), self.unseen_idf_micro, np.int64)
         idf_W[codes_W >= 0] = self.idf_micro_V[codes_W[codes_W >= 0]]
         return idf_W
 
-    def similarities_micro(self, spelt: Sequence[str], codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Dice similarity of each word's trigrams to those of some catalog words, in millionths: int64 [words, codes]."""
-        theirs = self.trigrams.take(codes)
-        their_lengths = lengths(theirs)
-        similar = np.zeros((len(spelt), len(codes)), np.int64)
-        for w, word in enumerate(spelt):
+    def similarities_micro(self, spellings: Sequence[str], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Dice similarity of the trigrams of words and of catalog words, in millionths: int64 [spellings, codes]."""
+        catalog_trigrams = self.trigrams.take(codes)
+        num_catalog_trigrams = lengths(catalog_trigrams)
+        similarities = np.zeros((len(spellings), len(codes)), np.int64)
+        for w, word in enumerate(spellings):
             trigrams = trigrams_of(word)
-            mine = np.zeros(len(self.trigram_code) + 1, np.bool_)
-            mine[[self.trigram_code.get(t, -1) for t in trigrams]] = True
-            mine[-1] = False  # where those that no catalog word has were put
-            common = sums(mine[theirs.values], theirs.offsets)
-            similar[w] = 2 * MICRO * common // np.maximum(len(trigrams) + their_lengths, 1)
-        return similar
+            in_word = np.zeros(len(self.trigram_code) + 1, np.bool_)
+            in_word[[self.trigram_code.get(t, -1) for t in trigrams]] = True
+            in_word[-1] = False  # unknown trigrams were written there
+            num_common = sums(in_word[catalog_trigrams.values], catalog_trigrams.offsets)
+            similarities[w] = 2 * MICRO * num_common // np.maximum(len(trigrams) + num_catalog_trigrams, 1)
+        return similarities
 
 
 def trigrams_of(word: str) -> list[str]:
-    """The distinct character trigrams of a word between marks for its ends, in order: `red` gives `<re`, `red`, `ed>`."""
+    """The distinct character trigrams of a word, with its ends marked, in order.
+
+    >>> trigrams_of("red")
+    ['<re', 'red', 'ed>']
+    """
     marked = f"<{word}>"
     return list(dict.fromkeys(marked[i : i + 3] for i in range(len(marked) - 2)))
 
 
 def _document_counts(columns: ProductColumns, num_words: int) -> NDArray[np.int64]:
     keys = [rows_of(columns.words[f]) * num_words + columns.words[f].values for f in WORD_FIELDS]
-    codes = np.unique(np.concatenate(keys)) % max(num_words, 1)  # a word once per product
+    codes = np.unique(np.concatenate(keys)) % max(num_words, 1)  # counts a word once per product
     return np.asarray(np.bincount(codes, minlength=num_words), np.int64)
 
 
@@ -159,7 +174,7 @@ def _one_name(key: str) -> str:
 def _named_values(
     vocabulary: Mapping[str, int], code_of: Mapping[str, int], text_of: KeyPart, name_of: KeyPart
 ) -> NamedValues:
-    """Values by their words; a value with a word that no product has can never be named."""
+    """Index the values by their words; a value with a word that no product has cannot be named."""
     words_A: list[list[int]] = [[] for _ in vocabulary]
     name_code: dict[str, int] = {}
     name_A = np.zeros(len(vocabulary), np.int32)

@@ -1,8 +1,11 @@
-"""The features of the house, in the order of the matrix: adding one is a function in a theme and its name in the theme's list."""
+"""The default feature set. To add a feature, write a function in a theme and add its name to the theme's list.
+
+Column order of the matrix: the order of the themes here, and of the lists in them.
+"""
 
 from __future__ import annotations
 
-from intarsia.features.assemble import FEEDBACK, FRAME_VERSION
+from intarsia.features.assemble import FEEDBACK_SPACES, FRAME_VERSION
 from intarsia.features.definition import FeatureSet
 from intarsia.features.themes.agreement import agreement_features
 from intarsia.features.themes.circumstance import circumstance_features
@@ -20,11 +23,11 @@ FEATURES = FeatureSet(
         *text_match_features(),
         *agreement_features(),
         *price_features(),
-        *similarity_features(FEEDBACK),
+        *similarity_features(FEEDBACK_SPACES),
         *completeness_features(),
         *popularity_features(),
         *circumstance_features(),
     ),
     frame_version=FRAME_VERSION,
 )
-"""What every release of this code computes."""
+"""The features of every release made by this version."""

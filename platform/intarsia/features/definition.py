@@ -1,4 +1,4 @@
-"""What a feature is, and the ordered set of them: the only builder of a `FeatureMatrix`. Which features there are is `themes/`' matter.
+"""Definition of a feature, and the ordered feature set, which is the only builder of a `FeatureMatrix`.
 
 Letters: n rows, F features.
 """
@@ -18,28 +18,33 @@ from intarsia.ids import sha256_json
 from intarsia.records.feature_matrix import CandidateFrame, Column, FeatureMatrix
 
 Compute = Callable[..., NDArray[np.generic]]
-"""Columns in, one value per row out; a row's value depends on that row alone, to the bit."""
+"""Takes columns, returns one value per row; a row's value depends on that row only, bit for bit."""
 
 MATRIX_DTYPE = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One number per candidate: `compute` gets the columns named by `reads`, in that order.
+    """One number per candidate.
 
-    `version` grows with every change of a value; models trained on another version refuse the new one.
+    Attributes:
+        name: column name in the matrix.
+        version: increases with every change of a value; a model trained on another version refuses the new one.
+        reads: the frame columns passed to `compute`, in this order.
+        compute: the function.
+        summary: first line of the function's docstring.
     """
 
     name: str
     version: int
     reads: tuple[str, ...]
     compute: Compute
-    about: str
+    summary: str
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ValueError(
-                f"feature name is {self.name!r}; allowed: letters, digits and _, not beginning with a digit"
+                f"feature name is {self.name!r}; allowed: letters, digits and _, not starting with a digit"
             )
         if self.version < 1:
             raise ValueError(f"version of feature {self.name} is {self.version}; allowed: 1 or more")
@@ -48,59 +53,73 @@ class Feature:
 
 
 def feature(*, version: int, reads: tuple[str, ...], name: str | None = None) -> Callable[[Compute], Feature]:
-    """Make a pure function of columns a feature, named as the function unless a family gives each member its own name."""
+    """Decorator that turns a pure function of columns into a feature.
+
+    Args:
+        version: see `Feature`.
+        reads: see `Feature`.
+        name: default: the function's name.
+
+    >>> @feature(version=1, reads=("price_minor",))
+    ... def has_price(price_minor):
+    ...     return ~np.isnan(price_minor)
+    >>> has_price.name
+    'has_price'
+    """
 
     def declare(compute: Compute) -> Feature:
-        about = (inspect.getdoc(compute) or "").partition("\n")[0]
-        return Feature(name=name or compute.__name__, version=version, reads=reads, compute=compute, about=about)
+        summary = (inspect.getdoc(compute) or "").partition("\n")[0]
+        return Feature(name=name or compute.__name__, version=version, reads=reads, compute=compute, summary=summary)
 
     return declare
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features in the order of a matrix's columns.
+    """Features in the order of the matrix columns.
 
-    `frame_version` is that of the assembler whose columns they read; it is part of the fingerprint, because a column computed in another
-    way is another feature.
+    Attributes:
+        features: the features; names must differ.
+        frame_version: version of the assembler whose columns they read; part of the fingerprint, because a column that is computed in
+            another way changes the features.
     """
 
     features: tuple[Feature, ...]
     frame_version: int
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for each in self.features:
-            if each.name in seen:
-                raise ValueError(f"two features are named {each.name}; allowed: names that differ")
-            seen.add(each.name)
+        names: set[str] = set()
+        for member in self.features:
+            if member.name in names:
+                raise ValueError(f"two features are named {member.name}; allowed: different names")
+            names.add(member.name)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The matrix's column names."""
-        return tuple(each.name for each in self.features)
+        """Column names of the matrix."""
+        return tuple(member.name for member in self.features)
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """Every frame column that some feature reads."""
-        return frozenset(column for each in self.features for column in each.reads)
+        """All frame columns that a feature reads."""
+        return frozenset(column for member in self.features for column in member.reads)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over name, version, reads, order, dtype and frame version."""
-        described = [[each.name, each.version, list(each.reads)] for each in self.features]
+        """sha256 of names, versions, reads, order, dtype and frame version."""
+        described = [[member.name, member.version, list(member.reads)] for member in self.features]
         return sha256_json({"features": described, "dtype": MATRIX_DTYPE, "frame": self.frame_version})
 
     def compute(self, frame: CandidateFrame) -> FeatureMatrix:
-        """float32 [n, F] of a frame.
+        """Compute all features of a frame: float32 [n, F].
 
         Raises:
             DataError: the frame lacks a column that a feature reads.
         """
         values_Fn = np.empty((len(self.features), frame.num_rows), np.float32)
-        for f, each in enumerate(self.features):
-            values_n = each.compute(*(_column(frame, each, name) for name in each.reads))
-            assert values_n.shape == (frame.num_rows,), f"feature {each.name} gave shape {values_n.shape}"
+        for f, member in enumerate(self.features):
+            values_n = member.compute(*(_column(frame, member, name) for name in member.reads))
+            assert values_n.shape == (frame.num_rows,), f"feature {member.name} has shape {values_n.shape}"
             values_Fn[f] = values_n
         return FeatureMatrix(
             values_nF=np.ascontiguousarray(values_Fn.T), names=self.names, fingerprint=self.fingerprint
@@ -117,5 +136,5 @@ def _column(frame: CandidateFrame, reader: Feature, name: str) -> Column:
             field=name,
             found="no such column",
             allowed=", ".join(sorted(frame.columns)),
-            fix="let features/assemble.py make the column, or correct `reads`",
+            fix="add the column in features/assemble.py, or correct `reads`",
         ) from None

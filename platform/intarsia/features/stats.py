@@ -1,4 +1,4 @@
-"""What shoppers did with each product, as known at a moment: one reducer folds events, one method reads them as of a time.
+"""Behaviour counts per product. `StatsLedger.fold` adds events; `StatsLedger.as_of` reads the counts as of a time.
 
 Letters: E events, P products with events, K counted kinds, N products of a catalog.
 """
@@ -20,9 +20,9 @@ from intarsia.ids import ProductId
 from intarsia.lake import write_json
 from intarsia.records.event import Event
 
-KINDS = ("impression", "view", "click", "add_to_cart", "purchase")
-"""The kinds that are counted, in the order of a counts column; others change nothing."""
-_KIND_CODE = {kind: code for code, kind in enumerate(KINDS)}
+COUNTED_KINDS = ("impression", "view", "click", "add_to_cart", "purchase")
+"""Event kinds that are counted, in the order of the columns of `counts_PK`; other kinds are ignored."""
+_KIND_CODE = {kind: code for code, kind in enumerate(COUNTED_KINDS)}
 _HEADER, _COUNTS, _LEDGER = "stats.json", "counts.npz", "ledger.npz"
 _FORMAT = 1
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -31,10 +31,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductStats:
-    """Counts per product over the events known at `as_of`; a product that is not in it had none.
+    """Counts per product over the events received until `as_of`; a product that is missing here had no event.
 
-    `counts_PK` follows `KINDS`; `dwell_ms_P` sums the time spent, `dwells_P` counts the events that told one. `as_of` None: no event was
-    ever read.
+    Attributes:
+        product_ids: ids of the P products.
+        counts_PK: number of events by kind, in the order of `COUNTED_KINDS`.
+        dwell_ms_P: total time spent, in milliseconds.
+        dwells_P: number of events with a time spent.
+        as_of: None if no event was ever read.
     """
 
     product_ids: tuple[ProductId, ...]
@@ -45,27 +49,27 @@ class ProductStats:
 
     @classmethod
     def empty(cls) -> ProductStats:
-        """Of a shop that has not been watched: every count is unknown, not zero."""
+        """Stats of a shop without recorded events: every count is unknown, not zero."""
         return StatsLedger.empty().as_of(None)
 
     def columns(self, product_ids: Sequence[ProductId]) -> dict[str, NDArray[np.float64]]:
-        """Float64 [N] per kind, with `dwell_ms` (mean per told visit, NaN without one); all NaN when no event was ever read."""
+        """float64 [N] for each kind, and `dwell_ms`: mean time spent, NaN without any. All NaN if no event was ever read."""
         if self.as_of is None:
-            return {name: np.full(len(product_ids), np.nan) for name in (*KINDS, "dwell_ms")}
+            return {name: np.full(len(product_ids), np.nan) for name in (*COUNTED_KINDS, "dwell_ms")}
         place_of = {product_id: place for place, product_id in enumerate(self.product_ids)}
         place_N = np.array([place_of.get(product_id, -1) for product_id in product_ids], np.int64)
         known_N = place_N >= 0
-        found = {name: np.zeros(len(product_ids)) for name in KINDS}
-        for k, name in enumerate(KINDS):
-            found[name][known_N] = self.counts_PK[place_N[known_N], k]
+        counts = {name: np.zeros(len(product_ids)) for name in COUNTED_KINDS}
+        for k, name in enumerate(COUNTED_KINDS):
+            counts[name][known_N] = self.counts_PK[place_N[known_N], k]
         dwell_N = np.full(len(product_ids), np.nan)
         dwells = self.dwells_P[place_N[known_N]]
         sums = self.dwell_ms_P[place_N[known_N]].astype(np.float64)
         dwell_N[known_N] = np.divide(sums, dwells, out=np.full(len(sums), np.nan), where=dwells > 0)
-        return {**found, "dwell_ms": dwell_N}
+        return {**counts, "dwell_ms": dwell_N}
 
     def save(self, folder: Path) -> None:
-        """Write the counts and their moment."""
+        """Write the counts and their time."""
         np.savez(
             folder / _COUNTS,
             product_ids=np.array(self.product_ids, dtype=np.str_),
@@ -74,23 +78,23 @@ class ProductStats:
             dwells_P=self.dwells_P,
         )
         as_of = None if self.as_of is None else self.as_of.isoformat()
-        write_json(folder / _HEADER, {"format": _FORMAT, "kinds": list(KINDS), "as_of": as_of})
+        write_json(folder / _HEADER, {"format": _FORMAT, "kinds": list(COUNTED_KINDS), "as_of": as_of})
 
     @classmethod
     def open(cls, folder: Path) -> ProductStats:
-        """The counts of a `product_stats` artefact.
+        """Read the counts of a `product_stats` artefact.
 
         Raises:
-            ArtifactError: nothing is there, or it was written by another version.
+            ArtifactError: it is missing, or was written by another version.
         """
         try:
             header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise ArtifactError(f"{folder} holds no product stats; run build_product_stats") from None
-        if header["format"] != _FORMAT or header["kinds"] != list(KINDS):
+            raise ArtifactError(f"{folder} contains no product stats. Fix: run build_product_stats") from None
+        if header["format"] != _FORMAT or header["kinds"] != list(COUNTED_KINDS):
             raise ArtifactError(
-                f"{folder} holds product stats of format {header['format']} with kinds {', '.join(header['kinds'])}; "
-                f"this code reads format {_FORMAT} with {', '.join(KINDS)}: run build_product_stats again"
+                f"{folder} contains product stats of format {header['format']} with kinds {', '.join(header['kinds'])}; "
+                f"this version reads format {_FORMAT} with {', '.join(COUNTED_KINDS)}. Fix: run build_product_stats again"
             )
         with np.load(folder / _COUNTS) as arrays:
             return cls(
@@ -104,20 +108,20 @@ class ProductStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsLedger:
-    """Every event that was folded in, once each, in a compact form: the state from which stats as of any time are read.
+    """All events so far, each once, in a compact form; stats as of any time are computed from it.
 
-    Arrays are ordered by event digest, so equal sets of events make equal ledgers, in whatever order they came.
+    Arrays are sorted by event digest, so equal sets of events give equal ledgers in any order of arrival.
     """
 
     digests_E: NDArray[np.uint64]
     received_us_E: NDArray[np.int64]
     products_E: NDArray[np.str_]
     kinds_E: NDArray[np.int8]
-    dwell_ms_E: NDArray[np.int64]  # -1: the event told none
+    dwell_ms_E: NDArray[np.int64]  # -1: the event has none
 
     @classmethod
     def empty(cls) -> StatsLedger:
-        """Nothing was folded in yet."""
+        """A ledger without events."""
         return cls(
             digests_E=np.empty(0, np.uint64),
             received_us_E=np.empty(0, np.int64),
@@ -127,11 +131,11 @@ class StatsLedger:
         )
 
     def fold(self, *events: Event) -> StatsLedger:
-        """The ledger with some more events; an event id that is known already changes nothing. Folding many at once is cheaper."""
+        """Add events; an event whose id is known changes nothing. Adding many at once is cheaper."""
         return self.fold_all(events)
 
     def fold_all(self, events: Iterable[Event]) -> StatsLedger:
-        """The same for a batch. Of two events that share an id but differ, the one received first counts."""
+        """Add a batch of events. Of two different events with one id, the one received first counts."""
         counted = [event for event in events if event.kind in _KIND_CODE]
         if not counted:
             return self
@@ -145,46 +149,46 @@ class StatsLedger:
         return self._joined(more)
 
     def as_of(self, moment: datetime | None) -> ProductStats:
-        """Counts over the events received at `moment` or before; None means all of them. Later events change nothing."""
+        """Counts over the events received at `moment` or before; None: over all events."""
         known_E = np.ones(len(self.digests_E), np.bool_)
         if moment is not None:
             known_E = self.received_us_E <= _microseconds(moment)
         elif len(known_E):
             moment = _EPOCH + int(self.received_us_E.max()) * _MICROSECOND
         products, place_E = np.unique(self.products_E[known_E], return_inverse=True)
-        num_products, num_kinds = len(products), len(KINDS)
+        num_products, num_kinds = len(products), len(COUNTED_KINDS)
         cell_E = place_E * num_kinds + self.kinds_E[known_E]
-        told_E = self.dwell_ms_E[known_E] >= 0
+        has_dwell_E = self.dwell_ms_E[known_E] >= 0
         dwell_P = np.zeros(num_products, np.int64)
-        np.add.at(dwell_P, place_E[told_E], self.dwell_ms_E[known_E][told_E])
+        np.add.at(dwell_P, place_E[has_dwell_E], self.dwell_ms_E[known_E][has_dwell_E])
         return ProductStats(
             product_ids=tuple(ProductId(p) for p in products.tolist()),
             counts_PK=np.bincount(cell_E, minlength=num_products * num_kinds).reshape(num_products, num_kinds),
             dwell_ms_P=dwell_P,
-            dwells_P=np.bincount(place_E[told_E], minlength=num_products),
+            dwells_P=np.bincount(place_E[has_dwell_E], minlength=num_products),
             as_of=moment,
         )
 
     def save(self, folder: Path) -> None:
-        """Write the ledger beside the stats, for the next fold."""
+        """Write the ledger into the folder of the stats, for the next `fold`."""
         np.savez_compressed(folder / _LEDGER, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
     def open(cls, folder: Path) -> StatsLedger:
-        """The ledger of a `product_stats` artefact.
+        """Read the ledger of a `product_stats` artefact.
 
         Raises:
-            ArtifactError: nothing is there.
+            ArtifactError: it is missing.
         """
         try:
             with np.load(folder / _LEDGER) as arrays:
                 return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
         except FileNotFoundError:
-            raise ArtifactError(f"{folder} holds no event ledger; run build_product_stats") from None
+            raise ArtifactError(f"{folder} contains no event ledger. Fix: run build_product_stats") from None
 
     def _joined(self, more: StatsLedger) -> StatsLedger:
         both = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in self.__dataclass_fields__}
-        # all fields decide, so that of two differing events with one id the same one wins in any order of arrival
+        # sorted by all fields, so that of two different events with one id the same one is kept in any order of arrival
         order = np.lexsort(
             (both["dwell_ms_E"], both["products_E"], both["kinds_E"], both["received_us_E"], both["digests_E"])
         )

@@ -1,1 +1,1 @@
-"""Fusion: combine the scores of several retrievers into one order."""
+"""Fusion: methods that combine the results of several retrievers into one score per candidate."""

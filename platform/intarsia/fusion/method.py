@@ -1,4 +1,4 @@
-"""What the registry knows of a kind of fusion, and how fitted kinds are written down."""
+"""What the registry stores of each fusion method, and the file `fusion.json` of fitted methods."""
 
 from __future__ import annotations
 
@@ -11,60 +11,59 @@ from typing import Any, Generic, Protocol, TypeVar
 from intarsia.config import build, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
-from intarsia.fusion.spec import FILE
+from intarsia.fusion.spec import FUSION_FILE
 from intarsia.lake import write_json
 
 
-class KindConfig(Protocol):
-    """The settings of a kind: a frozen dataclass whose field `kind` names it; all other fields have defaults."""
+class MethodConfig(Protocol):
+    """The settings of a fusion method: a frozen dataclass; `kind` is the method's name, all others have defaults."""
 
     @property
-    def kind(self) -> str:
-        """The name in the registry."""
-        ...
+    def kind(self) -> str: ...
 
 
-ConfigT = TypeVar("ConfigT", bound=KindConfig)
+MethodConfigT = TypeVar("MethodConfigT", bound=MethodConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind(Generic[ConfigT]):
-    """One kind of fusion.
+class RegisteredMethod(Generic[MethodConfigT]):
+    """One fusion method of the registry.
 
     Attributes:
-        about: what it does, in one line, for tables and help.
-        config: class of its settings; `config(kind=name)` are the defaults.
+        summary: what the method does, in one line, for tables and help.
+        config: class of its settings; `config(kind=name)` gives the defaults.
         fit: (config, train, validation, seed) -> fuser; equal arguments give equal bits.
-        open: (folder, product vectors or None) -> the fuser that was saved there.
-        is_fitted: whether it learns from the lessons; if not, `fit` reads nothing of them.
-        reads_vectors: whether it reads query vectors and `ProductVectors`, beside scores and ranks.
-        fit_crossed: (config, train, validation, num_folds, seed) -> the fuser and those of its folds, where that is cheaper together than
-            one after the other.
+        open: (folder, product vectors or None) -> the fuser saved in the folder.
+        is_fitted: whether the method learns from the training data; if not, `fit` does not read it.
+        reads_vectors: whether the method reads query vectors and `ProductVectors` in addition to scores and ranks.
+        cross_fit: (config, train, validation, num_folds, seed) -> the fuser and one per fold; given where fitting them
+            together is cheaper than one after another.
     """
 
-    about: str
-    config: type[ConfigT]
-    fit: Callable[[ConfigT, FusionTrainingData, FusionTrainingData, int], Fuser]
+    summary: str
+    config: type[MethodConfigT]
+    fit: Callable[[MethodConfigT, FusionTrainingData, FusionTrainingData, int], Fuser]
     open: Callable[[Path, ProductVectors | None], Fuser]
     is_fitted: bool = True
     reads_vectors: bool = False
-    fit_crossed: (
-        Callable[[ConfigT, FusionTrainingData, FusionTrainingData, int, int], tuple[Fuser, tuple[Fuser, ...]]] | None
+    cross_fit: (
+        Callable[[MethodConfigT, FusionTrainingData, FusionTrainingData, int, int], tuple[Fuser, tuple[Fuser, ...]]]
+        | None
     ) = None
 
 
-def write_header(folder: Path, config: KindConfig, facts: Mapping[str, Any]) -> None:
-    """Write `fusion.json` of a fitted kind: its kind, its settings, and what was fitted, as far as that is a few plain values."""
-    write_json(folder / FILE, {"kind": config.kind, "config": to_jsonable(config), **facts})
+def write_fusion_header(folder: Path, config: MethodConfig, fitted: Mapping[str, Any]) -> None:
+    """Write `fusion.json` of a fitted method: its name, its settings, and the fitted values that are small."""
+    write_json(folder / FUSION_FILE, {"kind": config.kind, "config": to_jsonable(config), **fitted})
 
 
-def read_header(folder: Path) -> Mapping[str, Any]:
-    """`fusion.json` of any kind, a plain spec too.
+def read_fusion_header(folder: Path) -> Mapping[str, Any]:
+    """Read `fusion.json` of any method, a `FusionSpec` included.
 
     Raises:
-        ArtifactError: there is none, or it is not JSON with a kind.
+        ArtifactError: the file is missing, or is not JSON with a field `kind`.
     """
-    path = folder / FILE
+    path = folder / FUSION_FILE
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -76,21 +75,21 @@ def read_header(folder: Path) -> Mapping[str, Any]:
     return header
 
 
-def read_config(cls: type[ConfigT], folder: Path) -> tuple[ConfigT, Mapping[str, Any]]:
-    """The settings in the header of a fitted kind, and the whole header.
+def read_config(cls: type[MethodConfigT], folder: Path) -> tuple[MethodConfigT, Mapping[str, Any]]:
+    """Read the settings of a fitted method, and the whole header.
 
     Raises:
-        ArtifactError: there is none, or the settings are not those of this code.
+        ArtifactError: the header is missing, or the settings do not fit this version of the code.
     """
-    header = read_header(folder)
+    header = read_fusion_header(folder)
     try:
         return build(cls, header.get("config", {}), where="config"), header
     except ConfigError as error:
-        raise ArtifactError(f"{folder / FILE}: {error}; run search_fusion again") from None
+        raise ArtifactError(f"{folder / FUSION_FILE}: {error}; run search_fusion again") from None
 
 
-def read_part(folder: Path, name: str) -> str:
-    """A text file beside the header.
+def read_text_file(folder: Path, name: str) -> str:
+    """Read a text file of a saved fuser.
 
     Raises:
         ArtifactError: it is missing.

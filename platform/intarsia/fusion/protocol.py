@@ -1,6 +1,6 @@
-"""What every fuser is, and what it is fitted on.
+"""The interface of a fuser, and the data that a fuser is fitted on.
 
-Letters: C candidates of one query, N products, D and E widths of text and image vectors.
+Shapes: C candidates of one query, N products, D and E widths of text and image vectors.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ from intarsia.records.candidates import Candidates
 
 
 class Fuser(Protocol):
-    """Gives every candidate one fused score; never adds a candidate, never reads another query's."""
+    """Gives every candidate of a query one fused score.
+
+    A fuser never adds a candidate, and the scores of a query do not depend on other queries.
+    """
 
     def fuse(self, candidates: Candidates) -> Candidates:
-        """The candidates with `fused_C` set; those beyond the spec's depth are dropped."""
+        """Return the candidates with `fused_C` set; candidates below the configured depth are dropped."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write all that `open_fuser` needs to make it again, bit for bit."""
+        """Write all files that `open_fuser` needs; the opened fuser gives the same scores, bit for bit."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductVectors:
-    """What feature fusion knows of each product: one vector per modality (pictures by their unit mean), and which are there.
+    """The product vectors that feature fusion reads: one per modality.
 
-    `text_ND` and `image_NE` are float32 unit rows, zeros where the modality is missing; `has_N2` is bool, columns text and image.
+    Attributes:
+        text_ND: float32 [N, D], unit rows; zeros where the product has no text vector.
+        image_NE: float32 [N, E], the unit mean of the product's image vectors; zeros where it has no image.
+        has_N2: bool [N, 2], which vectors exist; columns text and image.
     """
 
     text_ND: NDArray[np.float32]
@@ -42,10 +48,14 @@ class ProductVectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionTrainingData:
-    """Judged queries as a fuser learns from them: candidates (with their query vectors) and the grade of each candidate, 0 unjudged.
+    """Judged queries that a fuser is fitted or measured on.
 
-    `judged` are all judged grades of each query, also those of products that no retriever brought; `query_ids` name them, so that folds
-    are cut by query and depend on nothing else.
+    Attributes:
+        query_ids: one per query. Folds are assigned by the query id alone.
+        candidates: of each query, with the query vectors.
+        grades: of each query, the grade of each candidate; 0 where nobody judged it.
+        judged: of each query, all judged grades, including products that no retriever returned.
+        products: the product vectors; needed by methods that read vectors.
     """
 
     query_ids: tuple[str, ...]

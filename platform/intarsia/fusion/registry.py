@@ -1,11 +1,12 @@
-"""All kinds of fusion by name: how each is configured, fitted and opened. One table, walked by the conformance tests.
+"""All fusion methods by name: how each is configured, fitted and opened. Conformance tests check every entry.
 
-    config = config_of({"kind": "stacking"})                       # or StackingConfig(…), or a FusionSpec
-    fuser = fit_fuser(config, train, validation, seed=13)           # train, validation: Lessons
+    config = parse_method_config({"kind": "stacking"})              # or StackingConfig(...), or a FusionSpec
+    fuser = fit_fuser(config, train, validation, seed=13)           # train, validation: FusionTrainingData
     fuser.save(folder)
-    fuser = open_fuser(folder, products)                            # products only for kinds that read vectors
+    fuser = open_fuser(folder, products)                            # products: for methods that read vectors
 
-What is fitted on queries flatters them: whoever learns from fused candidates of the same queries fits by `crossed.fit_crossed`.
+The scores of a fitted fuser are too good on the queries it was fitted on. A model that trains on fused scores of these
+queries must use out-of-fold fusers: see `ensemble/cross_fit.py`.
 """
 
 from __future__ import annotations
@@ -17,98 +18,112 @@ from typing import Any
 from intarsia.config import build, nearest_of
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.fusion.ensemble.bagging import BaggedFuser, BaggingConfig, fit_bagging
+from intarsia.fusion.ensemble.base_methods import BASE_METHODS
 from intarsia.fusion.ensemble.stacking import StackedFuser, StackingConfig, fit_stacking
-from intarsia.fusion.feature.config import JOINT_KINDS
-from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser, fit_features, fit_features_crossed
-from intarsia.fusion.method import Kind, KindConfig, read_header
+from intarsia.fusion.feature.config import FEATURE_METHODS
+from intarsia.fusion.feature.feature_fuser import FeatureConfig, FeatureFuser, cross_fit_features, fit_features
+from intarsia.fusion.method import MethodConfig, RegisteredMethod, read_fusion_header
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
-from intarsia.fusion.score.plain_methods import BASE_KINDS
-from intarsia.fusion.spec import FILE
+from intarsia.fusion.spec import FUSION_FILE
 
-KINDS: Mapping[str, Kind[Any]] = {
-    **BASE_KINDS,
-    "bagging": Kind(
-        about="one kind fitted on many drawings of the queries; the mean",
+FUSION_METHODS: Mapping[str, RegisteredMethod[Any]] = {
+    **BASE_METHODS,
+    "bagging": RegisteredMethod(
+        summary="mean of one method fitted on many bootstrap samples of the queries",
         config=BaggingConfig,
         fit=fit_bagging,
         open=BaggedFuser.open,
     ),
-    "stacking": Kind(
-        about="a second model over retrievers and fusions, fitted on out-of-fold scores",
+    "stacking": RegisteredMethod(
+        summary="linear model over retrievers and other methods, fitted on out-of-fold scores",
         config=StackingConfig,
         fit=fit_stacking,
         open=StackedFuser.open,
     ),
     **{
-        kind: Kind(
-            about=f"feature fusion ({kind}) as a column beside the retrievers'",
+        name: RegisteredMethod(
+            summary=f"feature fusion ({name}): its score is fused with the retrievers' scores",
             config=FeatureConfig,
             fit=fit_features,
             open=FeatureFuser.open,
             reads_vectors=True,
-            fit_crossed=fit_features_crossed,
+            cross_fit=cross_fit_features,
         )
-        for kind in JOINT_KINDS
+        for name in FEATURE_METHODS
     },
 }
 
+_NESTED_CONFIGS = ("base", "members", "fused_by")
+"""Settings whose values are settings of other methods."""
 
-_OF_KINDS = ("base", "members", "fused_by")
-"""Settings of some kinds that are settings of other kinds."""
 
-
-def kind_of(name: str) -> Kind[Any]:
-    """The kind of a name.
+def registered_method(name: str) -> RegisteredMethod[Any]:
+    """Return the method of that name.
 
     Raises:
-        ConfigError: no kind has it.
+        ConfigError: there is none.
     """
-    if name not in KINDS:
-        raise ConfigError(f"fusion kind {name!r} is not known{nearest_of(name, KINDS)}")
-    return KINDS[name]
+    if name not in FUSION_METHODS:
+        raise ConfigError(f"fusion kind {name!r} is not known{nearest_of(name, FUSION_METHODS)}")
+    return FUSION_METHODS[name]
 
 
-def config_of(values: Mapping[str, Any], *, where: str = "fusion") -> KindConfig:
-    """The settings of a kind from plain values, `kind` among them; all else has defaults.
+def parse_method_config(values: Mapping[str, Any], *, where: str = "fusion") -> MethodConfig:
+    """Build the settings of a method from plain values; `kind` names the method, all other settings have defaults.
+
+    Args:
+        values: as read from YAML or JSON.
+        where: dotted path of these settings, for messages.
 
     Raises:
-        ConfigError: no kind, an unknown one or one that cannot be part of another, an unknown setting, or a value that the kind refuses.
+        ConfigError: `kind` is missing, unknown or not allowed inside another method; a setting is unknown or has an
+            invalid value.
+
+    >>> parse_method_config({"kind": "rrf", "depth": 50}).depth
+    50
     """
     if "kind" not in values:
-        raise ConfigError(f"setting {where}.kind is required: one of {', '.join(KINDS)}")
-    nested = {name: _nested(value, f"{where}.{name}") if name in _OF_KINDS else value for name, value in values.items()}
-    config: KindConfig = build(kind_of(values["kind"]).config, nested, where=where)
+        raise ConfigError(f"setting {where}.kind is required: one of {', '.join(FUSION_METHODS)}")
+    parsed = {
+        name: _parse_nested(value, f"{where}.{name}") if name in _NESTED_CONFIGS else value
+        for name, value in values.items()
+    }
+    config: MethodConfig = build(registered_method(values["kind"]).config, parsed, where=where)
     return config
 
 
-def _nested(value: Any, where: str) -> Any:
-    """Settings within settings, built by their kind, so that a mistake is told of that kind and not of all that it might be."""
+def _parse_nested(value: Any, where: str) -> Any:
+    """Build nested settings by their own method, so that an error message names that method's settings only."""
     if isinstance(value, list | tuple):
-        return [_nested(one, f"{where}[{number}]") for number, one in enumerate(value)]
+        return [_parse_nested(item, f"{where}[{number}]") for number, item in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
-    if "kind" in value and kind_of(value["kind"]) is not BASE_KINDS.get(value["kind"]):
-        raise ConfigError(f"setting {where}.kind is {value['kind']!r}; allowed within others: {', '.join(BASE_KINDS)}")
-    return config_of(value, where=where)
+    if "kind" in value and registered_method(value["kind"]) is not BASE_METHODS.get(value["kind"]):
+        raise ConfigError(
+            f"setting {where}.kind is {value['kind']!r}; allowed inside another method: {', '.join(BASE_METHODS)}"
+        )
+    return parse_method_config(value, where=where)
 
 
-def fit_fuser(config: KindConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> Fuser:
-    """The fuser of some settings, fitted on train, with validation for early stopping and the choice of settings alone.
+def fit_fuser(config: MethodConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int) -> Fuser:
+    """Fit a fuser on `train`; `validation` is used for early stopping and for choosing settings.
 
     Raises:
-        DataError: the kind learns, and nothing is relevant in what it was given to learn from.
-        ConfigError: no kind of that name.
+        DataError: the method is fitted, and no candidate of the training data is relevant.
+        ConfigError: no method has that name.
     """
-    return kind_of(config.kind).fit(config, train, validation, seed)
+    return registered_method(config.kind).fit(config, train, validation, seed)
 
 
 def open_fuser(folder: Path, products: ProductVectors | None = None) -> Fuser:
-    """The fuser that was saved in a folder, of whatever kind.
+    """Open the fuser that was saved in a folder, of any method.
 
     Raises:
-        ArtifactError: there is none, it is torn, or of a kind that this code does not know.
+        ArtifactError: a file is missing or damaged, or this version of the code does not know the method.
     """
-    kind = read_header(folder)["kind"]
-    if kind not in KINDS:
-        raise ArtifactError(f"{folder / FILE} is of kind {kind!r}{nearest_of(kind, KINDS)}; run search_fusion again")
-    return KINDS[kind].open(folder, products)
+    name = read_fusion_header(folder)["kind"]
+    if name not in FUSION_METHODS:
+        raise ArtifactError(
+            f"{folder / FUSION_FILE} is of kind {name!r}{nearest_of(name, FUSION_METHODS)}; run search_fusion again"
+        )
+    return FUSION_METHODS[name].open(folder, products)

@@ -1,4 +1,4 @@
-"""Which fusion, with which numbers: the one description that search_fusion finds, a release carries and a fuser is opened from."""
+"""`FusionSpec`: a fusion method without fitted parts, and its parameters. `search_fusion` writes it to the lake."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Literal
 from intarsia.config import build, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
+from intarsia.records.judgment import QueryKind
 
-FusionKind = Literal["rrf", "convex", "equal", "comb_sum", "comb_mnz"]
+SpecMethodName = Literal["rrf", "convex", "equal", "comb_sum", "comb_mnz"]
 NormaliserName = Literal["min_max", "theoretical_min_max", "z", "atan", "quantile"]
-QueryKind = Literal["text", "image", "both"]
 QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image", "both")
 
-FILE = "fusion.json"
-
+FUSION_FILE = "fusion.json"
+"""The file that every saved fuser has, whatever its method."""
 
 _PAPER_K = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009
 _LOWEST_COSINE = -1.0
@@ -31,67 +31,85 @@ def _default_lowest_scores() -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSpec:
-    """A fusion kind and its parameters.
+    """A fusion method without fitted parts, and its parameters.
 
-    A retriever of weight 0 is absent: it neither scores a candidate nor keeps one. The one exception: a query that only retrievers of
-    weight 0 can answer (a picture, where pictures weigh nothing) is answered by them, all equal, rather than by an empty page.
+    A retriever of weight 0 is ignored: it scores no candidate and keeps none. One exception: if only retrievers of
+    weight 0 returned anything for a query (an image query, where images weigh 0), these retrievers all weigh 1, so that
+    the page is not empty.
+
+    >>> FusionSpec(kind="convex", weights={"bm25": 0.4, "text": 0.6}).normaliser
+    'min_max'
     """
 
-    kind: FusionKind = setting(
-        "rrf: by ranks; convex: weighted average of normalised scores; equal: convex, equal weights; comb_sum: weighted sum over who "
-        "returned the candidate; comb_mnz: that times how many did"
+    kind: SpecMethodName = setting(
+        "rrf: reciprocal ranks; convex: weighted mean of normalised scores; equal: convex with equal weights; "
+        "comb_sum: weighted sum over the retrievers that returned the candidate; comb_mnz: comb_sum times their number"
     )
-    normaliser: NormaliserName = setting("how scores become comparable; does nothing for rrf", "min_max")
+    normaliser: NormaliserName = setting("how scores are brought to one scale; not used by rrf", "min_max")
     missing: Literal["lowest", "mean", "renormalise"] = setting(
-        "a candidate that a retriever cannot score gets that query's mean normalised value there (`mean`) or its lowest (`lowest`, which "
-        "hides products without a picture), or is judged by the others alone (`renormalise`, which favours them: an average over fewer "
-        "opinions is more extreme). For convex and equal only.",
+        "the score of a candidate that a retriever cannot score. mean: the query's mean normalised score; lowest: the "
+        "query's lowest, which ranks products without an image low; renormalise: leave the retriever out, which ranks "
+        "them high, since a mean of fewer scores is more extreme. For convex and equal only",
         "mean",
+        advanced=True,
     )
     weights: Mapping[str, float] = setting(
-        "by retriever, 0 or more; none given means all equal; must be empty for kind equal", factory=dict
+        "weight of each retriever, 0 or more; default: all equal; must be empty for kind equal", factory=dict
     )
     weights_by_kind: Mapping[QueryKind, Mapping[str, float]] = setting(
-        "instead of `weights` for queries that give words only (text), a picture only (image), or both", factory=dict
+        "used instead of `weights` for queries with text only (text), with an image only (image), or with both (both)",
+        factory=dict,
+        advanced=True,
     )
-    rrf_k: float = setting("damping of reciprocal ranks, above 0; larger flattens the top; for rrf alone", _PAPER_K)
-    depth: int = setting("ranks beyond it count as not returned; a candidate nobody returned is dropped", 1000)
+    rrf_k: float = setting(
+        "damping of reciprocal ranks, above 0; a larger value makes the first ranks more alike; for rrf only",
+        _PAPER_K,
+        advanced=True,
+    )
+    depth: int = setting(
+        "ranks below this depth count as not returned; a candidate that no retriever returned is dropped",
+        1000,
+        advanced=True,
+    )
     lowest_scores: Mapping[str, float] = setting(
-        "the lowest score a retriever can give, for theoretical_min_max; -1 (cosine) where not named",
+        "the lowest score that each retriever can give, for theoretical_min_max; -1 (cosine) where not given",
         factory=_default_lowest_scores,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
         if self.kind == "equal" and (self.weights or self.weights_by_kind):
             raise ValueError("kind equal takes no weights; leave them out, or choose convex")
         _check_weights("all", self.weights)
-        for kind, weights in self.weights_by_kind.items():
-            if kind not in QUERY_KINDS:
-                raise ValueError(f"weights_by_kind has {kind!r}; allowed: {', '.join(QUERY_KINDS)}")
-            _check_weights(kind, weights)
+        for query_kind, weights in self.weights_by_kind.items():
+            if query_kind not in QUERY_KINDS:
+                raise ValueError(f"weights_by_kind has {query_kind!r}; allowed: {', '.join(QUERY_KINDS)}")
+            _check_weights(query_kind, weights)
             if set(weights) != set(self.weights):
-                raise ValueError(f"weights for {kind} name {sorted(weights)}, weights for all {sorted(self.weights)}")
+                raise ValueError(
+                    f"weights for {query_kind} name {sorted(weights)}, weights for all {sorted(self.weights)}"
+                )
         if not (math.isfinite(self.rrf_k) and self.rrf_k > 0):
             raise ValueError(f"rrf_k is {self.rrf_k}; allowed: above 0")
         if self.depth < 1:
             raise ValueError(f"depth is {self.depth}; allowed: 1 or more")
 
     def lowest_score(self, retriever: str) -> float:
-        """The lowest score the retriever can give; NaN for `joint`, whose scores know no lowest."""
+        """Return the lowest score the retriever can give; NaN for `joint`, whose scores have no lower bound."""
         return self.lowest_scores.get(retriever, math.nan if retriever == "joint" else _LOWEST_COSINE)
 
     def save(self, folder: Path) -> None:
-        """Write the spec as `fusion.json`, all of it or nothing."""
-        write_json(folder / FILE, to_jsonable(self))
+        """Write `fusion.json` atomically."""
+        write_json(folder / FUSION_FILE, to_jsonable(self))
 
     @classmethod
     def open(cls, folder: Path) -> FusionSpec:
-        """The spec that was saved in a folder.
+        """Read the spec that was saved in a folder.
 
         Raises:
-            ArtifactError: there is none, or it is not JSON, or it holds unknown fields or values that a spec refuses.
+            ArtifactError: the file is missing, is not JSON, or has unknown fields or values out of range.
         """
-        path = folder / FILE
+        path = folder / FUSION_FILE
         try:
             return build(cls, json.loads(path.read_text(encoding="utf-8")), where="fusion")
         except FileNotFoundError:
@@ -100,9 +118,9 @@ class FusionSpec:
             raise ArtifactError(f"{path} is not a fusion spec: {error}; run search_fusion again") from None
 
 
-def _check_weights(kind: str, weights: Mapping[str, float]) -> None:
+def _check_weights(query_kind: str, weights: Mapping[str, float]) -> None:
     for retriever, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"weight of {retriever} ({kind}) is {weight}; allowed: 0 or more")
+            raise ValueError(f"weight of {retriever} ({query_kind}) is {weight}; allowed: 0 or more")
     if weights and not any(weights.values()):
-        raise ValueError(f"all weights ({kind}) are 0; allowed: at least one above 0")
+        raise ValueError(f"all weights ({query_kind}) are 0; allowed: at least one above 0")

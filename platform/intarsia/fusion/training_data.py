@@ -1,13 +1,13 @@
-"""Judged queries packed for fitting: their candidates as flat arrays, the grades, and what a fused order is worth (nDCG).
+"""Judged queries packed for fitting: their candidates, grades, nDCG of fused scores, and folds.
 
-A fit inside this room measures by this file; reports measure by `evaluation/`, which says the same.
-Letters: n candidates of all queries, G queries, K positions.
+Shapes: n candidates of all queries, G queries, K positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,24 @@ from numpy.typing import NDArray
 from intarsia.errors import DataError
 from intarsia.fusion.batch import CandidateBatch, pack
 from intarsia.fusion.fuser import FusedBatch
-from intarsia.fusion.protocol import FusionTrainingData
+from intarsia.fusion.protocol import Fuser, FusionTrainingData
+from intarsia.ids import fold_of
 from intarsia.maths.arrays import Floats
 from intarsia.maths.grouped import Groups
 from intarsia.maths.ndcg import dcg, exponential_gain, mean_known, ndcg_by_scores
 
+FuserT = TypeVar("FuserT", bound=Fuser)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedTrainingData:
-    """Lessons as arrays.
+    """`FusionTrainingData` as flat arrays.
 
     Attributes:
         query_ids: of the G queries.
         batch: their candidates.
-        grades_n: grade of each candidate, 0 where nobody judged.
-        judged: all judged grades of each query, found or not.
+        grades_n: grade of each candidate; 0 where nobody judged it.
+        judged: all judged grades of each query, whether or not a retriever returned the product.
     """
 
     query_ids: tuple[str, ...]
@@ -39,7 +42,7 @@ class PackedTrainingData:
 
     @staticmethod
     def of(training_data: FusionTrainingData) -> PackedTrainingData:
-        """The lessons, packed."""
+        """Pack training data."""
         return PackedTrainingData(
             query_ids=training_data.query_ids,
             batch=pack(training_data.candidates),
@@ -53,7 +56,7 @@ class PackedTrainingData:
         return exponential_gain(self.grades_n)
 
     def only_queries(self, keep_G: NDArray[np.bool_]) -> PackedTrainingData:
-        """The queries with the flag."""
+        """Select queries by a mask, bool [G]."""
         kept = keep_G.tolist()
         return PackedTrainingData(
             query_ids=tuple(name for name, keep in zip(self.query_ids, kept, strict=True) if keep),
@@ -71,7 +74,7 @@ class PackedTrainingData:
         return kept.ndcg_G(fused.fused_n)
 
     def ideal_dcg_G(self, k: int) -> Floats:
-        """What the best order of all judged products gains in its first k positions: float64 [G]."""
+        """DCG@k of the best order of all judged products of each query: float64 [G]."""
         ideal_GK = np.zeros((len(self.judged), k))
         for ideal_K, grades in zip(ideal_GK, self.judged, strict=True):
             best = -np.sort(-exponential_gain(grades))[:k]
@@ -79,19 +82,19 @@ class PackedTrainingData:
         return dcg(ideal_GK)
 
     def mean_ndcg(self, fused: FusedBatch, k: int) -> float:
-        """The mean over the queries to which something is relevant; 0 without any."""
+        """Mean nDCG@k over the queries with a relevant product; 0 if there is none."""
         return mean_known(self.ndcg_G(fused, k), without_any=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class ListGains:
-    """What any scores of some candidates are worth: the gains of these, and the best that their queries allow.
+    """Gains of some candidates, to measure any scores of them by nDCG.
 
     Attributes:
-        groups: which candidates are of one query.
-        gains_n: of each candidate.
-        ideal_dcg_G: discounted gain of the best order, in the first k positions.
-        k: positions that count.
+        groups: which candidates belong to which query.
+        gains_n: gain of each candidate.
+        ideal_dcg_G: DCG of the best order in the first k positions.
+        k: number of positions that count.
     """
 
     groups: Groups
@@ -104,8 +107,8 @@ class ListGains:
         return ndcg_by_scores(scores_n, self.gains_n, self.groups, self.k, ideal_dcg_G=self.ideal_dcg_G)
 
 
-def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
-    """The queries at some places, in that order; a place may come more than once."""
+def select_queries(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTrainingData:
+    """Select queries by position, in the given order; a position may be repeated."""
     return replace(
         training_data,
         query_ids=tuple(training_data.query_ids[i] for i in at),
@@ -115,8 +118,40 @@ def select(training_data: FusionTrainingData, at: Sequence[int]) -> FusionTraini
     )
 
 
+def queries_outside_fold(training_data: FusionTrainingData, fold: int, num_folds: int) -> FusionTrainingData:
+    """Select the queries of all folds but one. The fold is a hash of the query id, so all jobs agree on it.
+
+    Raises:
+        DataError: none of these queries has a relevant candidate.
+    """
+    kept = select_queries(
+        training_data, [i for i, name in enumerate(training_data.query_ids) if fold_of(name, num_folds) != fold]
+    )
+    if not any((grades > 0).any() for grades in kept.grades):
+        raise DataError(
+            table="queries",
+            field="query_id",
+            found=f"no query with a relevant candidate outside fold {fold} of {num_folds}, "
+            f"of {len(training_data.query_ids)} in all",
+            allowed="some in at least two folds",
+            fix="judge more queries, or use fewer folds",
+        )
+    return kept
+
+
+def fit_per_fold(
+    fit: Callable[[FusionTrainingData], FuserT], training_data: FusionTrainingData, num_folds: int
+) -> tuple[FuserT, ...]:
+    """Fit one fuser per fold, each on the queries outside the fold.
+
+    Raises:
+        DataError: see `queries_outside_fold`.
+    """
+    return tuple(fit(queries_outside_fold(training_data, fold, num_folds)) for fold in range(num_folds))
+
+
 def check_training_data(name: str, training_data: FusionTrainingData) -> None:
-    """Refuse lessons that teach nothing.
+    """Check that training data has a relevant candidate; `name` is the split, for the message.
 
     Raises:
         DataError: no candidate of any query has a grade above 0.
@@ -127,5 +162,5 @@ def check_training_data(name: str, training_data: FusionTrainingData) -> None:
             field="grade",
             found=f"none above 0 among the candidates of the {len(training_data.query_ids)} {name} queries",
             allowed="some relevant candidate",
-            fix="judge more queries, or choose a kind of fusion that is not fitted",
+            fix="judge more queries, or choose a fusion method that is not fitted",
         )

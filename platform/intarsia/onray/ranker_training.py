@@ -25,12 +25,10 @@ from ray.train.lightgbm import LightGBMTrainer, get_network_params
 
 from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
-from intarsia.ranking.lambdamart import Fit, LambdaMartConfig, fit_lambdamart, start_of
-from intarsia.ranking.linear import linear_of
+from intarsia.ranking.lambdamart import LambdaMartConfig, RankerFit, fit_init_score, fit_lambdamart
 from intarsia.ranking.rows import RankingRows, pack_queries
 
 _POLL_S = "0.25"  # Ray Train polls its workers every 2 s by default, which delays short fits
-_JSON_FIELDS = ("prior_weight", "best_iteration", "curve", "pointwise_trees", "validation_ndcg")  # of a Fit
 _NUM_RESTARTS = 2  # a free port is chosen for each worker, but another process may bind it before LightGBM does
 
 
@@ -51,7 +49,7 @@ class RankerWorkersConfig:
 class DistributedFit:
     """A fitted model, and the digest of the trees of each worker, by rank; all are equal."""
 
-    fit: Fit
+    fit: RankerFit
     trees_sha256_by_rank: tuple[str, ...]
 
 
@@ -86,7 +84,7 @@ def fit_on_workers(
                 "shards": [ray.put(shard) for shard in shards],
                 "validation": ray.put(validation),
                 "configs": list(configs),
-                "starts": [start_of(train, config) for config in configs],
+                "init_scores": [fit_init_score(train, config) for config in configs],
             },
             scaling_config=ScalingConfig(
                 num_workers=workers.num_workers, resources_per_worker={"CPU": workers.cpus_per_worker}
@@ -108,15 +106,12 @@ def _fit_shard(arguments: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     shard, validation = ray.get([arguments["shards"][rank], arguments["validation"]])
     network = get_network_params() if len(arguments["shards"]) > 1 else None
-    fits = fit_lambdamart(shard, validation, arguments["configs"], network, arguments["starts"])
+    fits = fit_lambdamart(shard, validation, arguments["configs"], network, arguments["init_scores"])
     with tempfile.TemporaryDirectory() as folder:
-        digests = [fit.trees_sha256 for fit in fits]
+        digests = [fit.model.trees_sha256 for fit in fits]
         Path(folder, f"digests-{rank}.json").write_text(json.dumps(digests), encoding="utf-8")
         for number, fit in enumerate(fits if rank == 0 else []):
-            Path(folder, f"model-{number}.txt").write_text(fit.model_text, encoding="utf-8")
-            values = {name: getattr(fit, name) for name in _JSON_FIELDS}
-            values["linear"] = fit.linear and fit.linear.to_jsonable()
-            Path(folder, f"model-{number}.json").write_text(json.dumps(values), encoding="utf-8")
+            Path(folder, f"fit-{number}.json").write_text(json.dumps(fit.to_jsonable()), encoding="utf-8")
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
 
@@ -126,10 +121,7 @@ def _collect(folder: Path, num_fits: int, num_workers: int) -> list[DistributedF
     for number in range(num_fits):
         by_rank = tuple(digests[rank][number] for rank in range(num_workers))
         check_equal_trees(by_rank)
-        values = json.loads((folder / f"model-{number}.json").read_text("utf-8"))
-        values |= {"curve": tuple(values["curve"]), "linear": values["linear"] and linear_of(values["linear"])}
-        model_text = (folder / f"model-{number}.txt").read_text("utf-8")
-        fit = Fit(model_text=model_text, trees_sha256=by_rank[0], **values)
+        fit = RankerFit.from_jsonable(json.loads((folder / f"fit-{number}.json").read_text("utf-8")))
         fits.append(DistributedFit(fit=fit, trees_sha256_by_rank=by_rank))
     return fits
 

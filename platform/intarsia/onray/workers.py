@@ -38,20 +38,19 @@ class RayWorkers:
     gpus_per_worker: float = 0.0
 
     def __call__(
-        self, open_worker: Callable[[], Callable[[ItemT], ResultT]], pieces: Sequence[ItemT]
+        self, open_worker: Callable[[], Callable[[ItemT], ResultT]], items: Sequence[ItemT]
     ) -> Iterator[ResultT]:
         """Yield `open_worker()(item)` for every item; memory holds the results of a few items at a time.
 
         Args:
             open_worker: called once in each actor. It is pickled with what it captures: capture settings, never models.
-            pieces: the items; picklable and small.
+            items: picklable and small.
 
         Raises:
             IntarsiaError: as raised in the worker, by `open_worker` or for an item. Other errors are wrapped by Ray, with their
                 traceback.
             ConfigError: GPUs are required, and the Ray that this process started has none. An existing cluster may still grow.
         """
-        items = pieces
         if not items:
             return
         if len(items) < self.min_items:

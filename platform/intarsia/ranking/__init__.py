@@ -1,1 +1,1 @@
-"""A feature matrix to scores, and why. Which features there are is `features/`' matter."""
+"""Learning to rank: fits a model to labelled feature rows, scores feature matrices, and explains the scores."""

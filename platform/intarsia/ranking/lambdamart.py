@@ -1,9 +1,9 @@
-"""LambdaMART by LightGBM and, beside it, trees that learn the grades themselves: settings, and a fit, alone or as one rank of several.
+"""Fitting the ranker: LambdaMART trees (pairwise), plus trees that regress the gain of the grade (pointwise), both by LightGBM.
 
-With few judged queries the order of pairs and the guess of a product's gain err differently, and their sum errs less than either.
+With few judged queries the two losses err differently, and the sum of both models errs less than either.
 Source: Sculley, "Combined Regression and Ranking", KDD 2010, doi:10.1145/1835804.1835928: one model of both losses; here one of each.
 
-Who starts the ranks is `onray/training.py`'s matter. Letter: n rows.
+A fit runs in one process, or as one rank of several; `onray/ranker_training.py` starts the ranks. Letter: n rows.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from numpy.typing import NDArray
 
 from intarsia.config import setting
 from intarsia.errors import DataError
-from intarsia.ids import sha256_bytes
-from intarsia.ranking.boosting_fit import Part, begin_at, dataset, early_stopped
-from intarsia.ranking.fit_metrics import METRIC_AT, slope_within, spread_within, weighted_mean_ndcg
-from intarsia.ranking.init_score import Start
-from intarsia.ranking.linear import LinearModel, fit_linear
-from intarsia.ranking.model_sum import summed
-from intarsia.ranking.network import Links
-from intarsia.ranking.rows import RankingRows
+from intarsia.maths.arrays import Floats
+from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees
+from intarsia.ranking.linear import InitScore, LinearModel, fit_linear
+from intarsia.ranking.rows import METRIC_AT, RankingRows, slope_within, spread_within, weighted_mean_ndcg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaMartConfig:
-    """How the ranker is fitted. The defaults are for a few hundred judged queries: small trees, much shrinkage."""
+    """Settings of a fit. The defaults suit a few hundred judged queries: small trees, strong shrinkage."""
 
-    num_rounds: int = setting("most trees that are tried", 400)
+    num_rounds: int = setting("maximum number of pairwise trees", 400)
     early_stopping_rounds: int = setting(
-        "stop when validation (nDCG@10, of the gains' trees squared error) is no better after so many trees; 0 never stops",
+        "stop when the validation metric (nDCG@10; squared error of the pointwise trees) has not improved for so many trees; 0 never stops",
         60,
+        advanced=True,
     )
-    learning_rate: float = setting("shrinkage of each tree", 0.05)
-    num_leaves: int = setting("leaves of a tree", 15)
-    min_data_in_leaf: int = setting("rows a leaf needs", 30)
-    min_sum_hessian_in_leaf: float = setting("sum of second derivatives a leaf needs", 1e-3)
-    lambda_l2: float = setting("L2 penalty on leaf values", 10.0)
-    feature_fraction: float = setting("share of the features each tree sees", 0.5)
-    bagging_fraction: float = setting("share of the queries each tree sees; 1 turns it off", 0.8)
-    max_bin: int = setting("bins of a feature", 127)
-    truncation_level: int = setting("pairs count when their better row is above this place", 20)
+    learning_rate: float = setting("shrinkage of each pairwise tree", 0.05)
+    num_leaves: int = setting("maximum number of leaves of a tree", 15)
+    min_data_in_leaf: int = setting("minimum number of rows in a leaf", 30, advanced=True)
+    min_sum_hessian_in_leaf: float = setting("minimum sum of second derivatives in a leaf", 1e-3, advanced=True)
+    lambda_l2: float = setting("L2 penalty on leaf values", 10.0, advanced=True)
+    feature_fraction: float = setting("share of the features available to each tree", 0.5, advanced=True)
+    bagging_fraction: float = setting("share of the queries each tree sees; 1 turns bagging off", 0.8, advanced=True)
+    max_bin: int = setting("maximum number of bins of a feature", 127, advanced=True)
+    truncation_level: int = setting(
+        "a pair counts when its better row is ranked above this position", 20, advanced=True
+    )
     label_gain: tuple[float, ...] = setting("gain of grade 0, 1, …", (0.0, 1.0, 3.0, 7.0))
     prior_weight: float = setting(
-        "what a row scores before the first tree that orders pairs, per standard deviation of its fused score; 0 starts from nothing. The "
-        "trees of the gains begin at a slope of their own",
+        "init score of the pairwise trees, per standard deviation of the fused score; 0 starts from 0. The pointwise trees fit their own",
         0.25,
     )
     linear_weight: float = setting(
-        "part of what a row scores before the first tree that a linear ranker of all features gives, the fused score the rest; 0 fits none",
+        "share of the init score that comes from a linear model of all features instead of the fused score; 0 fits none",
         0.0,
+        advanced=True,
     )
-    linear_l2: float = setting("L2 penalty of the linear ranker; does nothing without linear_weight", 10.0)
+    linear_l2: float = setting("L2 penalty of the linear model; unused if linear_weight is 0", 10.0, advanced=True)
     pointwise_share: float = setting(
-        "part of the score, by its spread within queries, that trees give which learn the gain of a grade by least squares; 0 fits none",
+        "share of the score's spread within queries that comes from pointwise trees (least squares on the gain of the grade); 0 fits none",
         0.5,
     )
     pointwise_rounds: int = setting(
-        "most of these trees; at 100 they add some 0.4 ms to a query of 200 candidates", 100
+        "maximum number of pointwise trees; 100 add about 0.4 ms to a query of 200 candidates", 100, advanced=True
     )
-    pointwise_learning_rate: float = setting("shrinkage of each of these trees", 0.1)
-    seed: int = setting("of every random choice of the fit", 20_260)
+    pointwise_learning_rate: float = setting("shrinkage of each pointwise tree", 0.1, advanced=True)
+    seed: int = setting("seed of every random choice of the fit", 20_260, advanced=True)
 
     def __post_init__(self) -> None:
         for name in ("num_rounds", "pointwise_rounds", "min_data_in_leaf", "truncation_level"):
@@ -87,8 +87,8 @@ class LambdaMartConfig:
         if len(self.label_gain) < 2 or any(b <= a for a, b in zip(self.label_gain, self.label_gain[1:], strict=False)):
             raise ValueError(f"label_gain is {self.label_gain}; allowed: two or more, rising")
 
-    def parameters(self) -> dict[str, Any]:
-        """LightGBM's own names, with what makes equal inputs give equal trees."""
+    def pairwise_parameters(self) -> dict[str, Any]:
+        """LightGBM parameters of the pairwise trees, including those that make fits reproducible."""
         return {
             "objective": "lambdarank",
             "metric": "ndcg",
@@ -114,9 +114,9 @@ class LambdaMartConfig:
         }
 
     def pointwise_parameters(self) -> dict[str, Any]:
-        """Of the trees that learn the gains: as the others, but fewer, for another loss, and bagging rows."""
+        """LightGBM parameters of the pointwise trees: squared error, and bagging by row instead of by query."""
         return {
-            **self.parameters(),
+            **self.pairwise_parameters(),
             "objective": "regression",
             "metric": "l2",
             "learning_rate": self.pointwise_learning_rate,
@@ -125,29 +125,50 @@ class LambdaMartConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """A fitted model.
+class RankerFit:
+    """A fitted model and the figures of its fit.
 
     Attributes:
-        model_text: LightGBM's, the trees of both parts up to the best of each. What rows score before the first tree (`prior.py`)
-            is the ranker's to add.
-        trees_sha256: digest of its trees.
-        prior_weight: what the fused score weighs there: the config's, and what the trees that learned the gains began at.
-        linear: what a linear ranker adds there, likewise of both; None without one.
-        best_iteration: trees that order pairs.
-        curve: validation nDCG@10 after each of them that was tried.
-        pointwise_trees: trees that learned the gains.
-        validation_ndcg: nDCG@10 on validation of the whole, over the rows that were retrieved.
+        model: the pairwise trees, then the pointwise trees if any, each up to its best validation metric.
+        best_iteration: number of pairwise trees.
+        curve: validation nDCG@10 after each pairwise tree that was tried.
+        pointwise_trees: number of pointwise trees.
+        validation_ndcg: validation nDCG@10 of the model, over the rows that were retrieved.
     """
 
-    model_text: str
-    trees_sha256: str
-    prior_weight: float
-    linear: LinearModel | None
+    model: RankerModel
     best_iteration: int
     curve: tuple[float, ...]
     pointwise_trees: int
     validation_ndcg: float
+
+    def to_jsonable(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_jsonable` restores an equal fit."""
+        linear = self.model.init_score.linear
+        return {
+            "trees": [[part.text, part.weight] for part in self.model.trees],
+            "prior_weight": self.model.init_score.prior_weight,
+            "linear": None if linear is None else linear.to_jsonable(),
+            "best_iteration": self.best_iteration,
+            "curve": list(self.curve),
+            "pointwise_trees": self.pointwise_trees,
+            "validation_ndcg": self.validation_ndcg,
+        }
+
+    @classmethod
+    def from_jsonable(cls, values: Mapping[str, Any]) -> RankerFit:
+        """The inverse of `to_jsonable`."""
+        linear = None if values["linear"] is None else LinearModel.from_jsonable(values["linear"])
+        return cls(
+            model=RankerModel(
+                trees=tuple(WeightedTrees(text=text, weight=weight) for text, weight in values["trees"]),
+                init_score=InitScore(prior_weight=values["prior_weight"], linear=linear),
+            ),
+            best_iteration=values["best_iteration"],
+            curve=tuple(values["curve"]),
+            pointwise_trees=values["pointwise_trees"],
+            validation_ndcg=values["validation_ndcg"],
+        )
 
 
 def fit_lambdamart(
@@ -155,105 +176,193 @@ def fit_lambdamart(
     validation: RankingRows,
     configs: Sequence[LambdaMartConfig],
     network: Mapping[str, Any] | None = None,
-    starts: Sequence[Start] | None = None,
-) -> list[Fit]:
+    init_scores: Sequence[InitScore] | None = None,
+) -> list[RankerFit]:
     """Fit one model per config.
 
     Args:
         train: rows of this rank.
-        validation: the *same* rows on every rank, so that all of them stop at the same tree; a rank that stopped alone would leave the
-            others waiting.
+        validation: the *same* rows on every rank, so that all ranks stop at the same tree; a rank that stopped earlier would block the
+            others.
         configs: settings of each fit, equal on every rank.
-        network: LightGBM's network parameters of this rank (machines, num_machines, local_listen_port); nothing fits alone.
-        starts: per config what `start_of` makes of the train rows of *all* ranks; nothing makes it of these.
+        network: LightGBM's network parameters of this rank (machines, num_machines, local_listen_port); default: a single process.
+        init_scores: for each config the result of `fit_init_score` on the train rows of *all* ranks; default: fitted on `train`.
 
     Raises:
-        DataError: a grade without a gain, or nothing to learn from.
+        DataError: a grade without a gain, or no query with two different labels.
     """
-    links = Links(network)
-    fits: list[Fit] = []
+    connection = _Network(network)
+    fits: list[RankerFit] = []
     for number, config in enumerate(configs):
         for name, rows in (("train", train), ("validation", validation)):
             _check(name, rows, config)
-        start = start_of(train, config) if starts is None else starts[number]
-        fits.append(_fit(train, validation, config, start, links))
-    links.close()
+        init_score = fit_init_score(train, config) if init_scores is None else init_scores[number]
+        fits.append(_fit(train, validation, config, init_score, connection))
+    connection.close()
     return fits
 
 
-def start_of(train: RankingRows, config: LambdaMartConfig) -> Start:
-    """Where the trees that order pairs begin; ranks that made it of their own shards would each begin elsewhere.
+def fit_init_score(train: RankingRows, config: LambdaMartConfig) -> InitScore:
+    """The init score of the pairwise trees; all ranks of one fit must use the same.
 
     Raises:
-        DataError: a grade without a gain, or nothing to learn from.
+        DataError: a grade without a gain, or no query with two different labels.
     """
     if not config.linear_weight:
-        return Start(prior_weight=config.prior_weight)
+        return InitScore(prior_weight=config.prior_weight)
     _check("train", train, config)
     linear = fit_linear(train, config.label_gain, config.linear_l2).times(config.linear_weight)
-    return Start(prior_weight=(1 - config.linear_weight) * config.prior_weight, linear=linear)
+    return InitScore(prior_weight=(1 - config.linear_weight) * config.prior_weight, linear=linear)
 
 
-def _fit(train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links) -> Fit:
-    pairs = _fit_pairs(train, validation, config, start, links)
-    points = _fit_points(train, validation, config, start, links) if config.pointwise_share else None
-    whole = _blended(pairs, points, config.pointwise_share, validation) if points else pairs
-    return Fit(
-        model_text=whole.text,
-        trees_sha256=sha256_bytes(whole.text.partition("\nparameters:")[0].encode()),
-        prior_weight=whole.start.prior_weight,
-        linear=whole.start.linear,
-        best_iteration=pairs.num_trees,
-        curve=pairs.curve,
-        pointwise_trees=points.num_trees if points else 0,
-        validation_ndcg=weighted_mean_ndcg(whole.scores(validation), validation, config.label_gain),
+def _fit(
+    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, init_score: InitScore, connection: _Network
+) -> RankerFit:
+    pairwise, curve = _fit_pairwise(train, validation, config, init_score, connection)
+    model, pointwise_trees = pairwise, 0
+    if config.pointwise_share:
+        pointwise = _fit_pointwise(train, validation, config, init_score, connection)
+        weight = _pointwise_weight(pairwise, pointwise, config.pointwise_share, validation)
+        model, pointwise_trees = pairwise.plus(pointwise, weight), pointwise.num_trees
+    return RankerFit(
+        model=model,
+        best_iteration=pairwise.num_trees,
+        curve=curve,
+        pointwise_trees=pointwise_trees,
+        validation_ndcg=weighted_mean_ndcg(_scores(model, validation), validation, config.label_gain),
     )
 
 
-def _blended(pairs: Part, points: Part, share: float, validation: RankingRows) -> Part:
-    """Both as one, each by its share of the spread on validation; a part without a spread orders nothing at any weight."""
-    spreads = [spread_within(part.scores(validation), validation) for part in (pairs, points)]
-    weight = _same_anywhere(share / (1 - share) * (spreads[0] / spreads[1] if all(spreads) else 1.0))
-    return Part(
-        text=summed(pairs.text, points.text, weight),
-        start=pairs.start.plus(points.start.times(weight)),
-        curve=pairs.curve,
-    )
-
-
-def _fit_pairs(
-    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links
-) -> Part:
-    """The trees that order pairs, up to the best validation nDCG."""
-    sets: list[lightgbm.Dataset] = []
+def _fit_pairwise(
+    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, init_score: InitScore, connection: _Network
+) -> tuple[RankerModel, tuple[float, ...]]:
+    """The trees that order pairs, up to the best validation nDCG, and the validation nDCG after each tree."""
+    datasets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
-        sets.append(dataset(rows, rows.labels_n, begin_at(rows, start), *sets))
-    return early_stopped(config.parameters(), sets, start, config.num_rounds, config.early_stopping_rounds, links)
+        datasets.append(_dataset(rows, rows.labels_n, _init_scores(init_score, rows), *datasets))
+    text, curve = _fit_trees(
+        config.pairwise_parameters(), datasets, config.num_rounds, config.early_stopping_rounds, connection
+    )
+    return RankerModel(trees=(WeightedTrees(text=text),), init_score=init_score), curve
 
 
-def _fit_points(
-    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, start: Start, links: Links
-) -> Part:
-    """The trees that learn the gains, up to the least squared error on validation.
+def _fit_pointwise(
+    train: RankingRows, validation: RankingRows, config: LambdaMartConfig, init_score: InitScore, connection: _Network
+) -> RankerModel:
+    """The trees that regress the gain, up to the least squared error on validation.
 
-    They begin at the mean gain and the slope that the fused score has within queries, or where a linear ranker is, the slope of what the
-    others begin at; validation tells both, as every rank holds all of it.
+    Their init score is the mean gain plus a multiple of the fused score, or of the pairwise init score if that has a linear model. The
+    factor is the least-squares slope within queries. Mean and slope come from the validation rows, because every rank has all of them.
     """
     gains = np.array(config.label_gain)
-    unit = start if start.linear is not None else Start(prior_weight=1.0)
-    slope = _same_anywhere(slope_within(begin_at(validation, unit), gains[validation.labels_n], validation))
-    mean = _same_anywhere(float(gains[validation.labels_n].mean()))
-    begin = unit.times(slope)
-    sets: list[lightgbm.Dataset] = []
+    unscaled = init_score if init_score.linear is not None else InitScore(prior_weight=1.0)
+    slope = _rounded(slope_within(_init_scores(unscaled, validation), gains[validation.labels_n], validation))
+    mean = _rounded(float(gains[validation.labels_n].mean()))
+    scaled = unscaled.times(slope)
+    datasets: list[lightgbm.Dataset] = []
     for rows in (train, validation):
-        sets.append(dataset(rows, gains[rows.labels_n], mean + begin_at(rows, begin), *sets))
-    return early_stopped(
-        config.pointwise_parameters(), sets, begin, config.pointwise_rounds, config.early_stopping_rounds, links
+        datasets.append(_dataset(rows, gains[rows.labels_n], mean + _init_scores(scaled, rows), *datasets))
+    text, _ = _fit_trees(
+        config.pointwise_parameters(), datasets, config.pointwise_rounds, config.early_stopping_rounds, connection
+    )
+    return RankerModel(trees=(WeightedTrees(text=text),), init_score=scaled)
+
+
+def _pointwise_weight(pairwise: RankerModel, pointwise: RankerModel, share: float, validation: RankingRows) -> float:
+    """The weight at which the pointwise model has `share` of the spread on validation; share / (1 - share) if one has no spread."""
+    pairwise_spread, pointwise_spread = (
+        spread_within(_scores(model, validation), validation) for model in (pairwise, pointwise)
+    )
+    ratio = pairwise_spread / pointwise_spread if pairwise_spread and pointwise_spread else 1.0
+    return _rounded(share / (1 - share) * ratio)
+
+
+def _fit_trees(
+    parameters: Mapping[str, Any],
+    datasets: Sequence[lightgbm.Dataset],
+    num_rounds: int,
+    early_stopping_rounds: int,
+    connection: _Network,
+) -> tuple[str, tuple[float, ...]]:
+    """Fit trees to the first data set; return their text up to the best metric on the second, and the metric after each tree."""
+    metrics: dict[str, dict[str, list[float]]] = {}
+    callbacks = [lightgbm.record_evaluation(metrics)]
+    if early_stopping_rounds:
+        callbacks.append(lightgbm.early_stopping(early_stopping_rounds, verbose=False))
+    train_set, validation_set = datasets
+    booster = connection.train(
+        parameters,
+        train_set,
+        num_boost_round=num_rounds,
+        valid_sets=[validation_set],
+        valid_names=["validation"],
+        callbacks=callbacks,
+    )
+    (curve,) = metrics["validation"].values()
+    best_iteration = booster.best_iteration if early_stopping_rounds else len(curve)
+    text = booster.model_to_string(num_iteration=best_iteration)
+    # the section of parameters names machines and ports: without it, the text is equal on every rank and in every run
+    return text.partition("\nparameters:")[0], tuple(curve)
+
+
+def _dataset(
+    rows: RankingRows, targets_n: NDArray[Any], init_scores_n: Floats, reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
+    """Rows as a LightGBM data set, with the bins of the reference."""
+    return lightgbm.Dataset(
+        rows.values_nF,
+        label=targets_n,
+        group=np.diff(rows.offsets_G),
+        weight=None if np.all(rows.weights_n == 1) else rows.weights_n,
+        init_score=init_scores_n,
+        feature_name=list(rows.feature_names),
+        reference=reference,
+        free_raw_data=True,
     )
 
 
-def _same_anywhere(value: float) -> float:
-    """Six digits of it: ranks on machines that sum in another order must come to equal trees."""
+class _Network:
+    """LightGBM's network between the ranks: opened by the first fit and kept for all fits.
+
+    Closing it and binding the same port again fails while old connections linger.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | None) -> None:
+        self._parameters = parameters
+        self._opener: lightgbm.Booster | None = None
+
+    def train(self, parameters: Mapping[str, Any], *args: Any, **options: Any) -> lightgbm.Booster:
+        """`lightgbm.train`, connected to the other ranks if there are any."""
+        booster = lightgbm.train({**parameters, **self._network_parameters()}, *args, **options)
+        self._opener = self._opener or booster
+        return booster
+
+    def close(self) -> None:
+        """Close the network; no fit may follow."""
+        if self._parameters and self._opener:
+            self._opener.free_network()
+
+    def _network_parameters(self) -> dict[str, Any]:
+        if not self._parameters:
+            return {}
+        return {
+            "tree_learner": "data_parallel",  # without these two, every rank would silently fit a model of its own shard
+            "pre_partition": True,
+            "num_machines": self._parameters["num_machines"],
+            **({} if self._opener else self._parameters),
+        }
+
+
+def _init_scores(init_score: InitScore, rows: RankingRows) -> Floats:
+    return init_score.scores(rows.values_nF, rows.feature_names)
+
+
+def _scores(model: RankerModel, rows: RankingRows) -> Floats:
+    return model.scores(rows.values_nF, rows.feature_names)
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: ranks that sum in another order must still get the same value."""
     return float(f"{value:.6g}")
 
 
@@ -264,7 +373,7 @@ def _check(name: str, rows: RankingRows, config: LambdaMartConfig) -> None:
             field="label",
             found=f"no {name} query with two different labels",
             allowed="one or more",
-            fix=f"judge more {name} queries, or look why no candidate of theirs is a judged one",
+            fix=f"judge more {name} queries, or check why none of their candidates is a judged product",
         )
     if (highest := int(rows.labels_n.max())) >= len(config.label_gain):
         raise DataError(

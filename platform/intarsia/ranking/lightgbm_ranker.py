@@ -1,4 +1,4 @@
-"""The ranker that serves: LightGBM's trees with the identity of the features they read. How it was fitted is `lambdamart.py`'s matter.
+"""The model that serves: score = init score + sum of weight * LightGBM trees. `lambdamart.py` fits it.
 
 Letters: n rows, F features.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,74 +16,117 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.errors import ArtifactError, ReleaseMismatch
-from intarsia.ids import sha256_bytes
+from intarsia.ids import sha256_bytes, sha256_json
 from intarsia.lake import write_json
-from intarsia.ranking.init_score import PRIOR_FEATURE, Start, prior_scores
-from intarsia.ranking.linear import LinearModel, linear_of
+from intarsia.maths.arrays import Float32s, Floats
+from intarsia.ranking.linear import InitScore, LinearModel
 from intarsia.records.feature_matrix import FeatureMatrix
 
-MODEL, HEADER = "model.txt", "ranker.json"
-_FORMAT = 2
-_FORMAT_LINEAR = 3  # with a linear ranker: code that would leave it out refuses the folder
+RANKER_HEADER = "ranker.json"
+_MODEL_FILES = ("model.txt", "pointwise.txt")
+_FORMAT = 4
+_ONE_MODEL_FORMATS = (2, 3)  # one `model.txt` of weight 1; format 2 has no linear model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedTrees:
+    """A LightGBM model in its text form, and the factor of its predictions."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerModel:
+    """score = init_score + sum over trees of weight * prediction; each row is scored independently, on one thread."""
+
+    trees: tuple[WeightedTrees, ...]
+    init_score: InitScore = InitScore()
+    _boosters: tuple[lightgbm.Booster, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        boosters = tuple(lightgbm.Booster(model_str=part.text) for part in self.trees)
+        object.__setattr__(self, "_boosters", boosters)
+
+    @property
+    def trees_sha256(self) -> str:
+        """Digest of all trees and their weights."""
+        return sha256_json([[part.text, part.weight] for part in self.trees])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns the trees read, in order."""
+        return tuple(self._boosters[0].feature_name())
+
+    @property
+    def num_trees(self) -> int:
+        return sum(booster.num_trees() for booster in self._boosters)
+
+    def plus(self, other: RankerModel, weight: float) -> RankerModel:
+        """The model that scores `self + weight * other`; both init scores must be multiples of one."""
+        scaled = tuple(WeightedTrees(text=part.text, weight=weight * part.weight) for part in other.trees)
+        return RankerModel(trees=self.trees + scaled, init_score=self.init_score.plus(other.init_score.times(weight)))
+
+    def scores(self, values_nF: NDArray[np.floating], feature_names: Sequence[str]) -> Floats:
+        """float64 [n], higher is better."""
+        scores_n = self.init_score.scores(values_nF, feature_names)
+        if len(values_nF):
+            for part, booster in zip(self.trees, self._boosters, strict=True):
+                scores_n = scores_n + part.weight * _predict(booster, values_nF)
+        return scores_n
+
+    def contributions(self, values_nF: NDArray[np.floating], feature_names: Sequence[str]) -> Floats:
+        """float64 [n, F + 1]: TreeSHAP values plus what each feature adds to the init score, the bias last."""
+        parts_nF = np.zeros((len(values_nF), len(feature_names) + 1))
+        parts_nF[:, :-1] = self.init_score.contributions(values_nF, feature_names)
+        if len(values_nF):
+            for part, booster in zip(self.trees, self._boosters, strict=True):
+                parts_nF += part.weight * _predict(booster, values_nF, pred_contrib=True)
+        return parts_nF
+
+    def importances(self) -> Floats:
+        """float64 [F]: each feature's share of the gain of all splits, averaged over the models that have splits.
+
+        The shares sum to 1, or to 0 without splits. Gains of different objectives have different units, hence the shares.
+        """
+        gains = [booster.feature_importance(importance_type="gain") for booster in self._boosters]
+        shares = [gain_F / gain_F.sum() for gain_F in gains if gain_F.sum() > 0]
+        return np.mean(shares, axis=0) if shares else np.zeros(len(self.feature_names))
 
 
 class LightGbmRanker:
-    """Scores rows by themselves, on one thread: a row's score has the same bits in any batch.
+    """A `RankerModel` with the identity of the features it reads; a `Ranker`.
 
     Args:
-        model_text: LightGBM's text form.
+        model: the fitted model.
         feature_names: columns in the order of training.
-        feature_fingerprint: of the feature set that made the training rows.
-        prior_weight: the one the trees were fitted with.
-        linear: the one the trees were fitted with.
+        feature_fingerprint: fingerprint of the feature set that made the training rows.
     """
 
-    def __init__(
-        self,
-        model_text: str,
-        feature_names: Sequence[str],
-        feature_fingerprint: str,
-        *,
-        prior_weight: float = 0.0,
-        linear: LinearModel | None = None,
-    ) -> None:
-        self._start = Start(prior_weight=prior_weight, linear=linear)
-        self._booster = lightgbm.Booster(model_str=model_text)
+    def __init__(self, model: RankerModel, feature_names: Sequence[str], feature_fingerprint: str) -> None:
+        self._model = model
         self._names = tuple(feature_names)
         self._fingerprint = feature_fingerprint
-        if tuple(self._booster.feature_name()) != self._names:
+        if model.feature_names != self._names:
             raise ArtifactError(
-                f"the model reads features {_brief(self._booster.feature_name())}, its header names {_brief(self._names)}; "
-                "run train_ranker again"
+                f"the model reads features {_brief(model.feature_names)}, its header names {_brief(self._names)}. "
+                "Fix: run train_ranker again"
             )
 
     @classmethod
     def open(cls, folder: Path, *, feature_fingerprint: str | None = None) -> LightGbmRanker:
-        """A `ranker` artefact; with `feature_fingerprint`, only if it was trained on those features.
+        """Read a `ranker` artefact; `feature_fingerprint` is the feature set it must have been trained on.
 
         Raises:
-            ArtifactError: nothing is there, or the model is not the one the header describes.
-            ReleaseMismatch: trained on other features.
+            ArtifactError: a file is missing, or a model file does not match the header.
+            ReleaseMismatch: it was trained on other features.
         """
         try:
-            header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
-            text = (folder / MODEL).read_text(encoding="utf-8")
+            header = json.loads((folder / RANKER_HEADER).read_text(encoding="utf-8"))
+            model = _read_model(folder, header)
         except FileNotFoundError as error:
-            raise ArtifactError(f"{error.filename} is missing; run train_ranker") from None
-        if header["format"] not in (_FORMAT, _FORMAT_LINEAR):
-            raise ArtifactError(
-                f"{folder / HEADER} is of format {header['format']}, this code reads {_FORMAT} and {_FORMAT_LINEAR}; "
-                "run train_ranker again"
-            )
-        if sha256_bytes(text.encode()) != header["model_sha256"]:
-            raise ArtifactError(f"{folder / MODEL} is not the model that {HEADER} describes; run train_ranker again")
-        ranker = cls(
-            text,
-            header["feature_names"],
-            header["feature_fingerprint"],
-            prior_weight=header["prior_weight"],
-            linear=linear_of(header["linear"]) if header["format"] == _FORMAT_LINEAR else None,
-        )
+            raise ArtifactError(f"{error.filename} is missing. Fix: run train_ranker") from None
+        ranker = cls(model, header["feature_names"], header["feature_fingerprint"])
         if feature_fingerprint is not None:
             ranker._check_fingerprint(feature_fingerprint)
         return ranker
@@ -97,85 +141,100 @@ class LightGbmRanker:
         """The columns it reads, in order."""
         return self._names
 
-    def score(self, features: FeatureMatrix) -> NDArray[np.float32]:
+    def score(self, features: FeatureMatrix) -> Float32s:
         """float32 [n], higher is better.
 
         Raises:
-            ReleaseMismatch: the matrix is of other features.
+            ReleaseMismatch: the matrix has other features.
         """
-        scores_n = self._predict(features)
-        if (begin_n := self._start.scores(features.values_nF, self._names)) is not None:
-            scores_n += begin_n
-        return scores_n.astype(np.float32)
+        self._check(features)
+        return self._model.scores(features.values_nF, self._names).astype(np.float32)
 
-    def contributions(self, features: FeatureMatrix) -> NDArray[np.float64]:
-        """float64 [n, F + 1]: TreeSHAP shares, the bias last; a row sums to its score within 1e-6 (of the larger of 1 and the score).
+    def contributions(self, features: FeatureMatrix) -> Floats:
+        """float64 [n, F + 1]: each feature's share of the score, the bias last.
 
-        The prior is part of the fused score's share; what the linear ranker adds, of each feature's.
-        Costs some 50 ms for 20 rows: ask for the rows on the page only.
+        A row sums to its score within 1e-6 times max(1, |score|). This costs about 50 ms for 20 rows: pass only the rows of the page.
 
         Raises:
-            ReleaseMismatch: the matrix is of other features.
+            ReleaseMismatch: the matrix has other features.
         """
-        shares_nF = self._predict(features, pred_contrib=True)
-        if (prior_n := prior_scores(features.values_nF, self._names, self._start.prior_weight)) is not None:
-            shares_nF[:, self._names.index(PRIOR_FEATURE)] += prior_n
-        if self._start.linear is not None:
-            shares_nF[:, :-1] += self._start.linear.shares(features.values_nF)
-        return shares_nF
+        self._check(features)
+        return self._model.contributions(features.values_nF, self._names)
 
     def importances(self) -> dict[str, float]:
-        """Each feature's share of the gain of all splits, largest first; they sum to 1. What the trees begin at does not count."""
-        gains = self._booster.feature_importance(importance_type="gain")
-        gains = gains / max(float(gains.sum()), np.finfo(np.float64).tiny)
-        ranked = sorted(zip(self._names, gains.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-        return dict(ranked)
+        """Each feature's share of the gain of all splits, largest first; see `RankerModel.importances`."""
+        shares = zip(self._names, self._model.importances().tolist(), strict=True)
+        return dict(sorted(shares, key=lambda pair: (-pair[1], pair[0])))
 
-    def _predict(self, features: FeatureMatrix, **options: bool) -> NDArray[np.float64]:
+    def _check(self, features: FeatureMatrix) -> None:
         self._check_fingerprint(features.fingerprint)
         if features.names != self._names:
             raise ReleaseMismatch(
-                f"the matrix has features {_brief(features.names)}, the ranker reads {_brief(self._names)}; run train_ranker again"
+                f"the matrix has features {_brief(features.names)}, the ranker reads {_brief(self._names)}. "
+                "Fix: run train_ranker again"
             )
-        if not len(features.values_nF):
-            return np.empty((0, len(self._names) + 1) if options else 0)
-        return np.asarray(
-            self._booster.predict(features.values_nF, raw_score=True, num_threads=1, **options), np.float64
-        )
 
     def _check_fingerprint(self, fingerprint: str) -> None:
         if fingerprint != self._fingerprint:
             raise ReleaseMismatch(
-                f"the features are {fingerprint[:12]}, the ranker was trained on {self._fingerprint[:12]}; "
-                "run build_training_rows and train_ranker again"
+                f"the features are {fingerprint[:12]}, the ranker was trained on {self._fingerprint[:12]}. "
+                "Fix: run build_training_rows and train_ranker again"
             )
 
 
 def save_ranker(
-    folder: Path,
-    model_text: str,
-    feature_names: Sequence[str],
-    feature_fingerprint: str,
-    facts: Mapping[str, Any],
-    *,
-    prior_weight: float = 0.0,
-    linear: LinearModel | None = None,
+    folder: Path, model: RankerModel, feature_names: Sequence[str], feature_fingerprint: str, facts: Mapping[str, Any]
 ) -> LightGbmRanker:
-    """Write a `ranker` artefact; `facts` (settings, learning curve, …) go into its header for people to read."""
-    ranker = LightGbmRanker(model_text, feature_names, feature_fingerprint, prior_weight=prior_weight, linear=linear)
-    (folder / MODEL).write_text(model_text, encoding="utf-8")
+    """Write a `ranker` artefact; `facts` (settings, learning curve, …) are added to its header."""
+    ranker = LightGbmRanker(model, feature_names, feature_fingerprint)
+    files = []
+    for name, part in zip(_MODEL_FILES, model.trees, strict=False):
+        (folder / name).write_text(part.text, encoding="utf-8")
+        files.append({"file": name, "weight": part.weight, "sha256": sha256_bytes(part.text.encode())})
+    assert len(files) == len(model.trees), "at most two models"
     header = {
-        "format": _FORMAT if linear is None else _FORMAT_LINEAR,
-        **({} if linear is None else {"linear": linear.to_jsonable()}),
+        "format": _FORMAT,
+        "models": files,
+        "prior_weight": model.init_score.prior_weight,
+        "linear": model.init_score.linear and model.init_score.linear.to_jsonable(),
         "feature_names": list(feature_names),
         "feature_fingerprint": feature_fingerprint,
-        "prior_weight": prior_weight,
-        "model_sha256": sha256_bytes(model_text.encode()),
         "importances": ranker.importances(),
         **facts,
     }
-    write_json(folder / HEADER, header)
+    write_json(folder / RANKER_HEADER, header)
     return ranker
+
+
+def _read_model(folder: Path, header: Mapping[str, Any]) -> RankerModel:
+    if header["format"] == _FORMAT:
+        files = header["models"]
+    elif header["format"] in _ONE_MODEL_FORMATS:
+        files = [{"file": _MODEL_FILES[0], "weight": 1.0, "sha256": header["model_sha256"]}]
+    else:
+        readable = ", ".join(map(str, (*_ONE_MODEL_FORMATS, _FORMAT)))
+        raise ArtifactError(
+            f"{folder / RANKER_HEADER} has format {header['format']}, this version reads {readable}. "
+            "Fix: run train_ranker again"
+        )
+    linear = header.get("linear")
+    init_score = InitScore(
+        prior_weight=header["prior_weight"], linear=None if linear is None else LinearModel.from_jsonable(linear)
+    )
+    trees = tuple(WeightedTrees(text=_read_text(folder, file), weight=file["weight"]) for file in files)
+    return RankerModel(trees=trees, init_score=init_score)
+
+
+def _read_text(folder: Path, file: Mapping[str, Any]) -> str:
+    path = folder / str(file["file"])
+    text = path.read_text(encoding="utf-8")
+    if sha256_bytes(text.encode()) != file["sha256"]:
+        raise ArtifactError(f"{path} is not the model that {RANKER_HEADER} describes. Fix: run train_ranker again")
+    return text
+
+
+def _predict(booster: lightgbm.Booster, values_nF: NDArray[np.floating], **options: bool) -> Floats:
+    return np.asarray(booster.predict(values_nF, raw_score=True, num_threads=1, **options), np.float64)
 
 
 def _brief(names: Sequence[str]) -> str:

@@ -1,12 +1,10 @@
-"""What every ranker is. Letters: n rows, F features."""
+"""The interface of a ranker. Letters: n rows, F features."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from intarsia.maths.arrays import Float32s, Floats
 from intarsia.records.feature_matrix import FeatureMatrix
 
 
@@ -15,13 +13,13 @@ class Ranker(Protocol):
 
     @property
     def feature_fingerprint(self) -> str:
-        """The feature set it was trained on; a matrix of another is refused with ReleaseMismatch."""
+        """The feature set it was trained on; a matrix of another set raises ReleaseMismatch."""
         ...
 
-    def score(self, features: FeatureMatrix) -> NDArray[np.float32]:
+    def score(self, features: FeatureMatrix) -> Float32s:
         """float32 [n], higher is better."""
         ...
 
-    def contributions(self, features: FeatureMatrix) -> NDArray[np.float64]:
-        """float64 [n, F + 1]: each feature's share of the score (TreeSHAP), the bias last; rows sum to the score."""
+    def contributions(self, features: FeatureMatrix) -> Floats:
+        """float64 [n, F + 1]: each feature's share of the score (TreeSHAP), the bias last; each row sums to its score."""
         ...

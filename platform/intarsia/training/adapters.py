@@ -1,9 +1,6 @@
-"""Few parameters instead of all: low-rank adapters on a tower's attention (LoRA, AdaLoRA), merged into plain weights after the fit.
+"""Which weights of a tower are trained: all, the highest layers, or low-rank adapters (LoRA, AdaLoRA); and its dropout.
 
-Which layers a model's attention consists of is read from the model itself, so that users name none.
-
-
-How much of its activations a tower drops while it learns, whatever it was made with.
+Adapters are merged into plain weights after the fit. The names of the attention layers are read from the model itself.
 """
 
 from __future__ import annotations
@@ -22,26 +19,28 @@ from intarsia.errors import ConfigError
 
 AdapterKind = Literal["all", "upper", "lora", "adalora"]
 _ATTENTION = (("query", "value"), ("q_proj", "v_proj"), ("c_attn",), ("q_lin", "v_lin"))
-"""What the families of transformers call their query and value projections; GPT-2 has them in one layer."""
-_PRUNED_FROM, _PRUNED_TO = 0.2, 0.7  # shares of the steps between which AdaLoRA gives up ranks
-_ORTHOGONAL_WEIGHT = 0.5  # of the paper's code
+"""Names of the query and value projections by family of transformers; GPT-2 has both in one layer."""
+_PRUNED_FROM, _PRUNED_TO = 0.2, 0.7  # AdaLoRA removes ranks between these shares of the steps
+_ORTHOGONAL_WEIGHT = 0.5  # value in the paper's code
 _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
-"""What peft's rank allocator remembers of each factor: its last sensitivity, the running mean of it, and of how uncertain that is."""
+"""State of peft's rank allocator per factor: last sensitivity, its running mean, and the running mean of its
+uncertainty.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
-    """What of a tower is trained."""
+    """Which weights of a tower are trained."""
 
     kind: AdapterKind = setting(
-        "all weights; upper (the highest layers, the others and the word embeddings stay); lora; or adalora, which gives its ranks to the "
-        "layers that need them",
+        "trained weights: all; upper (the highest layers; the other layers and the word embeddings stay frozen); "
+        "lora; or adalora (LoRA that moves its ranks to the layers that need them)",
         "all",
     )
-    num_layers: int = setting("of kind upper: highest layers that are trained", 3)
-    rank: int = setting("of the adapters, on average; does nothing for all and upper", 8)
-    alpha: float = setting("the adapters' change is scaled by alpha / rank", 16.0)
-    dropout: float = setting("share of the adapters' inputs that is dropped while they learn", 0.0)
+    num_layers: int = setting("kind upper: number of highest layers that are trained", 3, advanced=True)
+    rank: int = setting("kinds lora and adalora: rank of the adapters (adalora: mean rank)", 8, advanced=True)
+    alpha: float = setting("kinds lora and adalora: the adapter output is scaled by alpha / rank", 16.0, advanced=True)
+    dropout: float = setting("kinds lora and adalora: dropout of the adapter inputs", 0.0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_layers", "rank", low=1)
@@ -51,15 +50,16 @@ class AdapterConfig:
 
 
 class Adapters:
-    """The trained part of a tower: put on before the fit, told of its steps, merged after it.
+    """The trained part of a tower: attached before the fit, updated after each step, merged after the fit.
 
     Args:
-        tower: a module with a `transformer` for lora, adalora and upper; changed in place.
-        config: what is trained.
-        num_steps: of the fit; adalora plans its ranks over them.
+        tower: a module; kinds lora, adalora and upper need its attribute `transformer`. Changed in place.
+        config: which weights are trained.
+        num_steps: steps of the fit; adalora schedules its ranks over them.
 
     Raises:
-        ConfigError: the tower has no transformer, no layers of a known name, or fewer than are asked for.
+        ConfigError: the tower has no transformer, no attention layer of a known name, or fewer layers than
+            `num_layers`.
 
     Source: LoRA, Hu et al., ICLR 2022, arXiv:2106.09685; AdaLoRA, Zhang et al., ICLR 2023, arXiv:2303.10512
     """
@@ -75,7 +75,7 @@ class Adapters:
         if config.kind == "upper":
             _freeze_below(transformer, config.num_layers)
             return
-        import peft  # brings every transformer there is: seconds that a config and the other kinds do not need
+        import peft  # imports all of transformers, which takes seconds
 
         targets = _attention_of(transformer)
         common: dict[str, Any] = {
@@ -95,25 +95,27 @@ class Adapters:
                 tfinal=max(1, int((1.0 - _PRUNED_TO) * num_steps)),
                 **common,
             )
-        with warnings.catch_warnings():  # peft asks transformers for a property of an old name
+        with warnings.catch_warnings():  # peft reads a deprecated attribute of transformers
             warnings.simplefilter("ignore", FutureWarning)
             self._peft = peft.get_peft_model(transformer, plan)
         tower.transformer = self._peft
 
     def after_step(self, step: int) -> None:
-        """Let adalora move its ranks; asked for after the update, while the gradients are still there."""
+        """Reallocate the ranks of adalora. Call it after the update and before the gradients are cleared."""
         if self._config.kind == "adalora":
             self._peft.base_model.update_and_allocate(step)
 
     def extra_state(self) -> dict[str, Any]:
-        """What adalora must keep beside the parameters to go on: the ranks it gave, and how important each factor was; empty for others."""
+        """State of adalora besides the parameters: its rank pattern and the importance of each factor; empty for other
+        kinds.
+        """
         if self._config.kind != "adalora":
             return {}
         importance = {name: getattr(self._peft.base_model.rankallocator, name) for name in _IMPORTANCE}
         return {"rank_pattern": self._adalora_plan().rank_pattern, **importance}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Take up what `kept_state` gave, on the device where the adapters are."""
+        """Restore the result of `extra_state`, on the device of the adapters."""
         if self._config.kind != "adalora":
             return
         device = next(self._peft.parameters()).device
@@ -123,14 +125,16 @@ class Adapters:
             setattr(self._peft.base_model.rankallocator, name, moved)
 
     def penalty(self) -> torch.Tensor:
-        """What adalora adds to the loss so that its factors stay orthogonal; 0 for the others."""
+        """Orthogonality penalty that adalora adds to the loss; 0 for other kinds."""
         if self._config.kind != "adalora":
             return torch.zeros(())
-        parts = [_off_orthogonal(p, name) for name, p in self._peft.named_parameters() if _is_factor(name)]
-        return _ORTHOGONAL_WEIGHT * torch.stack(parts).mean()
+        penalties = [_off_orthogonal(p, name) for name, p in self._peft.named_parameters() if _is_factor(name)]
+        return _ORTHOGONAL_WEIGHT * torch.stack(penalties).mean()
 
     def merge(self) -> None:
-        """Add the adapters to the weights they sit on; the tower is a plain one again, and all of it could be trained."""
+        """Add the adapters to the weights they belong to. The tower is a plain one again, with all parameters
+        trainable.
+        """
         if self._peft is not None:
             self._tower.transformer = self._peft.merge_and_unload()
             self._peft = None
@@ -141,7 +145,7 @@ class Adapters:
 
 
 def _first_rank(rank: int) -> int:
-    return rank + (rank + 1) // 2  # half as much again: what is given up first is chosen among these
+    return rank + (rank + 1) // 2  # 1.5 times the final rank, rounded up
 
 
 def _is_factor(name: str) -> bool:
@@ -149,7 +153,7 @@ def _is_factor(name: str) -> bool:
 
 
 def _off_orthogonal(factor: torch.Tensor, name: str) -> torch.Tensor:
-    """Distance of P'P or QQ' from the identity, by Frobenius."""
+    """Frobenius distance of P'P or QQ' from the identity."""
     gram = factor @ factor.T if "lora_A" in name else factor.T @ factor
     distance: torch.Tensor = (gram - torch.eye(len(gram), device=gram.device)).norm()
     return distance
@@ -160,39 +164,40 @@ def _attention_of(transformer: nn.Module) -> tuple[str, ...]:
     for names in _ATTENTION:
         if ends.issuperset(names):
             return names
-    known = ", ".join(" + ".join(names) for names in _ATTENTION)
+    allowed = ", ".join(" + ".join(names) for names in _ATTENTION)
     raise ConfigError(
-        f"no attention of a known name in {type(transformer).__name__}: {known}; set the adapter kind to all or upper"
+        f"{type(transformer).__name__} has no attention layers with one of the names {allowed}; set the adapter kind "
+        "to all or upper"
     )
 
 
 def _freeze_below(transformer: nn.Module, num_layers: int) -> None:
-    stacks = [part for part in transformer.modules() if isinstance(part, nn.ModuleList) and len(part)]
+    stacks = [module for module in transformer.modules() if isinstance(module, nn.ModuleList) and len(module)]
     if not stacks:
         raise ConfigError(f"{type(transformer).__name__} has no stack of layers; set the adapter kind to all")
     layers = stacks[0]
     if num_layers > len(layers):
         raise ConfigError(
-            f"num_layers is {num_layers}, and {type(transformer).__name__} has {len(layers)}; allowed: 1..{len(layers)}"
+            f"num_layers is {num_layers}, but {type(transformer).__name__} has {len(layers)}; allowed: 1..{len(layers)}"
         )
     transformer.requires_grad_(False)
     for layer in list(layers)[-num_layers:]:
         layer.requires_grad_(True)
 
 
-def set_dropout(tower: nn.Module, share: float) -> None:
-    """Give every dropout of a module one share, 0..1; encoding is not touched by it.
+def set_dropout(tower: nn.Module, rate: float) -> None:
+    """Set the rate of every dropout layer of a tower, 0..1. Encoding is not affected.
 
-    Recurrent layers drop between their layers, and a single one has nothing between: it is left alone.
+    An RNN of one layer has no dropout: torch applies it between layers only.
 
     Source: Srivastava et al., JMLR 2014
     """
-    for part in tower.modules():
-        if isinstance(part, _DropoutNd):
-            part.p = share
-        elif isinstance(part, nn.RNNBase):
-            part.dropout = share if part.num_layers > 1 else 0.0
+    for module in tower.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = rate
+        elif isinstance(module, nn.RNNBase):
+            module.dropout = rate if module.num_layers > 1 else 0.0
         else:
-            for name in ("dropout", "attention_dropout"):  # numbers that attention reads, in the CLIP family
-                if isinstance(getattr(part, name, None), float):
-                    setattr(part, name, share)
+            for name in ("dropout", "attention_dropout"):  # plain floats that attention reads in the CLIP family
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, rate)

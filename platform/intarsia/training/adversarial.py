@@ -1,4 +1,6 @@
-"""Adversarial steps on word embeddings: the loss is also lowered where a small push of the embeddings hurts it most."""
+"""Adversarial training on word embeddings (FGM): a second pass with the embeddings shifted in the direction that raises
+the loss.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +14,31 @@ from intarsia.errors import ConfigError
 
 
 def word_embeddings(module: nn.Module) -> nn.Parameter:
-    """The word-embedding weights of a module: what its transformer names as its input embeddings, else its largest embedding table.
+    """The word-embedding weights of a module: the transformer's input embeddings, else the largest embedding table.
 
     Raises:
-        ConfigError: there are none, or they are frozen, so that no gradient reaches them.
+        ConfigError: the module has no word embeddings, or they are frozen, so no gradient reaches them.
     """
-    found = _input_embeddings(module)
-    if found is None:
-        raise ConfigError("fgm_epsilon pushes word embeddings, and this module has none; set it to 0")
-    if not found.weight.requires_grad:
+    embedding = _input_embeddings(module)
+    if embedding is None:
+        raise ConfigError("fgm_epsilon shifts word embeddings, but this module has none; set fgm_epsilon to 0")
+    if not embedding.weight.requires_grad:
         raise ConfigError(
-            "fgm_epsilon pushes word embeddings, and this fit keeps them frozen; set it to 0 or train all weights"
+            "fgm_epsilon shifts word embeddings, but this fit keeps them frozen; set fgm_epsilon to 0 or train all "
+            "weights"
         )
-    weight: nn.Parameter = found.weight  # type: ignore[assignment]
+    weight: nn.Parameter = embedding.weight  # type: ignore[assignment]
     return weight
 
 
 @contextmanager
 def perturbed(weight: nn.Parameter, gradient: torch.Tensor, epsilon: float) -> Iterator[None]:
-    """While open, the weights stand at x + epsilon * g / |g|; afterwards at x again, bit by bit.
+    """Context in which the weights are x + epsilon * g / |g|; on exit they are x again, bit by bit.
 
     Args:
         weight: x.
-        gradient: g, of the loss with regard to x; where it is 0 nothing is moved.
-        epsilon: length of the push, in the unit of the weights; |g| is the norm over the whole table.
+        gradient: g, of the loss with respect to x. Where it is 0 or not finite, the weights stay as they are.
+        epsilon: length of the shift; |g| is the norm over the whole table.
 
     Source: Miyato, Dai and Goodfellow, ICLR 2017, eq. 5 (there on normalised embeddings of one text). arXiv:1605.07725
     """
@@ -52,15 +55,17 @@ def perturbed(weight: nn.Parameter, gradient: torch.Tensor, epsilon: float) -> I
 
 
 def _input_embeddings(module: nn.Module) -> nn.Embedding | None:
-    speaking = [part for part in module.modules() if callable(getattr(part, "get_input_embeddings", None))]
-    for part in speaking:
+    transformers = [
+        module_part for module_part in module.modules() if callable(getattr(module_part, "get_input_embeddings", None))
+    ]
+    for module_part in transformers:
         try:
-            named = part.get_input_embeddings()  # type: ignore[operator]
+            embedding = module_part.get_input_embeddings()  # type: ignore[operator]
         except (NotImplementedError, AttributeError):
-            continue  # a model of two sides, such as CLIP: the side further down says it
-        if isinstance(named, nn.Embedding):
-            return named
-    if speaking:  # a picture side: its only table is of places
+            continue  # a two-sided model such as CLIP: its text side, further down, has the method
+        if isinstance(embedding, nn.Embedding):
+            return embedding
+    if transformers:  # an image side: its only embedding table is for positions
         return None
-    tables = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    tables = [module_part for module_part in module.modules() if isinstance(module_part, nn.Embedding)]
     return max(tables, key=lambda table: table.num_embeddings, default=None)

@@ -1,7 +1,7 @@
-"""What a fit must keep to go on where it stopped, and what it gives when it ends: trained parameters and buffers by name.
+"""The state of a fit: trained parameters and buffers by name, and its progress; checkpoints on disk.
 
-A checkpoint is one file, written aside and moved into its place, so that a reader sees it whole or not at all. When one is taken is
-the loop's matter.
+A checkpoint is one file, written to a temporary name and renamed, so a reader never sees half of it. `loop.py` decides
+when a checkpoint is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from intarsia.training.process_group import full_tensor, local_part
 
 State = dict[str, torch.Tensor]
 
-_FILE = "fit.pt"
+_CHECKPOINT_FILE = "fit.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class StepRecord:
 
     Attributes:
         step: steps done, from 1.
-        loss: mean loss of the step's examples before its update.
-        learning_rate: what the update was made with.
-        figures: what the learner measured after this step, by name; empty but at the end of an epoch.
+        loss: mean loss of the step's examples before the update.
+        learning_rate: rate of the update.
+        figures: metrics that the task measured after this step, by name; empty except at the end of an epoch.
     """
 
     step: int
@@ -43,16 +43,16 @@ class StepRecord:
 
 @dataclass(slots=True, kw_only=True)
 class FitProgress:
-    """Where a fit stands.
+    """How far a fit is.
 
     Attributes:
-        curve: one point for every step done.
-        num_resumed: how often the fit went on from a checkpoint.
-        best: the parameters after the epoch with the highest watched figure; none while nothing is watched.
+        curve: one record per step done.
+        num_resumed: how many times the fit was resumed from a checkpoint.
+        best: parameters after the epoch with the highest watched metric; None if no metric is watched.
         best_step: steps done when `best` was taken.
-        optimiser: the optimiser's own state; empty before the first step.
-        learner: what the learner keeps beside its parameters, such as the ranks of its adapters; empty where it keeps nothing.
-        made_by: names the settings and the examples of the fit; empty before it starts.
+        optimiser: state of the optimiser; empty before the first step.
+        task_state: state of the task besides its parameters, such as the ranks of adapters; empty if it has none.
+        made_by: fingerprint of the settings and number of examples of the fit; empty before it starts.
     """
 
     curve: list[StepRecord] = field(default_factory=list)
@@ -65,14 +65,14 @@ class FitProgress:
 
     @property
     def num_steps(self) -> int:
-        """Steps done."""
         return len(self.curve)
 
 
 def trained_state(module: nn.Module) -> State:
-    """Copies, on the CPU, of the parameters that are trained and of the buffers that a state dict holds.
+    """Copy the trained parameters and the buffers of a module to the CPU, by name.
 
-    A weight that two layers share is held once, under its first name. Of a sharded module every worker must ask.
+    A weight that two layers share is stored once, under its first name. Of a sharded module every worker must call
+    this.
     """
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     frozen = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
@@ -80,57 +80,66 @@ def trained_state(module: nn.Module) -> State:
 
 
 def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put what `trained_state` gave into a module of the same architecture, in place.
+    """Load the result of `trained_state` into a module of the same architecture, in place.
 
     Raises:
-        ArtifactError: a trained parameter is missing, or a name or shape is not the module's.
+        ArtifactError: a trained parameter is missing, or a name or shape differs from the module's.
     """
-    own = module.state_dict()
+    module_state = module.state_dict()
     for name, tensor in state.items():
-        if name not in own:
-            raise ArtifactError(f"fitted parameters hold {name}, which the module has not; fit this architecture again")
-        if own[name].shape != tensor.shape:
+        if name not in module_state:
             raise ArtifactError(
-                f"fitted parameter {name} is {tuple(tensor.shape)}, the module's is {tuple(own[name].shape)}; "
+                f"fitted parameters contain {name}, which the module does not have; fit this architecture again"
+            )
+        if module_state[name].shape != tensor.shape:
+            raise ArtifactError(
+                f"fitted parameter {name} has shape {tuple(tensor.shape)}, the module's has "
+                f"{tuple(module_state[name].shape)}; "
                 "fit this architecture again"
             )
     missing = [name for name, parameter in module.named_parameters() if parameter.requires_grad and name not in state]
     if missing:
         raise ArtifactError(f"fitted parameters lack {missing[0]}; fit this architecture again")
-    module.load_state_dict({name: local_part(tensor, own[name]) for name, tensor in state.items()}, strict=False)
+    module.load_state_dict(
+        {name: local_part(tensor, module_state[name]) for name, tensor in state.items()}, strict=False
+    )
 
 
 def write_checkpoint(folder: Path, state: State, progress: FitProgress) -> None:
-    """Write what `trained_state` gave, and the progress, into `folder` in one step; it replaces the checkpoint that lies there."""
+    """Write the result of `trained_state`, and the progress, into `folder` atomically; an earlier checkpoint is
+    replaced.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{_FILE}.{uuid.uuid4().hex}"
-    kept = {name.name: getattr(progress, name.name) for name in fields(progress)}
-    kept["curve"] = [asdict(point) for point in progress.curve]
+    temporary = folder / f".{_CHECKPOINT_FILE}.{uuid.uuid4().hex}"
+    fields_of_progress = {field.name: getattr(progress, field.name) for field in fields(progress)}
+    fields_of_progress["curve"] = [asdict(point) for point in progress.curve]
     try:
-        with aside.open("wb") as file:
-            torch.save({"state": state, "progress": kept}, file)
+        with temporary.open("wb") as file:
+            torch.save({"state": state, "progress": fields_of_progress}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, folder / _FILE)
+        os.replace(temporary, folder / _CHECKPOINT_FILE)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint lies in `folder`."""
-    return (folder / _FILE).is_file()
+    """Whether `folder` contains a checkpoint."""
+    return (folder / _CHECKPOINT_FILE).is_file()
 
 
 def read_checkpoint(folder: Path) -> tuple[State, FitProgress]:
-    """The parameters and the progress that `write_checkpoint` wrote, on the CPU.
+    """Read the parameters and the progress that `write_checkpoint` wrote, to the CPU.
 
     Raises:
-        ArtifactError: no checkpoint lies there, or it is torn.
+        ArtifactError: there is no checkpoint, or it is damaged or of another version.
     """
     try:
-        content = torch.load(folder / _FILE, map_location="cpu", weights_only=True)
-        kept = content["progress"]
-        curve = [StepRecord(**point) for point in kept.pop("curve")]
-        return content["state"], FitProgress(curve=curve, **kept)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ArtifactError(f"checkpoint {folder} cannot be read ({error}); start the fit anew") from error
+        content = torch.load(folder / _CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+        stored = content["progress"]
+        curve = [StepRecord(**point) for point in stored.pop("curve")]
+        return content["state"], FitProgress(curve=curve, **stored)
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"checkpoint {folder} cannot be read ({error}); remove it and start the fit again"
+        ) from error

@@ -1,11 +1,7 @@
-"""Weak labels from behaviour: what shoppers took from a page against what they passed over, as graded texts of what they had asked.
+"""Weak labels from behaviour: training examples from the pages of the request log and the clicks, carts and purchases
+on them.
 
-Where pages come from is `engine/clicked_pages.py`'s matter.
-
-
-What shoppers asked and took: the log of served requests, which knows the words and the page, joined to the events, which know the acts.
-
-What a tower learns from that is `encoders/learning/clicked.py`'s matter.
+The log of served requests has the query text and the page; the events have the actions. They are joined by request id.
 """
 
 from __future__ import annotations
@@ -32,7 +28,9 @@ _HIGHEST_GRADE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickedPage:
-    """One answered question in words: the products in the order in which they were shown, and those that were taken (clicked, bought)."""
+    """A page served for a text query: its products in display order, and those that were taken (clicked, added to cart
+    or bought).
+    """
 
     text: str
     shown: tuple[ProductId, ...]
@@ -40,15 +38,15 @@ class ClickedPage:
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What is known of one question: its first spelling, and on how many pages each product was seen and taken."""
+class _QueryCounts:
+    """Counts of one query text: its first spelling, and on how many pages each product was seen and taken."""
 
     text: str
     seen: Counter[ProductId] = field(default_factory=Counter)
     taken: Counter[ProductId] = field(default_factory=Counter)
 
 
-def clicked_examples(
+def build_click_examples(
     pages: Iterable[ClickedPage],
     text_of: Mapping[ProductId, str],
     group_of: Mapping[ProductId, str],
@@ -57,46 +55,50 @@ def clicked_examples(
     least_seen: int,
     query_ids: Mapping[str, str],
 ) -> list[TextExample]:
-    """One example per question that was asked, in the order of its folded words.
+    """Build one example per query text, sorted by folded text.
 
-    Places further down are clicked less because they are looked at less. So a product counts as seen only on pages where it stands at or
-    above the last one taken, and its attraction is the share of those pages on which it was taken. The most attractive product of a
-    question is grade 3, the others stand in proportion, rounded to whole grades; 0 was passed over.
+    Products at lower positions are clicked less because fewer shoppers look at them. So a product counts as seen only
+    on pages where it is at or above the last product taken, and its attractiveness is the share of those pages on which
+    it was taken. The most attractive product of a query gets grade 3, the others a proportional grade, rounded; 0 was
+    seen and not taken.
 
     Args:
-        pages: those on which nothing was taken say nothing.
-        text_of: what a tower reads of each product; products without words are left out.
-        group_of: product group by product; those without one are alone.
-        weight: of each example; judged ones weigh 1.
-        least_seen: pages on which a product must have been seen; a question whose seen products were never taken gives no example.
-        query_ids: folded words -> id of the judged train query that asks the same, so that folds leave both out.
+        pages: pages on which nothing was taken are ignored.
+        text_of: text that a tower reads of each product; products without text are left out.
+        group_of: product group by product; a product without one is its own group.
+        weight: weight of each example; judged examples weigh 1.
+        least_seen: pages on which a product must have been seen. A query whose seen products were never taken gives no
+            example.
+        query_ids: folded text -> id of the judged train query with the same text, so that folds leave out both.
 
-    Source: the estimate of the dependent click model, Guo, Liu and Wang, WSDM 2009, doi:10.1145/1498759.1498818; after the clicks over
-    skipped ones above of Joachims, KDD 2002, doi:10.1145/775047.775067
+    Source: the estimate of the dependent click model, Guo, Liu and Wang, WSDM 2009, doi:10.1145/1498759.1498818; after
+    the clicks over skipped ones above of Joachims, KDD 2002, doi:10.1145/775047.775067
     """
-    asked: dict[str, _Asked] = {}
+    counts_of: dict[str, _QueryCounts] = {}
     for page in pages:
-        taken_at = [place for place, product in enumerate(page.shown) if product in page.taken]
-        if taken_at and (words := fold(page.text)):
-            one = asked.setdefault(words, _Asked(page.text))
-            one.seen.update(set(page.shown[: taken_at[-1] + 1]))
-            one.taken.update({page.shown[place] for place in taken_at})
+        taken_positions = [position for position, product in enumerate(page.shown) if product in page.taken]
+        if taken_positions and (folded := fold(page.text)):
+            counts = counts_of.setdefault(folded, _QueryCounts(page.text))
+            counts.seen.update(set(page.shown[: taken_positions[-1] + 1]))
+            counts.taken.update({page.shown[position] for position in taken_positions})
     examples = []
-    for words, one in sorted(asked.items()):
-        known = sorted(product for product, num in one.seen.items() if num >= least_seen and text_of.get(product))
-        attractions = [one.taken[product] / one.seen[product] for product in known]
+    for folded, counts in sorted(counts_of.items()):
+        product_ids = sorted(
+            product for product, num_pages in counts.seen.items() if num_pages >= least_seen and text_of.get(product)
+        )
+        attractions = [counts.taken[product] / counts.seen[product] for product in product_ids]
         if not any(attractions):
             continue
-        most = max(attractions)
+        highest = max(attractions)
         examples.append(
             TextExample(
-                anchor=one.text,
-                texts=tuple(text_of[product] for product in known),
-                grades=tuple(float(round(_HIGHEST_GRADE * attraction / most)) for attraction in attractions),
-                groups=tuple(group_of.get(product, NO_GROUP) for product in known),
+                anchor=counts.text,
+                texts=tuple(text_of[product] for product in product_ids),
+                grades=tuple(float(round(_HIGHEST_GRADE * attraction / highest)) for attraction in attractions),
+                groups=tuple(group_of.get(product, NO_GROUP) for product in product_ids),
                 weight=weight,
                 source="clicks",
-                query_id=query_ids.get(words, ""),
+                query_id=query_ids.get(folded, ""),
             )
         )
     return examples
@@ -108,16 +110,20 @@ _SERVED = "served"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClicksConfig:
-    """Which behaviour counts, and how much."""
+    """Which clicks become training examples, and their weight."""
 
-    weight: float = setting("weight against a judged example", 0.5)
-    least_seen: int = setting("pages on which a product must have been seen for a question", 3)
+    weight: float = setting("weight of an example; a judged example weighs 1", 0.5, advanced=True)
+    least_seen: int = setting("pages on which a product must have been seen to count for a query", 3, advanced=True)
     until: str | None = setting(
-        "events received later do not count, ISO 8601 with time zone; nothing means up to the last one there is", None
+        "events received after this time are ignored, ISO 8601 with time zone; default: the last event",
+        None,
+        advanced=True,
     )
     served: Path | None = setting(
-        "folder of the log of served requests; nothing means <lake>/served, where new events alone, not new pages, make a new tower",
+        "folder of the log of served requests; default: <lake>/served. The default log is not an input of the "
+        "job: only new events, not new pages, start the job again",
         None,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -136,30 +142,37 @@ def read_click_examples(
     group_of: Mapping[ProductId, str],
     train_queries: Iterable[tuple[str, str]],
 ) -> list[TextExample]:
-    """Examples from the shop's own log.
+    """Build click examples from the shop's own log.
 
-    What a validation or test query asks is left out, whoever asked it; so is what two train queries ask, as each may be of another fold.
+    The text of a validation or test query is left out. So is a text that two train queries share, since they may be in
+    different folds.
 
     Args:
-        config: which behaviour.
+        config: which clicks.
         lake: with events, and queries if there are any.
-        text_of: what a tower reads of each product.
+        text_of: text that a tower reads of each product.
         group_of: product group by product.
-        train_queries: words and id of each judged train query.
+        train_queries: text and id of each judged train query.
 
     Raises:
-        ConfigError: no events, or none that tells of a page in the log.
+        ConfigError: there are no events, or none belongs to a page of the log.
     """
     served = config.served or lake.root / _SERVED
     if not lake.has("events"):
-        raise ConfigError(f"clicks needs events, and {lake.root} has none; run ingest_events, or leave clicks out")
+        raise ConfigError(
+            f"clicks needs events, but {lake.root} has none; run ingest_events, or remove clicks from sources.use"
+        )
     ids_of: dict[str, set[str]] = {}
-    for words, query_id in train_queries:
-        ids_of.setdefault(fold(words), set()).add(query_id)
-    query_ids = {words: next(iter(ids)) for words, ids in ids_of.items() if len(ids) == 1}
-    left_out = _held_out_words(lake) | (ids_of.keys() - query_ids.keys())
-    pages = (page for page in _pages(config, lake, served) if fold(page.text) not in left_out)
-    examples = clicked_examples(
+    for text, query_id in train_queries:
+        ids_of.setdefault(fold(text), set()).add(query_id)
+    query_ids = {
+        folded: next(iter(query_ids_of_text))
+        for folded, query_ids_of_text in ids_of.items()
+        if len(query_ids_of_text) == 1
+    }
+    excluded = _held_out_words(lake) | (ids_of.keys() - query_ids.keys())
+    pages = (page for page in _pages(config, lake, served) if fold(page.text) not in excluded)
+    examples = build_click_examples(
         pages,
         text_of,
         group_of,
@@ -169,7 +182,8 @@ def read_click_examples(
     )
     if not examples:
         raise ConfigError(
-            f"no page of the log in {served} has a product that was seen {config.least_seen} times and taken; set clicks.served to the log "
+            f"no page of the log in {served} has a product that was seen {config.least_seen} times and taken; set "
+            "clicks.served to the log "
             "that these events belong to, lower clicks.least_seen, or leave clicks out"
         )
     return examples
@@ -177,10 +191,10 @@ def read_click_examples(
 
 def _pages(config: ClicksConfig, lake: Lake, served: Path) -> Iterator[ClickedPage]:
     taken = _taken_by_request(config, lake)
-    for one in read_served(served):
-        if one.request_id in taken and _asks_in_words_alone(one.query):
-            shown = tuple(product for _, product in sorted(one.shown))
-            yield ClickedPage(text=one.query.text or "", shown=shown, taken=frozenset(taken[one.request_id]))
+    for request in read_served(served):
+        if request.request_id in taken and _is_text_only(request.query):
+            shown = tuple(product for _, product in sorted(request.shown))
+            yield ClickedPage(text=request.query.text or "", shown=shown, taken=frozenset(taken[request.request_id]))
 
 
 def _taken_by_request(config: ClicksConfig, lake: Lake) -> dict[str, set[ProductId]]:
@@ -193,8 +207,8 @@ def _taken_by_request(config: ClicksConfig, lake: Lake) -> dict[str, set[Product
     return taken
 
 
-def _asks_in_words_alone(query: Query) -> bool:
-    """A click after words and a picture does not say which of them it answers."""
+def _is_text_only(query: Query) -> bool:
+    """Whether a click can only be due to the text: the query has no image and no seed product."""
     return bool(query.text) and query.image is None and not query.seed_product_ids
 
 

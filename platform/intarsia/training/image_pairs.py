@@ -1,22 +1,17 @@
-"""Pictures as another photographer might have taken them: a closer crop, mirrored, in other light.
+"""Fine-tuning of an image tower: its vector of an image shall be near the vector of the product's text and far from
+other texts.
 
-Colour is what many queries ask for: light changes brightness, contrast and saturation, never the hue.
+The text tower is frozen; its vectors are given. Images are augmented (crop, mirror, light). Colour is in many queries,
+so the hue is never changed.
 
-Letters: N pictures, S side.
+Measured with EfficientNet-Lite0 at 64 px on 1,907 images of `fashion15k`, two epochs, text to image among 293 held-out
+ones, R@1 / R@10 / MRR: 0.198 / 0.693 / 0.343 with only the head trained, 0.256 / 0.819 / 0.431 with the last four
+stages trained too.
 
+Letters: B pairs of a batch, b of them on one worker, N images, T width of texts, D width of the tower, S side.
 
-The tower of an image encoder as training needs it, whatever its kind.
-
-An image tower learns from what is written beside its pictures: its vector is to be near the vector of the own text, far from others'.
-
-The text tower is frozen, its vectors are given. Whose texts they are, and where pictures come from, is `pipelines/`' matter.
-
-With EfficientNet-Lite0 at 64 px on 1,907 pictures of `fashion15k`, two epochs, text to picture among 293 held-out ones: R@1 / R@10 / MRR
-0.198 / 0.693 / 0.343 where the head alone learned, 0.256 / 0.819 / 0.431 where the last four stages learned with it.
-
-Letters: B pairs of a batch, b of them on one worker, N products, T width of texts, D width of the tower, S side.
-Source: InfoNCE in both directions as in Radford et al., ICML 2021, arXiv:2103.00020, figure 3; the side that is locked is the text's:
-Zhai et al., "LiT", CVPR 2022, arXiv:2111.07991, lock the other.
+Source: InfoNCE in both directions as in Radford et al., ICML 2021, arXiv:2103.00020, figure 3; the text side is locked
+as the image side is in Zhai et al., "LiT", CVPR 2022, arXiv:2111.07991.
 """
 
 from __future__ import annotations
@@ -43,16 +38,20 @@ from intarsia.training.adapters import AdapterConfig, Adapters
 from intarsia.training.losses import info_nce
 from intarsia.training.task import Rows, Tensors
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # how bright the eye finds red, green and blue (ITU-R BT.601)
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance weights of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelsConfig:
-    """How much pictures are changed; the defaults of 1 and 0 for all of them would change nothing."""
+    """Augmentation of the images; crop 1, flip 0 and jitter 0 change nothing."""
 
-    crop: float = setting("smallest share of the area that a crop keeps; 1 crops nothing", 0.7)
-    flip: float = setting("share of the pictures that are mirrored; 0 mirrors none", 0.5)
-    jitter: float = setting("brightness, contrast and saturation are multiplied by 1 ± up to this; 0 leaves them", 0.15)
+    crop: float = setting("smallest share of the area that a crop keeps; 1: no crop", 0.7, advanced=True)
+    flip: float = setting("share of the images that are mirrored; 0: none", 0.5, advanced=True)
+    jitter: float = setting(
+        "brightness, contrast and saturation are multiplied by a factor within 1 ± this; 0: unchanged",
+        0.15,
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
         check_range(self, "crop", low=0.05, high=1.0)
@@ -63,36 +62,36 @@ class PixelsConfig:
 def augment_pixels(
     pixels_NSS3: NDArray[np.uint8], rows_N: Rows, step: int, config: PixelsConfig, *, seed: int
 ) -> NDArray[np.uint8]:
-    """Each picture changed by chance, which depends on the seed, the step and its row alone.
+    """Change each image at random; the result depends on the seed, the step and the row only.
 
     Args:
-        pixels_NSS3: squares, as `read_pixels` makes them; left as they are.
-        rows_N: the examples they belong to.
-        step: of the training.
-        config: how much.
-        seed: of the fit.
+        pixels_NSS3: squares from `read_pixels`; not changed.
+        rows_N: row number of each image in the training data.
+        step: step of the fit.
+        config: how much to change.
+        seed: seed of the fit.
     """
     changed_NSS3 = np.empty_like(pixels_NSS3)
     for n, row in enumerate(rows_N):
-        changed_NSS3[n] = _changed(pixels_NSS3[n], config, np.random.default_rng((seed, step, int(row))))
+        changed_NSS3[n] = _augmented(pixels_NSS3[n], config, np.random.default_rng((seed, step, int(row))))
     return changed_NSS3
 
 
-def _changed(pixels_SS3: NDArray[np.uint8], config: PixelsConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _augmented(pixels_SS3: NDArray[np.uint8], config: PixelsConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
     pixels_SS3 = _cropped(pixels_SS3, rng.uniform(config.crop, 1.0), rng.random(2))
     if rng.random() < config.flip:
         pixels_SS3 = pixels_SS3[:, ::-1]
     return _relit(pixels_SS3, 1.0 + config.jitter * rng.uniform(-1.0, 1.0, 3)) if config.jitter else pixels_SS3
 
 
-def _cropped(pixels_SS3: NDArray[np.uint8], area: float, place_2: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _cropped(pixels_SS3: NDArray[np.uint8], area: float, corner_2: NDArray[np.float64]) -> NDArray[np.uint8]:
     side = len(pixels_SS3)
     window = max(1, round(side * math.sqrt(area)))
     if window == side:
         return pixels_SS3
-    top, left = (int(share * (side - window + 1)) for share in place_2)
-    cut = Image.fromarray(pixels_SS3[top : top + window, left : left + window])
-    return np.asarray(cut.resize((side, side), Image.Resampling.BICUBIC))
+    top, left = (int(share * (side - window + 1)) for share in corner_2)
+    crop = Image.fromarray(pixels_SS3[top : top + window, left : left + window])
+    return np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _relit(pixels_SS3: NDArray[np.uint8], factors_3: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -106,11 +105,12 @@ def _relit(pixels_SS3: NDArray[np.uint8], factors_3: NDArray[np.float64]) -> NDA
 
 
 def open_trainable_image(config: ImageEncoderConfig) -> TrainableImage:
-    """The tower of an image encoder as training needs it, its norms not yet folded away; raises like `open_image_encoder`.
+    """Open the tower of an image encoder for training, with its batch norms not folded. Raises like
+    `open_image_encoder`.
 
-    A folder of an earlier training is gone on with: its head, if it has one, is left behind.
+    A folder of an earlier training is trained further; a head that it has is dropped.
     """
-    encoder = open_image_encoder(config)  # knows what is allowed, and how wide it is
+    encoder = open_image_encoder(config)  # checks the config, and knows the width
     if isinstance(encoder.tower, ClipImageTower):
         return TrainableImage(tower=encoder.tower, image_px=encoder.image_px, dim=encoder.dim, shape=None)
     if config.model.startswith((OFFLINE, TORCHVISION, UNTRAINED)):
@@ -123,26 +123,27 @@ def open_trainable_image(config: ImageEncoderConfig) -> TrainableImage:
     return TrainableImage(tower=trained.tower, image_px=shape.image_px, dim=dim, shape=replace(shape, projection=0))
 
 
-_MEASURED_AT_ONCE = 32
+_MEASURE_BATCH = 32
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePairsConfig:
-    """What of the tower is trained, and against what."""
+    """Which weights of the tower are trained, the loss, and augmentation."""
 
-    temperature: float = setting("cosines are divided by it before any softmax; small sharpens", 0.05)
+    temperature: float = setting(
+        "cosines are divided by it before any softmax; smaller is sharper", 0.05, advanced=True
+    )
     trained_stages: int = setting(
-        "so many of a convolutional network's last stages are trained, the ones before stay; 0 trains the head alone; does nothing for the "
-        "CLIP family",
+        "convolutional networks: number of last stages that are trained; 0: only the head",
         4,
     )
     adapter: AdapterConfig = setting(
-        "what of a vision transformer (the CLIP family) is trained: all, upper or lora; convolutional networks allow all alone, which is "
-        "their last stages",
+        "CLIP family: which weights are trained (all, upper or lora); convolutional networks allow only all, "
+        "which means their last stages",
         factory=AdapterConfig,
     )
-    pixels: PixelsConfig = setting("how pictures are changed while it learns", factory=PixelsConfig)
+    pixels: PixelsConfig = setting("augmentation of the images", factory=PixelsConfig, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "trained_stages", low=0)
@@ -154,13 +155,13 @@ class ImagePairsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTrainingData:
-    """Pictures with the vectors of their texts.
+    """Images with the vectors of their texts.
 
     Attributes:
-        pictures: their bytes, all readable.
-        texts_NT: unit vectors of the texts beside them.
-        groups_N: equal for pictures whose texts say the same; they are no negatives of each other.
-        held_out_N: pictures that teach nothing, on which is measured.
+        images: encoded image files, all readable.
+        texts_NT: unit vectors of the products' texts.
+        groups_N: equal for images with the same text; they are never negatives of each other.
+        held_out_N: images that are not trained on; `measure` uses them.
     """
 
     images: Sequence[bytes]
@@ -170,10 +171,11 @@ class ImageTrainingData:
 
 
 class ImagePairsTask:
-    """`Learner` over pictures and the frozen vectors of their texts.
+    """`TrainingTask` over images and the frozen vectors of their texts.
 
-    The head takes the tower's vector into the space of the texts; `adapters` stay on the tower until they are merged. Norms keep the
-    statistics they came with: a batch of one shop's pictures is no sample of what they were made for, and each worker would have its own.
+    The head maps the tower's vector into the space of the texts. `adapters` stay on the tower until they are merged.
+    Batch norms keep their statistics: a batch of one shop's images is not a sample of the data they were computed on,
+    and workers would differ.
     """
 
     def __init__(
@@ -181,48 +183,54 @@ class ImagePairsTask:
     ) -> None:
         self._training_data, self._config, self._seed = training_data, config, seed
         self._image_px = trainable.image_px
-        self._learned = np.flatnonzero(~training_data.held_out_N)
+        self._trained = np.flatnonzero(~training_data.held_out_N)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Linear(trainable.dim, training_data.texts_NT.shape[1])
             self.adapters = Adapters(trainable.tower, config.adapter, 0)
         _freeze(trainable.tower, config.trained_stages)
         self._module = _PairedTower(TrainedImageTower(trainable.tower, self.head))
-        self.num_examples = len(self._learned)
+        self.num_examples = len(self._trained)
 
     @property
     def module(self) -> nn.Module:
-        """Pixels in, `pictures` [b, T] out, in the space of the texts."""
+        """Module with input uint8 pixels and output `images` [b, T], in the space of the texts."""
         return self._module
 
     def inputs(self, rows_b: Rows, step: int) -> Tensors:
-        """The pixels of these pictures, changed by chance."""
+        """Pixels of the images, augmented."""
         pixels_bSS3 = read_pixels(
-            [self._training_data.images[at] for at in self._learned[rows_b].tolist()], self._image_px
+            [self._training_data.images[index] for index in self._trained[rows_b].tolist()], self._image_px
         )
         changed_bSS3 = augment_pixels(pixels_bSS3, rows_b, step, self._config.pixels, seed=self._seed)
         return {"pixels_NSS3": torch.from_numpy(changed_bSS3)}
 
     def loss(self, outputs: Tensors, rows_B: Rows) -> torch.Tensor:
-        """The mean of InfoNCE from pictures to texts and from texts to pictures."""
-        images_BT = outputs["pictures"]
-        at = self._learned[rows_B]
-        texts_BT = torch.from_numpy(self._training_data.texts_NT[at]).to(images_BT.device)
-        groups_B = torch.from_numpy(self._training_data.groups_N[at]).to(images_BT.device)
+        """Mean of InfoNCE from images to texts and from texts to images."""
+        images_BT = outputs["images"]
+        index = self._trained[rows_B]
+        texts_BT = torch.from_numpy(self._training_data.texts_NT[index]).to(images_BT.device)
+        groups_B = torch.from_numpy(self._training_data.groups_N[index]).to(images_BT.device)
         scores_BB = images_BT @ texts_BT.T / self._config.temperature
-        own_BB = torch.eye(len(at), device=images_BT.device)
-        others_BB = groups_B[:, None] != groups_B[None, :]
-        return 0.5 * (info_nce(scores_BB, own_BB, others_BB) + info_nce(scores_BB.T, own_BB, others_BB))
+        positives_BB = torch.eye(len(index), device=images_BT.device)
+        negatives_BB = groups_B[:, None] != groups_B[None, :]
+        return 0.5 * (
+            info_nce(scores_BB, positives_BB, negatives_BB) + info_nce(scores_BB.T, positives_BB, negatives_BB)
+        )
 
     def measure(self) -> Mapping[str, float]:
-        """Text to picture among the held-out ones: `r@1`, `r@10`, `mrr`; the pictures of an equal text do not stand before the own one."""
-        held = np.flatnonzero(self._training_data.held_out_N)
-        if not len(held):
+        """Text-to-image `r@1`, `r@10` and `mrr` among the held-out images; images with an equal text do not count as
+        better.
+        """
+        held_out = np.flatnonzero(self._training_data.held_out_N)
+        if not len(held_out):
             return {}
-        found_NT = self._vectors_of([self._training_data.images[at] for at in held.tolist()])
-        scores_NN = self._training_data.texts_NT[held] @ found_NT.T
-        others_NN = self._training_data.groups_N[held][:, None] != self._training_data.groups_N[held][None, :]
-        ranks_N = 1 + ((scores_NN >= np.diag(scores_NN)[:, None]) & others_NN).sum(axis=1)
+        vectors_NT = self._vectors_of([self._training_data.images[index] for index in held_out.tolist()])
+        scores_NN = self._training_data.texts_NT[held_out] @ vectors_NT.T
+        negatives_NN = (
+            self._training_data.groups_N[held_out][:, None] != self._training_data.groups_N[held_out][None, :]
+        )
+        ranks_N = 1 + ((scores_NN >= np.diag(scores_NN)[:, None]) & negatives_NN).sum(axis=1)
         return {
             "r@1": float((ranks_N == 1).mean()),
             "r@10": float((ranks_N <= 10).mean()),
@@ -232,15 +240,15 @@ class ImagePairsTask:
     def _vectors_of(self, images: Sequence[bytes]) -> NDArray[np.float32]:
         device = self.head.weight.device
         parts = []
-        for start in range(0, len(images), _MEASURED_AT_ONCE):
-            pixels_NSS3 = read_pixels(images[start : start + _MEASURED_AT_ONCE], self._image_px)
+        for start in range(0, len(images), _MEASURE_BATCH):
+            pixels_NSS3 = read_pixels(images[start : start + _MEASURE_BATCH], self._image_px)
             with torch.inference_mode():
-                parts.append(self._module(torch.from_numpy(pixels_NSS3).to(device))["pictures"].cpu().numpy())
+                parts.append(self._module(torch.from_numpy(pixels_NSS3).to(device))["images"].cpu().numpy())
         return np.concatenate(parts)
 
 
 class _PairedTower(nn.Module):
-    """A tower as the loop calls it, its norms always as they serve."""
+    """A tower as the loop calls it; its batch norms always stay in evaluation mode."""
 
     def __init__(self, tower: TrainedImageTower) -> None:
         super().__init__()
@@ -254,7 +262,7 @@ class _PairedTower(nn.Module):
         return self
 
     def forward(self, pixels_NSS3: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"pictures": self.tower(pixels_NSS3)}
+        return {"images": self.tower(pixels_NSS3)}
 
 
 def _freeze(tower: nn.Module, trained_stages: int) -> None:

@@ -1,11 +1,11 @@
-"""Model soups: one model whose parameters are the weighted mean of several, theta = sum_i alpha_i theta_i with sum_i alpha_i = 1.
+"""Model soups: one model whose parameters are the weighted mean of several, theta = sum_i alpha_i theta_i with sum_i
+alpha_i = 1.
 
-A mean of parameters means something only between models of one architecture that were fine-tuned from one starting point: the same number
-of the same layer then plays the same part in all of them. Anything else is refused by name. Models are named arrays here (a state dict as
-NumPy); whoever measures them brings the network.
+A mean of parameters is meaningful only for models of one architecture that were fine-tuned from one starting point.
+Anything else is refused. Models are named NumPy arrays here (a state dict); the caller supplies the network that
+measures them.
 
-
-The text tower that serves as a mean of the towers of the folds; which means there are is `fusion/soup.py`'s matter.
+`text_tower_soup` applies it to the text towers of the folds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ArtifactError
-from intarsia.fusion.score.coordinate_ascent import Shares, moves
+from intarsia.fusion.score.column_weights import ColumnWeights, weight_moves
 from intarsia.maths.simplex import simplex_grid
 from intarsia.training.text_folder import get_arrays, set_arrays
-from intarsia.training.text_training_data import WATCHED, HeldOutNdcg
+from intarsia.training.text_training_data import WATCHED_METRIC, HeldOutNdcg
 
-Arrays = Mapping[str, NDArray[np.generic]]
-Measure = Callable[[Arrays], float]
-"""What some parameters are worth on validation, higher is better."""
+NamedArrays = Mapping[str, NDArray[np.generic]]
+SoupMetric = Callable[[NamedArrays], float]
+"""Validation metric of parameters, higher is better."""
 
 _SUMS_TO_ONE = 1e-9
 
@@ -38,26 +38,26 @@ class Ingredient:
 
     Attributes:
         name: for messages and reports.
-        arrays: its parameters and buffers by name.
-        base_digest: `arrays_digest` of the parameters that its fine-tuning began with.
+        arrays: parameters and buffers by name.
+        base_digest: `arrays_digest` of the parameters before fine-tuning.
     """
 
     name: str
-    arrays: Arrays
+    arrays: NamedArrays
     base_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soup:
-    """The mixed parameters, the share of each ingredient by name (0: left out), and what the measure says of the mix."""
+    """The averaged parameters, the share of each ingredient by name (0: not used), and the metric of the average."""
 
-    arrays: Arrays
+    arrays: NamedArrays
     alphas: Mapping[str, float]
-    worth: float
+    score: float
 
 
-def arrays_digest(arrays: Arrays) -> str:
-    """Hex sha256 over names, dtypes, shapes and bits, whatever the order of the names."""
+def arrays_digest(arrays: NamedArrays) -> str:
+    """Hex sha256 of names, dtypes, shapes and bits; the order of the names does not matter."""
     digest = sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -66,22 +66,22 @@ def arrays_digest(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def mix(ingredients: Sequence[Ingredient], alphas: Sequence[float]) -> dict[str, NDArray[np.generic]]:
-    """The weighted mean of all parameters, summed in float64 and rounded once to each array's own dtype.
+def average_parameters(ingredients: Sequence[Ingredient], alphas: Sequence[float]) -> dict[str, NDArray[np.generic]]:
+    """The weighted mean of all parameters, summed in float64 and rounded once to the dtype of each array.
 
-    Arrays that are not floating point (counters, position numbers) have no mean: they are the first ingredient's.
+    Arrays that are not floating point (counters, position ids) are copied from the first ingredient.
 
     Args:
         ingredients: of one architecture and one starting point.
-        alphas: a share for each; they sum to 1, and may be below 0 (task arithmetic goes there).
+        alphas: share of each ingredient; they sum to 1, and may be negative (task arithmetic).
 
     Raises:
-        ValueError: no ingredient, not one share for each, or shares that do not sum to 1.
+        ValueError: no ingredient, a wrong number of shares, or shares that do not sum to 1.
         ArtifactError: another architecture (names, shapes or dtypes of the arrays) or another starting point.
     """
     check_soup(ingredients)
     if len(alphas) != len(ingredients):
-        raise ValueError(f"{len(alphas)} shares for {len(ingredients)} ingredients; allowed: one for each")
+        raise ValueError(f"{len(alphas)} shares for {len(ingredients)} ingredients; allowed: one per ingredient")
     if abs(sum(alphas) - 1.0) > _SUMS_TO_ONE:
         raise ValueError(f"the shares {', '.join(f'{alpha:g}' for alpha in alphas)} sum to {sum(alphas):g}; allowed: 1")
     mixed: dict[str, NDArray[np.generic]] = {}
@@ -90,131 +90,140 @@ def mix(ingredients: Sequence[Ingredient], alphas: Sequence[float]) -> dict[str,
             mixed[name] = first.copy()
             continue
         total = np.zeros(first.shape)
-        for one, alpha in zip(ingredients, alphas, strict=True):
+        for ingredient, alpha in zip(ingredients, alphas, strict=True):
             if alpha:
-                total += alpha * one.arrays[name].astype(np.float64)
+                total += alpha * ingredient.arrays[name].astype(np.float64)
         mixed[name] = total.astype(first.dtype)
     return mixed
 
 
-def greedy_soup(ingredients: Sequence[Ingredient], measure: Measure) -> Soup:
-    """Begin with the best ingredient; in the order of their worth each other one is stirred in, and stays if the equal mix is not worse.
+def greedy_soup(ingredients: Sequence[Ingredient], measure: SoupMetric) -> Soup:
+    """Start with the best ingredient; add each other one, in order of its metric, if the equal-weight mean does not get
+    worse.
 
     Source: Wortsman et al., "Model soups", ICML 2022, recipe 1. arXiv:2203.05482
 
     Raises:
         ValueError: no ingredient.
-        ArtifactError: as `mix`.
+        ArtifactError: as `average_parameters`.
     """
     check_soup(ingredients)
-    alone = [measure(one.arrays) for one in ingredients]
-    in_order = sorted(range(len(ingredients)), key=lambda at: -alone[at])  # stable: of equals the first
-    chosen, worth = in_order[:1], alone[in_order[0]]
-    for at in in_order[1:]:
-        tried = measure(mix([ingredients[i] for i in (*chosen, at)], [1.0 / (len(chosen) + 1)] * (len(chosen) + 1)))
-        if tried >= worth:
-            chosen, worth = [*chosen, at], tried
-    shares = [1.0 / len(chosen) if at in chosen else 0.0 for at in range(len(ingredients))]
-    return _soup(ingredients, tuple(shares), worth)
+    single_scores = [measure(ingredient.arrays) for ingredient in ingredients]
+    by_score = sorted(range(len(ingredients)), key=lambda i: -single_scores[i])  # stable: the first of equals
+    chosen, score = by_score[:1], single_scores[by_score[0]]
+    for i in by_score[1:]:
+        candidate_score = measure(
+            average_parameters([ingredients[i] for i in (*chosen, i)], [1.0 / (len(chosen) + 1)] * (len(chosen) + 1))
+        )
+        if candidate_score >= score:
+            chosen, score = [*chosen, i], candidate_score
+    shares = [1.0 / len(chosen) if i in chosen else 0.0 for i in range(len(ingredients))]
+    return _make_soup(ingredients, tuple(shares), score)
 
 
 def searched_soup(
-    ingredients: Sequence[Ingredient], measure: Measure, *, num_steps: int = 4, sizes: Sequence[float] = (0.1, 0.05)
+    ingredients: Sequence[Ingredient], measure: SoupMetric, *, num_steps: int = 4, sizes: Sequence[float] = (0.1, 0.05)
 ) -> Soup:
-    """The best shares of a grid over the simplex, moved by ever smaller amounts for as long as the measure rises.
+    """The best shares of a grid over the simplex, improved by ever smaller moves while the metric rises.
 
-    The grid's corners are the ingredients alone, so the soup is never below the best of them on what it is measured by. With m
-    ingredients the grid has C(num_steps + m - 1, m - 1) points, each measured once: for costly measures prefer `greedy_soup`.
+    The corners of the grid are the single ingredients, so the soup is never worse than the best of them by the metric
+    used. With m ingredients the grid has C(num_steps + m - 1, m - 1) points, each measured once; for a costly metric
+    prefer `greedy_soup`.
 
     Args:
-        ingredients: as for `mix`.
-        measure: what parameters are worth on validation.
-        num_steps: first shares are multiples of 1 / this.
-        sizes: of the moves, one after the other.
+        ingredients: as for `average_parameters`.
+        measure: validation metric of parameters.
+        num_steps: the first shares are multiples of 1 / num_steps.
+        sizes: sizes of the moves, one after the other.
 
     Raises:
         ValueError: no ingredient.
-        ArtifactError: as `mix`.
+        ArtifactError: as `average_parameters`.
     """
     check_soup(ingredients)
-    best, worth = _best(ingredients, measure, _grid(len(ingredients), num_steps))
+    best, score = _best(ingredients, measure, _grid(len(ingredients), num_steps))
     for size in sizes:
         while True:
-            shares, tried = _best(ingredients, measure, moves(best, size))
-            if not tried > worth:
+            shares, candidate_score = _best(ingredients, measure, weight_moves(best, size))
+            if not candidate_score > score:
                 break
-            best, worth = shares, tried
-    return _soup(ingredients, best, worth)
+            best, score = shares, candidate_score
+    return _make_soup(ingredients, best, score)
 
 
 def check_soup(ingredients: Sequence[Ingredient]) -> None:
-    """Refuse what has no mean.
+    """Check that the ingredients can be averaged.
 
     Raises:
         ValueError: no ingredient.
-        ArtifactError: another architecture or another starting point than the first.
+        ArtifactError: another architecture or starting point than the first ingredient.
     """
     if not ingredients:
         raise ValueError("a soup of 0 ingredients; allowed: 1 or more")
     first = ingredients[0]
-    for one in ingredients[1:]:
-        for name in sorted(first.arrays.keys() ^ one.arrays.keys()):
-            has, lacks = (first, one) if name in first.arrays else (one, first)
+    for ingredient in ingredients[1:]:
+        for name in sorted(first.arrays.keys() ^ ingredient.arrays.keys()):
+            owner, other = (first, ingredient) if name in first.arrays else (ingredient, first)
             raise ArtifactError(
-                f"{has.name} has {name}, {lacks.name} has not: another architecture; mix models of one architecture"
+                f"{owner.name} has {name}, but {other.name} does not: different architectures; average models of one "
+                "architecture"
             )
         for name, array in first.arrays.items():
-            if (_form(array)) != (_form(one.arrays[name])):
+            if (_array_type(array)) != (_array_type(ingredient.arrays[name])):
                 raise ArtifactError(
-                    f"{name} is {_form(array)} in {first.name} and {_form(one.arrays[name])} in {one.name}: another architecture; "
-                    "mix models of one architecture"
+                    f"{name} is {_array_type(array)} in {first.name} and {_array_type(ingredient.arrays[name])} in "
+                    f"{ingredient.name}: different "
+                    "architectures; average models of one architecture"
                 )
-        if one.base_digest != first.base_digest:
+        if ingredient.base_digest != first.base_digest:
             raise ArtifactError(
-                f"{first.name} began from {first.base_digest[:12]}, {one.name} from {one.base_digest[:12]}: another starting point; "
-                "mix models that were fine-tuned from the same weights"
+                f"{first.name} was fine-tuned from {first.base_digest[:12]}, {ingredient.name} from "
+                f"{ingredient.base_digest[:12]}: "
+                "different starting points; average models that were fine-tuned from the same weights"
             )
 
 
-def _form(array: NDArray[np.generic]) -> str:
+def _array_type(array: NDArray[np.generic]) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
 
-def _grid(num: int, num_steps: int) -> Iterator[Shares]:
+def _grid(num: int, num_steps: int) -> Iterator[ColumnWeights]:
     for steps in simplex_grid(num, num_steps):
         yield tuple(step / num_steps for step in steps)
 
 
-def _best(ingredients: Sequence[Ingredient], measure: Measure, options: Iterator[Shares]) -> tuple[Shares, float]:
-    best: Shares = ()
+def _best(
+    ingredients: Sequence[Ingredient], measure: SoupMetric, options: Iterator[ColumnWeights]
+) -> tuple[ColumnWeights, float]:
+    best: ColumnWeights = ()
     most = -np.inf
     for shares in options:
-        if (worth := measure(mix(ingredients, shares))) > most:
-            best, most = shares, worth
+        if (score := measure(average_parameters(ingredients, shares))) > most:
+            best, most = shares, score
     return best, float(most)
 
 
-def _soup(ingredients: Sequence[Ingredient], shares: Shares, worth: float) -> Soup:
-    alphas = {one.name: share for one, share in zip(ingredients, shares, strict=True)}
-    return Soup(arrays=mix(ingredients, shares), alphas=alphas, worth=worth)
+def _make_soup(ingredients: Sequence[Ingredient], shares: ColumnWeights, score: float) -> Soup:
+    alphas = {ingredient.name: share for ingredient, share in zip(ingredients, shares, strict=True)}
+    return Soup(arrays=average_parameters(ingredients, shares), alphas=alphas, score=score)
 
 
 SoupRecipe = Literal["soup", "greedy_soup", "searched_soup"]
 VALIDATION_RECIPES = {"greedy_soup": greedy_soup, "searched_soup": searched_soup}
-"""The recipes that ask what a mean is worth on validation."""
+"""The recipes that measure a mean on validation queries."""
 
 
 def text_tower_soup(
     recipe: SoupRecipe, start: TorchTextEncoder, towers: Sequence[TorchTextEncoder], orders: HeldOutNdcg
 ) -> TorchTextEncoder:
-    """The first tower with the mixed weights of all, or of those that help, or weighed as helps most.
+    """The first tower with averaged weights of all towers.
 
     Args:
-        recipe: soup weighs all alike; greedy_soup those that `orders` says help; searched_soup looks for the best shares, and asks
-            `orders` for some dozens of them.
-        start: the tower that all of them were before they learned.
+        recipe: soup averages all equally; greedy_soup averages those that improve `orders`; searched_soup searches the
+            best shares and measures dozens of them.
+        start: the tower before fine-tuning.
         towers: of the folds; the first is changed in place.
-        orders: of judged validation queries; soup asks them nothing.
+        orders: metric on judged validation queries; not used by the recipe soup.
 
     Raises:
         ArtifactError: towers of different architectures.
@@ -224,14 +233,14 @@ def text_tower_soup(
         Ingredient(name=f"folds/{fold}", arrays=get_arrays(tower), base_digest=base)
         for fold, tower in enumerate(towers)
     ]
-    tasted = towers[0]
+    tower = towers[0]
 
-    def worth(arrays: Arrays) -> float:
-        set_arrays(tasted, arrays)
-        return orders(tasted.encode)[WATCHED]
+    def score(arrays: NamedArrays) -> float:
+        set_arrays(tower, arrays)
+        return orders(tower.encode)[WATCHED_METRIC]
 
     if recipe == "soup":
-        set_arrays(tasted, mix(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
+        set_arrays(tower, average_parameters(ingredients, [1.0 / len(ingredients)] * len(ingredients)))
     else:
-        set_arrays(tasted, VALIDATION_RECIPES[recipe](ingredients, worth).arrays)
-    return tasted
+        set_arrays(tower, VALIDATION_RECIPES[recipe](ingredients, score).arrays)
+    return tower

@@ -1,4 +1,5 @@
-"""What a training loop needs to know of whatever is trained: examples by number, a module, a loss over the whole batch.
+"""The interface between the training loop and what is trained: a module, numbered examples, and a loss over the global
+batch.
 
 Letters: B examples of a global batch, b of them on one worker.
 """
@@ -18,30 +19,35 @@ Rows = NDArray[np.int64]
 
 
 class TrainingTask(Protocol):
-    """One task.
+    """Something that the training loop can train.
 
-    A worker computes `module` on its own rows; the outputs of all workers, in the order of the global batch, go into `loss`: so a loss
-    with in-batch negatives sees the same negatives however many workers there are.
+    Each worker calls `module` on its own rows. The outputs of all workers, in the order of the global batch, go into
+    `loss`. So a loss with in-batch negatives has the same negatives whatever the number of workers.
     """
 
     @property
     def module(self) -> nn.Module:
-        """What is trained; called with the tensors of `inputs` by name, gives tensors whose first axis is the examples."""
+        """The trained module. It is called with the tensors of `inputs` by name, and returns tensors whose first axis
+        is b.
+        """
         ...
 
     @property
     def num_examples(self) -> int:
-        """Examples are numbered from 0."""
+        """Number of examples; they are numbered from 0."""
         ...
 
     def inputs(self, rows_b: Rows, step: int) -> Tensors:
-        """What the module reads for these examples; random choices (augmentation) depend on the seed, the step and each row alone."""
+        """Inputs of the module for these examples; random choices depend only on the seed, the step and each row."""
         ...
 
     def loss(self, outputs: Tensors, rows_B: Rows) -> torch.Tensor:
-        """The mean loss of the whole global batch, a scalar."""
+        """Mean loss of the global batch, a scalar."""
         ...
 
     def measure(self) -> Mapping[str, float]:
-        """Figures on held-out examples, by name, of the module as it is now; may be empty. Asked between epochs, of rank 0 or of all."""
+        """Metrics on held-out examples with the current parameters, by name; may be empty.
+
+        Called after each epoch, on rank 0 or on all workers.
+        """
         ...

@@ -1,4 +1,6 @@
-"""A text tower as a folder that `open_text_encoder` opens: weights and config as `transformers` writes them, the tokenizer beside."""
+"""Save a text tower as a folder that `open_text_encoder` reads: weights and config as `transformers` writes them, and
+the tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -18,64 +20,66 @@ from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.errors import ConfigError
 
-_MARKS = {
+_SPECIAL_TOKENS = {
     "unk_token": ("[UNK]", "<unk>"),
     "cls_token": ("[CLS]", "<s>"),
     "sep_token": ("[SEP]", "</s>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
-"""What tokenizers call their marks; which of them a tokenizer has is read from its vocabulary."""
+"""Names of special tokens. The vocabulary of a tokenizer decides which of them it has."""
 
 
 def save_text_tower(encoder: TorchTextEncoder, folder: Path) -> None:
-    """Write what `encoder` is made of into `folder`; opened with the same pooling, reading, prefix and max_tokens it is the same encoder.
+    """Write an encoder into `folder`. Opened with the same pooling, reading, prefix and max_tokens it is the same
+    encoder.
 
     Raises:
-        ConfigError: not a torch encoder that `open_text_encoder` gave.
+        ConfigError: it is not a torch encoder of `open_text_encoder`.
     """
     if isinstance(encoder, RecurrentTextEncoder):
         encoder.save(folder)
         return
     if not isinstance(encoder, TransformerTextEncoder):
-        raise ConfigError(f"{type(encoder).__name__} cannot be written as a folder; give a tower that torch runs")
+        raise ConfigError(f"{type(encoder).__name__} cannot be saved as a folder; allowed: encoders that torch runs")
     folder.mkdir(parents=True, exist_ok=True)
     model: Any = encoder.tower.transformer
     with quiet_transformers():
         model.save_pretrained(folder)
-    words = Tokenizer.from_str(encoder.tokenizer.content())
-    marks = {
-        mark: found
-        for mark, names in _MARKS.items()
-        if (found := next((name for name in names if words.token_to_id(name) is not None), None))
+    tokenizer = Tokenizer.from_str(encoder.tokenizer.content())
+    special_tokens = {
+        kind: token
+        for kind, names in _SPECIAL_TOKENS.items()
+        if (token := next((name for name in names if tokenizer.token_to_id(name) is not None), None))
     }
-    if (pad := words.id_to_token(encoder.pad_id)) is not None:
-        marks["pad_token"] = pad
-    transformers.PreTrainedTokenizerFast(tokenizer_object=words, **marks).save_pretrained(folder)
+    if (pad := tokenizer.id_to_token(encoder.pad_id)) is not None:
+        special_tokens["pad_token"] = pad
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens).save_pretrained(folder)
 
 
 def mask_id_of(encoder: TorchTextEncoder) -> int:
-    """The token that stands for a hidden word.
+    """The id of the mask token.
 
     Raises:
         ConfigError: the tokenizer has none.
     """
-    words = Tokenizer.from_str(encoder.tokenizer.content())
-    for name in _MARKS["mask_token"]:
-        if (number := words.token_to_id(name)) is not None:
-            return int(number)
+    tokenizer = Tokenizer.from_str(encoder.tokenizer.content())
+    for name in _SPECIAL_TOKENS["mask_token"]:
+        if (token_id := tokenizer.token_to_id(name)) is not None:
+            return int(token_id)
     raise ConfigError(
-        f"the tokenizer of {encoder.config.model!r} has no {' or '.join(_MARKS['mask_token'])}: no word can be hidden; "
+        f"the tokenizer of {encoder.config.model!r} has no {' or '.join(_SPECIAL_TOKENS['mask_token'])}, so no word "
+        "can be masked; "
         "set masked_epochs to 0"
     )
 
 
 def get_arrays(encoder: TorchTextEncoder) -> dict[str, NDArray[np.generic]]:
-    """The parameters and buffers of a tower by name, copied."""
+    """Copy the parameters and buffers of a tower, by name."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in encoder.tower.state_dict().items()}
 
 
 def set_arrays(encoder: TorchTextEncoder, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Give a tower the parameters and buffers that `arrays_of` one like it gave; its space keeps the name that it was opened with."""
+    """Load parameters and buffers from `get_arrays` of an equal tower. The space id of the encoder does not change."""
     encoder.tower.load_state_dict(
         {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     )

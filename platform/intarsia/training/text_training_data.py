@@ -1,6 +1,7 @@
-"""What `finetune_text` gives its workers: settings, and one file of examples, from which each makes the same learner for itself.
+"""The input of the workers of `finetune_text`: settings and one file of examples, from which each worker builds the
+same task.
 
-Letters: Q queries, J judged texts of the query that has most, D width.
+Letters: Q queries, K positions, J judged texts of the query that has most, N texts, D width.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from intarsia.training.adapters import AdapterConfig, Adapters, set_dropout
 from intarsia.training.loop import FitConfig
 from intarsia.training.masked_language_model import MaskedLanguageModelConfig, MaskedLanguageModelTask
 from intarsia.training.schedule import BatchSchedule
-from intarsia.training.text_augmentation import Augment, AugmentConfig
+from intarsia.training.text_augmentation import AugmentConfig, TextAugmenter
 from intarsia.training.text_examples import TextExample
 from intarsia.training.text_folder import mask_id_of
 from intarsia.training.text_pairs import EncodeTexts, TextPairsConfig, TextPairsTask
 
 NDCG_AT = 10
-WATCHED = f"ndcg@{NDCG_AT}"
+WATCHED_METRIC = f"ndcg@{NDCG_AT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTrainingData:
-    """What is learned from: examples, those held out, and the words that augmentation draws from."""
+    """Training examples, held-out examples, and the words for augmentation."""
 
     examples: Sequence[TextExample]
     held_out: Sequence[TextExample] = ()
@@ -47,26 +48,31 @@ class TextTrainingData:
     paraphrase: Mapping[str, str] | None = None
 
     def write(self, path: Path) -> None:
-        """As one JSON file."""
+        """Write one JSON file."""
         write_json(path, asdict(self))
 
     def without_fold(self, fold: int, num_folds: int) -> TextTrainingData:
-        """Without the judged queries of a fold; measured on nothing, so that each fold's fit ends after the same steps."""
-        kept = [one for one in self.examples if not one.query_id or fold_of(one.query_id, num_folds) != fold]
-        return replace(self, examples=kept, held_out=())
+        """Remove the judged queries of a fold.
+
+        The held-out examples are removed too, so that the fits of all folds end after the same steps.
+        """
+        remaining = [
+            example for example in self.examples if not example.query_id or fold_of(example.query_id, num_folds) != fold
+        ]
+        return replace(self, examples=remaining, held_out=())
 
     @classmethod
     def read(cls, path: Path) -> TextTrainingData:
-        """From such a file."""
+        """Read a file of `write`."""
         content = json.loads(path.read_text(encoding="utf-8"))
         for name in ("examples", "held_out"):
-            content[name] = [_example(one) for one in content[name]]
+            content[name] = [_to_example(example) for example in content[name]]
         return cls(**content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTaskFactory:
-    """Makes the learner of one fit; small, so that it can be sent to workers."""
+    """Builds the task of one fit; small, so that it can be sent to workers."""
 
     tower: TextEncoderConfig
     pairs: TextPairsConfig
@@ -76,12 +82,12 @@ class TextTaskFactory:
     training_data: Path
 
     def __call__(self) -> TextPairsTask:
-        """The learner, its tower fresh from where it starts."""
+        """Build the task, with its tower as it is before the fit."""
         _, task, _ = self.build()
         return task
 
     def build(self) -> tuple[TorchTextEncoder, TextPairsTask, Adapters]:
-        """The encoder whose tower learns, its learner, and the adapters on it."""
+        """Build the encoder whose tower is trained, its task, and the adapters of the tower."""
         training_data = TextTrainingData.read(self.training_data)
         encoder = open_trainable(self.tower)
         schedule = BatchSchedule(
@@ -92,10 +98,10 @@ class TextTaskFactory:
             seed=self.fit.seed,
         )
         if self.pairs.dropout is not None:
-            set_dropout(encoder.tower, self.pairs.dropout)  # before the adapters, whose dropout is their own
+            set_dropout(encoder.tower, self.pairs.dropout)  # before the adapters, which have their own dropout
         with _seeded(self.fit.seed):
             adapters = Adapters(encoder.tower, self.adapter, schedule.num_steps if training_data.examples else 0)
-        augment = Augment(
+        augment = TextAugmenter(
             self.augment, training_data.vocabulary, training_data.brands, dict(training_data.paraphrase or {})
         )
         task = TextPairsTask(
@@ -111,13 +117,15 @@ class TextTaskFactory:
 
 
 def write_texts(path: Path, texts: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> None:
-    """What `MaskedWordsTask` reads: texts of a catalog, and pairs of them where next sentences are asked for, as one JSON file."""
+    """Write the input of `MaskedLanguageModelTask` as JSON: texts of a catalog, and text pairs for next-sentence
+    prediction.
+    """
     write_json(path, {"texts": list(texts), "pairs": list(pairs)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedLanguageModelTaskFactory:
-    """Makes the learner that guesses hidden words of a catalog's texts; `texts` is a file of `write_texts`."""
+    """Builds the masked-language-model task of a catalog; `texts` is a file of `write_texts`."""
 
     tower: TextEncoderConfig
     masked: MaskedLanguageModelConfig
@@ -125,69 +133,72 @@ class MaskedLanguageModelTaskFactory:
     texts: Path
 
     def __call__(self) -> MaskedLanguageModelTask:
-        """The learner, its tower fresh from where it starts."""
+        """Build the task, with its tower as it is before the fit."""
         _, task = self.build()
         return task
 
     def build(self) -> tuple[TorchTextEncoder, MaskedLanguageModelTask]:
-        """The encoder whose tower learns, and its learner."""
+        """Build the encoder whose tower is trained, and its task."""
         encoder = open_trainable(self.tower)
-        read = json.loads(self.texts.read_text(encoding="utf-8"))
-        pairs = [(title, description) for title, description in read["pairs"]]
+        content = json.loads(self.texts.read_text(encoding="utf-8"))
+        pairs = [(title, description) for title, description in content["pairs"]]
         with _seeded(self.seed):
             task = MaskedLanguageModelTask(
-                encoder, read["texts"], mask_id_of(encoder), self.masked, pairs=pairs, seed=self.seed
+                encoder, content["texts"], mask_id_of(encoder), self.masked, pairs=pairs, seed=self.seed
             )
         return encoder, task
 
 
 class HeldOutNdcg:
-    """nDCG@10 of a tower's cosines over the judged texts of held-out queries, the mean over those that have a positive."""
+    """nDCG@10 of a tower's cosines over the judged texts of held-out queries, mean over queries with a positive."""
 
     def __init__(self, examples: Sequence[TextExample]) -> None:
-        self._examples = [one for one in examples if max(one.grades) > 0]
+        self._examples = [example for example in examples if max(example.grades) > 0]
 
     def __call__(self, encode: EncodeTexts) -> Mapping[str, float]:
-        """`ndcg@10`; ties go to the text that stands first."""
+        """Return `ndcg@10`; ties keep the order of the texts."""
         if not self._examples:
             return {}
-        texts = sorted({text for one in self._examples for text in one.texts})
-        place = {text: n for n, text in enumerate(texts)}
-        vectors_ND, anchors_QD = encode(texts), encode([one.anchor for one in self._examples])
-        longest = max(len(one.grades) for one in self._examples)
+        texts = sorted({text for example in self._examples for text in example.texts})
+        row_of = {text: n for n, text in enumerate(texts)}
+        vectors_ND, anchors_QD = encode(texts), encode([example.anchor for example in self._examples])
+        longest = max(len(example.grades) for example in self._examples)
         grades_QK = np.zeros((len(self._examples), max(longest, NDCG_AT)))
         judged_QJ = np.zeros_like(grades_QK)
-        for q, one in enumerate(self._examples):
-            grades_J = np.array(one.grades)
-            order = np.argsort(-(vectors_ND[[place[text] for text in one.texts]] @ anchors_QD[q]), kind="stable")
+        for q, example in enumerate(self._examples):
+            grades_J = np.array(example.grades)
+            order = np.argsort(-(vectors_ND[[row_of[text] for text in example.texts]] @ anchors_QD[q]), kind="stable")
             grades_QK[q, : len(order)] = grades_J[order]
             judged_QJ[q, : len(order)] = np.sort(grades_J)[::-1]
-        return {WATCHED: float(np.mean(ndcg_at_k(GradedOrders(grades_QK=grades_QK, judged_QJ=judged_QJ), NDCG_AT)))}
+        return {
+            WATCHED_METRIC: float(np.mean(ndcg_at_k(GradedOrders(grades_QK=grades_QK, judged_QJ=judged_QJ), NDCG_AT)))
+        }
 
 
 def open_trainable(config: TextEncoderConfig) -> TorchTextEncoder:
-    """The text encoder, if torch runs it.
+    """Open a text encoder that torch runs.
 
     Raises:
-        ConfigError: nothing of it can be trained.
+        ConfigError: the encoder cannot be trained.
     """
     encoder = open_text_encoder(config)
     if not isinstance(encoder, TorchTextEncoder):
         raise ConfigError(
-            f"{config.model} cannot be trained: torch does not run it; set finetune_text.tower.model to another"
+            f"{config.model} cannot be trained, because torch does not run it; set finetune_text.tower.model to "
+            "another model"
         )
     return encoder
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """While open, torch draws the same on every worker: new layers start alike everywhere."""
+    """Context in which torch draws the same on every worker, so that new layers start equal everywhere."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
-def _example(values: Mapping[str, Any]) -> TextExample:
+def _to_example(values: Mapping[str, Any]) -> TextExample:
     frozen: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

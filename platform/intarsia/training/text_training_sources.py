@@ -1,5 +1,4 @@
-"""Where `finetune_text` takes its examples from: judged train queries, the catalog's fields, what shoppers clicked, what the tower is sure
-of; and hard negatives.
+"""Training data of `finetune_text`: judged train queries, catalog fields, clicks and pseudo-labels; and hard negatives.
 
 Letters: N different texts of the catalog, D width.
 """
@@ -31,7 +30,7 @@ from intarsia.training.text_augmentation import AugmentConfig, back_translate
 from intarsia.training.text_examples import (
     NO_GROUP,
     NegativesConfig,
-    Search,
+    ScoreCatalog,
     TextExample,
     add_hard_negatives,
     field_examples,
@@ -42,27 +41,33 @@ from intarsia.training.text_examples import (
 from intarsia.training.text_training_data import TextTrainingData
 
 SourceName = Literal["judgments", "fields", "clicks", "pseudo"]
-_FITS_FROM = 2.0  # grade of a judged text that a confidence counts as fitting
+_FITS_FROM = 2.0  # lowest grade of a judged text that counts as fitting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcesConfig:
-    """Which examples there are."""
+    """Which sources of training examples are used, and how much of each."""
 
     use: tuple[SourceName, ...] = setting(
-        "judgments (of train queries), fields (one field of a product as if it were asked, its text the answer), clicks (what shoppers "
-        "took and passed over on the pages of the log), pseudo (texts that the tower is sure of for a judged query, though nobody judged "
-        "them)",
+        "sources: judgments (of train queries), fields (one field of a product as the query, its text as the "
+        "answer), clicks (what shoppers took or skipped on the pages of the log), pseudo (unjudged texts that fit"
+        " a judged query with high confidence)",
         ("judgments",),
     )
-    anchor_fields: tuple[TextField, ...] = setting("of fields: what is asked", ("category", "attributes"))
-    field_weight: float = setting("of fields: weight against a judged example", 0.2)
-    most_fields: int = setting("of fields: examples, drawn evenly from the catalog; 0 takes all", 4_000)
-    clicks: ClicksConfig = setting("of clicks: which of them", factory=ClicksConfig)
-    pseudo_confidence: float = setting("of pseudo: confidence from which a text counts, fitted on validation", 0.9)
-    pseudo_per_query: int = setting("of pseudo: most texts of a query", 4)
-    pseudo_weight: float = setting("of pseudo: weight against a judged example, times the confidence", 0.5)
-    negatives: NegativesConfig = setting("hard negatives of every example", factory=NegativesConfig)
+    anchor_fields: tuple[TextField, ...] = setting(
+        "source fields: the fields that are used as queries", ("category", "attributes"), advanced=True
+    )
+    field_weight: float = setting("source fields: weight of an example; a judged example weighs 1", 0.2, advanced=True)
+    most_fields: int = setting(
+        "source fields: largest number of examples, sampled evenly; 0: all", 4_000, advanced=True
+    )
+    clicks: ClicksConfig = setting("source clicks: which clicks are used", factory=ClicksConfig, advanced=True)
+    pseudo_confidence: float = setting(
+        "source pseudo: lowest confidence of a text, calibrated on validation queries", 0.9, advanced=True
+    )
+    pseudo_per_query: int = setting("source pseudo: largest number of texts per query", 4, advanced=True)
+    pseudo_weight: float = setting("source pseudo: weight of an example; a judged example weighs 1", 0.5, advanced=True)
+    negatives: NegativesConfig = setting("mined hard negatives", factory=NegativesConfig, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.use:
@@ -77,9 +82,9 @@ class SourcesConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogTexts:
-    """The products, without pictures, in the order of the table.
+    """The products without images, in table order.
 
-    `texts` are their different texts, `groups` the product group of one product of each.
+    `texts` are their distinct texts, `groups` the product group of one product of each.
     """
 
     products: Sequence[Product]
@@ -90,13 +95,15 @@ class CatalogTexts:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The different titles with their descriptions, of products that have both."""
-        found = {(one.title, one.description) for one in self.products if one.title and one.description}
-        return sorted(found)
+        """The distinct pairs of title and description, of products that have both."""
+        pairs = {
+            (product.title, product.description) for product in self.products if product.title and product.description
+        }
+        return sorted(pairs)
 
 
 def read_catalog(lake: Lake, fields: Sequence[TextField]) -> CatalogTexts:
-    """The products of the lake as texts."""
+    """Read the products of the lake as texts."""
     products: list[Product] = []
     group_of: dict[ProductId, str] = {}
     for batch in PRODUCTS.batches(lake.current("products"), COLUMNS_WITHOUT_IMAGE_BYTES):
@@ -106,23 +113,27 @@ def read_catalog(lake: Lake, fields: Sequence[TextField]) -> CatalogTexts:
             if row["duplicate_group"]:
                 group_of[product.product_id] = row["duplicate_group"]
     text_of = {product.product_id: product_text(product, fields) for product in products}
-    first: dict[str, str] = {}
+    group_of_text: dict[str, str] = {}
     for product in products:
-        first.setdefault(text_of[product.product_id], group_of.get(product.product_id, NO_GROUP))
-    texts = sorted(text for text in first if text)
+        group_of_text.setdefault(text_of[product.product_id], group_of.get(product.product_id, NO_GROUP))
+    texts = sorted(text for text in group_of_text if text)
     return CatalogTexts(
-        products=products, text_of=text_of, group_of=group_of, texts=texts, groups=[first[text] for text in texts]
+        products=products,
+        text_of=text_of,
+        group_of=group_of,
+        texts=texts,
+        groups=[group_of_text[text] for text in texts],
     )
 
 
 def judged_split(lake: Lake, catalog: CatalogTexts, split: Split) -> list[TextExample]:
-    """The judged queries of one split; none where the lake has no judgments."""
+    """The judged queries of a split as examples; empty if the lake has no judgments."""
     if not (lake.has("queries") and lake.has("judgments")):
         return []
-    queries = [row_to_query(r) for r in QUERIES.read(lake.current("queries")).to_pylist() if r["split"] == split]
-    wanted = {str(query.query_id) for query in queries}
+    queries = [row_to_query(row) for row in QUERIES.read(lake.current("queries")).to_pylist() if row["split"] == split]
+    query_ids = {str(query.query_id) for query in queries}
     rows = JUDGMENTS.read(lake.current("judgments")).to_pylist()
-    judgments = [row_to_judgment(row) for row in rows if row["query_id"] in wanted]
+    judgments = [row_to_judgment(row) for row in rows if row["query_id"] in query_ids]
     queries.sort(key=lambda query: str(query.query_id))
     return judged_examples(queries, judgments, catalog.text_of, catalog.group_of)
 
@@ -135,18 +146,19 @@ def read_training_data(
     open_tower: Callable[[], Encoder[str]],
     seed: int,
 ) -> TextTrainingData:
-    """What is learned from, all train queries included.
+    """Read the training data, with all train queries.
 
     Args:
-        config: which examples.
-        augment: a back-translation that it asks for is made here, once.
-        lake: with products; queries and judgments if there are any, and events for clicks.
-        catalog: of the lake.
-        open_tower: the tower as it is before the fit; opened only where it is asked.
-        seed: of what is drawn.
+        config: which sources.
+        augment: if it uses back-translation, the texts are translated here, once.
+        lake: with products; queries and judgments if there are any; events for clicks.
+        catalog: products of the lake.
+        open_tower: opens the tower before the fit; called only if a source needs it.
+        seed: of random draws.
 
     Raises:
-        ConfigError: no example is found, no click, or pseudo-labels have no validation judgments to be sure by.
+        ConfigError: there is no example, no click, or no validation judgment to calibrate the confidence of
+            pseudo-labels.
     """
     judged, held_out = judged_split(lake, catalog, "train"), judged_split(lake, catalog, "validation")
     cosines = _Cosines(open_tower, catalog.texts)
@@ -154,18 +166,19 @@ def read_training_data(
     if "judgments" in config.use:
         examples += judged
     if "pseudo" in config.use:
-        examples += _sure_ones(config, judged, held_out, catalog, cosines)
+        examples += _pseudo_labels(config, judged, held_out, catalog, cosines)
     if "fields" in config.use:
-        found = field_examples(
+        candidates = field_examples(
             catalog.products, catalog.text_of, catalog.group_of, config.anchor_fields, weight=config.field_weight
         )
-        examples += _some(found, config.most_fields, seed)
+        examples += _sample(candidates, config.most_fields, seed)
     if "clicks" in config.use:
-        train_queries = [(one.anchor, one.query_id) for one in judged]
+        train_queries = [(example.anchor, example.query_id) for example in judged]
         examples += read_click_examples(config.clicks, lake, catalog.text_of, catalog.group_of, train_queries)
     if not examples:
         raise ConfigError(
-            f"no example to learn from in {', '.join(config.use)}; judge train queries, or name fields that the products have"
+            f"sources.use is {', '.join(config.use)}, which gives no example; judge train queries, or set "
+            "anchor_fields to fields that products have"
         )
     return TextTrainingData(
         examples=_with_negatives(config.negatives, examples, catalog, cosines),
@@ -174,19 +187,21 @@ def read_training_data(
         if augment.replace_words
         else (),
         brands=sorted({product.brand for product in catalog.products if product.brand}) if augment.drop_named else (),
-        paraphrase=_said_otherwise(augment, examples),
+        paraphrase=_paraphrases(augment, examples),
     )
 
 
 class _Cosines:
-    """Cosines of an anchor to the catalog's texts by the tower before the fit, which is opened, and reads the catalog, when first asked."""
+    """Cosines of an anchor to the texts of the catalog by the tower before the fit. The tower is opened at the first
+    call.
+    """
 
     def __init__(self, open_tower: Callable[[], Encoder[str]], texts: Sequence[str]) -> None:
         self._open_tower, self._texts = open_tower, texts
         self._opened: tuple[Encoder[str], NDArray[np.float32]] | None = None
 
     def __call__(self, anchor: str) -> NDArray[np.float32]:
-        """Float32 [N]."""
+        """Cosines, float32 [N]."""
         if self._opened is None:
             encoder = self._open_tower()
             self._opened = (encoder, encoder.encode(self._texts))
@@ -195,33 +210,34 @@ class _Cosines:
         return cosines_N
 
 
-def _sure_ones(
+def _pseudo_labels(
     config: SourcesConfig,
     judged: Sequence[TextExample],
     held_out: Sequence[TextExample],
     catalog: CatalogTexts,
     cosines: _Cosines,
 ) -> list[TextExample]:
-    place = {text: n for n, text in enumerate(catalog.texts)}
-    found: list[NDArray[np.float32]] = []
-    fits: list[float] = []
-    for one in held_out:
-        found.append(cosines(one.anchor)[[place[text] for text in one.texts]])
-        fits.extend(one.grades)
-    fits_n = np.array(fits) >= _FITS_FROM
-    if not len(fits_n) or fits_n.all() or not fits_n.any():
+    row_of = {text: n for n, text in enumerate(catalog.texts)}
+    cosines_of_judged: list[NDArray[np.float32]] = []
+    grades: list[float] = []
+    for example in held_out:
+        cosines_of_judged.append(cosines(example.anchor)[[row_of[text] for text in example.texts]])
+        grades.extend(example.grades)
+    is_fit_n = np.array(grades) >= _FITS_FROM
+    if not len(is_fit_n) or is_fit_n.all() or not is_fit_n.any():
         raise ConfigError(
-            "pseudo needs judged validation pairs, some of grade 2 and above and some below, to know how sure a cosine is; judge some, or "
-            "leave pseudo out of sources.use"
+            "pseudo needs judged validation pairs, some of grade 2 and above and some below, to calibrate its "
+            "confidence; judge "
+            "some, or remove pseudo from sources.use"
         )
     return pseudo_examples(
         judged,
         catalog.texts,
         catalog.groups,
         cosines,
-        fit_confidence(np.concatenate(found), fits_n),
-        least=config.pseudo_confidence,
-        most_per_anchor=config.pseudo_per_query,
+        fit_confidence(np.concatenate(cosines_of_judged), is_fit_n),
+        min_confidence=config.pseudo_confidence,
+        max_per_anchor=config.pseudo_per_query,
         weight=config.pseudo_weight,
     )
 
@@ -229,15 +245,15 @@ def _sure_ones(
 def _with_negatives(
     config: NegativesConfig, examples: Sequence[TextExample], catalog: CatalogTexts, cosines: _Cosines
 ) -> list[TextExample]:
-    found = list(examples)
-    searches: list[tuple[int, Callable[[], Search]]] = [
+    result = list(examples)
+    searches: list[tuple[int, Callable[[], ScoreCatalog]]] = [
         (config.bm25, lambda: Bm25Index.build(Bm25Config(), {"title": catalog.texts}).scores),
         (config.model, lambda: cosines),
     ]
     for count, open_search in searches:
         if count:
-            found = add_hard_negatives(
-                found,
+            result = add_hard_negatives(
+                result,
                 catalog.texts,
                 catalog.groups,
                 open_search(),
@@ -245,18 +261,18 @@ def _with_negatives(
                 depth=config.depth,
                 most_of_positive=config.most_of_positive,
             )
-    return found
+    return result
 
 
-def _some(examples: Sequence[TextExample], most: int, seed: int) -> list[TextExample]:
-    if not most or len(examples) <= most:
+def _sample(examples: Sequence[TextExample], max_examples: int, seed: int) -> list[TextExample]:
+    if not max_examples or len(examples) <= max_examples:
         return list(examples)
-    drawn = np.sort(np.random.default_rng(seed).choice(len(examples), size=most, replace=False))
+    drawn = np.sort(np.random.default_rng(seed).choice(len(examples), size=max_examples, replace=False))
     return [examples[n] for n in drawn]
 
 
-def _said_otherwise(augment: AugmentConfig, examples: Sequence[TextExample]) -> dict[str, str]:
+def _paraphrases(augment: AugmentConfig, examples: Sequence[TextExample]) -> dict[str, str]:
     if not augment.back_translated:
         return {}
-    texts = sorted({text for one in examples for text in (one.anchor, *one.texts)})
+    texts = sorted({text for example in examples for text in (example.anchor, *example.texts)})
     return back_translate(texts, augment.translate_out, augment.translate_back)

@@ -1,4 +1,4 @@
-"""Where a learning curve goes while it grows: TensorBoard always, MLflow or Weights & Biases when asked for."""
+"""Where the learning curve is logged during a fit: TensorBoard always; MLflow or Weights & Biases on request."""
 
 from __future__ import annotations
 
@@ -15,48 +15,49 @@ TrackerKind = Literal["", "mlflow", "wandb"]
 
 
 class Tracker(Protocol):
-    """Takes the points of one curve."""
+    """Receives the records of one curve."""
 
     def write(self, point: StepRecord) -> None:
-        """Note one step."""
+        """Log one step."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """No more points come: the fit is done, or failed."""
+        """End the run, as finished or failed."""
         ...
 
 
 @contextmanager
 def open_tracker(logs: Path | None, kind: TrackerKind, *, first_step: int = 1) -> Iterator[Tracker]:
-    """The trackers of one fit as one, while it runs; none where `logs` is none. A fit that raises has failed in their eyes.
+    """Context with the trackers of one fit as one tracker. If the fit raises, the run is marked as failed.
 
     Args:
-        logs: the folder for TensorBoard. Its name is the other kinds' name of the run, whose id is noted there; Weights & Biases also keeps
-            its local files there, MLflow where its own settings say.
-        kind: another tracker beside TensorBoard; it reads its own settings (server, project, key) from the environment.
-        first_step: above 1 the fit goes on, in the run whose id lies in `logs`. TensorBoard forgets what it had from this step on, MLflow
-            has the repeated steps twice, Weights & Biases keeps what it had first; the repeated ones are equal.
+        logs: folder for TensorBoard; None: no tracker at all. Its name is the run name for the other trackers, and the
+            run id is stored in it. Weights & Biases keeps its local files there too; MLflow uses its own settings.
+        kind: a tracker besides TensorBoard; it reads its own settings (server, project, key) from the environment.
+        first_step: above 1 the fit is resumed, in the run whose id is in `logs`. TensorBoard deletes what it has from
+            this step on, MLflow has the repeated steps twice, Weights & Biases keeps the first ones; the repeated ones
+            are equal.
 
     Raises:
-        ConfigError: the kind is not installed.
+        ConfigError: the tracker is not installed.
     """
     check_tracker(kind)
     trackers: list[Tracker] = []
     if logs is not None:
         trackers.append(_TensorBoard(logs, first_step))
         if kind:
-            trackers.append(_KINDS[kind](logs, _RunId(logs / f"{kind}_run.txt", goes_on=first_step > 1)))
-    several = _Several(trackers)
+            trackers.append(_TRACKER_TYPES[kind](logs, _RunId(logs / f"{kind}_run.txt", is_resumed=first_step > 1)))
+    tracker = _Trackers(trackers)
     try:
-        yield several
+        yield tracker
     except BaseException:
-        several.close(failed=True)
+        tracker.close(failed=True)
         raise
-    several.close(failed=False)
+    tracker.close(failed=False)
 
 
 def check_tracker(kind: TrackerKind) -> None:
-    """Refuse a tracker that this process cannot import.
+    """Check that a tracker can be imported.
 
     Raises:
         ConfigError: it is not installed.
@@ -72,7 +73,7 @@ def check_tracker(kind: TrackerKind) -> None:
 
 
 def scalars(point: StepRecord) -> dict[str, float]:
-    """A point's numbers by the names trackers show."""
+    """The numbers of a step by their names in trackers."""
     return {
         "fit/loss": point.loss,
         "fit/learning_rate": point.learning_rate,
@@ -80,7 +81,7 @@ def scalars(point: StepRecord) -> dict[str, float]:
     }
 
 
-class _Several:
+class _Trackers:
     def __init__(self, trackers: list[Tracker]) -> None:
         self._trackers = trackers
 
@@ -94,19 +95,19 @@ class _Several:
 
 
 class _RunId:
-    """What a tracker calls the run, noted beside the logs so that the fit can go on in it."""
+    """The id of a run in a tracker, stored in the log folder so that the fit can be resumed in the same run."""
 
-    def __init__(self, path: Path, *, goes_on: bool) -> None:
+    def __init__(self, path: Path, *, is_resumed: bool) -> None:
         self._path = path
-        self.known = path.read_text(encoding="utf-8") if goes_on and path.is_file() else None
+        self.known = path.read_text(encoding="utf-8") if is_resumed and path.is_file() else None
 
-    def note(self, run_id: str) -> None:
+    def store(self, run_id: str) -> None:
         self._path.write_text(run_id, encoding="utf-8")
 
 
 class _TensorBoard:
     def __init__(self, logs: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and read by rank 0 alone
+        from torch.utils.tensorboard import SummaryWriter  # slow to import; only rank 0 needs it
 
         self._writer: Any = SummaryWriter(str(logs), purge_step=first_step)
 
@@ -121,11 +122,13 @@ class _TensorBoard:
 class _MlFlow:
     def __init__(self, logs: Path, run: _RunId) -> None:
         self._mlflow: Any = importlib.import_module("mlflow")
-        run.note(self._mlflow.start_run(run_id=run.known, run_name=logs.name).info.run_id)
+        run.store(self._mlflow.start_run(run_id=run.known, run_name=logs.name).info.run_id)
 
     def write(self, point: StepRecord) -> None:
-        named = {name.replace("@", "_at_"): value for name, value in scalars(point).items()}  # it refuses an @
-        self._mlflow.log_metrics(named, step=point.step)
+        metrics = {
+            name.replace("@", "_at_"): value for name, value in scalars(point).items()
+        }  # MLflow does not allow @ in names
+        self._mlflow.log_metrics(metrics, step=point.step)
 
     def close(self, *, failed: bool) -> None:
         self._mlflow.end_run("FAILED" if failed else "FINISHED")
@@ -136,7 +139,7 @@ class _WandB:
         self._run: Any = importlib.import_module("wandb").init(
             dir=str(logs), name=logs.name, id=run.known, resume="allow"
         )
-        run.note(self._run.id)
+        run.store(self._run.id)
 
     def write(self, point: StepRecord) -> None:
         self._run.log(scalars(point), step=point.step)
@@ -145,4 +148,4 @@ class _WandB:
         self._run.finish(exit_code=1 if failed else 0)
 
 
-_KINDS: Mapping[str, Callable[[Path, _RunId], Tracker]] = {"mlflow": _MlFlow, "wandb": _WandB}
+_TRACKER_TYPES: Mapping[str, Callable[[Path, _RunId], Tracker]] = {"mlflow": _MlFlow, "wandb": _WandB}

@@ -9,21 +9,24 @@ from intarsia.catalog.mapping import CatalogMapping, column_list, load_mapping
 from intarsia.errors import ConfigError
 from tests.unit.catalog.shop_files import mapping
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "examples").glob("*/mapping.yaml"))
+_ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = sorted(
+    [*(_ROOT / "examples").glob("*/*mapping.yaml"), *(_ROOT / "pipelines" / "configs").glob("*mapping.yaml")]
+)
 
 
 def test_one_column_several_or_none_are_a_tuple() -> None:
     assert (column_list("a"), column_list(("a", "b")), column_list(None)) == (("a",), ("a", "b"), ())
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_example_mapping_can_be_loaded(path: Path) -> None:
     assert isinstance(load_mapping(path), CatalogMapping)
 
 
 def test_the_examples_exist() -> None:
-    names = {path.parent.name for path in EXAMPLES}
-    assert names >= {"market", "fashion15k", "magento_luma", "newbee_zh", "crowdflower_search", "ecomgpt_zh_A"}
+    folders = {path.parent.name for path in EXAMPLES}
+    assert folders >= {"configs", "fashion15k", "magento_luma", "newbee_zh", "crowdflower_search", "ecomgpt_zh_A"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ from intarsia.catalog.near_duplicates import (
     text_key,
 )
 
-_LONG = "This shirt is made of soft cotton that keeps its colour in every wash and dries within an hour on the line outside."
+_LONG = (
+    "This shirt is made of soft cotton that keeps its colour in every wash and dries within an hour on the line "
+    "outside."
+)
 
 
 def _key(title: str, description: str = "", phashes: tuple[int, ...] = ()) -> DedupKey:

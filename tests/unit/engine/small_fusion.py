@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.engine.search import PARTS
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake
@@ -22,7 +22,7 @@ from tune_spaces.fusion_space import FusionSpaceConfig
 
 NUM_FOLDS = 3
 """Each of the shop's three train queries is in a fold of its own."""
-TINY = JointConfig(
+TINY = FeatureFitConfig(
     width=8,
     num_heads=2,
     num_steps=6,
@@ -32,11 +32,11 @@ TINY = JointConfig(
     learning_rate=0.02,
     measure_every=3,
 )
-Use = Literal["beside", "alone"]
+Use = Literal["with_scores", "only"]
 
 
 @functools.cache
-def gated(use: Use = "beside") -> CrossedFuser:
+def gated(use: Use = "with_scores") -> CrossFitFuser:
     """What search_fusion would fit, had it chosen `gated`: on all train queries, and without each fold's."""
     equal = FusionSpec(kind="equal", normaliser="z")  # found weights may leave its column out
     spec = FeatureConfig(kind="gated", joint=TINY, use=use, fused_by=equal)
@@ -47,14 +47,14 @@ def gated(use: Use = "beside") -> CrossedFuser:
     return fit_chosen(spec, train.training_data, validation.training_data, config)
 
 
-def save_gated(folder: Path, use: Use = "beside") -> None:
+def save_gated(folder: Path, use: Use = "with_scores") -> None:
     """Write it as search_fusion does."""
     gated(use).save(folder)
     FLOORS.save(folder)
 
 
 @functools.cache
-def gated_release(use: Use = "beside") -> Path:
+def gated_release(use: Use = "with_scores") -> Path:
     """The release of the corner shop with this fusion in place of its own; nobody may change it."""
     release = Path(tempfile.mkdtemp(prefix="intarsia-gated-"))
     atexit.register(shutil.rmtree, release, ignore_errors=True)

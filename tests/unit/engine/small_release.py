@@ -40,7 +40,7 @@ from intarsia.index.bm25_postings import Bm25Config
 from intarsia.index.files import VectorIndexConfig, build_vector_index
 from intarsia.index.from_tables import field_texts
 from intarsia.lake import Lake, write_json
-from intarsia.ranking.lightgbm_ranker import save_ranker
+from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.judgment import SPLITS, JudgedQuery, Judgment
 from intarsia.records.page import Page
 from intarsia.records.product import ImageRef, Money, Product
@@ -243,8 +243,9 @@ def _publish_ranker(lake: Lake, rng: np.random.Generator) -> None:
     data = lightgbm.Dataset(matrix.values_nF, rng.random(len(matrix.values_nF)), feature_name=list(matrix.names))
     settings = {"objective": "regression", "verbosity": -1, "num_threads": 1, "seed": 1, "min_data_in_leaf": 5}
     model = lightgbm.train({**settings, "num_leaves": 7, "deterministic": True}, data, num_boost_round=15)
+    trees = (WeightedTrees(text=model.model_to_string()),)
     with lake.publish("ranker") as folder:
-        save_ranker(folder, model.model_to_string(), matrix.names, FEATURES.fingerprint, facts={})
+        save_ranker(folder, RankerModel(trees=trees), matrix.names, FEATURES.fingerprint, facts={})
 
 
 def _write_text_encoder(folder: Path, rng: np.random.Generator) -> None:

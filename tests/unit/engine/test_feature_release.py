@@ -33,7 +33,7 @@ ASKED = {
 }
 
 
-def opened(use: str = "beside") -> SearchEngine:
+def opened(use: str = "with_scores") -> SearchEngine:
     return SearchEngine.open(gated_release(use), release_id=ReleaseId("r-gated"))  # type: ignore[arg-type]
 
 
@@ -58,13 +58,13 @@ def test_a_query_is_answered_by_the_fusion_that_was_fitted(asked: Query) -> None
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 def test_alone_it_orders_by_the_vectors_of_the_query_and_of_the_releases_products(asked: Query) -> None:
-    engine = opened("alone")
+    engine = opened("only")
     found = found_by(engine, asked)
     assert ("text" in found.query_vectors) == (asked.text is not None or bool(asked.seed_product_ids))
     assert ("image" in found.query_vectors) == (asked.image is not None or bool(asked.seed_product_ids))
     fused = engine.fuser.fuse(found)
     assert fused.fused_C is not None
-    fuser = gated("alone").full
+    fuser = gated("only").full
     assert isinstance(fuser, FeatureFuser)
     of_the_shop = product_vectors(SHOP.engine().retrieve.vectors)
     scores_C = fuser.scorer.score(found.query_vectors, of_the_shop, fused.rows_C)
@@ -101,7 +101,7 @@ def test_a_query_vector_of_another_space_is_refused() -> None:
     found = found_by(engine, ASKED["text"])
     strange = replace(found.query_vectors["text"], space_id=SpaceId("another"))
     with pytest.raises(
-        ReleaseMismatch, match="text vector is of space another, feature fusion learned from corner-text"
+        ReleaseMismatch, match="text vector is of space another, feature fusion was fitted on corner-text"
     ):
         engine.fuser.fuse(replace(found, query_vectors={"text": strange}))
 

@@ -136,7 +136,7 @@ def test_the_fused_order_that_stands_in_has_no_digest() -> None:
 
 
 def test_candidates_of_another_release_are_refused() -> None:
-    message = "candidates are of release r-corner, this stage holds r-other; ask again"
+    message = r"candidates are of release r-corner, this stage holds r-other\. Fix: repeat the request"
     with pytest.raises(ReleaseMismatch, match=message):
         ranked(release_id=ReleaseId("r-other"))
 

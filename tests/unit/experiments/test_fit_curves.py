@@ -15,10 +15,10 @@ from intarsia.config import to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve
 from intarsia.experiments.fit_curves import CURVE_FILE, FIT_FILE, read_learning_curves
-from intarsia.fusion.feature.scorer import CARD
+from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
-from intarsia.ranking.lightgbm_ranker import HEADER, save_ranker
+from intarsia.ranking.lightgbm_ranker import RANKER_HEADER, save_ranker
 from intarsia.ranking.rows import RankingRows
 from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from pipelines import finetune_image, finetune_text
@@ -104,7 +104,7 @@ def fit_ranker(folder: Path) -> tuple[float, ...]:
         0
     ]
     facts = {"best_iteration": fitted.best_iteration, "learning_curve": list(fitted.curve)}
-    save_ranker(folder, fitted.model_text, rows.feature_names, "features-1", facts)
+    save_ranker(folder, fitted.model, rows.feature_names, "features-1", facts)
     return fitted.curve
 
 
@@ -217,7 +217,8 @@ def test_an_unreadable_curve_is_reported_with_its_job(
 
 
 @pytest.mark.parametrize(
-    ("file", "job"), [(Path("ranker", HEADER), "train_ranker"), (Path("fusion_spec", "joint", CARD), "search_fusion")]
+    ("file", "job"),
+    [(Path("ranker", RANKER_HEADER), "train_ranker"), (Path("fusion_spec", "joint", SCORER_FILE), "search_fusion")],
 )
 def test_an_unreadable_curve_of_the_release_is_reported(small: SmallRelease, file: Path, job: str) -> None:
     part = small.release / file.parts[0]

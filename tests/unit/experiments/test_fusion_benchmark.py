@@ -30,11 +30,11 @@ from intarsia.experiments.fusion_methods import (
 from intarsia.experiments.fusion_training_data import measure_fuser
 from intarsia.experiments.missing_images import missing_images_mask, remove_images, shuffle_images
 from intarsia.fusion.feature.feature_fuser import FeatureFuser
-from intarsia.fusion.feature.imputation import BoughtTogether, Neighbours, mean
+from intarsia.fusion.feature.imputation import CoPurchaseImputer, NeighbourImputer, impute_mean
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.registry import open_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import select
+from intarsia.fusion.training_data import select_queries
 from intarsia.ids import EventId, ProductId, QueryId, ReleaseId, RequestId, fold_of
 from intarsia.lake import Lake
 from intarsia.records.event import Event, EventKind
@@ -151,7 +151,7 @@ def test_a_product_without_image_is_not_retrieved_by_image(data: BenchmarkData) 
 
 def test_an_imputed_image_is_scored_and_real_ones_keep_theirs(data: BenchmarkData) -> None:
     is_missing_N = missing_images_mask(data.retrieve.columns, 0.5, 1)
-    stage, products = remove_images(data.retrieve, is_missing_N, {"image": Neighbours(num_neighbours=2)})
+    stage, products = remove_images(data.retrieve, is_missing_N, {"image": NeighbourImputer(num_neighbours=2)})
     readable_N = data.products.has_N2[:, 0]
     assert products.has_N2[readable_N, 1].all()
     rows = np.arange(NUM_PRODUCTS)
@@ -160,7 +160,7 @@ def test_an_imputed_image_is_scored_and_real_ones_keep_theirs(data: BenchmarkDat
     kept_N = data.products.has_N2[:, 1] & ~is_missing_N
     assert np.array_equal(now_N[kept_N], before_N[kept_N])
     assert np.isfinite(now_N[readable_N]).all()
-    flat, _ = remove_images(data.retrieve, is_missing_N, {"image": mean})
+    flat, _ = remove_images(data.retrieve, is_missing_N, {"image": impute_mean})
     imputed_N = is_missing_N | ~data.products.has_N2[:, 1]
     assert len(np.unique(flat.vectors["image"].score_rows(query_D, rows)[0][imputed_N])) == 1
 
@@ -301,6 +301,7 @@ def test_the_job_writes_its_report(tmp_path: Path) -> None:
     assert (folder / "fusion_comparison.html").is_file() and (folder / "fusion_comparison.md").is_file()
 
 
+@pytest.mark.slow
 def test_the_generator_of_the_adversarial_method_imputes(data: BenchmarkData) -> None:
     small_config = {"num_folds": 0, "joint": {"num_steps": 2, "width": 8, "measure_every": 2}}
     missing = MissingImagesPlan(
@@ -367,7 +368,7 @@ def test_a_fitted_method_is_chosen_by_out_of_fold_train_values(data: BenchmarkDa
     queries, candidates, train = data.queries["train"], data.candidates["train"], data.training_data("train")
     values = []
     for at, query_id in enumerate(train.query_ids):
-        others = select(
+        others = select_queries(
             train, [i for i, other in enumerate(train.query_ids) if fold_of(other, 3) != fold_of(query_id, 3)]
         )
         fuser = methods[-1].fit(others, data.training_data("validation"), 1)
@@ -416,6 +417,7 @@ def shop_with_text_judgments(root: Path) -> Lake:
     return lake
 
 
+@pytest.mark.slow
 def test_with_shuffled_images_the_choice_is_not_below_text_only(tmp_path: Path) -> None:
     lake = shop_with_text_judgments(tmp_path / "lake")
     small_config = {"num_folds": 0, "joint": {"num_steps": 20, "width": 8, "measure_every": 5}}
@@ -466,7 +468,7 @@ def test_pairs_bought_together_come_from_sessions_or_users(data: BenchmarkData, 
     EVENTS.publish(lake, EVENTS.from_rows([event_to_row(event) for event in events]))
     config = dataclasses.replace(CHEAP, imputers=("nothing", "bought together"), missing=(0.5,))
     imputer = dict(named_imputers(config, lake, data.retrieve))["bought together"]
-    assert isinstance(imputer, BoughtTogether)
+    assert isinstance(imputer, CoPurchaseImputer)
     pairs = dict(zip(map(tuple, imputer.pairs_P2.tolist()), imputer.counts_P.tolist(), strict=True))
     assert pairs == {(1, 4): 2.0, (1, 7): 1.0, (4, 7): 1.0, (10, 13): 1.0}
     counts = run(config, lake, QUIET)

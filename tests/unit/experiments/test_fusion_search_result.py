@@ -17,16 +17,16 @@ from intarsia.experiments.fusion_search_result import (
     trial_rows,
 )
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import write_json
 
 RRF, EQUAL = FusionSpec(kind="rrf"), FusionSpec(kind="equal")
 
 
-def measured(name: str, spec: KindConfig | None, train: float, validation: float) -> MeasuredFusion:
+def measured(name: str, spec: MethodConfig | None, train: float, validation: float) -> MeasuredFusion:
     value = Interval(mean=validation, low=validation, high=validation, num_queries=9)
     return MeasuredFusion(name=name, spec=spec, train=train, validation=value)
 
@@ -72,7 +72,7 @@ def test_a_search_without_a_choice_has_no_description() -> None:
 
 def test_every_trial_has_a_row_also_stopped_and_failed_ones(tmp_path: Path) -> None:
     convex = FusionSpec(kind="convex", normaliser="z", depth=50, weights={"bm25": 3.0, "text": 1.0, "image": 0.0})
-    gated = FeatureConfig(kind="gated", joint=JointConfig(width=64, learning_rate=0.00123456))
+    gated = FeatureConfig(kind="gated", joint=FeatureFitConfig(width=64, learning_rate=0.00123456))
     trials = (
         MeasuredFusion(name="trial 0", spec=convex, train=0.5),
         MeasuredFusion(name="trial 1", spec=RRF, train=0.4),

@@ -25,10 +25,10 @@ from intarsia.experiments.text_only_fusion import (
 )
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.score.weighted import WeightedConfig
-from intarsia.fusion.spec import FILE, FusionSpec, QueryKind
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 from intarsia.maths.ndcg import mean_known
 from intarsia.names import TEXT_RETRIEVERS
-from intarsia.records.judgment import SPLITS
+from intarsia.records.judgment import SPLITS, QueryKind
 from pipelines.job import JobProgress
 from pipelines.search_fusion import SearchFusionConfig, read_judged_split
 from tests.fusion_tasks import judged
@@ -93,7 +93,7 @@ def test_it_opens_as_saved_and_none_without_a_file(tmp_path: Path) -> None:
     spec = FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7})
     save_text_only(spec, tmp_path)
     assert open_text_only(tmp_path) == SpecFuser(spec)
-    (tmp_path / TEXT_ONLY_FOLDER / FILE).write_text("{")
+    (tmp_path / TEXT_ONLY_FOLDER / FUSION_FILE).write_text("{")
     with pytest.raises(ArtifactError, match=r"fusion\.json is not a fusion spec"):
         open_text_only(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What a feature set refuses, and that its fingerprint tells every change."""
+"""Errors of a feature set, and that its fingerprint changes with every change of a feature."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intarsia.features.default_set import FEATURES
 from intarsia.features.definition import Feature, FeatureSet, feature
 from intarsia.features.stats import ProductStats
 from intarsia.records.feature_matrix import CandidateFrame
-from tests.feature_cases import Item, asked, candidates_of, columns_of
+from tests.feature_cases import Item, candidates_of, columns_of, encoded_query
 
 LIBRARY = Path(intarsia.features.__file__).parents[1]
 
@@ -36,8 +36,8 @@ def frame(**columns: np.ndarray) -> CandidateFrame:
     return CandidateFrame(columns=columns, group_offsets=np.array([0, 2], np.int64))
 
 
-def test_a_feature_is_named_as_its_function_or_as_told() -> None:
-    assert (total.name, total.about, half.name, half.version) == ("total", "The sum.", "other", 3)
+def test_a_feature_has_the_name_of_its_function_by_default() -> None:
+    assert (total.name, total.summary, half.name, half.version) == ("total", "The sum.", "other", 3)
 
 
 def test_the_matrix_has_a_column_per_feature_in_order() -> None:
@@ -50,7 +50,7 @@ def test_the_matrix_has_a_column_per_feature_in_order() -> None:
 
 def test_a_missing_column_is_named_with_its_reader() -> None:
     with pytest.raises(
-        DataError, match=r"feature total.*b is 'no such column'; allowed: a\. Fix: let features/assemble"
+        DataError, match=r"feature total.*b is 'no such column'; allowed: a\. Fix: add the column in features/assemble"
     ):
         FeatureSet((total,), frame_version=1).compute(frame(a=np.zeros(2)))
 
@@ -67,7 +67,7 @@ def test_a_missing_column_is_named_with_its_reader() -> None:
     ],
     ids=["order", "fewer", "frame version", "version", "name", "reads"],
 )
-def test_the_fingerprint_tells_every_change(changed: FeatureSet) -> None:
+def test_every_change_changes_the_fingerprint(changed: FeatureSet) -> None:
     assert changed.fingerprint != FeatureSet((total, half), frame_version=1).fingerprint
 
 
@@ -89,15 +89,15 @@ def test_a_wrong_feature_is_refused(wrong: dict, message: str) -> None:
         dataclasses.replace(total, **wrong)
 
 
-def test_the_assembler_makes_every_column_that_is_read_and_no_other() -> None:
+def test_the_assembler_makes_exactly_the_columns_that_are_read() -> None:
     assembler = Assembler(columns_of([Item(title="red shoes")]), ProductStats.empty())
-    made = set(assembler.assemble([asked("red")], [candidates_of([0])]).columns)
-    assert made == FEATURES.reads
+    columns = set(assembler.assemble([encoded_query("red")], [candidates_of([0])]).columns)
+    assert columns == FEATURES.reads
     assert FEATURES.frame_version == FRAME_VERSION
 
 
-def test_every_feature_says_what_it_is() -> None:
-    assert [each.name for each in FEATURES.features if not each.about] == []
+def test_every_feature_has_a_summary() -> None:
+    assert [member.name for member in FEATURES.features if not member.summary] == []
 
 
 def test_only_the_default_set_imports_feature_themes() -> None:
@@ -110,7 +110,7 @@ def test_only_the_default_set_imports_feature_themes() -> None:
     assert importers == {"features/default_set.py"}
 
 
-def test_a_feature_is_a_plain_record() -> None:
+def test_a_feature_is_immutable() -> None:
     assert isinstance(total, Feature)
     with pytest.raises(dataclasses.FrozenInstanceError):
         total.version = 2  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Stats as of a moment: what counts, what does not, what comes back from disk."""
+"""Product stats as of a time: which events count, and that saving keeps them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from intarsia.config import build
 from intarsia.errors import ArtifactError, ConfigError
-from intarsia.features.stats import KINDS, ProductStats, StatsLedger
+from intarsia.features.stats import COUNTED_KINDS, ProductStats, StatsLedger
 from intarsia.ids import ProductId
 from intarsia.lake import Lake
 from intarsia.tables.events import EVENTS, event_to_row
@@ -34,44 +34,44 @@ def quiet(step: str, done: int, total: int) -> None:
 
 
 def counts(stats: ProductStats, product: ProductId) -> dict[str, float]:
-    return {kind: float(stats.columns([product])[kind][0]) for kind in KINDS}
+    return {kind: float(stats.columns([product])[kind][0]) for kind in COUNTED_KINDS}
 
 
 def test_each_kind_is_counted_per_product() -> None:
     stats = StatsLedger.empty().fold(*EVENTS_OF_A_DAY).as_of(None)
     assert counts(stats, A) == {"impression": 1, "view": 0, "click": 2, "add_to_cart": 0, "purchase": 1}
     assert counts(stats, B)["impression"] == 1
-    assert counts(stats, C) == dict.fromkeys(KINDS, 0)
+    assert counts(stats, C) == dict.fromkeys(COUNTED_KINDS, 0)
     assert stats.columns([A])["dwell_ms"] == [200]
     assert np.isnan(stats.columns([B])["dwell_ms"][0])
     assert stats.as_of == NOON + timedelta(hours=2)
 
 
-def test_what_came_later_is_not_known_yet() -> None:
+def test_later_events_do_not_count() -> None:
     ledger = StatsLedger.empty().fold(*EVENTS_OF_A_DAY)
     stats = ledger.as_of(NOON + timedelta(minutes=30))
     assert (counts(stats, A)["click"], counts(stats, A)["purchase"]) == (1, 0)
-    assert counts(ledger.as_of(NOON - timedelta(days=1)), A) == dict.fromkeys(KINDS, 0)
+    assert counts(ledger.as_of(NOON - timedelta(days=1)), A) == dict.fromkeys(COUNTED_KINDS, 0)
 
 
-def test_an_event_twice_is_an_event_once() -> None:
+def test_a_repeated_event_counts_once() -> None:
     once = StatsLedger.empty().fold(*EVENTS_OF_A_DAY)
     twice = once.fold(*EVENTS_OF_A_DAY)
     assert np.array_equal(once.digests_E, twice.digests_E)
     assert counts(twice.as_of(None), A) == counts(once.as_of(None), A)
 
 
-def test_folding_leaves_the_old_ledger_as_it_was() -> None:
+def test_fold_does_not_change_the_old_ledger() -> None:
     before = StatsLedger.empty().fold(EVENTS_OF_A_DAY[0])
     before.fold(*EVENTS_OF_A_DAY)
     assert len(before.digests_E) == 1
 
 
-def test_a_shop_that_was_not_watched_knows_nothing() -> None:
+def test_stats_without_events_are_nan() -> None:
     assert np.isnan(ProductStats.empty().columns([A])["click"]).all()
 
 
-def test_stats_and_ledger_come_back_from_disk(tmp_path: Path) -> None:
+def test_stats_and_ledger_are_the_same_after_saving(tmp_path: Path) -> None:
     ledger = StatsLedger.empty().fold(*EVENTS_OF_A_DAY)
     ledger.save(tmp_path)
     ledger.as_of(None).save(tmp_path)
@@ -82,15 +82,15 @@ def test_stats_and_ledger_come_back_from_disk(tmp_path: Path) -> None:
     assert counts(StatsLedger.open(tmp_path).fold(more).as_of(None), C)["view"] == 1
 
 
-def test_missing_or_foreign_stats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="holds no product stats; run build_product_stats"):
+def test_missing_stats_or_another_format_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"contains no product stats\. Fix: run build_product_stats"):
         ProductStats.open(tmp_path)
-    with pytest.raises(ArtifactError, match="holds no event ledger; run build_product_stats"):
+    with pytest.raises(ArtifactError, match=r"contains no event ledger\. Fix: run build_product_stats"):
         StatsLedger.open(tmp_path)
     ProductStats.empty().save(tmp_path)
     header = json.loads((tmp_path / "stats.json").read_text(encoding="utf-8"))
     (tmp_path / "stats.json").write_text(json.dumps(header | {"format": 9}), encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"product stats of format 9 .* this code reads format 1"):
+    with pytest.raises(ArtifactError, match=r"product stats of format 9 .* this version reads format 1"):
         ProductStats.open(tmp_path)
 
 
@@ -111,6 +111,6 @@ def test_the_job_without_events_makes_empty_stats(lake: Lake) -> None:
     assert ProductStats.open(lake.current("product_stats").path).as_of is None
 
 
-def test_a_moment_without_time_zone_is_refused() -> None:
+def test_a_time_without_time_zone_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"as_of is .2026-03-01., without a time zone"):
         build(BuildProductStatsConfig, {"as_of": "2026-03-01"})

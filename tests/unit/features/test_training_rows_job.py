@@ -1,4 +1,4 @@
-"""Training rows are what serving would rank: the same fusing, cutting, assembling and computing."""
+"""Training rows equal what serving ranks: the same fusion, cut-off, frame and features."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.labelled_rows import by_pair
 from intarsia.features.stats import ProductStats
-from intarsia.fusion.ensemble.cross_fit import CrossedFuser
+from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId
 from intarsia.records.judgment import JudgedQuery, Judgment
 from pipelines.build_training_rows import BuildTrainingRowsConfig, rows_of
-from tests.feature_cases import Item, asked, candidates_of, columns_of
+from tests.feature_cases import Item, candidates_of, columns_of, encoded_query
 
 SHOP = columns_of([Item(title=title) for title in ("red shoes", "blue shoes", "red dress", "wine glass")])
 NAN = float("nan")
@@ -28,7 +28,7 @@ NAN = float("nan")
 def judged_query(number: int, text: str) -> JudgedCandidates:
     return JudgedCandidates(
         judged=JudgedQuery(query_id=QueryId(f"q{number}"), text=text, image=None, locale="en", split="train"),
-        encoded=asked(text),
+        encoded=encoded_query(text),
         candidates=candidates_of(
             range(4),
             scores=[[4 - row, 0.1 * row, NAN] for row in range(4)],
@@ -37,16 +37,16 @@ def judged_query(number: int, text: str) -> JudgedCandidates:
     )
 
 
-def test_rows_have_the_values_that_serving_computes_for_the_best_fused() -> None:
-    found = [judged_query(n, text) for n, text in enumerate(("red", "blue shoes", "glass"))]
+def test_training_rows_equal_the_features_that_serving_computes() -> None:
+    judged = [judged_query(n, text) for n, text in enumerate(("red", "blue shoes", "glass"))]
     fuser = SpecFuser(FusionSpec(kind="rrf"))
     assembler = Assembler(SHOP, ProductStats.empty())
     judgments = [Judgment(query_id=QueryId("q1"), product_id=ProductId("p000"), grade=2)]
     tables = list(
         rows_of(
-            found,
+            judged,
             by_pair(judgments),
-            fuser=CrossedFuser(full=fuser),
+            fuser=CrossFitFuser(full=fuser),
             rank_depth=3,
             assembler=assembler,
             columns=SHOP,
@@ -54,9 +54,9 @@ def test_rows_have_the_values_that_serving_computes_for_the_best_fused() -> None
         )
     )
     assert [table.num_rows for table in tables] == [6, 3]
-    for each, table in zip(found, [tables[0].slice(0, 3), tables[0].slice(3, 3), tables[1]], strict=True):
-        kept = best_fused(fuser.fuse(each.candidates), 3)
-        served = FEATURES.compute(assembler.assemble([each.encoded], [kept])).values_nF
+    for query, table in zip(judged, [tables[0].slice(0, 3), tables[0].slice(3, 3), tables[1]], strict=True):
+        kept = best_fused(fuser.fuse(query.candidates), 3)
+        served = FEATURES.compute(assembler.assemble([query.encoded], [kept])).values_nF
         by_product = {SHOP.product_ids[row]: served[c].tobytes() for c, row in enumerate(kept.rows_C)}
         columns = np.stack([table[name].to_numpy() for name in FEATURES.names], axis=1)
         stored = {product: columns[n].tobytes() for n, product in enumerate(table["product_id"].to_pylist())}

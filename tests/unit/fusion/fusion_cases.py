@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
-from intarsia.fusion.method import KindConfig
+from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
-from intarsia.fusion.registry import KINDS, config_of, fit_fuser
+from intarsia.fusion.registry import FUSION_METHODS, fit_fuser, parse_method_config
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates
@@ -96,10 +96,10 @@ def products() -> ProductVectors:
     return ProductVectors(text_ND=text_ND, image_NE=image_NE, has_N2=has_N2)
 
 
-def small_config(kind: str) -> KindConfig:
+def small_config(kind: str) -> MethodConfig:
     """Settings of a kind with which it is fitted in a moment."""
-    values = SMALL_FEATURES if KINDS[kind].config is FeatureConfig else SMALL.get(kind, {})
-    return config_of({"kind": kind, **values})
+    values = SMALL_FEATURES if FUSION_METHODS[kind].config is FeatureConfig else SMALL.get(kind, {})
+    return parse_method_config({"kind": kind, **values})
 
 
 @cache

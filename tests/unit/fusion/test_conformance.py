@@ -11,14 +11,14 @@ import pytest
 from intarsia.errors import ArtifactError, ConfigError, ReleaseMismatch
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import FusedBatch
-from intarsia.fusion.registry import KINDS, config_of, fit_fuser, open_fuser
-from intarsia.fusion.spec import FILE
+from intarsia.fusion.registry import FUSION_METHODS, fit_fuser, open_fuser, parse_method_config
+from intarsia.fusion.spec import FUSION_FILE
 from intarsia.records.candidates import Candidates
 from tests.unit.fusion.fusion_cases import RETRIEVERS, fitted, only_retrievers, products, small_config, training_data
 
-ALL = sorted(KINDS)
-OF_SCORES = sorted(name for name, kind in KINDS.items() if not kind.reads_vectors)
-FITTED = sorted(name for name in OF_SCORES if KINDS[name].is_fitted)
+ALL = sorted(FUSION_METHODS)
+OF_SCORES = sorted(name for name, kind in FUSION_METHODS.items() if not kind.reads_vectors)
+FITTED = sorted(name for name in OF_SCORES if FUSION_METHODS[name].is_fitted)
 
 
 def bits(kind: str, one: Candidates) -> bytes:
@@ -29,7 +29,7 @@ def bits(kind: str, one: Candidates) -> bytes:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_defaults_are_a_whole_config(kind: str) -> None:
-    assert config_of({"kind": kind}).kind == kind
+    assert parse_method_config({"kind": kind}).kind == kind
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -122,9 +122,9 @@ def test_a_retriever_that_was_not_there_at_the_fit_is_refused(kind: str) -> None
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"fusion kind 'stackin' is not known; did you mean stacking\?"):
-        config_of({"kind": "stackin"})
+        parse_method_config({"kind": "stackin"})
     with pytest.raises(ConfigError, match=r"setting fusion.kind is required: one of rrf, convex"):
-        config_of({})
+        parse_method_config({})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     ],
 )
 def test_a_torn_or_foreign_fuser_is_refused(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    (tmp_path / FUSION_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=words):
         open_fuser(tmp_path, products())
 

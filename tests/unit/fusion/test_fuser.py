@@ -5,7 +5,7 @@ import pytest
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.fusion.batch import pack
-from intarsia.fusion.fuser import SPEC_KINDS, SpecFuser, fuse_batch, query_kinds, query_weights
+from intarsia.fusion.fuser import SPEC_METHODS, SpecFuser, fuse_batch, query_kinds, query_weights
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ReleaseId
 from intarsia.maths.simplex import simplex_grid
@@ -56,7 +56,7 @@ def test_equal_is_convex_with_equal_weights() -> None:
     assert fused(FusionSpec(kind="equal"), one) == fused(convex, one)
 
 
-@pytest.mark.parametrize("kind", sorted(SPEC_KINDS))
+@pytest.mark.parametrize("kind", sorted(SPEC_METHODS))
 def test_a_lone_hit_is_kept_with_a_score_above_zero(kind: str) -> None:
     one = candidates({"bm25": [3.0], "text": [0.4]}, {"bm25": [1], "text": [0]})
     assert fused(FusionSpec(kind=kind), one)[10] > 0  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def test_a_lone_hit_is_kept_with_a_score_above_zero(kind: str) -> None:
 
 def test_nothing_in_is_nothing_out() -> None:
     empty = candidates({"bm25": [], "text": []}, {"bm25": [], "text": []})
-    assert [fused(FusionSpec(kind=kind), empty) for kind in SPEC_KINDS] == [{}] * len(SPEC_KINDS)
+    assert [fused(FusionSpec(kind=kind), empty) for kind in SPEC_METHODS] == [{}] * len(SPEC_METHODS)
 
 
 def test_a_product_without_image_gets_the_mean_image_score_of_the_query() -> None:

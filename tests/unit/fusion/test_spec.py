@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from intarsia.errors import ArtifactError
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 
 WEIGHTS = {"bm25": 0.25, "text": 0.75}
 
@@ -53,6 +53,6 @@ def test_a_missing_spec_says_which_job_makes_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"kind": "rrf", "dept": 3}', '{"kind": "rrf", "depth": 0}'])
 def test_a_torn_or_foreign_spec_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    (tmp_path / FUSION_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"fusion.json is not a fusion spec"):
         FusionSpec.open(tmp_path)

@@ -11,10 +11,9 @@ from intarsia.evaluation.qrels import Qrels
 from intarsia.experiments.fusion_objective import PackedCandidates
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import fuse_batch
-from intarsia.fusion.score.coordinate_ascent import best_shares, grid_points
-from intarsia.fusion.score.listwise import fit_listwise
+from intarsia.fusion.score.column_weights import ascend_ndcg, fit_listwise, grid_points
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import ListGains, PackedTrainingData, select
+from intarsia.fusion.training_data import ListGains, PackedTrainingData, select_queries
 from intarsia.maths.grouped import Groups
 from intarsia.maths.ndcg import mean_known
 from tests.unit.fusion.fusion_cases import training_data
@@ -45,7 +44,7 @@ def test_a_query_without_anything_relevant_is_in_no_mean() -> None:
 
 
 def test_selected_queries_may_come_twice() -> None:
-    twice = select(training_data("train"), [3, 3, 0])
+    twice = select_queries(training_data("train"), [3, 3, 0])
     assert twice.query_ids == ("train-3", "train-3", "train-0")
     assert pack(twice.candidates).groups.num_groups == 3
 
@@ -54,7 +53,7 @@ def test_the_best_shares_are_found_between_the_points_of_the_grid() -> None:
     # one list of 3: the relevant one is first only if 0.6 a > b > 0.4 a in shares, i.e. the first column has 0.625 .. 0.714
     columns_Mn = np.array([[1.0, 1.6, 0.0], [1.0, 0.0, 2.5]])
     lists = ListGains(Groups(np.array([0, 3])), np.array([1.0, 0.0, 0.0]), np.array([1.0]), 1)
-    shares, worth = best_shares(columns_Mn, lists, grid_points(2, 1))
+    shares, worth = ascend_ndcg(columns_Mn, lists, grid_points(2, 1))
     assert worth == 1.0
     assert 1.6 * shares[0] <= 1.0
     assert 2.5 * shares[1] <= 1.0
@@ -65,15 +64,15 @@ def test_a_listwise_fit_finds_the_weights_that_gave_the_shares(rng: np.random.Ge
     groups = Groups(np.arange(0, 401, 20, dtype=np.int64))
     gains_n = np.exp(np.array([1.5, -0.5]) @ columns_Fn)
     options = {"penalties_F": np.zeros(2), "start_F": np.ones(2)}
-    free_F = fit_listwise(columns_Fn, groups, gains_n, least_F=np.full(2, -np.inf), **options)
+    free_F = fit_listwise(columns_Fn, groups, gains_n, lower_bounds_F=np.full(2, -np.inf), **options)
     assert free_F == pytest.approx([1.5, -0.5], abs=1e-3)
-    bound_F = fit_listwise(columns_Fn, groups, gains_n, least_F=np.zeros(2), **options)
+    bound_F = fit_listwise(columns_Fn, groups, gains_n, lower_bounds_F=np.zeros(2), **options)
     assert bound_F[1] == 0.0
 
 
 def test_lists_without_gain_teach_a_listwise_fit_nothing(rng: np.random.Generator) -> None:
     columns_Fn = rng.normal(size=(1, 10))
-    fit = {"penalties_F": np.full(1, 0.01), "least_F": np.full(1, -np.inf), "start_F": np.zeros(1)}
+    fit = {"penalties_F": np.full(1, 0.01), "lower_bounds_F": np.full(1, -np.inf), "start_F": np.zeros(1)}
     gains_n = np.array([1.0, 0.0, 0.0, 2.0, 0.0])
     alone_F = fit_listwise(columns_Fn[:, :5], Groups(np.array([0, 5])), gains_n, **fit)
     both_F = fit_listwise(columns_Fn, Groups(np.array([0, 5, 10])), np.append(gains_n, np.zeros(5)), **fit)

@@ -1,4 +1,4 @@
-"""The linear ranker that trees may begin at: what it weighs, that a row scores alone, and that fits, folders and shares hold it."""
+"""The linear model and the init score: their weights, row independence, and that fits, folders and contributions contain them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from intarsia.errors import DataError
-from intarsia.ranking.fit_metrics import weighted_mean_ndcg
-from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart, start_of
-from intarsia.ranking.lightgbm_ranker import HEADER, LightGbmRanker, save_ranker
-from intarsia.ranking.linear import LinearModel, fit_linear, linear_of
-from intarsia.ranking.rows import RankingRows
+from intarsia.ranking.lambdamart import LambdaMartConfig, fit_init_score, fit_lambdamart
+from intarsia.ranking.lightgbm_ranker import LightGbmRanker, save_ranker
+from intarsia.ranking.linear import InitScore, LinearModel, fit_linear
+from intarsia.ranking.rows import RankingRows, weighted_mean_ndcg
 from intarsia.records.feature_matrix import FeatureMatrix
 from tests.graded_rows import graded_rows
 
@@ -24,7 +23,7 @@ SMALL = LambdaMartConfig(num_rounds=15, pointwise_rounds=15, min_data_in_leaf=5,
 
 
 def drawn(seed: int) -> RankingRows:
-    """Of its features the first is not known in every tenth row, the second never differs."""
+    """The first feature is missing in every tenth row, the second is constant."""
     rng = np.random.default_rng(seed)
     rows = graded_rows(rng, NAMES, num_queries=30)
     rows.values_nF[:, 1] = 4.0
@@ -37,7 +36,7 @@ def matrix(values_nF: np.ndarray) -> FeatureMatrix:
 
 
 def one_pair(weights: tuple[float, float] = (1.0, 1.0)) -> RankingRows:
-    """A query of two rows, the better one 2 above in its only feature that differs."""
+    """A query of two rows; the better one is 2 above the other in the only feature that differs."""
     return RankingRows(
         values_nF=np.array([[1, 4, 0], [-1, 4, 0]], np.float32),
         labels_n=np.array([3, 0], np.int32),
@@ -47,23 +46,23 @@ def one_pair(weights: tuple[float, float] = (1.0, 1.0)) -> RankingRows:
     )
 
 
-def test_one_pair_is_weighed_where_the_slope_of_its_loss_is_that_of_the_penalty() -> None:
-    """Within the query the feature is 1 and -1, so its spread is 1: log(1 + e^-2w) + l2 w^2 / 2 is least where 2 / (1 + e^2w) = l2 w."""
+def test_the_weight_of_one_pair_minimises_loss_plus_penalty() -> None:
+    """The feature is 1 and -1, so its spread is 1: log(1 + e^-2w) + l2 w^2 / 2 is least where 2 / (1 + e^2w) = l2 w."""
     slope = fit_linear(one_pair(), GAINS, 0.5).slopes_F[0]
     assert 2 / (1 + np.exp(2 * slope)) == pytest.approx(0.5 * slope, rel=1e-3)
 
 
-def test_a_query_weighs_what_its_rows_weigh() -> None:
-    """Twice the weight against twice the penalty is the same task."""
+def test_a_query_has_the_weight_of_its_rows() -> None:
+    """Twice the weight with twice the penalty is the same problem."""
     twice = fit_linear(one_pair((2.0, 2.0)), GAINS, 1.0)
     assert twice.slopes_F[0] == pytest.approx(fit_linear(one_pair(), GAINS, 0.5).slopes_F[0], rel=1e-3)
 
 
-def test_it_weighs_what_tells_the_grade_and_not_what_is_constant() -> None:
+def test_a_useful_feature_has_weight_and_a_constant_one_has_none() -> None:
     linear = fit_linear(drawn(1), GAINS, 1.0)
     assert linear.slopes_F[0] > 5 * abs(linear.slopes_F[2])
     assert linear.slopes_F[1] == 0
-    assert linear.missing_F[0] != 0 and linear.missing_F[1:] == (0.0, 0.0), "only what is missing has a weight for it"
+    assert linear.missing_F[0] != 0 and linear.missing_F[1:] == (0.0, 0.0), "only a feature that is missing somewhere"
 
 
 def test_more_penalty_means_smaller_weights() -> None:
@@ -71,26 +70,36 @@ def test_more_penalty_means_smaller_weights() -> None:
     assert 0 < heavy < light
 
 
-def test_a_score_is_the_sum_of_clipped_distances_and_of_what_is_missing() -> None:
+def test_a_score_is_the_sum_of_clipped_distances_and_missing_weights() -> None:
     linear = LinearModel(means_F=(1.0, 0.0), limits_F=(2.0, 9.0), slopes_F=(3.0, 10.0), missing_F=(0.5, 0.0))
     values = np.array([[2, 1], [100, 0], [np.nan, -1]])
     assert linear.scores(values).tolist() == [3.0 + 10.0, 6.0, 0.5 - 10.0]
     assert linear.times(2.0).scores(values).tolist() == [26.0, 12.0, -19.0]
     assert linear.plus(linear.times(2.0)).scores(values).tolist() == [39.0, 18.0, -28.5]
-    assert linear_of(json.loads(json.dumps(linear.to_jsonable()))) == linear
+    assert LinearModel.from_jsonable(json.loads(json.dumps(linear.to_jsonable()))) == linear
+
+
+def test_an_init_score_adds_the_weighted_fused_score_and_the_linear_model() -> None:
+    linear = LinearModel(means_F=(0.0, 0.0), limits_F=(9.0, 9.0), slopes_F=(3.0, 0.0), missing_F=(0.0, 0.0))
+    values, names = np.array([[1.0, 2.0], [0.0, np.nan]]), ("a", "fused_z")
+    init_score = InitScore(prior_weight=0.5, linear=linear)
+    assert init_score.scores(values, names).tolist() == [3.0 + 1.0, 0.0]
+    assert init_score.contributions(values, names).tolist() == [[3.0, 1.0], [0.0, 0.0]]
+    assert init_score.times(2.0).plus(init_score).scores(values, names).tolist() == [12.0, 0.0]
+    assert init_score.scores(values, ("a", "b")).tolist() == [3.0, 0.0], "without the fused score's column"
+    assert InitScore().scores(values, names).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_trees_that_begin_there_score_rows_alone_and_their_shares_add_up(share: float, tmp_path: Path) -> None:
+def test_a_saved_model_contains_the_linear_model(share: float, tmp_path: Path) -> None:
     config = replace(SMALL, pointwise_share=share)
     validation = drawn(2)
     fit = fit_lambdamart(drawn(1), validation, [config])[0]
-    assert fit.linear is not None
-    save_ranker(tmp_path, fit.model_text, NAMES, "f", {}, prior_weight=fit.prior_weight, linear=fit.linear)
-    assert json.loads((tmp_path / HEADER).read_text(encoding="utf-8"))["format"] == 3, "older code refuses it"
+    assert fit.model.init_score.linear is not None
+    save_ranker(tmp_path, fit.model, NAMES, "f", {})
     ranker = LightGbmRanker.open(tmp_path)
-    figure = weighted_mean_ndcg(ranker.score(matrix(validation.values_nF)), validation, config.label_gain)
-    assert figure == pytest.approx(fit.validation_ndcg), "the figure is of what serves"
+    ndcg = weighted_mean_ndcg(ranker.score(matrix(validation.values_nF)), validation, config.label_gain)
+    assert ndcg == pytest.approx(fit.validation_ndcg), "the reported figure is that of the saved model"
     values = drawn(3).values_nF
     scores = ranker.score(matrix(values))
     assert np.allclose(ranker.contributions(matrix(values)).sum(axis=1), scores, atol=1e-5)
@@ -98,16 +107,15 @@ def test_trees_that_begin_there_score_rows_alone_and_their_shares_add_up(share: 
         assert ranker.score(matrix(values[n : n + 1].copy())).tobytes() == scores[n : n + 1].tobytes()
 
 
-def test_the_start_is_shared_between_the_linear_ranker_and_the_fused_score() -> None:
-    start = start_of(drawn(1), replace(SMALL, linear_weight=0.25, prior_weight=2.0))
+def test_the_init_score_is_shared_between_linear_model_and_fused_score() -> None:
+    init_score = fit_init_score(drawn(1), replace(SMALL, linear_weight=0.25, prior_weight=2.0))
     whole = fit_linear(drawn(1), GAINS, SMALL.linear_l2)
-    assert start.prior_weight == 1.5
-    assert start.linear == whole.times(0.25)
-    assert start_of(drawn(1), replace(SMALL, linear_weight=0.0, prior_weight=2.0)).linear is None
+    assert init_score.prior_weight == 1.5
+    assert init_score.linear == whole.times(0.25)
+    assert fit_init_score(drawn(1), replace(SMALL, linear_weight=0.0, prior_weight=2.0)).linear is None
 
 
-def test_a_start_that_is_right_leaves_the_trees_less_to_do() -> None:
-    """The first tree's validation figure is that of the start and one tree."""
+def test_a_good_linear_model_improves_the_first_tree() -> None:
     with_linear, without = (
         fit_lambdamart(drawn(1), drawn(2), [replace(SMALL, num_rounds=1, linear_weight=weight, pointwise_share=0.0)])[0]
         for weight in (1.0, 0.0)
@@ -115,18 +123,18 @@ def test_a_start_that_is_right_leaves_the_trees_less_to_do() -> None:
     assert with_linear.curve[0] > without.curve[0]
 
 
-def test_a_shard_that_is_told_where_to_begin_does_not_begin_elsewhere() -> None:
-    whole, shard = drawn(1), drawn(1).of_queries(range(10))
-    told = fit_lambdamart(shard, drawn(2), [replace(SMALL, pointwise_share=0.0)], starts=[start_of(whole, SMALL)])[0]
-    alone = fit_lambdamart(shard, drawn(2), [replace(SMALL, pointwise_share=0.0)])[0]
-    assert told.linear == start_of(whole, SMALL).linear
-    assert alone.linear == start_of(shard, SMALL).linear
-    assert alone.linear != told.linear
+def test_a_shard_uses_the_init_score_it_is_given() -> None:
+    whole, shard, config = drawn(1), drawn(1).of_queries(range(10)), replace(SMALL, pointwise_share=0.0)
+    given = fit_lambdamart(shard, drawn(2), [config], init_scores=[fit_init_score(whole, SMALL)])[0].model.init_score
+    own = fit_lambdamart(shard, drawn(2), [config])[0].model.init_score
+    assert given == fit_init_score(whole, SMALL)
+    assert own == fit_init_score(shard, SMALL)
+    assert own != given
 
 
-def test_nothing_to_learn_from_is_said_before_the_linear_ranker_is_fitted() -> None:
+def test_no_informative_query_is_refused_before_the_linear_fit() -> None:
     with pytest.raises(DataError, match="no train query with two different labels"):
-        start_of(drawn(1).of_queries([]), SMALL)
+        fit_init_score(drawn(1).of_queries([]), SMALL)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +149,8 @@ def test_a_wrong_setting_is_refused(wrong: dict[str, float], message: str) -> No
         replace(SMALL, **wrong)
 
 
-def test_what_is_rarely_missing_is_scored_as_it_was_fitted() -> None:
-    """One row of 100 lacks the feature and is the better one: its mark, 1 / 0.0995, is clipped to 5, so 25 / (1 + e^jump) = l2 jump."""
+def test_a_rarely_missing_feature_is_scored_as_it_was_fitted() -> None:
+    """One of 100 rows lacks the feature and is the better one: its mark, 1 / 0.0995, is clipped to 5: 25 / (1 + e^jump) = l2 jump."""
     values = np.full((100, 3), 4.0, np.float32)
     values[0, 0] = np.nan
     rows = RankingRows(

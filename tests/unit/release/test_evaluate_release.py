@@ -18,7 +18,7 @@ from intarsia.features.default_set import FEATURES
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import QueryId, ReleaseId, sha256_bytes
 from intarsia.lake import Lake, write_json
-from intarsia.ranking.lightgbm_ranker import HEADER
+from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.release.bundle import verify, write_bundle
 from intarsia.release.manifest import FileDigest, Manifest
@@ -36,6 +36,9 @@ from tests.shop import products, small_shop
 from tests.unit.release.bundles import PROVENANCE
 
 WORDS = ("red mug", "blue dress", "蓝色 连衣裙")
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def change_ranker(lake: Lake, note: str, **facts: Any) -> None:
     before = lake.current("ranker").path
     with lake.publish("ranker") as folder:
         shutil.copytree(before, folder, dirs_exist_ok=True)
-        write_json(folder / HEADER, {**json.loads((before / HEADER).read_text()), "note": note, **facts})
+        write_json(folder / RANKER_HEADER, {**json.loads((before / RANKER_HEADER).read_text()), "note": note, **facts})
 
 
 def staged(lake: Lake) -> ReleaseId:
@@ -112,14 +115,14 @@ def promoted(lake: Lake, *, allow_uncompared: bool = False) -> str:
 
 def set_other_features(folder: Path) -> None:
     """Change a release as if code with other features had made it."""
-    header = folder / "ranker" / HEADER
+    header = folder / "ranker" / RANKER_HEADER
     values = {**json.loads(header.read_text()), "feature_fingerprint": "e" * 64}
     header.unlink()  # it may be hard-linked to the lake's file
     write_json(header, values)
     content = header.read_bytes()
     manifest = Manifest.open(folder)
     digest = FileDigest(bytes=len(content), sha256=sha256_bytes(content))
-    replace(manifest, files={**manifest.files, f"ranker/{HEADER}": digest}).save(folder)
+    replace(manifest, files={**manifest.files, f"ranker/{RANKER_HEADER}": digest}).save(folder)
 
 
 def test_a_staged_release_with_a_missing_file_is_staged_again(parts: Lake) -> None:

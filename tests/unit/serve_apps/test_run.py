@@ -66,6 +66,7 @@ def test_a_wrong_setting_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_flags_of_serve_are_set_before_ray_is_imported() -> None:
     code = (
         "import sys, os; from serve_apps import run, environment; assert 'ray' not in sys.modules;"

@@ -70,7 +70,7 @@ def test_the_word_embeddings_of_every_family_are_found(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip", "cnn"])
 def test_a_image_side_has_no_word_embeddings(kind: str) -> None:
     encoder = open_image_encoder(ImageEncoderConfig(model=f"untrained:{kind}:3"))
-    with pytest.raises(ConfigError, match="this module has none; set it to 0"):
+    with pytest.raises(ConfigError, match="this module has none; set fgm_epsilon to 0"):
         word_embeddings(encoder.tower)
 
 
@@ -85,8 +85,10 @@ def test_word_embeddings_are_what_the_transformer_says_they_are() -> None:
 
     speaking = Speaking()
     assert word_embeddings(nn.Sequential(speaking)) is speaking.tokens.weight
-    with pytest.raises(ConfigError, match="fgm_epsilon pushes word embeddings, and this module has none; set it to 0"):
+    with pytest.raises(
+        ConfigError, match="fgm_epsilon shifts word embeddings, but this module has none; set fgm_epsilon to 0"
+    ):
         word_embeddings(nn.Linear(2, 2))
     speaking.tokens.weight.requires_grad_(False)
-    with pytest.raises(ConfigError, match="this fit keeps them frozen; set it to 0 or train all weights"):
+    with pytest.raises(ConfigError, match="this fit keeps them frozen; set fgm_epsilon to 0 or train all weights"):
         word_embeddings(speaking)

@@ -59,6 +59,7 @@ def share_of_colour(fitted: AlignTask, text: str, colour: int, *, seen_by: str |
     return float((given.images_VE[best, :4].argmax(axis=1) == colour).mean())
 
 
+@pytest.mark.slow
 def test_words_find_images_whose_titles_do_not_say_them() -> None:
     given = training_data()
     untrained, fitted = task(given).measure(), task(given)
@@ -69,6 +70,7 @@ def test_words_find_images_whose_titles_do_not_say_them() -> None:
     assert measured["image_to_text_r@10"] > untrained["image_to_text_r@10"]
 
 
+@pytest.mark.slow
 def test_judged_queries_teach_words_that_no_title_says_but_not_to_the_heads_of_their_fold() -> None:
     given = training_data()
     for_crimson = [n for n, text in enumerate(given.queries.words) if text.startswith("crimson")]

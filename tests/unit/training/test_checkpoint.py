@@ -19,7 +19,9 @@ QUICK = FitConfig(epochs=2, batch_size=10, learning_rate=0.05)
 
 
 def test_a_fit_that_goes_on_from_a_checkpoint_ends_as_the_undisturbed_one_bit_by_bit(tmp_path: Path) -> None:
-    config = FitConfig(epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="found", fgm_epsilon=0.1)
+    config = FitConfig(
+        epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="accuracy", fgm_epsilon=0.1
+    )
     undisturbed = fit_in_process(WordMatching(dropout=0.3), config)
 
     def stop_at_8(done: int, total: int, eta_s: float) -> None:
@@ -54,8 +56,11 @@ def test_shared_weights_are_kept_once() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ({"w": torch.ones(1, 1), "v": torch.ones(1)}, "hold v, which the module has not; fit this architecture again"),
-        ({"w": torch.ones(2, 1)}, r"w is \(2, 1\), the module's is \(1, 1\)"),
+        (
+            {"w": torch.ones(1, 1), "v": torch.ones(1)},
+            "contain v, which the module does not have; fit this architecture again",
+        ),
+        ({"w": torch.ones(2, 1)}, r"w has shape \(2, 1\), the module's has \(1, 1\)"),
         ({}, "fitted parameters lack w"),
     ],
 )
@@ -77,5 +82,7 @@ def test_a_torn_checkpoint_is_refused_by_its_place(tmp_path: Path) -> None:
     fit_in_process(MeanOfLine(), QUICK, checkpoints=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ArtifactError, match=rf"checkpoint {tmp_path} cannot be read .*; start the fit anew"):
+    with pytest.raises(
+        ArtifactError, match=rf"checkpoint {tmp_path} cannot be read .*; remove it and start the fit again"
+    ):
         read_checkpoint(tmp_path)

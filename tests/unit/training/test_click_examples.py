@@ -9,7 +9,7 @@ from torch import nn
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.ids import ProductId
 from intarsia.training.adapters import set_dropout
-from intarsia.training.clicks import ClickedPage, clicked_examples
+from intarsia.training.clicks import ClickedPage, build_click_examples
 from intarsia.training.text_examples import TextExample
 from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import open_trainable
@@ -23,7 +23,7 @@ def page(text: str, shown: tuple[ProductId, ...], *taken: ProductId) -> ClickedP
 
 
 def examples(*pages: ClickedPage, least_seen: int = 1, **query_ids: str) -> list[TextExample]:
-    return clicked_examples(
+    return build_click_examples(
         pages,
         TEXT_OF,
         {A: "g"},

@@ -77,7 +77,7 @@ def test_events_after_the_moment_do_not_count(lake: Lake) -> None:
 
 def test_a_shop_without_events_or_without_their_pages_is_told_so(lake: Lake, tmp_path: Path) -> None:
     fill_with_judged_shop(lake)
-    with pytest.raises(ConfigError, match=r"clicks needs events, and .* has none; run ingest_events"):
+    with pytest.raises(ConfigError, match=r"clicks needs events, but .* has none; run ingest_events"):
         training_data_of(lake, ClicksConfig())
     fill_with_visits(lake, [("cups", PAGE, ["p05"])])
     with pytest.raises(ConfigError, match=r"no page of the log in .* was seen 3 times and taken; set clicks\.served"):

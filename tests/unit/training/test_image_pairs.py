@@ -57,7 +57,7 @@ def test_the_loss_is_info_nce_both_ways_and_equal_texts_are_no_negatives() -> No
         held_out_N=np.zeros(3, bool),
     )
     found_BT = torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
-    loss = learner_of(training_data, temperature=0.5).loss({"pictures": found_BT}, np.arange(3))
+    loss = learner_of(training_data, temperature=0.5).loss({"images": found_BT}, np.arange(3))
     scores = found_BT.numpy() @ training_data.texts_NT.T / 0.5
     rivals = {0: (1, 2), 1: (0,), 2: (0,)}
     total = 0.0

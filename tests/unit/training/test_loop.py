@@ -9,7 +9,7 @@ from torch import nn
 
 from intarsia.errors import ConfigError
 from intarsia.training.checkpoint import FitProgress
-from intarsia.training.loop import FitConfig, _WholeLoss, fit_in_process, run_fit
+from intarsia.training.loop import FitConfig, _GlobalLoss, fit_in_process, run_fit
 from intarsia.training.process_group import SingleProcess
 from intarsia.training.task import Rows, Tensors
 from tests.mean_of_line import MeanOfLine
@@ -94,7 +94,7 @@ def test_what_a_worker_draws_by_its_rank_is_dropout_alone(dropout: float) -> Non
     for rank in (0, 1, 0):
         group = SingleProcess()
         group.rank = rank
-        losses.append(_WholeLoss(task, QUICK, group)(task.inputs(rows_b, 0), rows_b, [5], 3).item())
+        losses.append(_GlobalLoss(task, QUICK, group)(task.inputs(rows_b, 0), rows_b, [5], 3).item())
     assert losses[0] == losses[2]
     assert (losses[0] == losses[1]) == (dropout == 0.0)
 
@@ -102,9 +102,7 @@ def test_what_a_worker_draws_by_its_rank_is_dropout_alone(dropout: float) -> Non
 def test_more_workers_than_examples_in_a_batch_are_refused() -> None:
     group = SingleProcess()
     group.size = 4
-    with pytest.raises(
-        ConfigError, match="4 workers share batches of 3 examples; raise batch_size or lower num_workers"
-    ):
+    with pytest.raises(ConfigError, match="4 workers for batches of 3 examples; raise batch_size or lower num_workers"):
         run_fit(MeanOfLine(10), FitConfig(batch_size=4), group, FitProgress(), keep=lambda progress: None)
 
 
@@ -113,11 +111,11 @@ def _refusing() -> list[tuple[MeanOfLine, FitConfig, str]]:
     frozen.module.requires_grad_(False)
     exploding.x_N[:] = torch.inf
     return [
-        (MeanOfLine(0), QUICK, "there is no example to learn from"),
-        (frozen, QUICK, "no parameter of the module is trained; unfreeze some"),
-        (exploding, QUICK, "the loss is inf at step 1; lower learning_rate, or look at its examples"),
-        (MeanOfLine(), FitConfig(watch="ndcg"), "watch is 'ndcg'; the learner measures: none"),
-        (MeanOfLine(figures=(1.0,)), FitConfig(watch="ndcg"), "watch is 'ndcg'; the learner measures: figure"),
+        (MeanOfLine(0), QUICK, "the task has no examples"),
+        (frozen, QUICK, "no parameter of the module is trainable; unfreeze some"),
+        (exploding, QUICK, "the loss is inf at step 1; lower learning_rate, or check the examples"),
+        (MeanOfLine(), FitConfig(watch="ndcg"), "watch is 'ndcg'; allowed, metrics of this task: none"),
+        (MeanOfLine(figures=(1.0,)), FitConfig(watch="ndcg"), "watch is 'ndcg'; allowed, metrics of this task: figure"),
     ]
 
 
@@ -136,7 +134,7 @@ def test_a_fit_that_cannot_be_is_refused_with_what_to_mend(number: int) -> None:
         ({"fgm_epsilon": -0.5}, "fgm_epsilon is -0.5; allowed: 0.0 or more"),
         ({"warmup_share": 1.5}, "warmup_share is 1.5; allowed: 0.0 to 1.0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; allowed: above 0"),
-        ({"patience": 2}, "patience is 2 and watch is empty; name the figure to watch"),
+        ({"patience": 2}, "patience is 2 and watch is empty; set watch to a metric"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings: dict[str, float], words: str) -> None:

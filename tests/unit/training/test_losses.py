@@ -152,10 +152,10 @@ def test_settings_that_make_no_sense_are_refused(values: dict[str, float], told:
 def test_a_list_counts_by_its_weight_and_one_that_weighs_nothing_is_not_there(kind: RankingKind) -> None:
     scores_BL = torch.tensor([[0.1, 0.4, 0.3], [0.9, -0.2, 0.5]])
     grades_BL = torch.tensor([[3.0, 0.0, 1.0], [0.0, 3.0, 2.0]])
-    there_BL = YES.expand(2, 3)
+    is_present_BL = YES.expand(2, 3)
     loss = RANKING_LOSSES[kind]
-    even = loss(scores_BL, grades_BL, there_BL, torch.ones(2))
-    first = loss(scores_BL, grades_BL, there_BL, torch.tensor([1.0, 0.0]))
+    even = loss(scores_BL, grades_BL, is_present_BL, torch.ones(2))
+    first = loss(scores_BL, grades_BL, is_present_BL, torch.tensor([1.0, 0.0]))
     assert first.item() == pytest.approx(loss(scores_BL[:1], grades_BL[:1], YES, ONE).item())
-    light = loss(scores_BL, grades_BL, there_BL, torch.tensor([1.0, 0.2]))
+    light = loss(scores_BL, grades_BL, is_present_BL, torch.tensor([1.0, 0.2]))
     assert min(first, even) < light < max(first, even)

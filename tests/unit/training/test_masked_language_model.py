@@ -44,16 +44,16 @@ def test_what_is_hidden_is_its_share_inside_the_marks() -> None:
         encoder, TEXTS * 20, mask_id_of(encoder), MaskedLanguageModelConfig(share=0.3, held_out=0)
     )
     given = task.inputs(np.arange(task.num_examples), 0)
-    asked = given["wanted"] != -100
+    asked = given["targets"] != -100
     lengths = given["mask"].sum(dim=1)
     assert not asked[:, 0].any() and not asked[torch.arange(len(lengths)), lengths - 1].any()
     assert torch.equal(asked.sum(dim=1), torch.round(0.3 * (lengths - 2)).long())
     assert float((given["ids"][asked] == mask_id_of(encoder)).float().mean()) == pytest.approx(0.8, abs=0.1)
-    assert torch.equal(task.inputs(np.array([3]), 0)["wanted"][0], given["wanted"][3][: lengths[3]])
+    assert torch.equal(task.inputs(np.array([3]), 0)["targets"][0], given["targets"][3][: lengths[3]])
 
 
 def test_when_all_is_held_out_nothing_is_left_to_learn_from() -> None:
-    with pytest.raises(ConfigError, match="2 texts with words, 5 held out: none is left to learn from"):
+    with pytest.raises(ConfigError, match="2 texts with words, 5 held out: none is left to train on"):
         MaskedLanguageModelTask(tower(), ["red bag", "blue mug"], 4, MaskedLanguageModelConfig(held_out=5))
 
 
@@ -70,7 +70,7 @@ def test_without_held_out_texts_nothing_is_measured() -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "bilstm", "dnn", "clip", "siglip", "chinese_clip"])
 def test_towers_that_are_not_of_berts_kind_are_refused(kind: str) -> None:
     with pytest.raises(
-        ConfigError, match="masked words need a tower of the BERT family that is no side of a CLIP model"
+        ConfigError, match="masked_epochs needs a tower of the BERT family, whose tokens see the tokens on both sides"
     ):
         MaskedLanguageModelTask(tower(f"untrained:{kind}:3"), TEXTS, 4, MaskedLanguageModelConfig())
 
@@ -105,10 +105,10 @@ def test_a_towers_arrays_put_into_another_make_its_vectors() -> None:
 
 def test_what_torch_does_not_run_cannot_be_written_and_a_tokenizer_without_a_mask_hides_nothing(tmp_path: Path) -> None:
     other = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
-    with pytest.raises(ConfigError, match="cannot be written as a folder"):
+    with pytest.raises(ConfigError, match="cannot be saved as a folder"):
         save_text_tower(other, tmp_path)  # type: ignore[arg-type]
     shape = RecurrentShape(kind="dnn", num_tokens=2)
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "red": 1}, unk_token="[UNK]"))
     without_mask = RecurrentTextEncoder(TextEncoderConfig(), shape, build_recurrent(shape), words)
-    with pytest.raises(ConfigError, match=r"has no \[MASK\] or <mask>: no word can be hidden"):
+    with pytest.raises(ConfigError, match=r"has no \[MASK\] or <mask>, so no word can be masked"):
         mask_id_of(without_mask)

@@ -7,7 +7,14 @@ import pytest
 from numpy.typing import NDArray
 
 from intarsia.errors import ArtifactError
-from intarsia.training.model_soup import Arrays, Ingredient, arrays_digest, greedy_soup, mix, searched_soup
+from intarsia.training.model_soup import (
+    Ingredient,
+    NamedArrays,
+    arrays_digest,
+    average_parameters,
+    greedy_soup,
+    searched_soup,
+)
 
 BASE = {"w": np.zeros((2, 2), np.float32)}
 
@@ -24,24 +31,24 @@ TWO = model("two", [[0.0, 1.0], [0.0, 0.0]], steps=np.array(9))
 FAR = model("far", [[-4.0, -4.0], [0.0, 8.0]], steps=np.array(1))
 
 
-def nearness(arrays: Arrays) -> float:
+def nearness(arrays: NamedArrays) -> float:
     """Minus the squared distance to [[0.75, 0.25], [0, 0]], which is 0.75 ONE + 0.25 TWO."""
     return -float(((arrays["w"].astype(np.float64) - [[0.75, 0.25], [0.0, 0.0]]) ** 2).sum())
 
 
 def test_a_mix_is_the_weighted_mean_of_every_parameter() -> None:
-    mixed = mix([ONE, TWO, FAR], [0.5, 0.25, 0.25])
+    mixed = average_parameters([ONE, TWO, FAR], [0.5, 0.25, 0.25])
     assert mixed["w"].tolist() == [[0.5 - 1.0, 0.25 - 1.0], [0.0, 2.0]]
     assert mixed["w"].dtype == np.float32
 
 
 def test_what_has_no_mean_is_the_firsts() -> None:
-    assert mix([ONE, TWO], [0.5, 0.5])["steps"] == 7
+    assert average_parameters([ONE, TWO], [0.5, 0.5])["steps"] == 7
 
 
 def test_one_ingredient_alone_is_itself_bit_for_bit(rng: np.random.Generator) -> None:
     alone = Ingredient(name="alone", arrays={"w": rng.normal(size=(5, 3)).astype(np.float32)}, base_digest="a")
-    mixed = mix(
+    mixed = average_parameters(
         [alone, Ingredient(name="other", arrays={"w": np.full((5, 3), np.nan, np.float32)}, base_digest="a")],
         [1.0, 0.0],
     )
@@ -52,13 +59,13 @@ def test_a_greedy_soup_keeps_what_does_not_hurt() -> None:
     # alone: ONE -0.125, TWO -1.125, FAR worst; ONE and TWO in equal parts: -0.125, not worse; with FAR: worse
     soup = greedy_soup([FAR, TWO, ONE], nearness)
     assert soup.alphas == {"far": 0.0, "two": 0.5, "one": 0.5}
-    assert soup.worth == nearness(soup.arrays) == -0.125
+    assert soup.score == nearness(soup.arrays) == -0.125
 
 
 def test_a_searched_soup_finds_the_shares_themselves() -> None:
     soup = searched_soup([ONE, TWO, FAR], nearness, num_steps=4)
     assert soup.alphas == {"one": 0.75, "two": 0.25, "far": 0.0}
-    assert soup.worth == 0.0
+    assert soup.score == 0.0
 
 
 def test_moves_reach_shares_between_the_points_of_the_grid() -> None:
@@ -67,7 +74,7 @@ def test_moves_reach_shares_between_the_points_of_the_grid() -> None:
 
 
 def test_a_searched_soup_is_never_below_its_best_ingredient() -> None:
-    def only_two(arrays: Arrays) -> float:
+    def only_two(arrays: NamedArrays) -> float:
         return float(arrays["w"].tolist() == TWO.arrays["w"].tolist())
 
     assert searched_soup([ONE, TWO, FAR], only_two).alphas == {"one": 0.0, "two": 1.0, "far": 0.0}
@@ -78,15 +85,15 @@ def test_a_searched_soup_is_never_below_its_best_ingredient() -> None:
     [
         (
             Ingredient(name="deep", arrays={**ONE.arrays, "v": np.zeros(2)}, base_digest=ONE.base_digest),
-            r"deep has v, one has not: another arch",
+            r"deep has v, but one does not: different arch",
         ),
         (
             Ingredient(name="bare", arrays={"w": ONE.arrays["w"]}, base_digest=ONE.base_digest),
-            r"one has steps, bare has not: another arch",
+            r"one has steps, but bare does not: different arch",
         ),
         (
             model("wide", [[1.0, 0.0, 0.0]], steps=np.array(1)),
-            r"w is float32 \[2, 2\] in one and float32 \[1, 3\] in wide: another arch",
+            r"w is float32 \[2, 2\] in one and float32 \[1, 3\] in wide: different arch",
         ),
         (
             Ingredient(
@@ -98,12 +105,12 @@ def test_a_searched_soup_is_never_below_its_best_ingredient() -> None:
             model(
                 "born_elsewhere", [[1.0, 0.0], [0.0, 0.0]], base={"w": np.ones((2, 2), np.float32)}, steps=np.array(1)
             ),
-            r"one began from [0-9a-f]{12}, born_elsewhere from [0-9a-f]{12}: another starting point",
+            r"one was fine-tuned from [0-9a-f]{12}, born_elsewhere from [0-9a-f]{12}: different starting points",
         ),
     ],
 )
 def test_another_architecture_or_starting_point_is_refused_by_name(other: Ingredient, words: str) -> None:
-    for attempt in (lambda: mix([ONE, other], [0.5, 0.5]), lambda: greedy_soup([ONE, other], nearness)):
+    for attempt in (lambda: average_parameters([ONE, other], [0.5, 0.5]), lambda: greedy_soup([ONE, other], nearness)):
         with pytest.raises(ArtifactError, match=words):
             attempt()
 
@@ -112,12 +119,12 @@ def test_another_architecture_or_starting_point_is_refused_by_name(other: Ingred
     ("alphas", "words"),
     [
         ([0.5, 0.4], r"the shares 0.5, 0.4 sum to 0.9; allowed: 1"),
-        ([1.0], r"1 shares for 2 ingredients; allowed: one for each"),
+        ([1.0], r"1 shares for 2 ingredients; allowed: one per ingredient"),
     ],
 )
 def test_shares_that_are_not_a_mean_are_refused(alphas: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        mix([ONE, TWO], alphas)
+        average_parameters([ONE, TWO], alphas)
 
 
 def test_a_soup_of_nothing_is_refused() -> None:

@@ -55,7 +55,7 @@ def test_a_pair_is_shown_with_its_own_second_text_half_of_the_time_and_else_with
     assert [found[key] / 600 for key in sorted(found, key=lambda key: key[0])] == pytest.approx(
         [0.5, 0.25, 0.25], abs=0.06
     )
-    assert {one.second_from for one in shown} == {4}
+    assert {one.second_start for one in shown} == {4}
     assert shown[0].words.tolist() == [1, 2, 4] if len(shown[0].ids) == 6 else [1, 2, 4, 5]
 
 
@@ -63,7 +63,7 @@ def test_a_title_and_its_pair_are_on_one_side_of_what_is_held_out() -> None:
     titles = [f"{first} {second}" for first in THINGS for second in THINGS[:3]][:23]
     task = learner_of(tower(), texts=titles, pairs=[(title, f"made for {title}") for title in titles])
     shown = task.inputs(np.arange(task.num_examples), 0)
-    ids = torch.where(shown["wanted"] == IGNORE_INDEX, shown["ids"], shown["wanted"])
+    ids = torch.where(shown["targets"] == IGNORE_INDEX, shown["ids"], shown["targets"])
     firsts = ids * (shown["mask"] > 0) * (shown["segments"] == 0)
     seen = Counter(tuple(token for token in row if token not in (0, START, END)) for row in firsts.tolist())
     assert set(seen.values()) == {2} and 0 < len(seen) < 23
@@ -72,7 +72,7 @@ def test_a_title_and_its_pair_are_on_one_side_of_what_is_held_out() -> None:
 def test_a_text_alone_draws_nothing_and_the_only_second_text_is_always_shown() -> None:
     rng = np.random.default_rng(7)
     alone = build_input((START, 10, END), None, [], 24, rng)
-    assert (alone.ids, alone.second_from, alone.follows, alone.words.tolist()) == (
+    assert (alone.ids, alone.second_start, alone.follows, alone.words.tolist()) == (
         (START, 10, END),
         3,
         IGNORE_INDEX,
@@ -95,7 +95,7 @@ def test_a_text_alone_draws_nothing_and_the_only_second_text_is_always_shown() -
 def test_of_a_pair_that_is_too_long_the_longer_text_loses_words_first(most: int, ids: tuple[int, ...]) -> None:
     shown = build_input((START, 10, 11, 12, 13, END), (START, 20, 21, END), [], most, np.random.default_rng(0))
     assert (shown.ids, shown.follows) == (ids, 1)
-    assert shown.ids[shown.second_from] == 20
+    assert shown.ids[shown.second_start] == 20
 
 
 def test_segments_stand_under_second_texts_and_no_mark_is_hidden() -> None:
@@ -107,8 +107,8 @@ def test_segments_stand_under_second_texts_and_no_mark_is_hidden() -> None:
     given = task.inputs(np.arange(task.num_examples), 0)
     assert given["follows"][0] == IGNORE_INDEX and not given["segments"][0].any()
     assert 0 < int((given["follows"] == 1).sum()) < len(PAIRS)
-    assert not torch.isin(given["wanted"], torch.tensor([START, END])).any()
-    before = torch.where(given["wanted"] == IGNORE_INDEX, given["ids"], given["wanted"])
+    assert not torch.isin(given["targets"], torch.tensor([START, END])).any()
+    before = torch.where(given["targets"] == IGNORE_INDEX, given["ids"], given["targets"])
     titles = {tuple(ids) for ids in encoder.tokenizer.ids([title for title, _ in PAIRS])}
     descriptions = {tuple(ids) for ids in encoder.tokenizer.ids([description for _, description in PAIRS])}
     for row in range(1, task.num_examples):
@@ -128,6 +128,7 @@ def test_the_loss_is_the_mean_of_the_words_plus_the_mean_of_the_pairs() -> None:
     assert learner_of(tower()).loss(outputs, np.arange(3)).item() == pytest.approx(8.0 / 4 + 0.6 / 2)
 
 
+@pytest.mark.slow
 def test_a_tower_learns_which_description_belongs_to_a_title_and_its_segments_with_it() -> None:
     encoder = tower()
     torch.manual_seed(1)
@@ -142,7 +143,7 @@ def test_a_tower_learns_which_description_belongs_to_a_title_and_its_segments_wi
 def test_without_the_second_task_there_is_no_head_for_it_and_no_pair_is_shown() -> None:
     task = learner_of(tower(), MaskedLanguageModelConfig(held_out=2), texts=["red bag", "blue mug", "a hat", "a ring"])
     assert task.num_examples == 2
-    assert task.inputs(np.arange(2), 0).keys() == {"ids", "mask", "wanted"}
+    assert task.inputs(np.arange(2), 0).keys() == {"ids", "mask", "targets"}
     assert not any("pair" in name for name, _ in task.module.named_parameters())
     with torch.no_grad():
         assert task.measure().keys() == {"minus_loss", "guessed"}
@@ -155,12 +156,14 @@ def test_what_the_second_task_needs_is_asked_for_in_words() -> None:
     one_segment = text_encoder_over(
         TextEncoderConfig(model="one_segment", max_tokens=24), transformers.BertModel(shape), byte_tokenizer(), 0
     )
-    with pytest.raises(ConfigError, match="segment embeddings, and 'one_segment' has none; set it to false"):
+    with pytest.raises(ConfigError, match="segment embeddings, but 'one_segment' has none; set next_sentence to false"):
         learner_of(one_segment)
-    with pytest.raises(ConfigError, match="max_tokens is 4; next_sentence reads two texts, which takes 5 or more"):
+    with pytest.raises(ConfigError, match="max_tokens is 4; allowed with next_sentence: 5 or more"):
         learner_of(tower(4))
     for pairs, found in (([], 0), ([("bag", "one and the same"), ("mug", "one and the same")], 1)):
-        with pytest.raises(ConfigError, match=rf"two of which differ; found {found} to learn from; set it to false"):
+        with pytest.raises(
+            ConfigError, match=rf"with different titles and descriptions; found {found}; set next_sentence to false"
+        ):
             learner_of(
                 tower(),
                 MaskedLanguageModelConfig(held_out=0, next_sentence=True),

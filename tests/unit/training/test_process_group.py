@@ -24,6 +24,8 @@ from tests.two_process_group import (
 )
 from tests.word_matching import WordMatching
 
+pytestmark = pytest.mark.slow
+
 CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=1e-3)
 WORDS = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05)
 SEEDS = range(3)
@@ -110,7 +112,10 @@ def test_a_worker_holds_its_part_of_what_began_on_rank_0(of_two: dict[str, FitRe
 
 def test_what_cannot_be_sharded_is_refused_by_name(of_two: dict[str, IntarsiaError]) -> None:
     for name, words in (
-        ("adalora", "adalora weighs its ranks by whole matrices.* set the adapter kind to lora, or shard to false"),
+        (
+            "adalora",
+            "adalora needs whole matrices to allocate its ranks.* set the adapter kind to lora, or shard to false",
+        ),
         ("shared weight", "module.layers.1.weight belongs to two layers.* set shard to false"),
     ):
         assert isinstance(of_two[name], ConfigError)

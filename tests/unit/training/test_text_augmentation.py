@@ -10,24 +10,24 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from intarsia.errors import ArtifactError
-from intarsia.training.text_augmentation import Augment, AugmentConfig, back_translate
+from intarsia.training.text_augmentation import AugmentConfig, TextAugmenter, back_translate
 
 TEXT = "Acorn red leather bag"
 
 
 def shown(config: AugmentConfig, times: int = 400, **given: object) -> list[list[str]]:
-    augment = Augment(config, **given)  # type: ignore[arg-type]
+    augment = TextAugmenter(config, **given)  # type: ignore[arg-type]
     return [augment(TEXT, 1, seed).split() for seed in range(times)]
 
 
 def test_off_leaves_every_text_as_it_is() -> None:
-    augment = Augment(AugmentConfig())
+    augment = TextAugmenter(AugmentConfig())
     assert augment.is_off
     assert augment("  as   it is ", 1) == "  as   it is "
 
 
 def test_the_same_seeds_give_the_same_text_and_others_another() -> None:
-    augment = Augment(AugmentConfig(delete_words=0.5))
+    augment = TextAugmenter(AugmentConfig(delete_words=0.5))
     assert augment(TEXT, 4, 2) == augment(TEXT, 4, 2)
     assert len({augment(TEXT, 4, seed) for seed in range(30)}) > 3
 
@@ -51,8 +51,8 @@ def test_colours_and_brands_are_dropped_from_the_share_of_texts() -> None:
     without = ["leather", "bag"]
     assert all(words in (TEXT.split(), without) for words in found)
     assert found.count(without) / len(found) == pytest.approx(0.5, abs=0.08)
-    assert Augment(AugmentConfig(drop_named=1.0))("red", 0) == "red"  # a text of nothing else stays
-    assert Augment(AugmentConfig(drop_named=1.0))("红色 双肩包", 0) == "双肩包"
+    assert TextAugmenter(AugmentConfig(drop_named=1.0))("red", 0) == "red"  # a text of nothing else stays
+    assert TextAugmenter(AugmentConfig(drop_named=1.0))("红色 双肩包", 0) == "双肩包"
 
 
 def test_back_translations_are_shown_in_their_share() -> None:

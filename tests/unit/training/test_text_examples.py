@@ -73,8 +73,8 @@ def test_field_examples_ask_with_a_field_and_answer_with_the_text() -> None:
 def test_confidence_finds_the_curve_that_drew_the_labels() -> None:
     rng = np.random.default_rng(3)
     cosines_n = rng.uniform(-1, 1, 20_000)
-    fits_n = rng.random(20_000) < 1 / (1 + np.exp(-(6.0 * cosines_n - 2.0)))
-    found = fit_confidence(cosines_n, fits_n)
+    is_fit_n = rng.random(20_000) < 1 / (1 + np.exp(-(6.0 * cosines_n - 2.0)))
+    found = fit_confidence(cosines_n, is_fit_n)
     assert found.slope == pytest.approx(6.0, rel=0.05)
     assert found.bias == pytest.approx(-2.0, rel=0.05)
 
@@ -100,8 +100,8 @@ def test_pseudo_examples_take_the_surest_texts_that_nobody_judged() -> None:
         GROUPS,
         lambda anchor: cosines_N,
         sure,
-        least=0.9,
-        most_per_anchor=5,
+        min_confidence=0.9,
+        max_per_anchor=5,
         weight=0.5,
     )
     assert [(one.texts, one.query_id, one.source) for one in found] == [(("red bag, leather",), "q1", "pseudo")]
@@ -112,8 +112,8 @@ def test_pseudo_examples_take_the_surest_texts_that_nobody_judged() -> None:
         GROUPS,
         lambda anchor: cosines_N,
         sure,
-        least=0.99,
-        most_per_anchor=5,
+        min_confidence=0.99,
+        max_per_anchor=5,
         weight=0.5,
     )
 

@@ -115,5 +115,5 @@ def test_what_validation_must_choose_is_refused_without_it_before_any_fit(
 
 def test_towers_of_another_architecture_have_no_mean() -> None:
     other = open_trainable(TextEncoderConfig(model="untrained:gpt2:1", max_tokens=16, pooling="last"))
-    with pytest.raises(ArtifactError, match="another architecture; mix models of one architecture"):
+    with pytest.raises(ArtifactError, match="different architectures; average models of one architecture"):
         text_tower_soup("soup", tower(0.0), [tower(0.01), other], ORDERS)

@@ -16,7 +16,7 @@ from intarsia.training.adapters import AdapterConfig, AdapterKind, Adapters
 from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.losses import LossConfig
 from intarsia.training.task import TrainingTask
-from intarsia.training.text_augmentation import Augment, AugmentConfig
+from intarsia.training.text_augmentation import AugmentConfig, TextAugmenter
 from intarsia.training.text_examples import TextExample, draw_evenly
 from intarsia.training.text_pairs import TextPairsConfig, TextPairsTask
 
@@ -67,6 +67,7 @@ def test_a_tower_learns_which_title_was_asked_for(kind: str) -> None:
     assert share_of_right_first(encoder) > max(0.5, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "adalora", "upper"])
 def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: AdapterKind) -> None:
     encoder = tower()
@@ -141,7 +142,7 @@ def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
 
 
 def test_inputs_depend_on_seed_step_and_row_alone() -> None:
-    task = learner_of(tower(), augment=Augment(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
+    task = learner_of(tower(), augment=TextAugmenter(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
     together, apart = task.inputs(np.array([2, 5]), 7), task.inputs(np.array([5]), 7)
     assert torch.equal(together["keys"][1], apart["keys"][0])
     assert torch.equal(
@@ -188,7 +189,7 @@ def test_it_is_a_learner() -> None:
     ("kind", "adapter", "told"),
     [
         ("bilstm", AdapterConfig(kind="lora"), "adapter kind lora needs a transformer"),
-        ("bert", AdapterConfig(kind="upper", num_layers=9), "num_layers is 9, and BertModel has 2"),
+        ("bert", AdapterConfig(kind="upper", num_layers=9), "num_layers is 9, but BertModel has 2"),
     ],
 )
 def test_towers_without_what_an_adapter_needs_are_refused(kind: str, adapter: AdapterConfig, told: str) -> None:
@@ -199,7 +200,10 @@ def test_towers_without_what_an_adapter_needs_are_refused(kind: str, adapter: Ad
 def test_unknown_attention_and_no_stack_of_layers_are_refused() -> None:
     holder = torch.nn.Module()
     holder.transformer = torch.nn.Linear(2, 2)
-    for kind, told in (("lora", "no attention of a known name in Linear"), ("upper", "Linear has no stack of layers")):
+    for kind, told in (
+        ("lora", "Linear has no attention layers with one of the names"),
+        ("upper", "Linear has no stack of layers"),
+    ):
         with pytest.raises(ConfigError, match=told):
             Adapters(holder, AdapterConfig(kind=kind), 1)  # type: ignore[arg-type]
 

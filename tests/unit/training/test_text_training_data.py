@@ -139,7 +139,7 @@ def test_augmentation_gets_its_words_and_brands(lake: Lake) -> None:
 
 def test_nothing_to_learn_from_is_refused(lake: Lake) -> None:
     fill_with_judged_shop(lake)
-    with pytest.raises(ConfigError, match="no example to learn from in fields"):
+    with pytest.raises(ConfigError, match=r"sources\.use is fields, which gives no example"):
         training_data_of(lake, use=("fields",), anchor_fields=("description",))
     (lake.root / "queries" / "current.json").unlink()
     assert judged_split(lake, read_catalog(lake, ("title",)), "train") == []
@@ -209,7 +209,7 @@ def test_a_fold_that_leaves_nothing_to_learn_from_is_refused(lake: Lake, tmp_pat
 
 
 def test_what_torch_does_not_run_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot be trained: torch does not run it"):
+    with pytest.raises(ConfigError, match="cannot be trained, because torch does not run it"):
         open_trainable(replace(TOWER, model=USE_MULTILINGUAL))
 
 

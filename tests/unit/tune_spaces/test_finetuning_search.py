@@ -18,7 +18,13 @@ from intarsia.training.text_pairs import TextPairsConfig
 from intarsia.training.text_training_data import TextTaskFactory, TextTrainingData
 from intarsia.training.text_training_sources import judged_split, read_catalog
 from tests.judged_shop import fill_with_judged_shop
-from tune_spaces.finetuning_search import best_trial, measure_point, space_of, table, task_of_point
+from tune_spaces.finetuning_search import (
+    applicable_space,
+    best_trial,
+    measure_finetuning_point,
+    task_of_point,
+    trial_table,
+)
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, point_of
 
 TRIALS = [
@@ -53,14 +59,14 @@ def test_every_point_of_a_tower_that_keeps_its_word_embeddings_can_be_fitted(
 ) -> None:
     task = replace(task, adapter=AdapterConfig(kind=kind, num_layers=1), fit=replace(task.fit, epochs=1))
     wide = FinetuningSpaceConfig()
-    assert space_of(wide, replace(task, adapter=AdapterConfig())) == wide
-    space = space_of(wide, task)
+    assert applicable_space(wide, replace(task, adapter=AdapterConfig())) == wide
+    space = applicable_space(wide, task)
     for push in space.fgm_epsilons:
         point = point_of(task.fit, task.pairs) | {"fgm_epsilon": push}
-        assert len(list(measure_point(point, task))) == 1
+        assert len(list(measure_finetuning_point(point, task))) == 1
     refused = point_of(task.fit, task.pairs) | {"fgm_epsilon": 0.5}
-    with pytest.raises(ConfigError, match="fgm_epsilon pushes word embeddings, and this fit keeps them frozen"):
-        list(measure_point(refused, task))
+    with pytest.raises(ConfigError, match="fgm_epsilon shifts word embeddings, but this fit keeps them frozen"):
+        list(measure_finetuning_point(refused, task))
 
 
 @pytest.mark.parametrize(("watch", "kind"), [("", "all"), ("ndcg@10", "all"), ("", "adalora")])
@@ -69,7 +75,7 @@ def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
 ) -> None:
     point = point_of(task.fit, task.pairs) | {"learning_rate": 5e-3, "temperature": 0.1}
     task = replace(task, fit=replace(task.fit, watch=watch), adapter=AdapterConfig(kind=kind, rank=4))
-    reports = list(measure_point(point, task))
+    reports = list(measure_finetuning_point(point, task))
     whole = task_of_point(point, task)
     assert (whole.fit.learning_rate, whole.pairs.loss.temperature) == (5e-3, 0.1)
     curve = fit_in_process(whole(), whole.fit).curve
@@ -80,7 +86,7 @@ def test_a_trial_reports_after_each_epoch_what_the_undisturbed_fit_would_keep(
 
 def test_a_fit_that_stops_early_has_nothing_more_to_report(task: TextTaskFactory) -> None:
     fit = replace(task.fit, epochs=9, learning_rate=1e-9, watch="ndcg@10", patience=1)
-    reports = list(measure_point(point_of(fit, task.pairs), replace(task, fit=fit)))
+    reports = list(measure_finetuning_point(point_of(fit, task.pairs), replace(task, fit=fit)))
     assert [report["epochs"] for report in reports] == [1.0, 2.0]
 
 
@@ -90,7 +96,7 @@ def test_a_stopped_trial_is_not_the_best_however_well_it_began() -> None:
 
 
 def test_every_trial_is_told_in_a_line() -> None:
-    assert table(TRIALS) == [
+    assert trial_table(TRIALS) == [
         "trial  ndcg@10  epochs  settings",
         "0      0.5000   4       learning_rate 2e-05",
         "1      failed: ConfigError: the loss is nan; learning_rate 9",

@@ -9,10 +9,17 @@ import pytest
 from intarsia.errors import ConfigError
 from intarsia.fusion.ensemble.boosting import BoostingConfig
 from intarsia.fusion.ensemble.stacking import StackingConfig
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from tests.fusion_tasks import RETRIEVERS
-from tune_spaces.fusion_space import SETTINGS, FusionSpaceConfig, config_of_point, first_points, fusion_space, spec_of
+from tune_spaces.fusion_space import (
+    SEARCHED_SETTINGS,
+    FusionSpaceConfig,
+    config_of_point,
+    first_points,
+    fusion_space,
+    spec_of_point,
+)
 
 PLAIN = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
 
@@ -22,7 +29,7 @@ def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
     points = first_points(RETRIEVERS, PLAIN, max_depth=120)
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
-    specs = [spec_of(point, RETRIEVERS) for point in points]
+    specs = [spec_of_point(point, RETRIEVERS) for point in points]
     assert [spec.kind for spec in specs] == ["rrf", "equal", "comb_sum", "comb_mnz", "convex", "convex", "convex"]
     assert [dict(spec.weights) for spec in specs[4:]] == [
         {name: float(name == alone) for name in RETRIEVERS} for alone in RETRIEVERS
@@ -32,16 +39,16 @@ def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
 
 def test_fitted_kinds_start_from_their_defaults_and_keep_what_is_set() -> None:
     given = {"boosting": {"num_leaves": 5}, "gated": {"num_folds": 0, "joint": {"width": 32}}}
-    config = FusionSpaceConfig(kinds=("equal", *SETTINGS), settings=given)
+    config = FusionSpaceConfig(kinds=("equal", *SEARCHED_SETTINGS), settings=given)
     space = fusion_space(RETRIEVERS, config, max_depth=120)
     points = first_points(RETRIEVERS, config, max_depth=120)
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
     found = {one.kind: one for one in (config_of_point(point, RETRIEVERS, config) for point in points)}
-    assert set(found) == {"equal", *SETTINGS}
+    assert set(found) == {"equal", *SEARCHED_SETTINGS}
     assert found["boosting"] == BoostingConfig(num_leaves=5)
     assert found["stacking"] == StackingConfig()
-    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=JointConfig(width=32))
+    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=FeatureFitConfig(width=32))
     assert "gated.joint.dropout" in space
     assert not {"boosting.num_leaves", "gated.joint.width"} & set(space)
 
@@ -53,7 +60,7 @@ def test_an_unknown_kind_of_fusion_is_refused_by_name() -> None:
 
 def test_draws_of_nothing_are_equal_weights() -> None:
     draws = {f"draw_{name}": 1.0 for name in RETRIEVERS}
-    spec = spec_of({"kind": "rrf", "normaliser": "z", "depth": 5, "rrf_k": 60.0, **draws}, RETRIEVERS)
+    spec = spec_of_point({"kind": "rrf", "normaliser": "z", "depth": 5, "rrf_k": 60.0, **draws}, RETRIEVERS)
     assert spec.weights == dict.fromkeys(RETRIEVERS, 1 / 3)
 
 

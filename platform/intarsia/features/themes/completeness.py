@@ -1,4 +1,4 @@
-"""How much the shop tells of the product, and whether it can be bought."""
+"""How complete the product's data is, and whether it can be bought."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from intarsia.maths.arrays import Floats, Ints
 
 
 def completeness_features() -> Iterator[Feature]:
-    """Pictures, texts, facts, stock."""
+    """Images, texts, attributes, stock."""
     yield from (num_images, description_chars_log, has_brand, has_price, num_attributes, category_depth, in_stock)
 
 
 @feature(version=1, reads=("num_images",))
 def num_images(num_images: Floats) -> Floats:
-    """Usable pictures."""
+    """Number of usable images."""
     return num_images
 
 
@@ -41,17 +41,17 @@ def has_price(price_minor: Floats) -> Floats:
 
 @feature(version=1, reads=("attributes_values",))
 def num_attributes(attributes_values: Ints) -> Floats:
-    """Attribute values."""
+    """Number of attribute values."""
     return attributes_values.astype(np.float64)
 
 
 @feature(version=1, reads=("category_values",))
 def category_depth(category_values: Ints) -> Floats:
-    """Levels of the category path."""
+    """Number of levels of the category path."""
     return category_values.astype(np.float64)
 
 
 @feature(version=1, reads=("in_stock",))
 def in_stock(in_stock: Floats) -> Floats:
-    """1 in stock, 0 not, NaN where the shop does not say."""
+    """1 in stock, 0 not in stock, NaN if unknown."""
     return in_stock

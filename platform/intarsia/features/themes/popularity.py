@@ -1,4 +1,4 @@
-"""What shoppers did with the product, as of the release. NaN in a shop that has not been watched; 0 is a product that nobody touched."""
+"""Shoppers' behaviour, as of the release. NaN if the shop has no recorded events; 0 for a product without any."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 from intarsia.features.definition import Feature, feature
 from intarsia.maths.arrays import Floats
 
-_PRIOR_IMPRESSIONS = (
-    20.0  # how many impressions at the shop's mean rate a product is believed to have had before the first
-)
+_PRIOR_IMPRESSIONS = 20.0  # strength of the prior: impressions at the shop's mean rate, added to those of the product
 
 
 def popularity_features() -> Iterator[Feature]:
@@ -33,7 +31,7 @@ def views_log(view: Floats, click: Floats) -> Floats:
 
 @feature(version=1, reads=("add_to_cart",))
 def carts_log(add_to_cart: Floats) -> Floats:
-    """log(1 + times put into the cart)."""
+    """log(1 + additions to a cart)."""
     return np.log1p(add_to_cart)
 
 
@@ -45,11 +43,11 @@ def purchases_log(purchase: Floats) -> Floats:
 
 @feature(version=1, reads=("click", "impression", "shop_click_rate"))
 def click_rate(click: Floats, impression: Floats, shop_click_rate: Floats) -> Floats:
-    """Clicks per impression, drawn towards the shop's mean rate while there are few impressions."""
+    """Clicks per impression, shrunk to the shop's mean rate while there are few impressions."""
     return (click + _PRIOR_IMPRESSIONS * shop_click_rate) / (impression + _PRIOR_IMPRESSIONS)
 
 
 @feature(version=1, reads=("dwell_ms",))
 def dwell_log(dwell_ms: Floats) -> Floats:
-    """log(1 + mean time spent, ms)."""
+    """log(1 + mean time spent in ms)."""
     return np.log1p(dwell_ms)

@@ -1,7 +1,4 @@
-"""Nearness to what the best fused candidates look and read like, and to what the query's words do in this catalog.
-
-Nearness to the query itself is `retrieval.py`'s matter.
-"""
+"""Similarity to the best fused candidates and to the query's words; similarity to the query itself is in `retrieval.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from intarsia.maths.arrays import Floats
 
 
 def similarity_features(spaces: tuple[str, ...]) -> Iterator[Feature]:
-    """Two per vector space."""
+    """Two features per vector space."""
     for space in spaces:
         yield from (_feedback(space), _words(space))
 
@@ -20,7 +17,7 @@ def similarity_features(spaces: tuple[str, ...]) -> Iterator[Feature]:
 def _feedback(space: str) -> Feature:
     @feature(name=f"{space}_feedback", version=1, reads=(f"feedback_{space}",))
     def feedback(similarity: Floats) -> Floats:
-        """Cosine to the mean of the best fused candidates (itself left out); NaN without a vector."""
+        """Cosine to the mean of the best fused candidates, the product itself excluded; NaN without a vector."""
         return similarity
 
     return feedback
@@ -28,8 +25,8 @@ def _feedback(space: str) -> Feature:
 
 def _words(space: str) -> Feature:
     @feature(name=f"{space}_words", version=1, reads=(f"words_{space}",))
-    def words(likeness: Floats) -> Floats:
-        """Cosine to the vector that the query's words foretell, less the mean product's; NaN without a vector or a learned word."""
-        return likeness
+    def words(similarity: Floats) -> Floats:
+        """Cosine to the vector predicted from the query words, minus that of the mean product; NaN without vector or known word."""
+        return similarity
 
     return words

@@ -1,6 +1,6 @@
-"""Bagging: one kind fitted many times, each time on queries drawn with replacement; the mean of what they say.
+"""Bagging: one method is fitted on several bootstrap samples of the queries, and the scores of these fits are averaged.
 
-It steadies kinds that change much with few queries more or less (trees), and does little for those that do not (weights).
+It helps methods whose fit changes much with the queries (trees), and does little for stable ones (weights).
 """
 
 from __future__ import annotations
@@ -14,28 +14,37 @@ import numpy as np
 
 from intarsia.config import check_range, setting
 from intarsia.fusion.batch import CandidateBatch
+from intarsia.fusion.ensemble.base_methods import (
+    BaseMethodConfig,
+    fit_base,
+    member_scores,
+    open_members,
+    save_members,
+    standardise_columns,
+)
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.ensemble.ensemble_members import comparable, member_scores, open_members, save_members
 from intarsia.fusion.fuser import BatchFuser, FusedBatch, fuse_one
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
-from intarsia.fusion.score.candidate_features import within_depth
-from intarsia.fusion.score.listwise import weighted_sum
-from intarsia.fusion.score.plain_methods import BaseConfig, fit_base
-from intarsia.fusion.training_data import check_training_data, select
+from intarsia.fusion.score.column_weights import sum_columns
+from intarsia.fusion.training_data import check_training_data, select_queries
 from intarsia.records.candidates import Candidates
 
-_MOST_DRAWS = 100  # of a bag's queries, until one of them has a relevant candidate
+_MAX_DRAWS = 100  # of one sample, until it has a relevant candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaggingConfig:
-    """What is fitted, and how often."""
+    """Which method is fitted, and how often."""
 
-    kind: Literal["bagging"] = setting("this kind", "bagging")
-    base: BaseConfig = setting("what each bag fits", factory=BoostingConfig)
-    num_bags: int = setting("fits", 8)
-    depth: int = setting("ranks beyond it count as not returned; a candidate nobody returned is dropped", 1000)
+    kind: Literal["bagging"] = setting("the fusion method", "bagging")
+    base: BaseMethodConfig = setting("the method that is fitted on each sample", factory=BoostingConfig, advanced=True)
+    num_bags: int = setting("number of samples", 8, advanced=True)
+    depth: int = setting(
+        "ranks below this depth count as not returned; a candidate that no retriever returned is dropped",
+        1000,
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
         check_range(self, "num_bags", "depth", low=1)
@@ -43,7 +52,7 @@ class BaggingConfig:
 
 @dataclass(frozen=True, slots=True)
 class BaggedFuser:
-    """The mean of its members, each made comparable query by query."""
+    """The mean of its members' scores, which are first brought to one scale within each query."""
 
     config: BaggingConfig
     retrievers: tuple[str, ...]
@@ -51,40 +60,38 @@ class BaggedFuser:
 
     @classmethod
     def open(cls, folder: Path, products: ProductVectors | None = None) -> BaggedFuser:
-        """What `save` wrote.
+        """Open a saved fuser.
 
         Raises:
-            ArtifactError: it is missing or torn.
+            ArtifactError: a file is missing or damaged.
         """
         config, header = read_config(BaggingConfig, folder)
         return cls(config, tuple(header.get("retrievers", ())), open_members(folder, config.num_bags))
 
     def fuse(self, candidates: Candidates) -> Candidates:
-        """One query, see `Fuser.fuse`."""
         return fuse_one(self, candidates)
 
     def fuse_batch(self, batch: CandidateBatch) -> FusedBatch:
-        """Many queries at once.
+        """Fuse many queries at once.
 
         Raises:
-            ReleaseMismatch: a retriever that the members do not know.
+            ReleaseMismatch: a retriever was not part of the fit.
         """
-        kept, kept_n = within_depth(batch, self.retrievers, self.config.depth)
+        kept, kept_n = batch.returned_within(self.config.depth, self.retrievers)
         scores_Mn = np.array([member_scores(member, kept) for member in self.members])
-        shares_M = np.full(len(self.members), 1.0 / len(self.members))
-        fused_n = weighted_sum(shares_M, comparable(scores_Mn, kept.groups))
+        equal_M = np.full(len(self.members), 1.0 / len(self.members))
+        fused_n = sum_columns(equal_M, standardise_columns(scores_Mn, kept.groups))
         return FusedBatch(kept_n=kept_n, batch=kept, fused_n=fused_n.astype(np.float32))
 
     def save(self, folder: Path) -> None:
-        """Write settings and members."""
         save_members(self.members, folder)
-        write_header(folder, self.config, {"retrievers": list(self.retrievers)})
+        write_fusion_header(folder, self.config, {"retrievers": list(self.retrievers)})
 
 
 def fit_bagging(
     config: BaggingConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int
 ) -> BaggedFuser:
-    """Fit each bag on as many queries as train has, drawn with replacement; validation serves each bag as the base kind uses it.
+    """Fit the base method on each bootstrap sample; every fit gets the same validation queries.
 
     Raises:
         DataError: no candidate of a train query is relevant.
@@ -94,15 +101,17 @@ def fit_bagging(
     check_training_data("train", train)
     rng = np.random.default_rng(seed)
     members = [
-        fit_base(config.base, _bag(train, rng), validation, int(rng.integers(2**31))) for _ in range(config.num_bags)
+        fit_base(config.base, _bootstrap_sample(train, rng), validation, int(rng.integers(2**31)))
+        for _ in range(config.num_bags)
     ]
-    retrievers = tuple(dict.fromkeys(name for one in train.candidates for name in one.retrievers))
+    retrievers = tuple(dict.fromkeys(name for candidates in train.candidates for name in candidates.retrievers))
     return BaggedFuser(config, retrievers, members)
 
 
-def _bag(train: FusionTrainingData, rng: np.random.Generator) -> FusionTrainingData:
-    for _ in range(_MOST_DRAWS):
-        drawn = select(train, rng.integers(len(train.query_ids), size=len(train.query_ids)).tolist())
-        if any((grades > 0).any() for grades in drawn.grades):
-            return drawn
+def _bootstrap_sample(train: FusionTrainingData, rng: np.random.Generator) -> FusionTrainingData:
+    """Draw as many queries as train has, with replacement, such that one of them has a relevant candidate."""
+    for _ in range(_MAX_DRAWS):
+        sample = select_queries(train, rng.integers(len(train.query_ids), size=len(train.query_ids)).tolist())
+        if any((grades > 0).any() for grades in sample.grades):
+            return sample
     return train

@@ -1,1 +1,1 @@
-"""Feature fusion: methods that combine query and product vectors before any retriever has scored them."""
+"""Feature fusion: methods that score a query and a product by their text and image vectors."""

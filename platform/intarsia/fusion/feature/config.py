@@ -1,4 +1,4 @@
-"""Which kinds of feature fusion there are, and how one is fitted; torch-free, so that serving may read it."""
+"""Names of the feature fusion methods, and how one is fitted. No torch here, as serving imports this module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from intarsia.config import check_range, setting
 
-JointKind = Literal[
+FeatureMethodName = Literal[
     "average",
     "weighted_sum",
     "concat",
@@ -21,32 +21,43 @@ JointKind = Literal[
     "low_rank",
     "bilinear",
 ]
-JOINT_KINDS: tuple[JointKind, ...] = get_args(JointKind)
-
-MODALITIES = ("text", "image")
-"""The order of the columns of every mask, and the names of the query vectors."""
+FEATURE_METHODS: tuple[FeatureMethodName, ...] = get_args(FeatureMethodName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JointConfig:
-    """How wide the common space is, and how long and on what a kind of feature fusion is fitted."""
+class FeatureFitConfig:
+    """Size of the module, and how it is fitted."""
 
-    width: int = setting("numbers per modality in the common space", 128)
-    num_heads: int = setting("attention heads, a divisor of width; nothing for kinds without attention", 4)
-    num_layers: int = setting("blocks of the joint transformer; nothing for other kinds", 1)
-    dropout: float = setting("share of a token's numbers dropped while learning; 0 does nothing", 0.1)
-    modality_dropout: float = setting(
-        "chance that a text or a picture is hidden while learning, never the only one; 0 does nothing", 0.2
+    width: int = setting("dimensions per modality in the common space", 128, advanced=True)
+    num_heads: int = setting(
+        "attention heads, a divisor of width; not used by methods without attention", 4, advanced=True
     )
-    num_steps: int = setting("steps of the fit at most", 250)
-    queries_per_step: int = setting("judged queries in a step", 24)
-    candidates_per_query: int = setting("candidates of each, its relevant ones first (at most half)", 64)
-    products_per_step: int = setting("products in a step that must be found by their own text or picture", 32)
-    products_weight: float = setting("weight of that loss beside the judged one; 0 leaves it out", 0.3)
-    own_weight: float = setting("weight of what a kind asks beside (alignment, adversaries); 0 leaves it out", 0.1)
-    learning_rate: float = setting("peak, after a tenth of the steps; then down to zero by a cosine", 2e-3)
-    weight_decay: float = setting("of AdamW; 0 does nothing", 0.05)
-    measure_every: int = setting("steps between looks at the validation queries; the best look is kept", 50)
+    num_layers: int = setting("blocks of joint_transformer; not used by other methods", 1, advanced=True)
+    dropout: float = setting("share of a token's numbers dropped in training; 0 disables it", 0.1, advanced=True)
+    modality_dropout: float = setting(
+        "probability that a text or an image is hidden in training, never the only one; 0 disables it",
+        0.2,
+        advanced=True,
+    )
+    num_steps: int = setting("maximum number of training steps", 250, advanced=True)
+    queries_per_step: int = setting("judged queries per step", 24, advanced=True)
+    candidates_per_query: int = setting("candidates per judged query, at most half of them relevant", 64, advanced=True)
+    products_per_step: int = setting(
+        "products per step that must be retrieved by their own text or image", 32, advanced=True
+    )
+    products_weight: float = setting(
+        "weight of the loss on these products; the judged queries have weight 1; 0 disables it", 0.3, advanced=True
+    )
+    own_weight: float = setting(
+        "weight of the method's auxiliary loss (alignment, adversaries); 0 disables it", 0.1, advanced=True
+    )
+    learning_rate: float = setting(
+        "peak rate, reached after a tenth of the steps, then decayed to 0 by a cosine", 2e-3, advanced=True
+    )
+    weight_decay: float = setting("of AdamW; 0 disables it", 0.05, advanced=True)
+    measure_every: int = setting(
+        "steps between measurements on the validation queries; the best state is kept", 50, advanced=True
+    )
 
     def __post_init__(self) -> None:
         names = ("width", "num_heads", "num_layers", "num_steps", "queries_per_step", "measure_every")

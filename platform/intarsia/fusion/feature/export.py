@@ -1,6 +1,6 @@
-"""A fitted module into the ONNX graphs that `scorer.py` runs.
+"""Exports a fitted module to the ONNX graphs that `scorer.py` runs.
 
-Letters: N products, G queries, C candidates, M tokens.
+Shapes: N products, G queries, C candidates, M tokens.
 """
 
 from __future__ import annotations
@@ -14,18 +14,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from intarsia.fusion.feature.adversarial import Adversarial
-from intarsia.fusion.feature.config import JointKind
-from intarsia.fusion.feature.module import Dims, JointModule, Side, Tokens
-from intarsia.fusion.feature.scorer import GENERATOR, PRODUCTS, SCORES, JointScorer
+from intarsia.fusion.feature.config import FeatureMethodName
+from intarsia.fusion.feature.modules import (
+    AdversarialFusion,
+    FeatureModule,
+    MaskedTokens,
+    ModalityTensors,
+    VectorWidths,
+)
+from intarsia.fusion.feature.scorer import (
+    GENERATOR_GRAPH,
+    PRODUCTS_GRAPH,
+    SCORES_GRAPH,
+    TOKEN_INPUTS,
+    FeatureScorer,
+)
 
 _OPSET = 17
 
 
-class _Graph(nn.Module):
-    """A function of the module as a module of its own, which is what the tracer takes."""
+class _FunctionModule(nn.Module):
+    """A function of the module as an `nn.Module`, which the tracer needs."""
 
-    def __init__(self, module: JointModule, run: Callable[..., object]) -> None:
+    def __init__(self, module: FeatureModule, run: Callable[..., object]) -> None:
         super().__init__()
         self.module, self.run = module, run
 
@@ -33,55 +44,67 @@ class _Graph(nn.Module):
         return self.run(*inputs)
 
 
-def export_joint(kind: JointKind, module: JointModule, dims: Dims, notes: Mapping[str, object]) -> JointScorer:
-    """The scorer of a fitted module; `notes` go into its card."""
+def export_scorer(
+    kind: FeatureMethodName, module: FeatureModule, widths: VectorWidths, metadata: Mapping[str, object]
+) -> FeatureScorer:
+    """Make the scorer of a fitted module; `metadata` are added to the scorer's metadata."""
     module.eval()
-    products, query = _example(dims, 2), _example(dims, 1)
+    products, query = _example(widths, 2), _example(widths, 1)
     with torch.inference_mode():
         tokens = module.read_products(products)
-    candidates = Tokens(tokens.values.unsqueeze(0), tokens.there.unsqueeze(0))
+    candidates = MaskedTokens(tokens.values.unsqueeze(0), tokens.mask.unsqueeze(0))
 
-    def read(*side: torch.Tensor) -> Tokens:
-        return module.read_products(Side(*side))
+    def read(*vectors: torch.Tensor) -> MaskedTokens:
+        return module.read_products(ModalityTensors(*vectors))
 
-    def score(text: torch.Tensor, image: torch.Tensor, has: torch.Tensor, *found: torch.Tensor) -> torch.Tensor:
-        return module.compare(module.read_queries(Side(text, image, has)), Tokens(*found))
+    def score(text: torch.Tensor, image: torch.Tensor, has: torch.Tensor, *tokens: torch.Tensor) -> torch.Tensor:
+        return module.compare(module.read_queries(ModalityTensors(text, image, has)), MaskedTokens(*tokens))
 
-    names = Side._fields
+    names = ModalityTensors._fields
     files = {
-        PRODUCTS: _trace(_Graph(module, read), dict(zip(names, products, strict=True)), ["values", "there"], axis=0),
-        SCORES: _trace(
-            _Graph(module, score),
-            dict(zip((*names, *Tokens._fields), (*query, *candidates), strict=True)),
+        PRODUCTS_GRAPH: _trace(
+            _FunctionModule(module, read), dict(zip(names, products, strict=True)), TOKEN_INPUTS, axis=0
+        ),
+        SCORES_GRAPH: _trace(
+            _FunctionModule(module, score),
+            dict(zip((*names, *TOKEN_INPUTS), (*query, *candidates), strict=True)),
             ["scores"],
             axis=1,
-            free=(*Tokens._fields, "scores"),
+            dynamic=(*TOKEN_INPUTS, "scores"),
         ),
     }
-    if isinstance(module, Adversarial):
-        files[GENERATOR] = _trace(_Graph(module, module.generate_images), {"text": products.text}, ["image"], axis=0)
-    card: dict[str, Any] = {"kind": kind, "text_dim": dims.text, "image_dim": dims.image, **notes}
-    return JointScorer(card, files)
+    if isinstance(module, AdversarialFusion):
+        generator = _FunctionModule(module, module.generate_images)
+        files[GENERATOR_GRAPH] = _trace(generator, {"text": products.text}, ["image"], axis=0)
+    all_metadata: dict[str, Any] = {"kind": kind, "text_dim": widths.text, "image_dim": widths.image, **metadata}
+    return FeatureScorer(all_metadata, files)
 
 
-def _example(dims: Dims, num: int) -> Side:
-    return Side(torch.ones(num, dims.text), torch.ones(num, dims.image), torch.ones(num, 2, dtype=torch.bool))
+def _example(widths: VectorWidths, num: int) -> ModalityTensors:
+    return ModalityTensors(
+        torch.ones(num, widths.text), torch.ones(num, widths.image), torch.ones(num, 2, dtype=torch.bool)
+    )
 
 
 def _trace(
-    graph: nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], *, axis: int, free: Sequence[str] = ()
+    graph: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: Sequence[str],
+    *,
+    axis: int,
+    dynamic: Sequence[str] = (),
 ) -> bytes:
-    """The graph as ONNX; `axis` of the named inputs and outputs (all, if none is named) may have any length."""
-    with tempfile.TemporaryDirectory() as aside, warnings.catch_warnings(), torch.inference_mode():
-        path = Path(aside) / "graph.onnx"
-        warnings.simplefilter("ignore")  # of the tracer: it cannot know which sizes stay
+    """Trace a module to ONNX; `axis` of the inputs and outputs in `dynamic` (default: all) may have any length."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
+        path = Path(folder) / "graph.onnx"
+        warnings.simplefilter("ignore")  # the tracer warns about sizes that it treats as constants
         torch.onnx.export(
             graph.eval(),
             tuple(inputs.values()),
             str(path),
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes={name: {axis: "rows"} for name in free or (*inputs, *outputs)},
+            dynamic_axes={name: {axis: "rows"} for name in dynamic or (*inputs, *outputs)},
             opset_version=_OPSET,
             dynamo=False,
         )

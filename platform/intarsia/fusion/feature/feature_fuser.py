@@ -1,6 +1,8 @@
-"""Feature fusion among the fusers: its score is one more column, `joint`, that a score fuser weighs beside the retrievers' own.
+"""The fuser of a feature fusion method.
 
-What scores vectors is `joint/`'s matter. The column is for the score fuser alone: what comes out has the retrievers that went in.
+The method's score is one more column, `joint`, that a score fuser combines with the retrievers' scores. The column adds
+no candidate: it scores those that the retrievers returned. It exists for the score fuser only; the fused candidates
+have the retrievers of the input. Shapes: C candidates, R retrievers.
 """
 
 from __future__ import annotations
@@ -11,40 +13,49 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intarsia.config import check_range, setting
 from intarsia.errors import ConfigError
-from intarsia.fusion.ensemble.folds import others
-from intarsia.fusion.feature.config import JointConfig, JointKind
-from intarsia.fusion.feature.score_column import JOINT, add_joint
-from intarsia.fusion.feature.scorer import JointScorer
+from intarsia.fusion.ensemble.base_methods import BASE_METHODS, BaseMethodConfig, fit_base, open_base
+from intarsia.fusion.feature.config import FeatureFitConfig, FeatureMethodName
+from intarsia.fusion.feature.scorer import FeatureScorer
 from intarsia.fusion.fuser import BatchFuser, SpecFuser
-from intarsia.fusion.method import read_config, write_header
+from intarsia.fusion.method import read_config, write_fusion_header
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
-from intarsia.fusion.score.plain_methods import BASE_KINDS, BaseConfig, fit_base, open_base
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.spec import FusionSpec
+from intarsia.fusion.training_data import queries_outside_fold
 from intarsia.ids import fold_of
-from intarsia.records.candidates import Candidates
+from intarsia.names import ENCODED_MODALITIES
+from intarsia.records.candidates import Candidates, best_first
 
-SCORER, BESIDE = "joint", "beside"
+JOINT = "joint"
+"""Name of the column of feature fusion, used like the name of a retriever."""
+
+SCORER_FOLDER, SCORE_FUSER_FOLDER = "joint", "score_fuser"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureConfig:
-    """A kind of feature fusion, and how its column is weighed."""
+    """A feature fusion method, and how its column is combined with the retrievers' scores."""
 
-    kind: JointKind = setting("which kind of feature fusion")
-    joint: JointConfig = setting("how it is fitted", factory=JointConfig)
-    use: Literal["beside", "alone"] = setting(
-        "beside: the column and the retrievers' are fused by the kind in `fused_by`; alone: the column is all that orders",
-        "beside",
+    kind: FeatureMethodName = setting("the feature fusion method")
+    joint: FeatureFitConfig = setting("how it is fitted", factory=FeatureFitConfig, advanced=True)
+    use: Literal["with_scores", "only"] = setting(
+        "with_scores: the method in `fused_by` combines the column with the retrievers' scores; only: order by the "
+        "column only",
+        "with_scores",
+        advanced=True,
     )
-    fused_by: BaseConfig = setting("what fuses the columns; nothing for alone", factory=WeightedConfig)
+    fused_by: BaseMethodConfig = setting(
+        "the method that combines the columns; not used with `use: only`", factory=WeightedConfig, advanced=True
+    )
     num_folds: int = setting(
-        "0: `fused_by` is fitted on the validation queries, with the columns of the one scorer; else folds of the train queries, whose "
-        "columns are of scorers that never saw them: as many further fits, worth it where few queries are validation",
+        "0: `fused_by` is fitted on the validation queries; else on the train queries, with out-of-fold scores of this "
+        "number of additional fits: useful if there are few validation queries",
         0,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -52,37 +63,67 @@ class FeatureConfig:
             check_range(self, "num_folds", low=2)
 
 
+def add_feature_scores(scorer: FeatureScorer, products: ProductVectors, candidates: Candidates) -> Candidates:
+    """Add the column `joint` with the scores of a scorer; NaN where the query or the product has no vector.
+
+    Raises:
+        ReleaseMismatch: vectors have other widths, or are of another space, than those of the fit.
+    """
+    query_has_vector = any(name in candidates.query_vectors for name in ENCODED_MODALITIES)
+    known_C = np.logical_and(products.has_N2[candidates.rows_C].any(axis=1), query_has_vector)
+    scores_C = np.full(len(candidates.rows_C), np.nan, np.float32)
+    scores_C[known_C] = scorer.score(candidates.query_vectors, products, candidates.rows_C[known_C])
+    return add_joint_column(candidates, scores_C)
+
+
+def add_joint_column(candidates: Candidates, scores_C: NDArray[np.float32]) -> Candidates:
+    """Add `joint` as the last retriever, ranked by its scores (ties by row); a score of NaN gets no rank."""
+    assert JOINT not in candidates.retrievers
+    assert scores_C.shape == candidates.rows_C.shape
+    scores_C1 = scores_C.astype(np.float32)[:, np.newaxis]
+    known = np.flatnonzero(np.isfinite(scores_C))
+    ranks_C1 = np.zeros_like(scores_C1, np.int32)
+    ordered = known[best_first(scores_C[known], candidates.rows_C[known])]
+    ranks_C1[ordered, 0] = np.arange(1, len(known) + 1)
+    return replace(
+        candidates,
+        retrievers=(*candidates.retrievers, JOINT),
+        scores_CR=np.concatenate([candidates.scores_CR, scores_C1], axis=1),
+        ranks_CR=np.concatenate([candidates.ranks_CR, ranks_C1], axis=1),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureFuser:
-    """A scorer of vectors and the score fuser that weighs its column."""
+    """A scorer of vectors, and the score fuser that combines its column with the retrievers' scores."""
 
     config: FeatureConfig
-    scorer: JointScorer
-    beside: BatchFuser
+    scorer: FeatureScorer
+    score_fuser: BatchFuser
     products: ProductVectors
 
     @classmethod
     def open(cls, folder: Path, products: ProductVectors | None = None) -> FeatureFuser:
-        """What `save` wrote, over the vectors of a catalog.
+        """Open a saved fuser for the vectors of a catalog.
 
         Raises:
-            ArtifactError: it is missing or torn.
-            ConfigError: no product vectors were given.
+            ArtifactError: a file is missing or damaged.
+            ConfigError: `products` is None.
         """
         config, _ = read_config(FeatureConfig, folder)
         if products is None:
             raise ConfigError(f"fusion kind {config.kind} reads the vectors of products; open it with them")
-        scorer = JointScorer.open(folder / SCORER)
-        scorer.read(products)  # here, so that no query waits for it
-        return cls(config=config, scorer=scorer, beside=open_base(folder / BESIDE), products=products)
+        scorer = FeatureScorer.open(folder / SCORER_FOLDER)
+        scorer.read_products(products)  # now, not at the first query
+        return cls(config=config, scorer=scorer, score_fuser=open_base(folder / SCORE_FUSER_FOLDER), products=products)
 
     def fuse(self, candidates: Candidates) -> Candidates:
-        """One query, see `Fuser.fuse`; a query without vectors has no column, and the retrievers' order it.
+        """Fuse one query; a query without vectors is ordered by the retrievers' scores.
 
         Raises:
-            ReleaseMismatch: a retriever that was not there at the fit, or vectors of other widths.
+            ReleaseMismatch: a retriever was not part of the fit, or vectors have other widths.
         """
-        fused = self.beside.fuse(add_joint(self.scorer, self.products, candidates))
+        fused = self.score_fuser.fuse(add_feature_scores(self.scorer, self.products, candidates))
         num = len(candidates.retrievers)
         return replace(
             fused,
@@ -92,88 +133,97 @@ class FeatureFuser:
         )
 
     def save(self, folder: Path) -> None:
-        """Write settings, scorer and score fuser; the products' vectors are the catalog's."""
-        for name, part in ((SCORER, self.scorer), (BESIDE, self.beside)):
+        """Write settings, scorer and score fuser; the product vectors belong to the catalog and are not written."""
+        for name, part in ((SCORER_FOLDER, self.scorer), (SCORE_FUSER_FOLDER, self.score_fuser)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             part.save(folder / name)
-        write_header(folder, self.config, {})
+        write_fusion_header(folder, self.config, {})
 
 
 def fit_features(
     config: FeatureConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int
 ) -> FeatureFuser:
-    """Fit the scorer, then what weighs its column, on columns of scorers that did not learn from the query.
+    """Fit the scorer, then the score fuser, on columns of scorers that were not fitted on the query.
 
     Raises:
-        ConfigError: the lessons have no product vectors.
-        DataError: nothing relevant to learn from, in all train queries or outside some fold.
+        ConfigError: the training data has no product vectors.
+        DataError: no candidate is relevant, of the train queries or of those outside some fold.
     """
-    fit = _Fit(config, train, validation, seed)
-    scorer = fit.scorer(train)
-    return fit.fuser(scorer, fit.fold_scorers(config.num_folds) if fit.needs_folds else ())
+    fit = _FeatureFit(config, train, validation, seed)
+    scorer = fit.fit_scorer(train)
+    return fit.make_fuser(scorer, fit.fit_fold_scorers(config.num_folds) if fit.needs_fold_scorers else ())
 
 
-def fit_features_crossed(
+def cross_fit_features(
     config: FeatureConfig, train: FusionTrainingData, validation: FusionTrainingData, num_folds: int, seed: int
 ) -> tuple[FeatureFuser, tuple[FeatureFuser, ...]]:
-    """The fuser of all train queries and one for each fold, from one scorer more than there are folds.
+    """Fit the fuser of all train queries and one per fold, with num_folds + 1 fits of a scorer.
 
-    The scorers of the folds serve twice: as those that never saw a query for the columns of the full fuser's fit, and in the fuser of
-    their fold, whose columns are weighed on the validation queries. So no fold's fuser has seen a grade of its queries.
+    Each fold's scorer is used twice: for the out-of-fold column on which the full fuser's score fuser is fitted, and in
+    the fold's own fuser, whose score fuser is fitted on the validation queries. So no fold's fuser has read a grade of
+    the fold's queries.
 
     Raises:
-        ConfigError, DataError: as `fit_features`.
+        ConfigError, DataError: see `fit_features`.
     """
-    fit = _Fit(config, train, validation, seed)
-    scorers = fit.fold_scorers(num_folds)
-    full = fit.fuser(fit.scorer(train), scorers if fit.needs_folds else ())
-    return full, tuple(fit.fuser(scorer, ()) for scorer in scorers)
+    fit = _FeatureFit(config, train, validation, seed)
+    scorers = fit.fit_fold_scorers(num_folds)
+    full = fit.make_fuser(fit.fit_scorer(train), scorers if fit.needs_fold_scorers else ())
+    return full, tuple(fit.make_fuser(scorer, ()) for scorer in scorers)
 
 
-class _Fit:
+class _FeatureFit:
     def __init__(
         self, config: FeatureConfig, train: FusionTrainingData, validation: FusionTrainingData, seed: int
     ) -> None:
         if train.products is None or validation.products is None:
-            raise ConfigError(f"fusion kind {config.kind} reads the vectors of products; give the lessons theirs")
+            raise ConfigError(
+                f"fusion kind {config.kind} reads the vectors of products; give the training data its product vectors"
+            )
         self.config, self.train, self.validation, self.seed = config, train, validation, seed
         self.products = train.products
 
     @property
-    def needs_folds(self) -> bool:
-        """Whether something is fitted on columns of train queries."""
+    def needs_fold_scorers(self) -> bool:
+        """Whether the score fuser is fitted on columns of train queries."""
         config = self.config
-        return config.use == "beside" and BASE_KINDS[config.fused_by.kind].is_fitted and config.num_folds > 0
+        return config.use == "with_scores" and BASE_METHODS[config.fused_by.kind].is_fitted and config.num_folds > 0
 
-    def scorer(self, train: FusionTrainingData) -> JointScorer:
-        """A scorer that learned from some train queries."""
-        from intarsia.fusion.feature.fit import fit_joint  # brings torch, which nobody needs who only serves
+    def fit_scorer(self, train: FusionTrainingData) -> FeatureScorer:
+        from intarsia.fusion.feature.fit import fit_scorer  # imports torch, which serving does without
 
-        return fit_joint(self.config.kind, train, self.validation, self.config.joint, self.seed)
+        return fit_scorer(self.config.kind, train, self.validation, self.config.joint, self.seed)
 
-    def fold_scorers(self, num_folds: int) -> Sequence[JointScorer]:
-        """For each fold, one that never saw its queries."""
-        return [self.scorer(others(self.train, fold, num_folds)) for fold in range(num_folds)]
+    def fit_fold_scorers(self, num_folds: int) -> Sequence[FeatureScorer]:
+        """Fit one scorer per fold, without the fold's queries."""
+        return [self.fit_scorer(queries_outside_fold(self.train, fold, num_folds)) for fold in range(num_folds)]
 
-    def fuser(self, scorer: JointScorer, fold_scorers: Sequence[JointScorer]) -> FeatureFuser:
-        """A scorer and what weighs its column: fitted on train by fold scorers, without any on validation by the scorer itself."""
+    def make_fuser(self, scorer: FeatureScorer, fold_scorers: Sequence[FeatureScorer]) -> FeatureFuser:
         return FeatureFuser(
-            config=self.config, scorer=scorer, beside=self._beside(scorer, fold_scorers), products=self.products
+            config=self.config,
+            scorer=scorer,
+            score_fuser=self._score_fuser(scorer, fold_scorers),
+            products=self.products,
         )
 
-    def _beside(self, scorer: JointScorer, fold_scorers: Sequence[JointScorer]) -> BatchFuser:
+    def _score_fuser(self, scorer: FeatureScorer, fold_scorers: Sequence[FeatureScorer]) -> BatchFuser:
+        """Fit on train with columns of fold scorers; without these, on validation with the scorer's column."""
         fused_by, train = self.config.fused_by, self.train
-        if self.config.use == "alone":
-            retrievers = dict.fromkeys(name for one in train.candidates for name in one.retrievers)
+        if self.config.use == "only":
+            retrievers = dict.fromkeys(name for candidates in train.candidates for name in candidates.retrievers)
             return SpecFuser(FusionSpec(kind="convex", weights={**dict.fromkeys(retrievers, 0.0), JOINT: 1.0}))
-        if not BASE_KINDS[fused_by.kind].is_fitted:
+        if not BASE_METHODS[fused_by.kind].is_fitted:
             return fit_base(fused_by, train, self.validation, self.seed)
-        checked = self._with_columns(self.validation, [scorer] * len(self.validation.query_ids))
+        validation = self._with_column(self.validation, [scorer] * len(self.validation.query_ids))
         if not fold_scorers:
-            return fit_base(fused_by, checked, checked, self.seed)
-        unseen = [fold_scorers[fold_of(query_id, len(fold_scorers))] for query_id in train.query_ids]
-        return fit_base(fused_by, self._with_columns(train, unseen), checked, self.seed)
+            return fit_base(fused_by, validation, validation, self.seed)
+        out_of_fold = [fold_scorers[fold_of(query_id, len(fold_scorers))] for query_id in train.query_ids]
+        return fit_base(fused_by, self._with_column(train, out_of_fold), validation, self.seed)
 
-    def _with_columns(self, training_data: FusionTrainingData, scorers: Sequence[JointScorer]) -> FusionTrainingData:
+    def _with_column(self, training_data: FusionTrainingData, scorers: Sequence[FeatureScorer]) -> FusionTrainingData:
+        """Add the column `joint` to each query's candidates, by one scorer per query."""
         pairs = zip(scorers, training_data.candidates, strict=True)
-        return replace(training_data, candidates=[add_joint(scorer, self.products, one) for scorer, one in pairs])
+        return replace(
+            training_data,
+            candidates=[add_feature_scores(scorer, self.products, candidates) for scorer, candidates in pairs],
+        )

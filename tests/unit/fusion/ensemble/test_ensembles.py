@@ -13,15 +13,15 @@ from intarsia.config import build
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.fusion.batch import pack
 from intarsia.fusion.ensemble.bagging import BaggedFuser, BaggingConfig, fit_bagging
-from intarsia.fusion.ensemble.boosting import MODEL, BoostingConfig, fit_boosting
-from intarsia.fusion.ensemble.ensemble_members import MEMBERS
+from intarsia.fusion.ensemble.base_methods import MEMBERS
+from intarsia.fusion.ensemble.boosting import TREES_FILE, BoostingConfig, fit_boosting
 from intarsia.fusion.ensemble.stacking import StackedFuser, StackingConfig, fit_stacking
 from intarsia.fusion.fuser import SpecFuser, fuse_batch
 from intarsia.fusion.protocol import FusionTrainingData
-from intarsia.fusion.registry import config_of, fit_fuser, open_fuser
+from intarsia.fusion.registry import fit_fuser, open_fuser, parse_method_config
 from intarsia.fusion.score.gate import GateConfig
 from intarsia.fusion.score.weighted import WeightedConfig, fit_weighted
-from intarsia.fusion.spec import FILE, FusionSpec
+from intarsia.fusion.spec import FUSION_FILE, FusionSpec
 from intarsia.fusion.training_data import PackedTrainingData
 from intarsia.lake import write_json
 from tests.unit.fusion.fusion_cases import RETRIEVERS, fitted, small_config, training_data
@@ -142,7 +142,7 @@ def test_bags_of_trees_differ_by_their_queries() -> None:
 
 
 def test_members_come_from_plain_values_by_their_kind() -> None:
-    config = config_of({"kind": "stacking", "members": [{"kind": "gate"}, {"kind": "comb_mnz", "depth": 9}]})
+    config = parse_method_config({"kind": "stacking", "members": [{"kind": "gate"}, {"kind": "comb_mnz", "depth": 9}]})
     assert isinstance(config, StackingConfig)
     assert config.members == (GateConfig(), FusionSpec(kind="comb_mnz", depth=9))
 
@@ -171,19 +171,19 @@ def test_members_come_from_plain_values_by_their_kind() -> None:
         ),
         (
             {"kind": "bagging", "base": {"kind": "stacking"}},
-            r"setting fusion.base.kind is 'stacking'; allowed within others: rrf, convex",
+            r"setting fusion.base.kind is 'stacking'; allowed inside another method: rrf, convex",
         ),
         ({"kind": "average", "num_folds": 1}, "num_folds is 1; allowed: 2 or more"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_of(values)
+        parse_method_config(values)
 
 
 def test_torn_trees_are_refused(tmp_path: Path) -> None:
     fitted("boosting").save(tmp_path)
-    (tmp_path / MODEL).write_text("tree\nnothing", encoding="utf-8")
+    (tmp_path / TREES_FILE).write_text("tree\nnothing", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"trees.txt is not a model: .*; run search_fusion again"):
         open_fuser(tmp_path)
 
@@ -191,27 +191,30 @@ def test_torn_trees_are_refused(tmp_path: Path) -> None:
 def test_trees_of_other_signals_are_refused(tmp_path: Path) -> None:
     fitted("boosting").save(tmp_path)
     header = {"kind": "boosting", "config": {"kind": "boosting"}, "retrievers": ["bm25"]}
-    write_json(tmp_path / FILE, header)
-    with pytest.raises(ArtifactError, match=r"trees.txt reads other signals than this code makes"):
+    write_json(tmp_path / FUSION_FILE, header)
+    with pytest.raises(ArtifactError, match=r"trees.txt reads other columns than this version computes"):
         open_fuser(tmp_path)
 
 
 def test_a_gate_of_other_retrievers_is_refused(tmp_path: Path) -> None:
     slopes = {
         "slopes_BRF": [[[0.0]]],
-        "temper_B": [1.0],
+        "temperature_scale_B": [1.0],
         **{name: [0.0] for name in ("mean_F", "scale_F", "low_F", "high_F")},
     }
     spec = {"kind": "convex", "weights": {"bm25": 1.0}}
     header = {"kind": "gate", "config": {"kind": "gate"}, "spec": spec, "gate": slopes, "agreement": 1.0}
-    write_json(tmp_path / FILE, header)
-    with pytest.raises(ArtifactError, match=r"is not a gate: .*the gate has slopes \(1, 1\), and there are \(1, 4\)"):
+    write_json(tmp_path / FUSION_FILE, header)
+    with pytest.raises(
+        ArtifactError,
+        match=r"is not a gate: .*the gate has slopes \(1, 1\); allowed: \(weights, predictors\), \(1, 4\)",
+    ):
         open_fuser(tmp_path)
 
 
 def test_a_member_that_is_no_base_kind_is_refused(tmp_path: Path) -> None:
     fitted("bagging").save(tmp_path)
-    write_json(tmp_path / MEMBERS / "0" / FILE, {"kind": "bagging"})
+    write_json(tmp_path / MEMBERS / "0" / FUSION_FILE, {"kind": "bagging"})
     with pytest.raises(
         ArtifactError,
         match=r"members/0/fusion.json is of kind 'bagging'; did you mean boosting\?; run search_fusion again",

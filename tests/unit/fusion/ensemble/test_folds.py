@@ -9,20 +9,19 @@ import pytest
 
 from intarsia.errors import ArtifactError, DataError
 from intarsia.fusion.ensemble.boosting import BoostingConfig
-from intarsia.fusion.ensemble.cross_fit import FOLDS, FOLDS_FILE, CrossedFuser, fit_crossed, open_crossed
-from intarsia.fusion.ensemble.folds import others
+from intarsia.fusion.ensemble.cross_fit import FOLDS, FOLDS_FILE, CrossFitFuser, cross_fit, open_cross_fit
 from intarsia.fusion.protocol import Fuser, FusionTrainingData
 from intarsia.fusion.registry import open_fuser
 from intarsia.fusion.spec import FusionSpec
-from intarsia.fusion.training_data import select
+from intarsia.fusion.training_data import queries_outside_fold, select_queries
 from intarsia.ids import fold_of
 from tests.unit.fusion.fusion_cases import small_config, training_data
 
 NUM_FOLDS = 3
 
 
-def fit(train: FusionTrainingData) -> CrossedFuser:
-    return fit_crossed(small_config("boosting"), train, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
+def fit(train: FusionTrainingData) -> CrossFitFuser:
+    return cross_fit(small_config("boosting"), train, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
 
 
 def bits(fuser: Fuser) -> bytes:
@@ -52,41 +51,41 @@ def test_a_fold_fuser_never_saw_its_queries() -> None:
 def test_each_train_query_is_fused_by_the_fuser_of_its_fold() -> None:
     crossed = fit(training_data("train"))
     for name in training_data("train").query_ids:
-        assert crossed.without(name) is crossed.folds[fold_of(name, NUM_FOLDS)]
+        assert crossed.out_of_fold(name) is crossed.folds[fold_of(name, NUM_FOLDS)]
 
 
 def test_saved_and_opened_full_and_folds_have_the_same_bits(tmp_path: Path) -> None:
     crossed = fit(training_data("train"))
     crossed.save(tmp_path)
-    opened = open_crossed(tmp_path)
+    opened = open_cross_fit(tmp_path)
     assert len(opened.folds) == NUM_FOLDS
     assert [bits(one) for one in (opened.full, *opened.folds)] == [bits(one) for one in (crossed.full, *crossed.folds)]
     assert bits(open_fuser(tmp_path)) == bits(crossed.full)
 
 
 def test_what_was_not_fitted_needs_no_folds(tmp_path: Path) -> None:
-    crossed = fit_crossed(
+    crossed = cross_fit(
         FusionSpec(kind="rrf"), training_data("train"), training_data("validation"), num_folds=NUM_FOLDS, seed=3
     )
     crossed.save(tmp_path)
-    opened = open_crossed(tmp_path)
+    opened = open_cross_fit(tmp_path)
     assert opened.folds == ()
-    assert opened.without("train-4") is opened.full
+    assert opened.out_of_fold("train-4") is opened.full
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"num_folds": null}'])
 def test_a_torn_list_of_folds_is_refused(text: str, tmp_path: Path) -> None:
     fit(training_data("train")).save(tmp_path)
     (tmp_path / FOLDS / FOLDS_FILE).write_text(text, encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"folds.json does not say how many folds there are"):
-        open_crossed(tmp_path)
+    with pytest.raises(ArtifactError, match=r"folds.json does not give the number of folds"):
+        open_cross_fit(tmp_path)
 
 
 def test_a_missing_fold_is_refused(tmp_path: Path) -> None:
     fit(training_data("train")).save(tmp_path)
     (tmp_path / FOLDS / FOLDS_FILE).write_text(json.dumps({"num_folds": NUM_FOLDS + 1}), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"folds/3/fusion.json does not exist"):
-        open_crossed(tmp_path)
+        open_cross_fit(tmp_path)
 
 
 def test_fewer_than_two_folds_are_refused() -> None:
@@ -95,13 +94,13 @@ def test_fewer_than_two_folds_are_refused() -> None:
 
 
 def test_a_fold_that_leaves_nothing_to_learn_is_refused() -> None:
-    one_query = select(training_data("train"), [0])
+    one_query = select_queries(training_data("train"), [0])
     with pytest.raises(DataError, match=r"no query with a relevant candidate outside fold . of 2, of 1 in all"):
-        others(one_query, fold_of("train-0", 2), 2)
+        queries_outside_fold(one_query, fold_of("train-0", 2), 2)
 
 
 def test_lessons_without_anything_relevant_are_refused() -> None:
     train = training_data("train")
     barren = replace(train, grades=[np.zeros_like(grades) for grades in train.grades])
     with pytest.raises(DataError, match=r"none above 0 among the candidates of the 24 train queries"):
-        fit_crossed(BoostingConfig(), barren, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
+        cross_fit(BoostingConfig(), barren, training_data("validation"), num_folds=NUM_FOLDS, seed=3)

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from intarsia.fusion.feature.attention_ops import Attention
-from intarsia.fusion.feature.config import JointConfig, JointKind
-from intarsia.fusion.feature.kinds import KINDS
-from intarsia.fusion.feature.module import Dims, JointModule, Side, Tokens, masked_mean, masked_softmax
+from intarsia.fusion.feature.config import FeatureFitConfig, FeatureMethodName
+from intarsia.fusion.feature.modules import (
+    FEATURE_MODULES,
+    FeatureModule,
+    MaskedAttention,
+    MaskedTokens,
+    ModalityTensors,
+    VectorWidths,
+    masked_mean,
+    masked_softmax,
+)
 
 EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
 DIAGONAL = (math.sqrt(0.5), math.sqrt(0.5))
@@ -19,27 +26,29 @@ SCALE = 20.0
 Vector = tuple[float, float]
 
 
-def to_jsonable(kind: JointKind) -> JointModule:
+def to_jsonable(kind: FeatureMethodName) -> FeatureModule:
     torch.manual_seed(0)
-    module = KINDS[kind](Dims(2, 2), JointConfig(width=2, num_heads=1, dropout=0.0)).eval()
-    module.start_from(torch.eye(2), torch.eye(2))
+    module = FEATURE_MODULES[kind](VectorWidths(2, 2), FeatureFitConfig(width=2, num_heads=1, dropout=0.0)).eval()
+    module.set_projections(torch.eye(2), torch.eye(2))
     return module
 
 
-def score(module: JointModule, query: Vector, text: Vector | None, image: Vector | None) -> float:
+def score(module: FeatureModule, query: Vector, text: Vector | None, image: Vector | None) -> float:
     """Of one query by words and one product, in units of the scale."""
-    product = Side(
+    product = ModalityTensors(
         torch.tensor([[text or (0.0, 0.0)]]),
         torch.tensor([[image or (0.0, 0.0)]]),
         torch.tensor([[[text is not None, image is not None]]]),
     )
-    asked = Side(torch.tensor([query]), torch.zeros(1, 2), torch.tensor([[True, False]]))
+    asked = ModalityTensors(torch.tensor([query]), torch.zeros(1, 2), torch.tensor([[True, False]]))
     with torch.no_grad():
         return module.compare(module.read_queries(asked), module.read_products(product)).item() / SCALE
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("gated", "common_space", "adversarial")])
-def test_before_they_have_learned_most_kinds_are_the_cosine_of_means(kind: JointKind) -> None:
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FEATURE_MODULES if kind not in ("gated", "common_space", "adversarial")]
+)
+def test_before_they_have_learned_most_kinds_are_the_cosine_of_means(kind: FeatureMethodName) -> None:
     if kind == "attention":  # its weights depend on the query from the start
         assert score(to_jsonable(kind), DIAGONAL, EAST, NORTH) == pytest.approx(1.0, abs=1e-6)
     else:
@@ -49,7 +58,7 @@ def test_before_they_have_learned_most_kinds_are_the_cosine_of_means(kind: Joint
 
 def test_average_without_a_image_is_not_the_average_with_zeros() -> None:
     assert score(to_jsonable("average"), DIAGONAL, EAST, None) == pytest.approx(math.sqrt(0.5), abs=1e-6)
-    means = masked_mean(Tokens(torch.tensor([[EAST, NORTH]]), torch.tensor([[True, False]])))
+    means = masked_mean(MaskedTokens(torch.tensor([[EAST, NORTH]]), torch.tensor([[True, False]])))
     assert means.tolist() == [[1.0, 0.0]]  # not 0.5
 
 
@@ -82,15 +91,15 @@ def test_attention_looks_where_the_query_points() -> None:
 
 def test_attention_over_a_masked_token_is_attention_without_it() -> None:
     torch.manual_seed(1)
-    whole, without = Attention(8, 2, 3), Attention(8, 2, 2)
+    whole, without = MaskedAttention(8, 2, 3), MaskedAttention(8, 2, 2)
     state = {name: torch.randn_like(value) for name, value in whole.state_dict().items()}
     whole.load_state_dict(state)
-    without.load_state_dict(state | {"place_SH": state["place_SH"][[0, 2]]})
+    without.load_state_dict(state | {"position_SH": state["position_SH"][[0, 2]]})
     asking, asked = torch.randn(5, 4, 8), torch.randn(5, 3, 8)
     there = torch.tensor([True, False, True]).expand(5, 3)
     with torch.no_grad():
-        masked = whole(asking, Tokens(asked, there))
-        cut = without(asking, Tokens(asked[:, [0, 2]], there[:, [0, 2]]))
+        masked = whole(asking, MaskedTokens(asked, there))
+        cut = without(asking, MaskedTokens(asked[:, [0, 2]], there[:, [0, 2]]))
     assert torch.equal(masked, cut)
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from intarsia.fusion.feature.imputation import (
-    BoughtTogether,
-    Generated,
+    CoPurchaseImputer,
+    GeneratorImputer,
     Imputer,
-    Neighbours,
-    mean,
-    pairs_bought_together,
-    zero,
+    NeighbourImputer,
+    co_purchase_pairs,
+    impute_mean,
+    impute_zeros,
 )
 from intarsia.fusion.protocol import ProductVectors
 
@@ -39,11 +39,11 @@ def shop(rng: np.random.Generator) -> ProductVectors:
 
 
 EVERY: dict[str, Imputer] = {
-    "zero": zero,
-    "mean": mean,
-    "neighbours": Neighbours(num_neighbours=3),
-    "bought together": BoughtTogether(pairs_P2=np.array([[3, 5], [8, 9]]), counts_P=np.array([1.0, 2.0])),
-    "generated": Generated(generate=lambda text_nD: 3.0 * text_nD),
+    "zero": impute_zeros,
+    "mean": impute_mean,
+    "neighbours": NeighbourImputer(num_neighbours=3),
+    "bought together": CoPurchaseImputer(pairs_P2=np.array([[3, 5], [8, 9]]), counts_P=np.array([1.0, 2.0])),
+    "generated": GeneratorImputer(generate=lambda text_nD: 3.0 * text_nD),
 }
 
 
@@ -77,13 +77,13 @@ def test_a_shop_without_any_image_is_legal(name: str, rng: np.random.Generator) 
 
 def test_zero_leaves_gaps_marked(rng: np.random.Generator) -> None:
     products = shop(rng)
-    filled_NE = zero(products.text_ND, products.image_NE, products.has_N2[:, 1])
+    filled_NE = impute_zeros(products.text_ND, products.image_NE, products.has_N2[:, 1])
     assert np.flatnonzero(~filled_NE.any(axis=1)).tolist() == list(LACK)
 
 
 def test_the_mean_is_of_those_that_have_one() -> None:
     image_NE = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
-    filled = mean(np.ones((3, 1), np.float32), image_NE, np.array([True, True, False]))
+    filled = impute_mean(np.ones((3, 1), np.float32), image_NE, np.array([True, True, False]))
     assert filled[2].tolist() == pytest.approx([np.sqrt(0.5)] * 2)
 
 
@@ -91,8 +91,8 @@ def test_the_nearest_by_text_lends_its_image() -> None:
     text_ND = np.array([[1, 0], [0, 1], [0.8, 0.6]], np.float32)
     image_NE = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
     has_N = np.array([True, True, False])
-    assert Neighbours(num_neighbours=1)(text_ND, image_NE, has_N)[2].tolist() == [1.0, 0.0]
-    both = Neighbours(num_neighbours=2, temperature=0.1)(text_ND, image_NE, has_N)[2]
+    assert NeighbourImputer(num_neighbours=1)(text_ND, image_NE, has_N)[2].tolist() == [1.0, 0.0]
+    both = NeighbourImputer(num_neighbours=2, temperature=0.1)(text_ND, image_NE, has_N)[2]
     assert both[1] / both[0] == pytest.approx(np.exp((0.6 - 0.8) / 0.1))  # the ratio of the two weights
 
 
@@ -100,8 +100,8 @@ def test_neighbours_find_what_lies_behind_the_images(rng: np.random.Generator) -
     products = shop(rng)
     whole = shop(np.random.default_rng(20_260))  # the same draws
     assert np.array_equal(products.text_ND, whole.text_ND)
-    near = Neighbours(num_neighbours=5)(products.text_ND, products.image_NE, products.has_N2[:, 1])
-    average = mean(products.text_ND, products.image_NE, products.has_N2[:, 1])
+    near = NeighbourImputer(num_neighbours=5)(products.text_ND, products.image_NE, products.has_N2[:, 1])
+    average = impute_mean(products.text_ND, products.image_NE, products.has_N2[:, 1])
     turn_DE = np.linalg.lstsq(
         products.text_ND[products.has_N2.all(axis=1)], products.image_NE[products.has_N2.all(axis=1)]
     )[0]
@@ -113,7 +113,7 @@ def test_neighbours_find_what_lies_behind_the_images(rng: np.random.Generator) -
 def test_companions_count_by_how_often_and_the_lonely_get_the_mean() -> None:
     image_NE = np.array([[1, 0], [0, 1], [0, 0], [0, 0]], np.float32)
     has_N = np.array([True, True, False, False])
-    filled = BoughtTogether(pairs_P2=np.array([[0, 2], [1, 2], [2, 3]]), counts_P=np.array([1.0, 2.0, 9.0]))(
+    filled = CoPurchaseImputer(pairs_P2=np.array([[0, 2], [1, 2], [2, 3]]), counts_P=np.array([1.0, 2.0, 9.0]))(
         np.ones((4, 1), np.float32), image_NE, has_N
     )
     assert filled[2].tolist() == pytest.approx(np.array([1.0, 2.0]) / np.sqrt(5.0))
@@ -121,14 +121,14 @@ def test_companions_count_by_how_often_and_the_lonely_get_the_mean() -> None:
 
 
 def test_pairs_are_counted_once_per_basket() -> None:
-    pairs_P2, counts_P = pairs_bought_together([[5, 2, 5], [2, 5], [7], [2, 7], range(51)])
+    pairs_P2, counts_P = co_purchase_pairs([[5, 2, 5], [2, 5], [7], [2, 7], range(51)])
     assert pairs_P2.tolist() == [[2, 5], [2, 7]]
     assert counts_P.tolist() == [2.0, 1.0]
-    assert pairs_bought_together([])[0].shape == (0, 2)
+    assert co_purchase_pairs([])[0].shape == (0, 2)
 
 
 def test_a_generator_for_another_encoder_is_refused() -> None:
-    wrong = Generated(generate=lambda text_nD: np.ones((len(text_nD), 5), np.float32))
+    wrong = GeneratorImputer(generate=lambda text_nD: np.ones((len(text_nD), 5), np.float32))
     with pytest.raises(ValueError, match=r"the generator made \(1, 5\) for 1 products of width 3; it was trained for"):
         wrong(np.ones((2, 2), np.float32), np.ones((2, 3), np.float32), np.array([True, False]))
 
@@ -136,4 +136,4 @@ def test_a_generator_for_another_encoder_is_refused() -> None:
 @pytest.mark.parametrize(("num", "temperature"), [(0, 0.1), (3, 0.0)])
 def test_neighbours_without_number_or_temperature_are_refused(num: int, temperature: float) -> None:
     with pytest.raises(ValueError, match=rf"{num} neighbours at temperature {temperature}; allowed: 1 or more"):
-        Neighbours(num_neighbours=num, temperature=temperature)
+        NeighbourImputer(num_neighbours=num, temperature=temperature)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from intarsia.errors import ArtifactError, ConfigError, ReleaseMismatch
-from intarsia.fusion.feature.config import JointKind
-from intarsia.fusion.feature.fit import fit_joint
-from intarsia.fusion.feature.scorer import CARD, CURVE, FIT_S, SCORES, JointScorer
+from intarsia.fusion.feature.config import FeatureMethodName
+from intarsia.fusion.feature.fit import fit_scorer
+from intarsia.fusion.feature.scorer import FIT_S, SCORER_FILE, SCORES_GRAPH, VALIDATION_CURVE, FeatureScorer
 from intarsia.fusion.protocol import ProductVectors
 from intarsia.ids import SpaceId
 from intarsia.records.query import QueryVector
@@ -21,12 +21,12 @@ from tests.unit.fusion.feature.vector_catalog import IMAGE_DIM, SMALL, TEXT_DIM,
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def small(kind: JointKind = "average") -> JointScorer:
-    return fit_joint(kind, training_data(), training_data(seed=6), replace(SMALL, num_steps=1), seed=1)
+def small(kind: FeatureMethodName = "average") -> FeatureScorer:
+    return fit_scorer(kind, training_data(), training_data(seed=6), replace(SMALL, num_steps=1), seed=1)
 
 
 @pytest.fixture(scope="module")
-def scorer() -> JointScorer:
+def scorer() -> FeatureScorer:
     return small()
 
 
@@ -40,7 +40,7 @@ def vectors_of(num: int, text_dim: int = TEXT_DIM, image_dim: int = IMAGE_DIM) -
 
 
 def test_serving_imports_no_torch() -> None:
-    code = "import intarsia.fusion.feature.score_column, sys; print('torch' in sys.modules)"
+    code = "import intarsia.fusion.feature.feature_fuser, sys; print('torch' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env={"PYTHONPATH": str(ROOT / "platform")},
@@ -52,7 +52,7 @@ def test_serving_imports_no_torch() -> None:
     assert found.stdout.strip() == "False"
 
 
-def test_another_catalog_is_read_anew(scorer: JointScorer) -> None:
+def test_another_catalog_is_read_anew(scorer: FeatureScorer) -> None:
     asked = query(text=unit(np.arange(1.0, TEXT_DIM + 1)))
     first, second = vectors_of(6), vectors_of(6)
     second = replace(second, text_ND=second.text_ND[::-1].copy(), image_NE=second.image_NE[::-1].copy())
@@ -62,7 +62,7 @@ def test_another_catalog_is_read_anew(scorer: JointScorer) -> None:
     assert scorer.score(asked, first, rows).tobytes() == forwards.tobytes()
 
 
-def test_a_catalog_larger_than_one_reading_is_read_whole(scorer: JointScorer) -> None:
+def test_a_catalog_larger_than_one_reading_is_read_whole(scorer: FeatureScorer) -> None:
     asked, many = query(text=unit(np.arange(1.0, TEXT_DIM + 1))), vectors_of(5000)
     rows = np.array([0, 4095, 4096, 4999])
     few = ProductVectors(text_ND=many.text_ND[rows], image_NE=many.image_NE[rows], has_N2=many.has_N2[rows])
@@ -79,20 +79,20 @@ def test_a_catalog_without_any_image_is_fitted_and_scored_by_words() -> None:
         has_N2=taught.products.has_N2 & np.array([True, False]),
     )
     taught = replace(taught, products=wordy)
-    scorer = fit_joint("gated", taught, taught, replace(SMALL, num_steps=20), seed=1)
-    curve = dict(scorer.card[CURVE])
+    scorer = fit_scorer("gated", taught, taught, replace(SMALL, num_steps=20), seed=1)
+    curve = dict(scorer.metadata[VALIDATION_CURVE])
     assert max(curve.values()) > curve[0]
     one = taught.candidates[0]
     assert np.isfinite(scorer.score(one.query_vectors, wordy, one.rows_C)).all()
 
 
-def test_a_query_by_image_is_answered_too(scorer: JointScorer) -> None:
+def test_a_query_by_image_is_answered_too(scorer: FeatureScorer) -> None:
     products = vectors_of(30)
     own = scorer.score(query(image=products.image_NE[7]), products, np.arange(30, dtype=np.int64))
     assert own.argmax() == 7
 
 
-def test_vectors_of_other_widths_are_refused(scorer: JointScorer) -> None:
+def test_vectors_of_other_widths_are_refused(scorer: FeatureScorer) -> None:
     rows = np.arange(3, dtype=np.int64)
     with pytest.raises(ReleaseMismatch, match=r"query's text vector has 3 numbers, the products' have 24"):
         scorer.score(query(text=unit(np.ones(3))), vectors_of(3), rows)
@@ -102,20 +102,20 @@ def test_vectors_of_other_widths_are_refused(scorer: JointScorer) -> None:
         scorer.score(query(text=unit(np.ones(TEXT_DIM))), vectors_of(3, image_dim=9), rows)
 
 
-def test_a_query_of_another_space_is_refused(scorer: JointScorer) -> None:
+def test_a_query_of_another_space_is_refused(scorer: FeatureScorer) -> None:
     other = QueryVector(space_id=SpaceId("text-2"), values_D=unit(np.ones(TEXT_DIM)))
-    with pytest.raises(ReleaseMismatch, match="text vector is of space text-2, feature fusion learned from text; fit"):
+    with pytest.raises(ReleaseMismatch, match="text vector is of space text-2, feature fusion was fitted on text; fit"):
         scorer.score({"text": other}, vectors_of(3), np.arange(3, dtype=np.int64))
     taught = training_data()
     mixed = [*taught.candidates]
     mixed[4] = replace(mixed[4], query_vectors={"text": other})
     with pytest.raises(
-        ReleaseMismatch, match="vectors are of spaces text and text-2, and feature fusion learns in one; leave"
+        ReleaseMismatch, match="vectors are of spaces text and text-2, and feature fusion needs one; leave"
     ):
-        fit_joint("average", replace(taught, candidates=mixed), taught, replace(SMALL, num_steps=1))
+        fit_scorer("average", replace(taught, candidates=mixed), taught, replace(SMALL, num_steps=1))
 
 
-def test_only_the_adversarial_kind_generates_images(scorer: JointScorer) -> None:
+def test_only_the_adversarial_kind_generates_images(scorer: FeatureScorer) -> None:
     texts = vectors_of(5).text_ND
     made = small("adversarial").generate_images(texts)
     assert made.shape == (5, IMAGE_DIM)
@@ -132,32 +132,32 @@ def test_the_generator_learns_what_images_look_like() -> None:
 
     def likeness(num_steps: int) -> float:
         config = replace(SMALL, num_steps=num_steps, measure_every=100, own_weight=1.0)
-        made = fit_joint("adversarial", taught, taught, config, seed=1).generate_images(texts)
+        made = fit_scorer("adversarial", taught, taught, config, seed=1).generate_images(texts)
         return float(np.vecdot(made, images).mean())
 
     assert likeness(100) > likeness(1) + 0.3
 
 
-def test_a_missing_or_torn_folder_is_refused_by_name(scorer: JointScorer, tmp_path: Path) -> None:
+def test_a_missing_or_torn_folder_is_refused_by_name(scorer: FeatureScorer, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"joint\.json does not exist; fit the feature fusion again"):
-        JointScorer.open(tmp_path)
+        FeatureScorer.open(tmp_path)
     scorer.save(tmp_path)
-    (tmp_path / SCORES).write_bytes(b"half a graph")
+    (tmp_path / SCORES_GRAPH).write_bytes(b"half a graph")
     with pytest.raises(ArtifactError, match="holds no feature fusion"):
-        JointScorer.open(tmp_path)
-    (tmp_path / SCORES).unlink()
+        FeatureScorer.open(tmp_path)
+    (tmp_path / SCORES_GRAPH).unlink()
     with pytest.raises(ArtifactError, match=r"scores\.onnx does not exist"):
-        JointScorer.open(tmp_path)
-    (tmp_path / CARD).write_text("[]", encoding="utf-8")
+        FeatureScorer.open(tmp_path)
+    (tmp_path / SCORER_FILE).write_text("[]", encoding="utf-8")
     with pytest.raises(ArtifactError, match="holds no feature fusion"):
-        JointScorer.open(tmp_path)
+        FeatureScorer.open(tmp_path)
 
 
-def test_the_card_says_how_it_was_fitted(scorer: JointScorer, tmp_path: Path) -> None:
+def test_the_card_says_how_it_was_fitted(scorer: FeatureScorer, tmp_path: Path) -> None:
     scorer.save(tmp_path)
-    card = json.loads((tmp_path / CARD).read_text(encoding="utf-8"))
+    card = json.loads((tmp_path / SCORER_FILE).read_text(encoding="utf-8"))
     assert card["kind"] == "average"
     assert FIT_S not in card
-    assert scorer.card[FIT_S] > 0
+    assert scorer.metadata[FIT_S] > 0
     assert (card["text_dim"], card["image_dim"]) == (TEXT_DIM, IMAGE_DIM)
-    assert [step for step, _ in card[CURVE]] == [0, 1]
+    assert [step for step, _ in card[VALIDATION_CURVE]] == [0, 1]

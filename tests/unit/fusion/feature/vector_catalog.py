@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from intarsia.fusion.feature.config import JointConfig
+from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.protocol import FusionTrainingData, ProductVectors
 from intarsia.ids import ReleaseId, SpaceId
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import QueryVector
 
 TEXT_DIM, IMAGE_DIM, NUM_PRODUCTS, NUM_KINDS, NUM_COLOURS, NUM_BRANDS = 24, 16, 240, 4, 5, 6
-SMALL = JointConfig(
+SMALL = FeatureFitConfig(
     width=16,
     num_heads=2,
     num_steps=40,

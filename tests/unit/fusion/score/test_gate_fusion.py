@@ -8,9 +8,7 @@ import pytest
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import FusionTrainingData
-from intarsia.fusion.score.gate import GateConfig, GatedFuser
-from intarsia.fusion.score.gate_fit import fit_gate
-from intarsia.fusion.score.query_performance import fact_names, query_facts
+from intarsia.fusion.score.gate import GateConfig, GatedFuser, fit_gate, predictor_names, query_predictors
 from intarsia.fusion.score.weighted import WeightedConfig
 from intarsia.fusion.training_data import PackedTrainingData
 from intarsia.ids import ReleaseId
@@ -67,7 +65,7 @@ def test_a_gate_that_can_tell_beats_the_common_weights_on_new_queries(gated: Gat
 def test_words_weigh_more_where_words_are_right(gated: GatedFuser) -> None:
     rng = np.random.default_rng(4)
     several = [judged(rng, told=True)[0] for _ in range(20)]
-    own_G, weights_RG = gated.own_weights(pack(several))
+    own_G, weights_RG = gated.predicted_weights(pack(several))
     words_G = np.array([float(one.scores_CR[:, 0].max()) > 20 for one in several])
     assert own_G.mean() > 0.5
     assert weights_RG[0, own_G & words_G].min() > weights_RG[0, own_G & ~words_G].max()
@@ -92,7 +90,7 @@ def test_a_query_unlike_all_train_queries_has_the_common_weights(gated: GatedFus
     scores_CR = one.scores_CR.copy()
     scores_CR[:, 0] += 1000.0  # min_max forgets it, the gate's facts do not
     strange = replace(one, scores_CR=scores_CR)
-    assert not gated.own_weights(pack([strange]))[0].any()
+    assert not gated.predicted_weights(pack([strange]))[0].any()
     assert bits(gated, strange) == bits(SpecFuser(gated.spec), strange)
 
 
@@ -101,22 +99,22 @@ def test_facts_of_a_query_by_hand() -> None:
         {"bm25": [9.0, 5.0, 1.0], "text": [0.1, 0.2, 0.3], "image": [NAN, NAN, NAN]},
         {"bm25": [1, 2, 3], "text": [0, 0, 1], "image": [0, 0, 0]},
     )
-    facts = dict(zip(fact_names(one.retrievers), query_facts(pack([one]))[0].tolist(), strict=True))
+    facts = dict(zip(predictor_names(one.retrievers), query_predictors(pack([one]))[0].tolist(), strict=True))
     peak = 0.5 + (9 - 5) / np.sqrt(32 / 3) / 6
     assert facts == pytest.approx(
         {
-            "bm25_can": 1.0,
-            "text_can": 1.0,
-            "image_can": 0.0,
+            "bm25_scores_any": 1.0,
+            "text_scores_any": 1.0,
+            "image_scores_any": 0.0,
             "bm25_best": 9.0,
             "text_best": np.float32(0.3),
             "image_best": NAN,
             "bm25_peak": peak,
             "text_peak": peak,
             "image_peak": NAN,
-            "bm25_agreed": 1 / 3,
-            "text_agreed": 1.0,
-            "image_agreed": NAN,
+            "bm25_overlap": 1 / 3,
+            "text_overlap": 1.0,
+            "image_overlap": NAN,
         },
         nan_ok=True,
     )
