@@ -9,6 +9,7 @@ Then the job itself is timed, judged pairs and Ray Train and all, beside the lak
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.result_tables import Cell, add_json_option, write_rows
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
@@ -38,6 +40,7 @@ def main() -> int:
         "--lake", required=True, type=Path, help="a lake with products, text_embeddings, image_embeddings"
     )
     parser.add_argument("--epochs", type=int, default=10)
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = AlignModalitiesConfig()
@@ -47,11 +50,14 @@ def main() -> int:
     print(f"{len(training_data.titles.words)} products with a picture, {int(training_data.held_out_N.sum())} held out")
     print(f"{'':<26}{'text to image: R@1   R@10    MRR':<36}image to text: R@1   R@10    MRR")
     untrained = _learner(training_data, heads, fit)
+    rows = [_row("untrained projection", untrained)]
     _print("untrained projection", untrained, 0.0)
     for name, shown in (("trained, colours alone", _colours(training_data)), ("trained, whole vectors", training_data)):
         task, start_s = _learner(shown, heads, fit), time.perf_counter()
         fit_in_process(task, fit)
         _print(name, task, time.perf_counter() - start_s)
+        rows.append(_row(name, task))
+    write_rows(options.json, rows)
     took_s = _job_s(replace(config, fit=replace(config.fit, epochs=options.epochs)), Lake(options.lake))
     most_s = _MOST_S * max(1.0, len(training_data.titles.words) / _FOR_PRODUCTS)
     print(f"the job: {took_s:.0f} s; it may take {most_s:.0f} s")
@@ -82,6 +88,16 @@ def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     return replace(
         training_data, images_VE=(part_VK / np.maximum(norms_V1, np.finfo(np.float32).tiny)).astype(np.float32)
     )
+
+
+def _row(name: str, task: AlignTask) -> dict[str, Cell]:
+    measures = task.measure()
+    columns = zip(
+        ("t1", "t10", "tm", "i1", "i10", "im"),
+        itertools.product(("text_to_image", "image_to_text"), _NAMES),
+        strict=True,
+    )
+    return {"name": name, **{column: measures[f"{way}_{figure}"] for column, (way, figure) in columns}}
 
 
 def _print(name: str, task: AlignTask, took_s: float) -> None:

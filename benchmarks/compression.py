@@ -25,6 +25,7 @@ import onnxruntime.quantization
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.onnx_query import OnnxTextEncoder
@@ -97,6 +98,7 @@ def main() -> int:
     parser.add_argument("--gain", choices=tuple(GAINS), default="exponential", help="what a grade is worth")
     parser.add_argument("--quick", action="store_true", help="200 products and 40 queries, to see that everything runs")
     parser.add_argument("--products", type=int, help="the first so many; all of them without")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     num_products, num_queries = (200, 40) if options.quick else (options.products, None)
@@ -113,7 +115,7 @@ def main() -> int:
     print(f"{len(task.titles)} products, {len(task.queries)} queries, MiniLM-L6, {teacher.dim} wide")
     with tempfile.TemporaryDirectory() as folder:
         methods = list(tower_variants(teacher, task, Path(folder)))
-        report(methods, task)
+        write_rows(options.json, report(methods, task))
     return 0
 
 
@@ -217,10 +219,11 @@ def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
     return np.stack([vectors[text] for text in texts])
 
 
-def report(methods: Sequence[FusionMethod], task: Task) -> None:
+def report(methods: Sequence[FusionMethod], task: Task) -> list[Row]:
     """One line a contender; times of all are taken query by query in turn, so that what else the machine does falls on all alike."""
     times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in methods})
     first_ms, first_Q = 0.0, np.empty(0)
+    rows: list[Row] = []
     print(f"\n{'':<54}{'MB':>6}{'zip MB':>8}{'p50 ms':>8}{'faster':>8}{'nDCG@10':>9}  against the first, 95 %")
     for one in methods:
         queries_QD = np.concatenate([one.queries.encode([text]) for text in task.queries])
@@ -237,6 +240,17 @@ def report(methods: Sequence[FusionMethod], task: Task) -> None:
             f"{first_ms / p50_ms:7.1f}x{ndcg_Q.mean():9.4f}  {off.mean:+.4f} ({off.low:+.4f} to {off.high:+.4f})",
             flush=True,
         )
+        rows.append(
+            {
+                "name": one.name,
+                "mb": len(content) / 1e6,
+                "ms": p50_ms,
+                "ratio": first_ms / p50_ms,
+                "ndcg": interval_cell(off) if rows else ndcg_Q.mean(),
+                "note": "" if rows else "reference",
+            }
+        )
+    return rows
 
 
 def interleaved_ms(items: Sequence[str], encode: Mapping[str, Callable[[list[str]], object]]) -> dict[str, list[float]]:

@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.result_tables import Row, add_json_option, write_rows
 from intarsia.experiments.judged_candidates import as_query, read_judged
 from intarsia.lake import Lake
 from intarsia.records.query import Query
@@ -51,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--lake", required=True, type=Path, help="a lake with a live release and judged queries")
-    lake = Lake(parser.parse_args(arguments).lake)
+    add_json_option(parser)
+    options = parser.parse_args(arguments)
+    lake = Lake(options.lake)
+    rows: list[Row] = []
     queries = [as_query(q, datetime.now(UTC)) for q in read_judged(lake, ["test"])[0] if q.kind == "text"]
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
     inside = [partial(engine.search, [query]) for query in queries]
@@ -75,6 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{name:<10} {np.median(asked_ms):7.2f} {np.percentile(asked_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
             f"{f'{middle:+.2f} [{low:+.2f}, {high:+.2f}]':>22}  {rate:18.0f}"
         )
+        rows.append(
+            {
+                "name": name,
+                "p50": float(np.median(asked_ms)),
+                "inside": float(np.median(inside_ms)),
+                "added": {"value": middle, "low": low, "high": high},
+                "rate": rate,
+            }
+        )
+    write_rows(options.json, rows)
     return 0
 
 

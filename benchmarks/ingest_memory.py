@@ -21,6 +21,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from benchmarks.result_tables import add_json_option, write_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("--image-px", type=int, default=160, help="width and height of the images")
     parser.add_argument("--cpus", type=int, default=2, help="CPUs of the local Ray")
     parser.add_argument("--folder", type=Path, help="keep the markets here and reuse them; default: a temporary folder")
+    add_json_option(parser)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingest-memory-")))
@@ -59,6 +62,7 @@ def main() -> int:
             )
     ratio = peaks[1].bytes / peaks[0].bytes
     print(f"ratio {ratio:.2f} (allowed {ALLOWED_RATIO})")
+    write_rows(options.json, [{"name": f"{options.large:,} products against {options.small:,}", "ratio": ratio}])
     return int(ratio > ALLOWED_RATIO)
 
 

@@ -6,6 +6,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and torch are loaded
 
+import argparse
 import io
 import platform
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.result_tables import Cell, Row, add_json_option, write_rows
 from intarsia.encoders.config import USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
@@ -37,8 +39,14 @@ QUERIES = (
 NUM_ROUNDS = 25
 
 
-def main() -> int:
+_COLUMNS = {"torch": "reference", "numpy": "reference", "onnx fp32": "fp32", "onnx int8": "int8"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print p50 and p95 per kind, the ratio to torch, and the mean cosine to it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.query_encoding", description=__doc__)
+    add_json_option(parser)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rng = np.random.default_rng(1)
     images = [_image(rng) for _ in range(8)]
@@ -48,26 +56,30 @@ def main() -> int:
         export_text_encoder(text, Path(folder) / "text", probes=QUERIES, min_cosine=0.0)
         export_image_encoder(image, Path(folder) / "image", probes=images)
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one item at a time")
-        _compare(
-            "text  MiniLM-L6, 384 wide",
-            QUERIES,
-            {
-                "torch": text,
-                "onnx fp32": open_query_encoder(Path(folder) / "text", "fp32"),
-                "onnx int8": open_query_encoder(Path(folder) / "text", "int8"),
-            },
-        )
-        _compare("text  USE multilingual v3, 512 wide", QUERIES, {"numpy": multilingual})
-        _compare(
-            "image EfficientNet-Lite0, 160 px, decoding included",
-            images,
-            {"torch": image, "onnx fp32": open_query_encoder(Path(folder) / "image", "fp32")},
-        )
+        rows = [
+            _compare(
+                "text  MiniLM-L6, 384 wide",
+                QUERIES,
+                {
+                    "torch": text,
+                    "onnx fp32": open_query_encoder(Path(folder) / "text", "fp32"),
+                    "onnx int8": open_query_encoder(Path(folder) / "text", "int8"),
+                },
+            ),
+            _compare("text  USE multilingual v3, 512 wide", QUERIES, {"numpy": multilingual}),
+            _compare(
+                "image EfficientNet-Lite0, 160 px, decoding included",
+                images,
+                {"torch": image, "onnx fp32": open_query_encoder(Path(folder) / "image", "fp32")},
+            ),
+        ]
+    write_rows(options.json, rows)
     return 0
 
 
-def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder[Any]]) -> None:
+def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder[Any]]) -> Row:
     print(title)
+    row: dict[str, Cell] = {"name": title.partition(" ")[2].strip(), "note": ""}
     reference_ND, reference_ms = None, 0.0
     times = _interleaved_ms(items, {name: encoder.encode for name, encoder in encoders.items()})
     for name, encoder in encoders.items():
@@ -77,6 +89,8 @@ def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[
             reference_ND, reference_ms = vectors_ND, p50
         cosine = float(np.vecdot(vectors_ND, reference_ND).mean())
         print(f"  {name:<10} p50 {p50:6.2f} ms  p95 {p95:6.2f} ms  {reference_ms / p50:4.1f} x  cosine {cosine:.4f}")
+        row[_COLUMNS[name]] = float(p50)
+    return row
 
 
 def _interleaved_ms(items: Sequence[Any], encode: dict[str, Callable[..., Any]]) -> dict[str, list[float]]:

@@ -26,6 +26,7 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from benchmarks.result_tables import Row, add_json_option, write_rows
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.training.loop import FitConfig, fit_in_process
@@ -115,6 +116,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="examples of a global batch")
     parser.add_argument("--layers", type=int, default=6, help="layers of the transformer")
     parser.add_argument("--tokens", type=int, default=16, help="tokens of a text")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = FitConfig(epochs=1, batch_size=options.batch_size)
@@ -134,23 +136,36 @@ def main() -> int:
             workers = TorchWorkersConfig(num_workers=num_workers)
             train_on_workers(partial(make, times=place / name), config, workers, place / "storage")
         measured = {name: _step_ms(place / name) for name in ("plain", "here", "ray-1", "ray-2")}
+    write_rows(options.json, _rows(measured, options.batch_size), merge=True)
     return _report(measured, options.batch_size)
 
 
+_LOOPS = {
+    "plain": "plain PyTorch, one process",
+    "here": "intarsia's loop, one process",
+    "ray-1": "Ray Train, 1 worker",
+    "ray-2": "Ray Train, 2 workers",
+}
+
+
+def _rows(measured: Mapping[str, tuple[float, float]], batch_size: int) -> list[Row]:
+    """Rows of `training_speed.json`; it has columns for batches of 32 and 128."""
+    wall_ms = {name: wall for name, (wall, _) in measured.items()}
+    ratios = {"ray-1": wall_ms["plain"] / wall_ms["ray-1"], "ray-2": wall_ms["ray-1"] / wall_ms["ray-2"]}
+    return [
+        {"name": _LOOPS[name], f"b{batch_size}": wall_ms[name], f"r{batch_size}": ratios.get(name)}
+        for name in ("plain", "ray-1", "ray-2")
+    ]
+
+
 def _report(measured: Mapping[str, tuple[float, float]], batch_size: int) -> int:
-    said = {
-        "plain": "plain PyTorch, one process",
-        "here": "intarsia's loop, one process",
-        "ray-1": "Ray Train, 1 worker",
-        "ray-2": "Ray Train, 2 workers",
-    }
     plain_wall, plain_cpu = measured["plain"]
     print(f"one thread per process, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
-    print(f"{'':30}{'ms/step':>9}{'examples/s':>12}{'of to_jsonable':>10}{'CPU ms':>9}{'of to_jsonable':>10}")
+    print(f"{'':30}{'ms/step':>9}{'examples/s':>12}{'of plain':>10}{'CPU ms':>9}{'of plain':>10}")
     for name, (wall, cpu) in measured.items():
         ratio, cpu_ratio = plain_wall / wall, plain_cpu / cpu
         print(
-            f"{said[name]:30}{wall:9.1f}{batch_size * 1000 / wall:12.1f}{ratio:10.2f}{cpu:9.1f}{cpu_ratio:10.2f}",
+            f"{_LOOPS[name]:30}{wall:9.1f}{batch_size * 1000 / wall:12.1f}{ratio:10.2f}{cpu:9.1f}{cpu_ratio:10.2f}",
             flush=True,
         )
     two = measured["ray-1"][0] / measured["ray-2"][0]

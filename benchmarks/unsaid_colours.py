@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
 from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.evaluation.significance import bootstrap_mean
 from intarsia.ids import RequestId
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--lake", required=True, type=Path, help="a generated market with a live release")
     parser.add_argument("--page", type=int, default=20, help="hits of a page that are looked at")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
     try:
         unsaid = _unsaying(Lake(options.lake))
@@ -53,6 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(shown_Q)} questions in {len(LOCALES)} languages, pages of {options.page}")
     print(f"products shown that name no colour: {shown}; of the colour asked for: {true}, by chance {chance:.0f}")
     print(f"more a page: {gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
+    row: Row = {
+        "name": "generated market",
+        "shown": shown,
+        "right": true,
+        "chance": chance,
+        "gain": interval_cell(gain),
+    }
+    write_rows(options.json, [row])
     return 0 if gain.low > 0 else 1
 
 

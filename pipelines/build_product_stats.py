@@ -61,6 +61,7 @@ JOB = Job(
     config=BuildProductStatsConfig,
     optional_reads=("events",),
     writes=("product_stats",),
+    needs_ray=False,
     run=run,
 )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from intarsia.config import setting, to_jsonable
-from intarsia.encoders.open import read_card
+from intarsia.encoders.open import read_encoder_card
 from intarsia.engine.search import SearchEngine, open_query_encoders
 from intarsia.errors import DataError
 from intarsia.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate_systems, mean_of
@@ -275,14 +275,14 @@ def _module() -> str:
 
 
 def _serves_int8(bundle: Path) -> bool:
-    files = read_card(bundle / "query_encoders" / "text")["files"]
+    files = read_encoder_card(bundle / "query_encoders" / "text")["files"]
     assert isinstance(files, dict)
     return bool(files["int8"] != files["fp32"])
 
 
 def _query_encoder_notes(bundle: Path) -> Iterator[str]:
     for name in ENCODED_MODALITIES:
-        card = read_card(bundle / "query_encoders" / name)
+        card = read_encoder_card(bundle / "query_encoders" / name)
         yield f"Query encoder in serving, {name}: {card.get('int8_is', 'as the catalog was')}."
 
 

@@ -88,6 +88,7 @@ JOB = Job(
     reads=("products", "text_embeddings", "image_embeddings"),
     optional_reads=("alignment",),
     writes=("query_encoders",),
+    needs_ray=False,
     run=run,
 )
 

@@ -23,6 +23,7 @@ JOB = Job(
     summary="a seed -> a generated market as raw files (products, images, judged queries, events), with its truth",
     config=MarketConfig,
     writes=("market",),
+    needs_ray=False,
     run=run,
 )
 

@@ -34,10 +34,9 @@ from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, ReleaseId, RequestId, sha256_bytes
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index, PostingsBuilder
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.product import ImageRef, Money, Product

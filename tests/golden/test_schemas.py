@@ -1,7 +1,7 @@
 """The schema of each table as a text file per version: a change of a schema needs a new version.
 
-After raising the version of a table, run `python tests/golden/test_schemas.py`: it writes the files of new versions, and
-never changes an existing one.
+After raising the version of a table, run `python tests/golden/test_schemas.py`: it writes the files of new versions,
+and never changes an existing one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import spaces
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ProductId, QueryId, sha256_bytes
-from intarsia.index.files import open_vector_index
+from intarsia.index.vector_files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.records.product import ImageRef, Product

@@ -1,4 +1,4 @@
-"""The requests that the README shows are typed as they stand there, against the served graph."""
+"""The requests in the README and on the getting-started page are sent as written to the served graph."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tests.serve.conftest import Graph
 from tests.shop import make_image
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = [line for line in README.splitlines() if line.startswith("curl ")]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "getting-started.md")
+LINES_OF = [[line for line in page.read_text("utf-8").splitlines() if line.startswith("curl ")] for page in PAGES]
+LINES = sorted({line for lines in LINES_OF for line in lines})
 LOCAL = "http://127.0.0.1:8000"
 
 pytestmark = [
@@ -24,13 +25,14 @@ pytestmark = [
 ]
 
 
-def test_the_readme_asks_in_chinese_in_english_and_with_a_image() -> None:
-    assert len(LINES) == 3
-    assert all(LOCAL in line for line in LINES)
+def test_both_pages_search_in_chinese_in_english_and_by_image() -> None:
+    for lines in LINES_OF:
+        assert len(lines) == 3
+        assert all(LOCAL in line for line in lines)
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_of_the_readme_gets_hits(graph: Graph, tmp_path: Path, line: str) -> None:
+def test_a_documented_request_gets_hits(graph: Graph, tmp_path: Path, line: str) -> None:
     (tmp_path / "shoe.jpg").write_bytes(make_image("bag", "red"))
     command = shlex.split(line.replace(LOCAL, str(graph.fused.base_url).rstrip("/")))
     done = subprocess.run(

@@ -22,22 +22,8 @@ _BLOCK_TAG = re.compile(
 )
 _YES = frozenset({"1", "true", "yes", "y", "in stock", "instock", "in_stock", "available", "有货", "现货", "有", "是"})
 _NO = frozenset(
-    {
-        "0",
-        "false",
-        "no",
-        "n",
-        "out of stock",
-        "outofstock",
-        "out_of_stock",
-        "sold out",
-        "unavailable",
-        "无货",
-        "缺货",
-        "售罄",
-        "无",
-        "否",
-    }
+    {"0", "false", "no", "n", "out of stock", "outofstock", "out_of_stock", "sold out", "unavailable"}
+    | {"无货", "缺货", "售罄", "无", "否"}
 )
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _MS_ABOVE = 1e11  # as seconds this is the year 5138; as milliseconds 1973
@@ -144,7 +130,7 @@ def parse_values(value: object, separators: Iterable[str], field: str) -> list[s
         raise RowError(Reason.WRONG_TYPE, field, value, "give text, a number, a boolean or a list of them")
     parts = [value]
     for separator in separators:
-        parts = [piece for part in parts for piece in part.split(separator)]
+        parts = [text for part in parts for text in part.split(separator)]
     return [text for part in parts if (text := plain_text(part))]
 
 
@@ -166,9 +152,8 @@ def parse_bool(value: object, field: str) -> bool | None:
             return float(text) > 0
         if text in _YES or text in _NO:
             return text in _YES
-    raise RowError(
-        Reason.STOCK_UNPARSABLE, field, value, "give a count, true or false, or `in stock` or `out of stock`"
-    )
+    fix = "give a count, true or false, or `in stock` or `out of stock`"
+    raise RowError(Reason.STOCK_UNPARSABLE, field, value, fix)
 
 
 def parse_time(value: object, unit: Literal["auto", "s", "ms"], field: str) -> datetime | None:

@@ -18,7 +18,7 @@ from intarsia.catalog.clean import CleanLimits, RowCleaner
 from intarsia.catalog.mapping import CatalogMapping
 from intarsia.catalog.resolve import PartWriter, Resolution, resolve_duplicates
 from intarsia.catalog.sources import FileSplit, plan_splits
-from intarsia.catalog.staging import SplitCleaner, read_staged, staging_files
+from intarsia.catalog.staging import SplitCleaner, read_staging_file, staging_files
 from intarsia.errors import DataError
 from intarsia.tables.products import REJECTED_PRODUCTS
 
@@ -141,7 +141,7 @@ def _rejects(staging: Path, splits: Sequence[FileSplit], resolution: Resolution)
     for split_number, reject in resolution.rejects:
         resolved.setdefault(split_number, []).append(reject.to_row())
     for split in splits:
-        table = read_staged(staging / staging_files(split.number)[2])
+        table = read_staging_file(staging / staging_files(split.number)[2])
         if more := resolved.get(split.number):
             rows = sorted([*table.to_pylist(), *more], key=lambda row: int(str(row["row"])))
             table = REJECTED_PRODUCTS.from_rows(rows)

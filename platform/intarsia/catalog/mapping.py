@@ -31,13 +31,17 @@ def column_list(columns: Columns | None) -> tuple[str, ...]:
 class FileShape:
     """How a raw file is written. Parquet ignores all settings but `format`, JSONL all but `format` and `encoding`."""
 
-    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None)
+    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None, advanced=True)
     encoding: str = setting(
-        "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)", "utf-8"
+        "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)",
+        "utf-8",
+        advanced=True,
     )
-    delimiter: str | None = setting("character between fields; default: a tab for .tsv, else a comma", None)
-    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"')
-    header: tuple[str, ...] = setting("column names, when the file has no header line", ())
+    delimiter: str | None = setting(
+        "character between fields; default: a tab for .tsv, else a comma", None, advanced=True
+    )
+    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"', advanced=True)
+    header: tuple[str, ...] = setting("column names, when the file has no header line", (), advanced=True)
 
     def __post_init__(self) -> None:
         try:
@@ -72,7 +76,7 @@ class CategoryShape:
 class PriceShape:
     """Where the price is and how its numbers are written."""
 
-    column: str = setting("a number, or text such as ¥1,299.00")
+    column: str = setting("column with a number, or text such as ¥1,299.00")
     currency: str | None = setting(
         "ISO 4217 code of all prices; default: from `currency_column` or the price text", None
     )

@@ -28,19 +28,17 @@ NEAR_BITS = 3
 
 _BLOCK_BITS = (13, 13, 13, 13, 12)  # 3 differing bits touch at most 3 of 5 blocks: two near hashes agree in at least 2
 _MAX_NEIGHBOURS = 64  # compared among hashes that agree in two blocks; bounds the work when many products are alike
-_DIFFERENT_IMAGE_BITS = (
-    12  # images that differ in this many of 64 bits show different things; unrelated ones in about 32
-)
+_DIFFERENT_IMAGE_BITS = 12  # of 64; images that differ in more show different things, unrelated ones differ in about 32
 _SIMILAR_TITLE = 0.5  # shared part of the character trigrams required with a near text
 _SAME_TITLE = 0.8  # and with a near image
-_PIECES = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"[0-9]+")
 _CHAR_BITS = np.uint64(21)  # a code point; three of them fit into 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DedupKey:
-    """What near-duplicates of a product are found by.
+    """The keys of one product by which near-duplicates are found.
 
     Attributes:
         text_key: digest of `dedup_text` of title and description.
@@ -65,7 +63,7 @@ def dedup_text(text: str) -> str:
     >>> dedup_text("NEW: Red  mug!")
     'new red mug'
     """
-    return " ".join(_PIECES.findall(fold(text)))
+    return " ".join(_WORDS.findall(fold(text)))
 
 
 def text_key(text: str) -> bytes:
@@ -94,11 +92,11 @@ def simhash(text: str) -> int:
 def duplicate_groups(keys: Sequence[DedupKey]) -> NDArray[np.int64]:
     """Group near-duplicates: the connected components of all pairs of near-duplicates.
 
-    A pair is a pair of near-duplicates when its numbers are equal and
+    Two products are near-duplicates when their numbers are equal and
 
-    - its texts are near and its titles similar (and its images do not differ, unless both have a description), or
-    - its descriptions are equal and one title contains nearly all of the other, or
-    - two of its images are near and its titles nearly the same.
+    - their texts are near and their titles similar (and their images do not differ, unless both have a description), or
+    - their descriptions are equal and one title contains nearly all of the other, or
+    - two of their images are near and their titles nearly the same.
 
     Returns:
         int64 [N]: for each product the index of the first member of its group, its own index without duplicates.
@@ -144,9 +142,9 @@ def near_pairs(values_V: NDArray[np.uint64], max_bits: int = NEAR_BITS) -> NDArr
             same = keys[step:] == keys[:-step]
             if not same.any():
                 break
-            at = np.flatnonzero(same)
-            is_near = np.bitwise_count(values[at] ^ values[at + step]) <= max_bits
-            left, right = order[at[is_near]], order[at[is_near] + step]
+            first = np.flatnonzero(same)
+            first = first[np.bitwise_count(values[first] ^ values[first + step]) <= max_bits]
+            left, right = order[first], order[first + step]
             new_codes.append(np.minimum(left, right) * num + np.maximum(left, right))
         codes = np.unique(np.concatenate([codes, *new_codes]))
     return np.stack(np.divmod(codes, max(num, 1)), axis=1)

@@ -20,7 +20,7 @@ from intarsia.catalog.mapping import ImagesShape
 from intarsia.catalog.near_duplicates import DedupKey, duplicate_groups
 from intarsia.catalog.rejects import Reason, Reject
 from intarsia.catalog.sources import FileSplit
-from intarsia.catalog.staging import read_staged, staging_files, take_rows
+from intarsia.catalog.staging import read_staging_file, staging_files, take_rows
 from intarsia.image import ImageFault
 from intarsia.tables.products import PRODUCTS
 
@@ -144,7 +144,7 @@ def _staged_products(
     staging: Path, splits: Sequence[FileSplit], spelling_counter: SpellingCounter
 ) -> Iterator[_StagedProduct]:
     for split in splits:
-        table: pa.Table = read_staged(staging / staging_files(split.number)[1])
+        table: pa.Table = read_staging_file(staging / staging_files(split.number)[1])
         for index, row in enumerate(table.to_pylist()):
             spelling_counter.add(row["brand"], row["category_path"], row["attributes"])
             yield _StagedProduct(

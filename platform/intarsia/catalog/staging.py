@@ -97,7 +97,7 @@ def staging_files(split_number: int) -> tuple[str, str, str]:
     return f"products-{number}.arrow", f"keys-{number}.arrow", f"rejects-{number}.arrow"
 
 
-def read_staged(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_staging_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a staging file, or some of its columns, into memory."""
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         table = reader.read_all()

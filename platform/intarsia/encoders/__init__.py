@@ -1,1 +1,3 @@
-"""Text and pictures to unit vectors that carry the name of their space. Which products to encode when is `pipelines/`' matter."""
+"""Encoders: text and images to unit vectors that carry the id of their vector space. Inference only; see `training` for
+fits.
+"""

@@ -1,13 +1,14 @@
-"""One space in which words and pictures meet: projections of frozen encoders' vectors, and of the words themselves.
+"""The aligned space: projections of the frozen vectors of a text and an image encoder, and of words, into one space.
 
-A picture's vector is projected by one matrix. A text's is the sum of what its words add, each by itself, and of its encoder's vector
-projected: words carry over to new combinations ("navy" + "sandals"), the vector to words that were never seen. How the numbers are learned
-is `learning/alignment.py`'s matter; here they are used, by NumPy alone.
+An image vector is projected by one matrix. A text is the sum of the vectors of its words and of its projected encoder
+vector: words generalise to new combinations ("navy" + "sandals"), the encoder vector to unknown words.
+`training/alignment.py` learns the numbers; this module uses them, with NumPy only.
 
-The head that serves has learned from all judged train queries. Those very queries are answered by the head of their fold, which has not
-seen them: what a ranker learns of its scores is then true of new queries as well.
+The serving head is trained on all judged train queries. These queries themselves are encoded by the head of their fold,
+which was trained without them, so the scores that a ranker trains on are like those of new queries.
 
-Letters: V pictures, E their width, T the text encoder's width, D the aligned width, W words of a text, H heads.
+Letters: V images, E their width, T the text encoder's width, D the aligned width, n words of the vocabulary, W words of
+a text, H heads.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ALIGNMENT_CARD, ALIGNMENT_HEADS = "alignment.json", "heads.safetensors"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextHeads:
-    """H heads side by side: the one that serves first, then one per fold.
+    """H text heads: the serving head first, then one per fold.
 
     `words_nHD` has a row per word of `places`, `vector_HTD` projects the encoder's vector, `bias_HD` is added.
     """
@@ -46,22 +47,22 @@ class TextHeads:
 
     @property
     def num_folds(self) -> int:
-        """Heads that have not seen some of the judged train queries."""
+        """Number of heads that were trained without a fold of the judged train queries."""
         return len(self.bias_HD) - 1
 
     def project(self, text: str, text_T: Float32s, head: int) -> Float32s:
-        """A text and its encoder's vector in the aligned space: unit float32 [D]."""
-        places_W, weight = word_bag(text, self.places)
-        sum_D = self.words_nHD[places_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
+        """Project a text and its encoder vector into the aligned space: unit float32 [D]."""
+        ids_W, weight = word_bag(text, self.places)
+        sum_D = self.words_nHD[ids_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
         return _unit(sum_D + text_T @ self.vector_HTD[head] + self.bias_HD[head])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """The aligned space over one text space and one image space.
+    """The aligned space of one text space and one image space.
 
     Raises:
-        ArtifactError: the parts do not fit each other.
+        ArtifactError: the shapes of the parts do not match.
     """
 
     text_space: SpaceId
@@ -70,7 +71,8 @@ class Alignment:
     image_bias_D: Float32s
     heads: TextHeads
     space_id: SpaceId = field(init=False)
-    """The name of the aligned space: of what projects pictures, and of the spaces underneath; all heads of texts aim at it."""
+    """Space id of the aligned space, from the image projection and the two encoder spaces. All text heads map into it.
+    """
 
     def __post_init__(self) -> None:
         widths = {self.image_ED.shape[1], *self.image_bias_D.shape, self.heads.bias_HD.shape[1]}
@@ -86,33 +88,38 @@ class Alignment:
 
     @property
     def dim(self) -> int:
-        """D."""
         return len(self.image_bias_D)
 
     def serving(self) -> Alignment:
-        """The same space with the serving head alone: what a release carries."""
+        """The same space with the serving head only: the part that a release contains."""
         heads = self.heads
-        first = TextHeads(
+        serving_head = TextHeads(
             places=heads.places,
             words_nHD=heads.words_nHD[:, :1],
             vector_HTD=heads.vector_HTD[:1],
             bias_HD=heads.bias_HD[:1],
         )
-        return replace(self, heads=first)
+        return replace(self, heads=serving_head)
 
     def images(self, vectors_VE: Float32s) -> Float32s:
-        """Pictures' vectors in the aligned space: unit float32 [V, D]."""
+        """Project image vectors into the aligned space: unit float32 [V, D]."""
         return _unit(vectors_VE @ self.image_ED + self.image_bias_D)
 
     def text(self, text: str, text_T: Float32s, *, judged_in_train: str | None = None) -> Float32s:
-        """A text in the aligned space: unit float32 [D]; `judged_in_train` is the id of a query that the serving head has learned from."""
+        """Project a text into the aligned space: unit float32 [D].
+
+        Args:
+            text: the words.
+            text_T: the text encoder's vector.
+            judged_in_train: id of the query if the serving head was trained on it; the head of its fold is used then.
+        """
         head = 0
         if judged_in_train is not None and self.heads.num_folds:
             head = 1 + fold_of(judged_in_train, self.heads.num_folds)
         return self.heads.project(text, text_T, head)
 
     def save(self, folder: Path) -> None:
-        """Write all of it; equal alignments give equal bytes."""
+        """Write the alignment to a folder; equal alignments give equal bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             "picture": self.image_ED,
@@ -127,10 +134,10 @@ class Alignment:
 
     @classmethod
     def open(cls, folder: Path) -> Alignment:
-        """What was saved.
+        """Read the folder of `save`.
 
         Raises:
-            ArtifactError: a file is gone or torn, or the parts do not fit each other.
+            ArtifactError: a file is missing or damaged, or the shapes of the parts do not match.
         """
         try:
             card = json.loads((folder / ALIGNMENT_CARD).read_text(encoding="utf-8"))
@@ -141,7 +148,7 @@ class Alignment:
                 image_ED=arrays["picture"],
                 image_bias_D=arrays["picture_bias"],
                 heads=TextHeads(
-                    places={word: place for place, word in enumerate(card["words"])},
+                    places={word: number for number, word in enumerate(card["words"])},
                     words_nHD=arrays["words"],
                     vector_HTD=arrays["vector"],
                     bias_HD=arrays["bias"],
@@ -149,30 +156,33 @@ class Alignment:
             )
         except ArtifactError:
             raise
-        except Exception as error:  # safetensors raises its own class for torn files
+        except Exception as error:  # safetensors raises its own class for damaged files
             raise ArtifactError(
                 f"{folder} is not an alignment ({type(error).__name__}: {error}); run align_modalities again"
             ) from None
 
 
-def word_bag(text: str, places: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
-    """The places of a text's different known words, ascending, and the weight of each: 1 / sqrt(W), so that long texts do not shout."""
-    found = sorted({places[token] for token in tokens(text) if token in places})
-    return np.array(found, np.int64), len(found) ** -0.5 if found else 0.0
+def word_bag(text: str, word_ids: Mapping[str, int]) -> tuple[NDArray[np.int64], float]:
+    """The numbers of the distinct known words of a text, ascending, and their weight 1 / sqrt(W).
+
+    The weight keeps the length of the sum similar for short and long texts.
+    """
+    ids = sorted({word_ids[token] for token in tokens(text) if token in word_ids})
+    return np.array(ids, np.int64), len(ids) ** -0.5 if ids else 0.0
 
 
 def frequent_words(texts: Sequence[str], *, min_texts: int, max_words: int) -> dict[str, int]:
-    """Word -> place for the words that stand in at least `min_texts` texts, the most frequent first; of equals in their own order."""
+    """Number the words that occur in at least `min_texts` texts, the most frequent first, ties in alphabetical order."""
     counts: dict[str, int] = {}
     for text in texts:
         for token in set(tokens(text)):
             counts[token] = counts.get(token, 0) + 1
-    often = sorted((-count, word) for word, count in counts.items() if count >= min_texts)
-    return {word: place for place, (_, word) in enumerate(often[:max_words])}
+    frequent = sorted((-count, word) for word, count in counts.items() if count >= min_texts)
+    return {word: number for number, (_, word) in enumerate(frequent[:max_words])}
 
 
 def _unit(vectors: Float32s) -> Float32s:
-    """Along the last axis; zeros become the direction of all ones, as encoders do it."""
+    """Normalise along the last axis; zeros become the vector of equal values, as in `pooling.unit_rows`."""
     unit = unit_vectors(vectors)
     uniform = np.full_like(vectors, vectors.shape[-1] ** -0.5)
     return np.where(unit.any(axis=-1, keepdims=True), unit, uniform).astype(np.float32)

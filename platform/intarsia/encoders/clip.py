@@ -1,10 +1,13 @@
-"""Both sides of models that were trained to bring a text and its picture together: CLIP, SigLIP, Chinese-CLIP and their kin.
+"""The text and image sides of CLIP, SigLIP, Chinese-CLIP and similar models, which map a text and its image to near
+vectors.
 
-Their vectors are the model's own: what it pools, projected into the space of both sides; so a text can be compared with a picture.
+The vectors are the model's own: its pooled output, projected into the space of both sides, so a text can be compared
+with an image.
 
 Letters: N items, T tokens, P tokens that the model reads, S side, C channels, H height, W width, D width of the vector.
-Source: Radford et al., ICML 2021, arXiv:2103.00020 (CLIP); Zhai et al., ICCV 2023, arXiv:2303.15343 (SigLIP); Yang et al.,
-arXiv:2211.01335 (Chinese-CLIP).
+
+Source: Radford et al., ICML 2021, arXiv:2103.00020 (CLIP); Zhai et al., ICCV 2023, arXiv:2303.15343 (SigLIP); Yang et
+al., arXiv:2211.01335 (Chinese-CLIP).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch import nn
 
 from intarsia.encoders.config import ImageEncoderConfig
 from intarsia.encoders.pooling import unit_rows
-from intarsia.encoders.pretrained import load_pretrained, quiet_transformers, refuse_missing
+from intarsia.encoders.pretrained import check_no_missing, load_pretrained, quiet_transformers
 from intarsia.encoders.protocol import digest_arrays, name_space
 from intarsia.encoders.torch_encoders import TorchImageEncoder
 from intarsia.errors import ArtifactError
@@ -27,20 +30,20 @@ from intarsia.lake import write_json
 
 OWN_POOLING = "own"
 _BYTE = 255.0
-_READ_BY_VISION = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps", "patch_size")
+_VISION_SETTINGS = ("model_type", "num_attention_heads", "hidden_act", "layer_norm_eps", "patch_size")
 _TEXT_SIDE, _IMAGE_SIDE = ("text_model", "text_projection"), ("vision_model", "visual_projection")
 _LOSS_ONLY = ("logit_scale", "logit_bias")
 NOT_OF_THE_TEXT_SIDE = (*_IMAGE_SIDE, *_LOSS_ONLY)
-"""How the names of a model's tensors start that a text does not need; a folder may hold one side alone."""
+"""Prefixes of the tensor names that the text side does not need; a folder may contain one side only."""
 
 
 def is_clip(model: Any) -> bool:
-    """Whether a `transformers` model has a text and a picture side that meet."""
+    """Whether a `transformers` model has a text side and an image side in one space."""
     return hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
 
 
 class ClipTextTower(nn.Module):
-    """The text side and the norm: token ids and mask in, unit vectors out."""
+    """The text side and normalisation: token ids and mask in, unit vectors out."""
 
     def __init__(self, model: Any, pad_id: int) -> None:
         super().__init__()
@@ -60,7 +63,7 @@ class ClipTextTower(nn.Module):
 
 
 class ClipImageTower(nn.Module):
-    """Pixel scaling, the picture side and the norm: uint8 pixels in, unit vectors out."""
+    """Pixel scaling, the image side and normalisation: uint8 pixels in, unit vectors out."""
 
     def __init__(self, model: Any, mean: Sequence[float], scale: Sequence[float]) -> None:
         super().__init__()
@@ -77,50 +80,52 @@ class ClipImageTower(nn.Module):
         return unit_rows(self.transformer.get_image_features(pixel_values=scaled_NCHW).pooler_output)
 
     def save(self, folder: Path) -> None:
-        """The picture side alone, with its scaling, as a folder that `open_clip_image` reads."""
+        """Save the image side and its pixel scaling as a folder that `open_clip_image` reads."""
         with quiet_transformers():
             self.transformer.save_pretrained(folder)
         scaling = {"image_mean": self._mean, "image_std": self._scale}
-        channels = {name: [float(value) / _BYTE for value in tensor.flatten()] for name, tensor in scaling.items()}
-        write_json(folder / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"} | channels)
+        values = {name: [float(value) / _BYTE for value in tensor.flatten()] for name, tensor in scaling.items()}
+        write_json(folder / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor"} | values)
 
 
 def open_clip_image(config: ImageEncoderConfig) -> TorchImageEncoder:
-    """The picture side of a model of the family, from hub name or folder.
+    """Open the image side of a model of the CLIP family, from hub name or folder.
 
-    Pictures are read whole, on white ground, at the model's own side: product pictures lose sleeves and soles to the crop that these
-    models were trained with.
+    Images are padded to a white square of the model's side. These models were trained on crops, but a crop would cut
+    off parts of a product.
 
     Raises:
-        ArtifactError: weights or preprocessor_config.json are not there, not all there, or of another kind of model.
+        ArtifactError: weights or preprocessor_config.json are missing or incomplete, or the model is of another kind.
     """
-    told = f"image model {config.model!r}"
-    model, reading, missing = load_pretrained(
+    model_name = f"image model {config.model!r}"
+    model, processor, missing = load_pretrained(
         config.model,
         transformers.AutoImageProcessor,
-        told=told,
-        mend="a folder with config.json, weights and preprocessor_config.json, to a hub name that this machine can reach, or to "
+        model_name=model_name,
+        fix="a folder with config.json, weights and preprocessor_config.json, to a reachable hub name, or to "
         "offline:efficientnet-lite0",
     )
     if not is_clip(model):
-        raise ArtifactError(f"{told} is a {model.config.model_type}; allowed: clip, siglip, chinese_clip and their kin")
-    refuse_missing([name for name in missing if name.startswith(_IMAGE_SIDE)], told)
-    return clip_image_over(config, model, reading.image_mean, reading.image_std)
+        raise ArtifactError(
+            f"{model_name} is a {model.config.model_type}; allowed: clip, siglip, chinese_clip and similar models"
+        )
+    check_no_missing([name for name in missing if name.startswith(_IMAGE_SIDE)], model_name)
+    return clip_image_encoder(config, model, processor.image_mean, processor.image_std)
 
 
-def clip_image_over(
+def clip_image_encoder(
     config: ImageEncoderConfig, model: Any, mean: Sequence[float], scale: Sequence[float]
 ) -> TorchImageEncoder:
-    """The encoder of a model's picture side; `mean` and `scale` are of channels between 0 and 1."""
-    own = model.config.vision_config
-    image_px = int(own.image_size)
+    """Build the encoder of the image side of a model; `mean` and `scale` are per channel, for pixels 0..1."""
+    vision_config = model.config.vision_config
+    image_px = int(vision_config.image_size)
     tower = ClipImageTower(model, mean, scale)
     weights = digest_arrays((name, tensor.numpy()) for name, tensor in tower.transformer.state_dict().items())
     settings = {
         "image_px": image_px,
         "mean": [round(float(value), 6) for value in mean],
         "scale": [round(float(value), 6) for value in scale],
-        "architecture": {name: getattr(own, name, None) for name in _READ_BY_VISION},
+        "architecture": {name: getattr(vision_config, name, None) for name in _VISION_SETTINGS},
     }
     return TorchImageEncoder(config, tower, image_px, name_space("image", weights, settings))
 
@@ -132,5 +137,5 @@ def _drop_side(model: Any, names: Sequence[str]) -> None:
 
 
 def _reads_padding(model: Any) -> bool:
-    """SigLIP was trained on texts padded to their full length, without a mask, and pools the last position."""
+    """SigLIP was trained on texts padded to the full length, without a mask, and pools the last position."""
     return str(model.config.model_type).startswith("siglip")

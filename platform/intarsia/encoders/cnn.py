@@ -1,8 +1,11 @@
-"""Image encoders over convolutional networks, run by torch: what embeds catalogs, and what is exported for queries.
+"""Image encoders of convolutional networks, run by torch.
 
-A picture's vector is two feature maps, each averaged over positions and brought to norm 1, side by side: the last, which knows things, and
-the last one at a quarter of the picture's size, which keeps colour and texture. Measured with EfficientNet-Lite0 on 2,500 pictures of
-`fashion15k`: the share of the 5 nearest neighbours of equal article type / base colour / both, and the accuracy of a linear probe for each:
+The vector of an image has up to three normalised parts, side by side: the mean of the last feature map, which separates
+kinds of objects; the mean of the last map at a quarter of the image's side, which keeps colour and texture; and a
+colour histogram.
+
+Measured with EfficientNet-Lite0 on 2,500 images of `fashion15k`: share of the 5 nearest neighbours with equal article
+type / base colour / both, and the accuracy of a linear probe for article type / base colour:
 
     1280-wide head alone (the usual choice)   0.636 / 0.284 / 0.189   probe 0.708 / 0.487
     last map, 320 wide                        0.645 / 0.289 / 0.197   probe 0.693 / 0.497
@@ -10,7 +13,7 @@ the last one at a quarter of the picture's size, which keeps colour and texture.
     last + 2 x early map, 344 wide (chosen)   0.640 / 0.333 / 0.223   probe 0.711 / 0.536
     last + 3 x early map, 344 wide            0.631 / 0.352 / 0.235   probe 0.710 / 0.537
 
-Beside these two stands a histogram of colours (`colours.py`) of less weight; another 2,500 pictures, the same shares:
+With the colour histogram (`colours.py`), on another 2,500 images, the same shares:
 
     without, 344 wide                         0.645 / 0.330 / 0.230
     + 0.25 x colours, 472 wide                0.627 / 0.374 / 0.251
@@ -18,7 +21,7 @@ Beside these two stands a histogram of colours (`colours.py`) of less weight; an
     + 0.5 x colours, 472 wide                 0.589 / 0.405 / 0.253
     + 1 x colours, 472 wide                   0.511 / 0.435 / 0.241
 
-Letters: N pictures, S side, C channels, H height, W width, D width of the vector.
+Letters: N images, S side, C channels, H height, W width, D width of the vector.
 """
 
 from __future__ import annotations
@@ -41,13 +44,13 @@ from intarsia.encoders.protocol import digest_arrays, name_space
 from intarsia.encoders.torch_encoders import TorchImageEncoder
 from intarsia.errors import ArtifactError, ConfigError
 
-_EARLY_STRIDE = 4  # the early map has a quarter of the picture's side
+_EARLY_STRIDE = 4  # the early map has a quarter of the image's side
 _LITE_MEAN, _LITE_SCALE = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
 _IMAGENET_MEAN, _IMAGENET_SCALE = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class ImageTower(nn.Module):
-    """Pixel scaling, network, pooling and norm in one graph: uint8 pixels in, unit vectors out."""
+    """Pixel scaling, network, pooling and normalisation in one graph: uint8 pixels in, unit vectors out."""
 
     def __init__(
         self,
@@ -77,52 +80,55 @@ class ImageTower(nn.Module):
             parts.append(self._early_weight * unit_rows(mean_of_positions(early_NCHW)))
         if not self._colour_weight:
             return unit_rows(torch.cat(parts, dim=1)) if self._early_weight else parts[0]
-        named_NC = unit_rows(torch.cat(parts, dim=1))
-        return unit_rows(torch.cat([named_NC, self._colour_weight * self._colours(pixels_NSS3)], dim=1))
+        network_NC = unit_rows(torch.cat(parts, dim=1))
+        return unit_rows(torch.cat([network_NC, self._colour_weight * self._colours(pixels_NSS3)], dim=1))
 
 
 class CnnImageEncoder(TorchImageEncoder):
-    """A `TorchImageEncoder` over an `ImageTower`, whose norms it folds into the convolutions: that tower is not trained any more."""
+    """A `TorchImageEncoder` of an `ImageTower`. It folds the batch norms into the convolutions, so the tower cannot be
+    trained after.
+    """
 
     tower: ImageTower
 
     def __init__(self, config: ImageEncoderConfig, tower: ImageTower) -> None:
         weights = digest_arrays((name, tensor.numpy()) for name, tensor in tower.state_dict().items())
         settings = {"model": config.model, "image_px": config.image_px, "early_weight": config.early_weight}
-        if config.colour_weight:  # a tower without is the one that was named before there were colours
+        if config.colour_weight:  # absent at 0, so that older space ids stay valid
             settings["colour_weight"] = config.colour_weight
         fold_norms(tower.eval())
         super().__init__(config, tower, config.image_px, name_space("image", weights, settings))
 
 
 def open_cnn(config: ImageEncoderConfig) -> CnnImageEncoder:
-    """EfficientNet-Lite0 from its offline package, a torchvision network, or a small untrained one; raises like `build_image_tower`."""
+    """Open EfficientNet-Lite0, a torchvision network, or a small untrained network. Raises like `build_image_tower`."""
     return CnnImageEncoder(config, build_image_tower(config))
 
 
 def build_image_tower(config: ImageEncoderConfig, *, with_weights: bool = True) -> ImageTower:
-    """The tower of a convolutional model with its norms still apart, as training needs it.
+    """Build the tower of a convolutional network, with its batch norms not folded.
 
     Args:
-        config: which model, and at what side and with what share of the early map.
-        with_weights: whether its own weights are loaded; without, whoever asks fills them in.
+        config: model, side, and weights of the parts of the vector.
+        with_weights: False gives random weights, which the caller replaces.
 
     Raises:
-        ConfigError: a model that does not exist, or is not a convolutional network of a known build.
-        ArtifactError: its weights are not there, or do not fit.
+        ConfigError: the model does not exist, or its structure is not known.
+        ArtifactError: its weights are missing or do not match.
     """
     mean, scale = _IMAGENET_MEAN, _IMAGENET_SCALE
     if config.model.startswith(TORCHVISION):
         stages = _torchvision_stages(config if with_weights else replace(config, weights=f"{RANDOM}0"))
     elif config.model.startswith(UNTRAINED):
-        from intarsia.encoders.untrained import untrained_stages  # brings transformers, which no other kind here needs
+        from intarsia.encoders.untrained import untrained_stages  # imports transformers, which only this kind needs
 
         stages = untrained_stages(config.model)
     elif config.model == EFFICIENTNET_LITE0:
         stages, mean, scale = _lite0_stages(config if with_weights else None), _LITE_MEAN, _LITE_SCALE
     else:
         raise ConfigError(
-            f"image model is {config.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {UNTRAINED}<kind>:<seed>, a hub name or "
+            f"image model is {config.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, "
+            f"{UNTRAINED}<kind>:<seed>, a hub name or "
             "a folder"
         )
     num_early = _num_early(stages, config.image_px)
@@ -151,14 +157,15 @@ def _torchvision_stages(config: ImageEncoderConfig) -> list[nn.Module]:
         try:
             network.load_state_dict(_state_dict(Path(config.weights)))
         except RuntimeError as error:
-            raise ArtifactError(f"{config.weights} does not fit {config.model}: {error}") from None
+            raise ArtifactError(f"{config.weights} does not match {config.model}: {error}") from None
     if hasattr(network, "layer4"):  # the ResNet family has no `features`
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         return [stem, network.layer1, network.layer2, network.layer3, network.layer4]
     if isinstance(getattr(network, "features", None), nn.Sequential):
         return list(network.features)
     raise ConfigError(
-        f"{config.model} is not built as stages of a convolutional network; allowed: the ResNet, MobileNet, EfficientNet, ConvNeXt, "
+        f"{config.model} is not a sequence of convolutional stages; allowed: the ResNet, MobileNet, EfficientNet, "
+        "ConvNeXt, "
         "DenseNet, VGG and ShuffleNet-like families that have `features` or `layer4`"
     )
 
@@ -168,7 +175,8 @@ def _downloaded(name: str) -> nn.Module:
         network: nn.Module = torchvision.models.get_model(name, weights="DEFAULT")
     except OSError as error:
         raise ArtifactError(
-            f"the weights of torchvision:{name} cannot be fetched ({error}); set `weights` to the path of a state dict, or `model` to "
+            f"the weights of torchvision:{name} cannot be downloaded ({error}); set `weights` to the path of a state "
+            "dict, or `model` to "
             f"{EFFICIENTNET_LITE0}"
         ) from None
     return network
@@ -184,7 +192,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Put each batch norm that follows a convolution in a `Sequential` into that convolution: half the time, the same function."""
+    """Fold each batch norm that follows a convolution in a `Sequential` into it: the same function in half the time."""
     if isinstance(module, nn.Sequential):
         for number in range(len(module) - 1):
             convolution, norm = module[number], module[number + 1]
@@ -196,7 +204,7 @@ def fold_norms(module: nn.Module) -> None:
 
 
 def _num_early(stages: Sequence[nn.Module], image_px: int) -> int:
-    """How many stages it takes to the end of the quarter-size maps; a network that skips that size gives its first stage."""
+    """Number of stages up to the last map of a quarter of the side; 1 if a network has no map of that size."""
     map_NCHW = torch.zeros((1, 3, image_px, image_px))
     last_at_quarter = 1
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a text and an image encoder are made of: the settings users write. How each kind is opened is `open.py`'s matter."""
+"""Settings of text and image encoders. `open.py` opens each kind."""
 
 from __future__ import annotations
 
@@ -15,81 +15,86 @@ TORCHVISION = "torchvision:"
 UNTRAINED = "untrained:"
 RANDOM = "random:"
 LAKE_MODEL = "lake:"
-"""Names a tower that a job of this lake has trained, such as lake:text_tower; whoever has the lake puts its folder there."""
+"""Prefix of a tower that a job of this lake trained, such as lake:text_tower; see `lake_models.py`."""
 TOWER_FILE = "tower.json"
-"""What the folder of a trained tower says of its build, where `transformers` does not know it."""
+"""File in the folder of a trained tower with its architecture, for kinds that `transformers` does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoderConfig:
-    """One text encoder; every setting but `batch_size` changes its space."""
+    """Settings of a text encoder; every setting except `batch_size` changes its vector space."""
 
     model: str = setting(
-        "transformers encoder by hub name or local folder (BERT family, GPT-2 and its kin, CLIP family; any language), a folder that "
-        "finetune_text wrote, or offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more, "
-        "512 wide), untrained:<kind>:<seed> (small, untrained: bert, gpt2, clip, siglip, chinese_clip, bilstm, dnn)",
+        "offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more,"
+        " 512 wide), a transformers encoder by hub name or folder (BERT family, GPT-2, CLIP family), a folder of "
+        "finetune_text, or untrained:<kind>:<seed> (small; kinds bert, gpt2, clip, siglip, chinese_clip, bilstm, "
+        "dnn)",
         MINILM,
     )
     pooling: Literal["mean", "cls", "last"] = setting(
-        "a text's vector: mean of its tokens, the first token, or the last one (causal models such as GPT-2: last or mean); does nothing "
-        "for use-multilingual-v3 and the CLIP family, whose pooling is their own",
+        "vector of a text: mean of its tokens, first token (cls), or last token (causal models: last or mean); "
+        "use-multilingual-v3 and the CLIP family have their own pooling",
         "mean",
+        advanced=True,
     )
     max_tokens: int = setting(
-        "tokens of a text that are read, the model's own marks included; the rest is cut off", 128
+        "longest text in tokens, special tokens included; the rest is cut off", 128, advanced=True
     )
     reading: Literal["clean", "folded"] = setting(
-        "how a text is read before the model's tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified Chinese, "
-        "no accents)",
+        "normalisation before the tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified "
+        "Chinese, no accents)",
         "clean",
+        advanced=True,
     )
-    prefix: str = setting("words put before every text, for models trained with such", "")
-    batch_size: int = setting("texts per forward pass", 32)
+    prefix: str = setting("words before every text, for models that were trained with a prefix", "", advanced=True)
+    batch_size: int = setting("texts per forward pass", 32, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ValueError("model is empty; allowed: a hub name, a folder, or offline:<name>")
         if self.max_tokens < 3:
-            raise ValueError(f"max_tokens is {self.max_tokens}; allowed: 3 or more (two are the model's own marks)")
+            raise ValueError(f"max_tokens is {self.max_tokens}; allowed: 3 or more (two are special tokens)")
         check_range(self, "batch_size", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageEncoderConfig:
-    """One image encoder; every setting but `batch_size` changes its space."""
+    """Settings of an image encoder; every setting except `batch_size` changes its vector space."""
 
     model: str = setting(
-        "offline:efficientnet-lite0, torchvision:<name> of a convolutional network, such as torchvision:mobilenet_v3_small, a folder that "
-        "finetune_image wrote, the picture side of the CLIP family by hub name (owner/name) or folder, or untrained:<kind>:<seed> (small, "
-        "untrained: cnn, clip, siglip, chinese_clip)",
+        "offline:efficientnet-lite0, torchvision:<name> of a convolutional network, such as "
+        "torchvision:mobilenet_v3_small, a model of the CLIP family by hub name (owner/name) or folder, a folder "
+        "of finetune_image, or untrained:<kind>:<seed> (small; kinds cnn, clip, siglip, chinese_clip)",
         EFFICIENTNET_LITE0,
     )
     weights: str = setting(
-        "of a torchvision model: DEFAULT (torchvision's own download), the path of a state dict, or random:<seed>; does nothing for "
-        "other models",
+        "torchvision models: DEFAULT (torchvision's own download), the path of a state dict, or random:<seed>",
         "DEFAULT",
+        advanced=True,
     )
     image_px: int = setting(
-        "side of the square a picture is fitted into, pixels; does nothing for folders and the CLIP family, which read the side they were "
-        "trained on",
+        "side in pixels of the square that an image is fitted into; folders and the CLIP family have their own",
         160,
+        advanced=True,
     )
     early_weight: float = setting(
-        "share of the early feature map, which keeps colour and texture, against the last one, which knows things; 0 leaves it out; does "
-        "nothing for folders and the CLIP family",
+        "convolutional networks: weight of the early feature map (colour, texture) relative to the last one; 0: off",
         2.0,
+        advanced=True,
     )
     colour_weight: float = setting(
-        "share of the colour histogram against the two feature maps; 0 leaves it out; does nothing for a vision transformer",
+        "convolutional networks: weight of the colour histogram relative to the feature maps; 0: off",
         0.4,
+        advanced=True,
     )
-    batch_size: int = setting("pictures per forward pass", 16)
+    batch_size: int = setting("images per forward pass", 16, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.model.startswith((OFFLINE, TORCHVISION, UNTRAINED, LAKE_MODEL)) and "/" not in self.model:
             raise ValueError(
-                f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, {UNTRAINED}<kind>:<seed>, a hub name "
-                "(owner/name), or a folder (./name for one beside you)"
+                f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, "
+                f"{UNTRAINED}<kind>:<seed>, a hub name "
+                "(owner/name), or a folder (./name in the working directory)"
             )
         if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():
             raise ValueError(f"weights is {self.weights!r}; allowed: {RANDOM}<seed> with a whole number")

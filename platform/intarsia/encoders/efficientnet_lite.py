@@ -1,9 +1,10 @@
-"""EfficientNet-Lite0 as a torch module that the published ImageNet weights fit, in order. What is pooled from it is `cnn.py`'s matter.
+"""EfficientNet-Lite0 as a torch module that the published ImageNet weights fit, in order. Pooling: see `cnn.py`.
 
-The Lite family is EfficientNet without squeeze-and-excitation and with ReLU6 for swish, so that it quantises well; the weights were
-converted from TensorFlow, hence its padding, its epsilon, and pixels scaled to (x - 127) / 128.
+The Lite family is EfficientNet without squeeze-and-excitation and with ReLU6 instead of swish, so that it quantises
+well. The weights were converted from TensorFlow, hence its padding, its epsilon, and pixels scaled to (x - 127) / 128.
 
-Letters: N pictures, C channels, H height, W width.
+Letters: N images, C channels, H height, W width.
+
 Source: Tan and Le, ICML 2019, arXiv:1905.11946; the Lite variants: TensorFlow TPU models, efficientnet/lite.
 """
 
@@ -24,7 +25,7 @@ _STEM_WIDTH, _HEAD_WIDTH, _NUM_CLASSES = 32, 1280, 1000
 
 
 class _Group(NamedTuple):
-    """`repeats` inverted bottlenecks of one width; only the first of them has the stride."""
+    """`repeats` inverted bottlenecks of one width; only the first has the stride."""
 
     repeats: int
     kernel: int
@@ -45,7 +46,7 @@ _LITE0 = (
 
 
 class EfficientNetLite0(nn.Module):
-    """The whole network; encoders run `stages`, `forward` gives ImageNet logits and shows that the weights fit."""
+    """The whole network. Encoders use `stages`; `forward` gives ImageNet logits, to test the weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,24 +70,25 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_in_order(network: EfficientNetLite0, weights: Mapping[str, torch.Tensor]) -> None:
-    """Fill the network with tensors whose names differ from its own but whose order and shapes do not.
+    """Load tensors with other names but the same order and shapes.
 
     Raises:
-        ArtifactError: another number of tensors, or a tensor of another shape.
+        ArtifactError: the number of tensors or a shape differs.
     """
-    own = network.state_dict()
-    if len(own) != len(weights):
-        raise ArtifactError(f"the weights hold {len(weights)} tensors; EfficientNet-Lite0 has {len(own)}")
-    for (name, slot), (given_name, given) in zip(own.items(), weights.items(), strict=True):
-        if slot.shape != given.shape:
+    state = network.state_dict()
+    if len(state) != len(weights):
+        raise ArtifactError(f"the weights hold {len(weights)} tensors; EfficientNet-Lite0 has {len(state)}")
+    for (name, slot), (tensor_name, tensor) in zip(state.items(), weights.items(), strict=True):
+        if slot.shape != tensor.shape:
             raise ArtifactError(
-                f"tensor {given_name} of the weights is {tuple(given.shape)}; EfficientNet-Lite0's {name} is {tuple(slot.shape)}"
+                f"tensor {tensor_name} of the weights is {tuple(tensor.shape)}; EfficientNet-Lite0's {name} is "
+                f"{tuple(slot.shape)}"
             )
-    network.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+    network.load_state_dict(dict(zip(state, weights.values(), strict=True)))
 
 
 class _InvertedBottleneck(nn.Module):
-    """Expand, filter each channel, project; the input is added where shapes allow."""
+    """Expand, filter each channel, project; the input is added if the shapes are equal."""
 
     def __init__(self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -103,7 +105,7 @@ class _InvertedBottleneck(nn.Module):
 
 
 class _SamePadded(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow's SAME does: an odd remainder goes to the bottom and right."""
+    """A convolution without bias with TensorFlow's SAME padding: an odd remainder goes to the bottom and right."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         top, bottom = self._padding_of(int(input.shape[2]))

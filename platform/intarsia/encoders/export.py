@@ -1,7 +1,9 @@
-"""Encoders into folders that `open_query_encoder` reads: ONNX with fp32 and int8 weights, tokenizer and card beside.
+"""Export encoders to folders that `open_query_encoder` reads: ONNX models with fp32 and int8 weights, tokenizer and
+encoder.json.
 
-int8 means: weights of matrix products rounded per output channel, activations scaled per query. Measured with MiniLM on 300 queries against
-fp32: mean cosine 0.993 and 94 % of the ten nearest of 500 titles kept, at a third of the time; rounded per tensor it is 0.967 and 87 %.
+int8: weights of matrix products rounded per output channel, activations scaled per query. Measured with MiniLM on 300
+queries against fp32: mean cosine 0.993, 94 % of the ten nearest of 500 titles kept, a third of the time; rounded per
+tensor: 0.967 and 87 %.
 
 Letters: N items, T tokens, S side, D width.
 """
@@ -35,16 +37,16 @@ _FP32, _INT8 = MODEL_FILE.format(precision="fp32"), MODEL_FILE.format(precision=
 def export_text_encoder(
     encoder: Encoder[str], folder: Path, *, probes: Sequence[str], min_cosine: float
 ) -> dict[str, object]:
-    """Write a text encoder for queries.
+    """Export a text encoder.
 
     Args:
-        encoder: what `open_text_encoder` gave.
-        folder: is made, and filled.
-        probes: texts of the catalog on which int8 is compared with fp32; none means that int8 is taken as it is.
-        min_cosine: mean cosine to fp32 below which int8 is not used, and fp32 stands in its place.
+        encoder: an encoder of `open_text_encoder`.
+        folder: is created and filled.
+        probes: texts of the catalog on which int8 is compared with fp32; if empty, int8 is used unchecked.
+        min_cosine: if the mean cosine of int8 to fp32 is below it, fp32 is used instead.
 
     Returns:
-        The card.
+        The content of encoder.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(encoder, UseMultilingualEncoder):
@@ -66,9 +68,9 @@ def export_text_encoder(
         "prefix": encoder.config.prefix,
         "files": {"fp32": _FP32, "int8": _INT8},
     }
-    exact_ND = OnnxTextEncoder(folder, card, "fp32").encode(probes)
-    _keep_int8_if_close(card, OnnxTextEncoder(folder, card, "int8").encode(probes), exact_ND, folder, min_cosine)
-    card["fp32_cosine_to_torch"] = round(mean_cosine(exact_ND, encoder.encode(probes)), 6)
+    fp32_ND = OnnxTextEncoder(folder, card, "fp32").encode(probes)
+    _keep_int8_if_close(card, OnnxTextEncoder(folder, card, "int8").encode(probes), fp32_ND, folder, min_cosine)
+    card["fp32_cosine_to_torch"] = round(mean_cosine(fp32_ND, encoder.encode(probes)), 6)
     write_json(folder / ENCODER_CARD, card)
     return card
 
@@ -76,11 +78,12 @@ def export_text_encoder(
 def export_image_encoder(
     encoder: TorchImageEncoder, folder: Path, *, probes: Sequence[bytes], min_cosine: float = 0.98
 ) -> dict[str, object]:
-    """Write an image encoder for queries; `probes` and `min_cosine` as for texts.
+    """Export an image encoder; `probes` and `min_cosine` as for texts.
 
-    Of a convolutional network there is no int8 form: static int8 (per channel, calibrated on 64 pictures) took 8 ms where fp32 takes 13 but
-    kept only 90 % of the ten nearest pictures (79 % with the reduced range that processors without VNNI need): worse, so fp32 stands in
-    both places. A vision transformer has its matrix products rounded as a text encoder has; its one convolution stays.
+    A convolutional network has no int8 form: static int8 (per channel, calibrated on 64 images) took 8 ms instead of
+    13, but kept only 90 % of the ten nearest images (79 % with the reduced range that processors without VNNI need), so
+    fp32 is used for both precisions. Of a vision transformer the matrix products are rounded as in a text encoder, its
+    one convolution is not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     side = encoder.image_px
@@ -94,29 +97,29 @@ def export_image_encoder(
         "files": {"fp32": _FP32, "int8": _FP32},
         "int8_is": "fp32: int8 of convolutional networks keeps too few neighbours",
     }
-    exact_ND = OnnxImageEncoder(folder, card, "fp32").encode(probes)
+    fp32_ND = OnnxImageEncoder(folder, card, "fp32").encode(probes)
     if isinstance(encoder.tower, ClipImageTower):
         quantise(folder / _FP32, folder / _INT8, only=("MatMul", "Gemm"))
         card["files"] = {"fp32": _FP32, "int8": _INT8}
-        _keep_int8_if_close(card, OnnxImageEncoder(folder, card, "int8").encode(probes), exact_ND, folder, min_cosine)
-    card["fp32_cosine_to_torch"] = round(mean_cosine(exact_ND, encoder.encode(probes)), 6)
+        _keep_int8_if_close(card, OnnxImageEncoder(folder, card, "int8").encode(probes), fp32_ND, folder, min_cosine)
+    card["fp32_cosine_to_torch"] = round(mean_cosine(fp32_ND, encoder.encode(probes)), 6)
     write_json(folder / ENCODER_CARD, card)
     return card
 
 
 def mean_cosine(left_ND: NDArray[np.float32], right_ND: NDArray[np.float32]) -> float:
-    """The mean over rows of the dot product of unit vectors; 1 for no rows."""
+    """The mean dot product of rows of unit vectors; 1 for no rows."""
     return float(np.vecdot(left_ND, right_ND).mean()) if len(left_ND) else 1.0
 
 
 def _keep_int8_if_close(
     card: dict[str, object],
-    rounded_ND: NDArray[np.float32],
-    exact_ND: NDArray[np.float32],
+    int8_ND: NDArray[np.float32],
+    fp32_ND: NDArray[np.float32],
     folder: Path,
     min_cosine: float,
 ) -> None:
-    cosine = mean_cosine(rounded_ND, exact_ND)
+    cosine = mean_cosine(int8_ND, fp32_ND)
     if cosine < min_cosine:
         (folder / _INT8).unlink()
         card["files"] = {"fp32": _FP32, "int8": _FP32}
@@ -125,7 +128,7 @@ def _keep_int8_if_close(
 
 
 def _copy_use_multilingual(encoder: UseMultilingualEncoder, folder: Path) -> dict[str, object]:
-    """Its own files are small, and fast enough for queries; the folder stays complete without the package's copy of them."""
+    """Copy its files, which are small and fast enough; the folder does not depend on the installed package."""
     for name in (WEIGHTS_FILE, TOKENS_FILE):
         shutil.copyfile(encoder.folder / name, folder / name)
     card: dict[str, object] = {
@@ -145,10 +148,10 @@ def _copy_use_multilingual(encoder: UseMultilingualEncoder, folder: Path) -> dic
 def _to_onnx(
     tower: torch.nn.Module, inputs: Mapping[str, torch.Tensor], path: Path, *, free: Mapping[str, Sequence[str]]
 ) -> None:
-    """Trace a tower; `free` names each input's leading axes whose length may differ from call to call."""
+    """Trace a tower; `free` names the leading axes of each input whose length may vary."""
     axes = {name: dict(enumerate(letters)) for name, letters in free.items()} | {"vectors": {0: "N"}}
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of the tracer: it cannot know that shapes only decide padding
+        warnings.simplefilter("ignore")  # tracer warnings: it cannot know that shapes only affect padding
         torch.onnx.export(
             tower,
             tuple(inputs.values()),
@@ -162,12 +165,12 @@ def _to_onnx(
 
 
 def quantise(exact: Path, rounded: Path, *, only: Sequence[str] = ()) -> None:
-    """Round an ONNX model's weights to 8 bits per output channel; activations are scaled when it runs.
+    """Round the weights of an ONNX model to 8 bits per output channel; activations are scaled at run time.
 
-    `only` names the operators that are rounded, none means all that can be.
+    `only` names the operators to round; empty: all that can be.
     """
-    with tempfile.TemporaryDirectory() as aside:
-        prepared = Path(aside) / "prepared.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
         onnxruntime.quantization.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
         onnxruntime.quantization.quantize_dynamic(
             str(prepared),

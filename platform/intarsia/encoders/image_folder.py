@@ -1,6 +1,6 @@
-"""Image towers that were trained here, as folders: `finetune_image` saves them, `open_image_encoder` opens them.
+"""Trained image towers as folders: `finetune_image` saves them, `open_image_encoder` opens them.
 
-Letters: N pictures, S side, D width of the vector.
+Letters: N images, S side, D width of the vector.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTowerShape:
-    """What a convolutional tower was before it was trained; `projection` is the width of a head on top of it, 0 without."""
+    """Architecture of a convolutional tower; `projection` is the width of the head on top of it, 0 without a head."""
 
     model: str
     image_px: int
@@ -37,7 +37,7 @@ class ImageTowerShape:
 
     @classmethod
     def of(cls, config: ImageEncoderConfig) -> ImageTowerShape:
-        """The shape that an encoder's settings give, without a head."""
+        """The architecture of an encoder config, without a head."""
         return cls(
             model=config.model,
             image_px=config.image_px,
@@ -47,7 +47,7 @@ class ImageTowerShape:
 
     @property
     def config(self) -> ImageEncoderConfig:
-        """The settings it was made of."""
+        """The encoder config of this architecture."""
         return ImageEncoderConfig(
             model=self.model,
             image_px=self.image_px,
@@ -57,7 +57,7 @@ class ImageTowerShape:
 
 
 class TrainedImageTower(nn.Module):
-    """A tower and perhaps a linear head on its vector: uint8 pixels in, unit vectors out."""
+    """A tower and an optional linear head: uint8 pixels in, unit vectors out."""
 
     def __init__(self, tower: nn.Module, head: nn.Linear | None) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class TrainedImageTower(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainableImage:
-    """A tower before training, and what its folder will say: a shape for convolutional ones, None for the CLIP family."""
+    """A tower for training; `shape` is its architecture, None for the CLIP family."""
 
     tower: ImageTower | ClipImageTower
     image_px: int
@@ -81,7 +81,7 @@ class TrainableImage:
 
 
 def save_trained(trainable: TrainableImage, head: nn.Linear | None, folder: Path) -> None:
-    """Write a trained tower, with its head where there is one, so that `open_image_encoder` opens it; `folder` is made."""
+    """Save a trained tower, and its head if there is one, to a new folder that `open_image_encoder` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     tower = trainable.tower
     if isinstance(tower, ClipImageTower):
@@ -98,10 +98,10 @@ def save_trained(trainable: TrainableImage, head: nn.Linear | None, folder: Path
 
 
 def open_image_folder(config: ImageEncoderConfig) -> TorchImageEncoder:
-    """From a folder that `save_trained` wrote.
+    """Open a folder of `save_trained`.
 
     Raises:
-        ArtifactError: its weights are gone, or do not fit its shape.
+        ArtifactError: its weights are missing, or do not match its architecture.
     """
     shape, trained = read_image_folder(Path(config.model))
     weights = digest_arrays((name, tensor.numpy()) for name, tensor in trained.state_dict().items())
@@ -110,15 +110,15 @@ def open_image_folder(config: ImageEncoderConfig) -> TorchImageEncoder:
 
 
 def read_image_folder(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]:
-    """The tower of a folder as it was trained, its norms not yet folded away.
+    """Read the tower of a folder, with its batch norms not folded.
 
     Raises:
-        ArtifactError: its weights are gone, or do not fit its shape.
+        ArtifactError: its weights are missing, or do not match its architecture.
     """
     shape = ImageTowerShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
     weights = folder / _WEIGHTS_FILE
     if not weights.is_file():
-        raise ArtifactError(f"{weights} is gone; run python -m pipelines.finetune_image again")
+        raise ArtifactError(f"{weights} is missing; run python -m pipelines.finetune_image again")
     state = safetensors.torch.load_file(weights)
     tower = build_image_tower(shape.config, with_weights=False)
     head = nn.Linear(state["head.weight"].shape[1], shape.projection) if shape.projection else None
@@ -126,5 +126,5 @@ def read_image_folder(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]
     try:
         trained.load_state_dict(state)
     except RuntimeError as error:
-        raise ArtifactError(f"{weights} does not fit {TOWER_FILE}: {error}") from None
+        raise ArtifactError(f"{weights} does not match {TOWER_FILE}: {error}") from None
     return shape, trained

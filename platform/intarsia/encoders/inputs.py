@@ -1,13 +1,7 @@
-"""Which of a product's words the text encoder reads.
+"""Inputs of encoders: product fields to text, text to token ids, images to pixels; the same for catalog and queries,
+torch and ONNX.
 
-Text to token ids through one fast tokenizer file, the same for catalog and queries, for torch and ONNX.
-
-Letters: N texts, T tokens.
-
-
-Picture bytes to the square of pixels that image encoders read: one way for catalog pictures and query pictures.
-
-Letters: N pictures, S side.
+Letters: N items, T tokens, S side.
 """
 
 from __future__ import annotations
@@ -29,9 +23,9 @@ TextField = Literal["title", "brand", "category", "attributes", "description"]
 
 
 def product_text(product: Product, fields: Sequence[TextField]) -> str:
-    """The chosen fields in the given order, joined by single spaces; empty ones leave no trace.
+    """Join the chosen fields of a product, in the given order, by single spaces; empty fields are skipped.
 
-    The category is its path from the top; attributes are their values, by name of attribute.
+    The category is its path from the top; attributes are their values, sorted by attribute name.
     """
     parts = {
         "title": product.title,
@@ -47,12 +41,12 @@ Reading = Literal["clean", "folded"]
 
 
 def read_text(text: str, reading: Reading, prefix: str = "") -> str:
-    """A text as every tokenizer gets it; catalog and query texts pass through here."""
+    """Normalise a text for the tokenizer, after the prefix; used for catalog and query texts."""
     return prefix + (clean(text) if reading == "clean" else fold(text))
 
 
 class TextTokenizer:
-    """A tokenizer that cuts at `max_tokens` (the model's own marks included) and reads texts as `read_text` says."""
+    """A tokenizer that truncates at `max_tokens` (special tokens included), after `read_text`."""
 
     def __init__(self, tokenizer: Tokenizer, *, max_tokens: int, reading: Reading, prefix: str) -> None:
         self._tokenizer = tokenizer
@@ -63,25 +57,33 @@ class TextTokenizer:
 
     @classmethod
     def open(cls, path: Path, *, max_tokens: int, reading: Reading, prefix: str) -> TextTokenizer:
-        """From a `tokenizer.json`."""
+        """Open a `tokenizer.json`."""
         return cls(Tokenizer.from_file(str(path)), max_tokens=max_tokens, reading=reading, prefix=prefix)
 
     def save(self, path: Path) -> None:
-        """As a `tokenizer.json`."""
+        """Save as `tokenizer.json`."""
         self._tokenizer.save(str(path), pretty=False)
 
     def content(self) -> str:
-        """The whole tokenizer as JSON: vocabulary, rules, truncation; part of the space's name."""
+        """The whole tokenizer as JSON: vocabulary, rules, truncation. It is part of the space id."""
         return str(self._tokenizer.to_str())
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, unpadded; an empty text has the model's marks alone."""
-        read = [read_text(text, self._reading, self._prefix) for text in texts]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(read)]
+        """Token ids of each text, without padding; an empty text has special tokens only."""
+        normalised = [read_text(text, self._reading, self._prefix) for text in texts]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(normalised)]
 
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids int64 [N, T] filled to the longest, and mask int64 [N, T] with 1 where a token is."""
+    """Pad token ids to the longest row.
+
+    Returns:
+        Ids int64 [N, T], and mask int64 [N, T] with 1 for tokens and 0 for padding.
+
+    >>> ids_NT, mask_NT = pad([[5], [6, 7]], pad_id=0)
+    >>> ids_NT.tolist(), mask_NT.tolist()
+    ([[5, 0], [6, 7]], [[1, 0], [1, 1]])
+    """
     width = max((len(row) for row in ids), default=0)
     ids_NT = np.full((len(ids), width), pad_id, np.int64)
     mask_NT = np.zeros((len(ids), width), np.int64)
@@ -91,17 +93,17 @@ def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[NDArray[np.int64], N
     return ids_NT, mask_NT
 
 
-_GROUND = (255, 255, 255)  # what most shops photograph on, and what `decode` lays transparency on
+_BACKGROUND = (255, 255, 255)  # the usual background of product images; `decode` puts it behind transparency
 
 
 def read_pixels(images: Sequence[bytes], image_px: int) -> NDArray[np.uint8]:
-    """uint8 [N, S, S, 3]: each picture whole, scaled to fit, centred on white.
+    """Decode images to uint8 [N, S, S, 3]: each image whole, scaled to fit, centred on white.
 
-    Cropping would lose the ends of ties and trousers, stretching their shape. Scaling is bicubic with the filter widened on reduction
-    (Pillow's way), so that fine patterns become their mean and not an alias.
+    Cropping would cut off the ends of ties and trousers, stretching would change their shape. Scaling is bicubic with a
+    filter widened for reduction (as Pillow does), so fine patterns are averaged instead of aliased.
 
     Raises:
-        ImageError: a picture that cannot be decoded, with its fault.
+        ImageError: an image cannot be decoded.
     """
     pixels_NSS3 = np.empty((len(images), image_px, image_px, 3), np.uint8)
     for n, content in enumerate(images):
@@ -114,6 +116,6 @@ def _fit(rgb: NDArray[np.uint8], image_px: int) -> NDArray[np.uint8]:
     scale = image_px / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     scaled = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC)
-    square = Image.new("RGB", (image_px, image_px), _GROUND)
+    square = Image.new("RGB", (image_px, image_px), _BACKGROUND)
     square.paste(scaled, ((image_px - size[0]) // 2, (image_px - size[1]) // 2))
     return np.asarray(square)

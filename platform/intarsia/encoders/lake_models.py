@@ -1,4 +1,4 @@
-"""Encoders that jobs of a lake have trained: which there are, and the settings that open them. Who trains them is `pipelines/`' matter."""
+"""Encoders that jobs of a lake have trained, and the settings that open them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,51 @@ from intarsia.errors import ConfigError
 from intarsia.lake import Lake
 
 TEXT_TOWERS, IMAGE_TOWERS = ("text_tower", "small_text_tower"), ("image_tower",)
-"""Lake entries; `model: lake:text_tower` takes one, and its own settings but for batch_size."""
+"""Lake entries. `model: lake:text_tower` uses one, with its own settings except batch_size."""
 FOLDS = "folds"
-"""In a text tower's entry: a folder per fold of the train queries, with a tower that did not see it."""
+"""In the entry of a text tower: a folder per fold of the train queries, with a tower trained without it."""
 
 EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
 
 
 def resolve_lake_model(encoder: EncoderConfigT, towers: Sequence[str], lake: Lake) -> EncoderConfigT:
-    """The settings with the folder of a tower that was trained in this lake, where they name one; it reads as it did when it learned.
+    """Replace `model: lake:<name>` by the folder of that tower and the settings it was trained with; other configs are
+    returned unchanged.
 
     Args:
-        encoder: the settings a user wrote.
-        towers: the entries that may be named here.
-        lake: where they are.
+        encoder: settings of the user.
+        towers: lake entries that are allowed here.
+        lake: where the entries are.
 
     Raises:
-        ConfigError: no tower that may be named here has that name.
-        ArtifactError: it was not trained yet.
+        ConfigError: the name is not in `towers`.
+        ArtifactError: the tower has not been trained.
     """
     if not encoder.model.startswith(LAKE_MODEL):
         return encoder
     name = encoder.model.removeprefix(LAKE_MODEL)
     if name not in towers:
-        raise ConfigError(f"model is {encoder.model!r}; allowed here: {', '.join(LAKE_MODEL + one for one in towers)}")
+        raise ConfigError(
+            f"model is {encoder.model!r}; allowed here: {', '.join(LAKE_MODEL + tower for tower in towers)}"
+        )
     entry = lake.current(name)
-    told = entry.notes.get("encoder")  # an image tower's folder says all itself
-    own = encoder if told is None else build(type(encoder), told, where=f"{entry.name}.encoder")
-    return replace(own, model=str(entry.path), batch_size=encoder.batch_size)
+    stored = entry.notes.get("encoder")  # the folder of an image tower has its own settings
+    trained_config = encoder if stored is None else build(type(encoder), stored, where=f"{entry.name}.encoder")
+    return replace(trained_config, model=str(entry.path), batch_size=encoder.batch_size)
 
 
 def lake_model_digest(encoder: TextEncoderConfig, lake: Lake) -> dict[str, str]:
-    """The digest of the tower of this lake that the settings name, as what decides whether a job is up to date; empty if they name none."""
+    """The digest of the tower of this lake that a config names, by entry name; empty if it names none.
+
+    Jobs use it to decide whether they are up to date.
+    """
     name = encoder.model.removeprefix(LAKE_MODEL)
     return {name: lake.current(name).digest} if encoder.model.startswith(LAKE_MODEL) and lake.has(name) else {}
 
 
 def text_tower_config(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
-    """The encoder settings of the lake's tower: of the one that serves, or of the one that did not see a fold of the train queries.
+    """The encoder config of the lake's text tower: of the serving one, or of the one trained without a fold of the
+    train queries.
 
     Raises:
         ArtifactError: no tower was published.
@@ -59,7 +66,7 @@ def text_tower_config(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
     num_folds = int(entry.notes["folds"])
     if fold is not None and fold not in range(num_folds):
         raise ConfigError(
-            f"the tower of {lake.root} has {num_folds} folds, fold {fold} was asked for; set finetune_text.folds"
+            f"fold is {fold}, but the text tower of {lake.root} has {num_folds} folds; set finetune_text.folds"
         )
     folder = entry.path if fold is None else entry.path / FOLDS / str(fold)
     config = build(TextEncoderConfig, entry.notes["encoder"], where="text_tower.encoder")

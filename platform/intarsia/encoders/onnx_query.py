@@ -1,7 +1,8 @@
-"""Exported encoders run by onnxruntime on one thread: what a serving replica holds. How they were exported is `export.py`'s matter.
+"""Exported encoders, run by onnxruntime on one thread, for serving. See `export.py`.
 
-Items are encoded one at a time. A batch would change the last bits of a vector (and with int8, whose scale is taken from the whole
-batch, its third digit): the same query would not have the same vector online and offline. On one thread a batch saves nothing.
+Items are encoded one at a time. A batch would change the last bits of a vector (with int8, whose scale is taken from
+the whole batch, its third digit), so a query would have different vectors online and offline. On one thread a batch is
+not faster.
 
 Letters: N items, T tokens, S side, D width.
 """
@@ -24,7 +25,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 class OnnxTextEncoder:
-    """`Encoder[str]` of an exported transformer."""
+    """`Encoder[str]` of an exported text tower."""
 
     def __init__(self, folder: Path, card: Mapping[str, object], precision: str) -> None:
         reading: Reading = "folded" if card["reading"] == "folded" else "clean"
@@ -39,7 +40,6 @@ class OnnxTextEncoder:
         self._session = _open_session(folder, card, precision)
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in the order of `items`."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
         for n, ids in enumerate(self._tokenizer.ids(items)):
             ids_1T = np.array([ids], np.int64)
@@ -48,7 +48,7 @@ class OnnxTextEncoder:
 
 
 class OnnxImageEncoder:
-    """`Encoder[bytes]` of an exported convolutional network."""
+    """`Encoder[bytes]` of an exported image tower."""
 
     def __init__(self, folder: Path, card: Mapping[str, object], precision: str) -> None:
         self.space_id = SpaceId(str(card["space_id"]))
@@ -57,7 +57,7 @@ class OnnxImageEncoder:
         self._session = _open_session(folder, card, precision)
 
     def encode(self, items: Sequence[bytes]) -> NDArray[np.float32]:
-        """Raises ImageError when a picture cannot be decoded."""
+        """Raises ImageError if an image cannot be decoded."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
         for n, item in enumerate(items):
             pixels_1SS3 = read_pixels([item], self._image_px)
@@ -70,9 +70,9 @@ def _open_session(folder: Path, card: Mapping[str, object], precision: str) -> o
     assert isinstance(files, Mapping)
     path = folder / str(files[precision])
     if not path.is_file():
-        raise ArtifactError(f"{path} is gone; run python -m pipelines.export_query_encoders again")
+        raise ArtifactError(f"{path} is missing; run python -m pipelines.export_query_encoders again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; its warnings are about its own optimiser
+    options.log_severity_level = 3  # errors only; its warnings are about its own optimiser
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
-"""From settings or a folder to an encoder: the one table of kinds. torch is loaded only by the kinds that run on it.
+"""Open an encoder from settings or a folder: the table of all kinds. torch is imported only by the kinds that need it.
 
-Catalog vectors come from `open_text_encoder` and `open_image_encoder`, query vectors from `open_query_encoder`; both ways of running one
-model share a space id.
+Catalog vectors come from `open_text_encoder` and `open_image_encoder`, query vectors from `open_query_encoder`; both
+ways of running one model have the same space id.
 """
 
 from __future__ import annotations
@@ -32,23 +32,29 @@ if TYPE_CHECKING:
 
 Precision = Literal["int8", "fp32"]
 ENCODER_CARD = "encoder.json"
-"""What an exported folder says of itself."""
+"""File in an exported folder with its kind, space id, settings and files."""
 
 
 def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
-    """The text encoder that embeds a catalog; raises ConfigError or ArtifactError with what to set or install."""
+    """Open the text encoder that embeds a catalog.
+
+    Raises:
+        ConfigError: the model does not exist, or the settings do not suit it.
+        ArtifactError: its weights are missing.
+    """
     if config.model == USE_MULTILINGUAL:
         from intarsia.encoders.use_multilingual import open_use_multilingual
 
         return open_use_multilingual(config)
     if config.model.startswith(LAKE_MODEL):
         raise ConfigError(
-            f"text model is {config.model!r}, which only a job that has the lake can find; elsewhere name the folder of its entry"
+            f"text model is {config.model!r}, which only jobs with a lake can open; set `model` to the folder of that "
+            "lake entry"
         )
     if config.model.startswith(OFFLINE) and config.model not in PACKAGES:
         raise ConfigError(f"text model is {config.model!r}; the {OFFLINE} models are {', '.join(PACKAGES)}")
     if config.model == EFFICIENTNET_LITE0:
-        raise ConfigError(f"{EFFICIENTNET_LITE0} reads pictures; for `text` set {MINILM} or {USE_MULTILINGUAL}")
+        raise ConfigError(f"{EFFICIENTNET_LITE0} reads images; for `text` set {MINILM} or {USE_MULTILINGUAL}")
     if config.model.startswith(UNTRAINED):
         from intarsia.encoders.untrained import open_untrained_text
 
@@ -63,7 +69,7 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
 
 
 def open_image_encoder(config: ImageEncoderConfig) -> TorchImageEncoder:
-    """The image encoder that embeds a catalog; raises ConfigError or ArtifactError with what to set or install."""
+    """Open the image encoder that embeds a catalog. Raises like `open_text_encoder`."""
     if config.model.startswith((OFFLINE, TORCHVISION, f"{UNTRAINED}cnn:")):
         from intarsia.encoders.cnn import open_cnn
 
@@ -82,45 +88,48 @@ def open_image_encoder(config: ImageEncoderConfig) -> TorchImageEncoder:
 
 
 def move_to_gpu(encoder: Encoder[Any]) -> None:
-    """Let an encoder that embeds a catalog compute on the GPU this process was given.
+    """Move an encoder that embeds a catalog to the GPU of this process.
 
     Raises:
-        ConfigError: it runs on CPUs alone.
-        ArtifactError: torch sees no GPU here.
+        ConfigError: it runs on CPUs only.
+        ArtifactError: torch finds no GPU.
     """
     if not hasattr(encoder, "to"):
-        raise ConfigError(f"{type(encoder).__name__} runs on CPUs alone; set gpus_per_worker to 0")
+        raise ConfigError(f"{type(encoder).__name__} runs on CPUs only; set gpus_per_worker to 0")
     import torch
 
     if not torch.cuda.is_available():
         raise ArtifactError(
-            "torch sees no GPU where Ray says there is one; install the NVIDIA driver and a torch with CUDA, or set "
+            "Ray reports a GPU, but torch finds none; install the NVIDIA driver and a torch with CUDA, or set "
             "gpus_per_worker to 0"
         )
     encoder.to("cuda")
 
 
 def open_query_encoder(folder: Path, precision: Precision = "int8") -> Encoder[str] | Encoder[bytes]:
-    """An exported encoder, for queries: one thread, no torch, one item at a time (so a query's vector has the same bits everywhere).
+    """Open an exported encoder for queries: one thread, no torch, one item at a time, so a query has the same bits
+    everywhere.
 
     Args:
-        folder: what `export_text_encoder` or `export_image_encoder` wrote.
-        precision: which of its models; an encoder whose int8 form was not good enough has fp32 in both places (its card says so).
+        folder: a folder of `export_text_encoder` or `export_image_encoder`.
+        precision: int8 or fp32; an encoder whose int8 model was not accurate enough has fp32 for both (see its
+            encoder.json).
 
     Raises:
-        ArtifactError: no card, an unknown kind, or a missing file.
+        ArtifactError: no encoder.json, an unknown kind, or a missing file.
     """
-    card = read_card(folder)
+    card = read_encoder_card(folder)
     kind = str(card.get("kind"))
-    if kind not in QUERY_KINDS:
+    if kind not in QUERY_ENCODER_KINDS:
         raise ArtifactError(
-            f"{folder / ENCODER_CARD} says kind {kind!r}; this code opens {', '.join(QUERY_KINDS)}: export again"
+            f"{folder / ENCODER_CARD} has kind {kind!r}; allowed: {', '.join(QUERY_ENCODER_KINDS)}; export the encoder "
+            "again"
         )
-    return QUERY_KINDS[kind](folder, card, precision)
+    return QUERY_ENCODER_KINDS[kind](folder, card, precision)
 
 
-def read_card(folder: Path) -> Mapping[str, object]:
-    """An exported folder's `encoder.json`."""
+def read_encoder_card(folder: Path) -> Mapping[str, object]:
+    """Read the `encoder.json` of an exported folder."""
     path = folder / ENCODER_CARD
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist; run python -m pipelines.export_query_encoders")
@@ -146,7 +155,7 @@ def _open_use_multilingual(folder: Path, card: Mapping[str, object], precision: 
     return open_exported(folder, card)
 
 
-QUERY_KINDS: Mapping[str, Callable[[Path, Mapping[str, object], Precision], Encoder[str] | Encoder[bytes]]] = {
+QUERY_ENCODER_KINDS: Mapping[str, Callable[[Path, Mapping[str, object], Precision], Encoder[str] | Encoder[bytes]]] = {
     "onnx_text": _open_onnx_text,
     "onnx_image": _open_onnx_image,
     "use_multilingual": _open_use_multilingual,

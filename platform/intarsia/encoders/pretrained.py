@@ -1,4 +1,4 @@
-"""Models of `transformers` by hub name or folder, and what their files lacked. What is made of them is each encoder's matter."""
+"""Load models of `transformers` by hub name or folder, and check for missing tensors."""
 
 from __future__ import annotations
 
@@ -14,43 +14,48 @@ from intarsia.encoders.pruned_heads import KEPT_HEADS, open_pruned
 from intarsia.errors import ArtifactError
 
 
-def load_pretrained(place: str, reader: Any, *, told: str, mend: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """A model in float32, what reads its items, and the names of tensors that its files lack (they are random, another time differently).
+def load_pretrained(path: str, reader: Any, *, model_name: str, fix: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """Load a model in float32 and its tokenizer or image processor.
 
     Args:
-        place: hub name or folder.
+        path: hub name or folder.
         reader: `AutoTokenizer` or `AutoImageProcessor`.
-        told: what messages call it, such as "text model 'x'".
-        mend: what to set instead, for the message.
+        model_name: name of the model in messages, such as "text model 'x'".
+        fix: what to set instead, for the message.
+
+    Returns:
+        The model, its tokenizer or processor, and the names of tensors that are missing in its files (their values are
+        random).
 
     Raises:
-        ArtifactError: it cannot be loaded.
+        ArtifactError: the model cannot be loaded.
     """
     try:
         with quiet_transformers():
-            own = transformers.AutoConfig.from_pretrained(place)
-            reading = reader.from_pretrained(place)
-            if hasattr(own, KEPT_HEADS):
-                return open_pruned(Path(place), own), reading, ()
-            model, report = transformers.AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+            config = transformers.AutoConfig.from_pretrained(path)
+            processor = reader.from_pretrained(path)
+            if hasattr(config, KEPT_HEADS):
+                return open_pruned(Path(path), config), processor, ()
+            model, report = transformers.AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(f"{told} cannot be loaded: {reason}. Set `model` to {mend}") from error
-    return model, reading, tuple(sorted(report["missing_keys"]))
+        raise ArtifactError(f"{model_name} cannot be loaded: {reason}. Set `model` to {fix}") from error
+    return model, processor, tuple(sorted(report["missing_keys"]))
 
 
-def refuse_missing(missing: Sequence[str], told: str) -> None:
-    """Raises ArtifactError when tensors that are needed were not in the files."""
+def check_no_missing(missing: Sequence[str], model_name: str) -> None:
+    """Raise ArtifactError if required tensors are missing in the files."""
     if missing:
         raise ArtifactError(
-            f"the weights of {told} lack {len(missing)} tensors, the first {missing[0]}; they would be random: fetch the whole model, or "
+            f"the weights of {model_name} lack {len(missing)} tensors, the first {missing[0]}; they would be random; "
+            "download the whole model, or "
             "set another `model`"
         )
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without its progress bars and its table of what was not loaded: jobs report their own progress, and what lacks is checked here."""
+    """Context without progress bars and loading reports of `transformers`; jobs report their own progress."""
     log = transformers.utils.logging
     before = log.get_verbosity()
     log.disable_progress_bar()

@@ -1,9 +1,7 @@
-"""What every encoder is, whatever it reads.
+"""The encoder protocol, and the id of a vector space: equal if and only if the same model reads its input in the same
+way.
 
 Letters: N items, D width.
-
-
-The name of a vector space: equal when, and only when, the same model reads the same way. Letters: N items, D width.
 """
 
 from __future__ import annotations
@@ -21,16 +19,18 @@ Item = TypeVar("Item", contravariant=True)
 
 
 class Encoder(Protocol[Item]):
-    """Turns items into unit vectors of one named space; text encoders take `str`, image encoders the picture file's `bytes`."""
+    """Encodes items to unit vectors of one space; text encoders take `str`, image encoders the `bytes` of an image
+    file.
+    """
 
     @property
     def space_id(self) -> SpaceId:
-        """Names architecture, weights and pooling; equal for every way of running the same model (torch, ONNX, int8)."""
+        """Id of architecture, weights and pooling; equal for all ways to run one model (torch, ONNX, int8)."""
         ...
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Width D of the vectors."""
         ...
 
     def encode(self, items: Sequence[Item]) -> NDArray[np.float32]:
@@ -39,11 +39,11 @@ class Encoder(Protocol[Item]):
 
 
 READING_VERSION = 1
-"""Grows when pixels or tokens are made from bytes and texts in another way: old vectors then belong to another space."""
+"""Increased when pixels or tokens are computed in another way; old vectors then belong to another space."""
 
 
 def name_space(family: str, weights_digest: str, settings: Mapping[str, object]) -> SpaceId:
-    """The space of one encoder: `family-` and 12 hex digits over architecture, weights and everything that changes a vector."""
+    """The id of an encoder's space: `family-` and 12 hex digits of weights, settings and `READING_VERSION`."""
     digest = sha256_json(
         {"family": family, "weights": weights_digest, "settings": dict(settings), "v": READING_VERSION}
     )
@@ -51,7 +51,7 @@ def name_space(family: str, weights_digest: str, settings: Mapping[str, object])
 
 
 def digest_arrays(named: Iterable[tuple[str, NDArray[np.generic]]]) -> str:
-    """Hex sha256 over names, dtypes, shapes and values, sorted by name; independent of the file they came from."""
+    """Hex sha256 of names, dtypes, shapes and values, sorted by name; independent of the file format."""
     digest = hashlib.sha256()
     for name, array in sorted(named, key=lambda pair: pair[0]):
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())

@@ -1,7 +1,7 @@
-"""Attention heads of a BERT that were cut out for good: how the model is narrowed, and how its folder is opened again.
+"""Removal of attention heads and feed-forward units of BERT models, and loading of such models.
 
-`transformers` has no word for layers with different numbers of heads; the folder's config.json says, under `kept_heads`, which heads each
-layer has left. Which heads to cut is `learning/prune.py`'s matter.
+`transformers` has no setting for layers with different numbers of heads; the config.json of the folder lists the
+remaining heads of each layer under `kept_heads`. `training/compression.py` chooses the heads.
 """
 
 from __future__ import annotations
@@ -18,50 +18,52 @@ from torch import nn
 from intarsia.errors import ArtifactError, ConfigError
 
 KEPT_HEADS = "kept_heads"
-_POOLER = "pooler."  # not every model comes with it
+_POOLER = "pooler."  # not every model has one
 
 
 def attention_layers(model: Any) -> list[Any]:
-    """The attention blocks of a BERT or its kin, from the first layer to the last.
+    """The attention blocks of a model of the BERT family, from the first layer to the last.
 
     Raises:
-        ConfigError: a model that is built otherwise.
+        ConfigError: the model has another structure.
     """
     try:
         return [layer.attention for layer in model.encoder.layer if layer.attention.self.query is not None]
     except AttributeError:
         raise ConfigError(
-            f"the attention of a {type(model).__name__} is not built as BERT's; heads and neurons are cut of BERT and its kin alone"
+            f"the attention of a {type(model).__name__} differs from BERT's; allowed for cut_heads and kept_units: the "
+            "BERT family"
         ) from None
 
 
 def cut_heads(model: Any, kept: Sequence[Sequence[int]]) -> None:
-    """Leave each layer the named heads, numbered from 0 as they are now; the rest of its four matrices goes.
+    """Keep the given heads of each layer, numbered from 0 in the current model, and remove the others from its four
+    matrices.
 
     Args:
-        model: a BERT or its kin, changed in place.
+        model: of the BERT family; changed in place.
         kept: per layer, ascending, at least one.
     """
     before = getattr(model.config, KEPT_HEADS, None)
     for attention, heads in zip(attention_layers(model), kept, strict=True):
-        own = attention.self
-        width = own.attention_head_size
+        attention_layer = attention.self
+        width = attention_layer.attention_head_size
         columns = torch.cat([torch.arange(head * width, (head + 1) * width) for head in heads])
         for name in ("query", "key", "value"):
-            setattr(own, name, _narrowed(getattr(own, name), rows=columns))
+            setattr(attention_layer, name, _narrowed(getattr(attention_layer, name), rows=columns))
         attention.output.dense = _narrowed(attention.output.dense, columns=columns)
-        own.num_attention_heads, own.all_head_size = len(heads), len(columns)
-    numbered = [list(heads) for heads in kept]
+        attention_layer.num_attention_heads, attention_layer.all_head_size = len(heads), len(columns)
+    original_numbers = [list(heads) for heads in kept]
     if before is not None:
-        numbered = [[old[head] for head in heads] for old, heads in zip(before, kept, strict=True)]
-    setattr(model.config, KEPT_HEADS, numbered)
+        original_numbers = [[old[head] for head in heads] for old, heads in zip(before, kept, strict=True)]
+    setattr(model.config, KEPT_HEADS, original_numbers)
 
 
 def open_pruned(folder: Path, config: Any) -> Any:
-    """A saved model whose heads were cut.
+    """Load a saved model whose heads were removed.
 
     Raises:
-        ArtifactError: its weights are gone, or do not fit its config.
+        ArtifactError: its weights are missing, or do not match its config.
     """
     kept = getattr(config, KEPT_HEADS)
     delattr(config, KEPT_HEADS)
@@ -69,14 +71,14 @@ def open_pruned(folder: Path, config: Any) -> Any:
     cut_heads(model, kept)
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise ArtifactError(f"{path} is gone; save the model again")
+        raise ArtifactError(f"{path} is missing; save the model again")
     state = safetensors.torch.load_file(path)
     if not any(name.startswith(_POOLER) for name in state):
         model.pooler = None
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ArtifactError(f"{path} does not fit its config.json: {error}") from None
+        raise ArtifactError(f"{path} does not match its config.json: {error}") from None
     return model.float().eval()
 
 
@@ -92,16 +94,17 @@ def _narrowed(layer: nn.Linear, *, rows: torch.Tensor | None = None, columns: to
 
 
 def cut_neurons(model: Any, kept: Sequence[Sequence[int]]) -> None:
-    """Leave each layer's feed-forward block the named inner units; the same number in each, so that config.json can say it.
+    """Keep the given inner units of each feed-forward block; the same number in every layer, since config.json has one
+    number.
 
     Args:
-        model: a BERT or its kin, changed in place.
+        model: of the BERT family; changed in place.
         kept: per layer, ascending.
     """
     attention_layers(model)
     assert len({len(units) for units in kept}) == 1, "every layer keeps as many"
     for layer, units in zip(model.encoder.layer, kept, strict=True):
-        at = torch.tensor(units)
-        layer.intermediate.dense = _narrowed(layer.intermediate.dense, rows=at)
-        layer.output.dense = _narrowed(layer.output.dense, columns=at)
+        index = torch.tensor(units)
+        layer.intermediate.dense = _narrowed(layer.intermediate.dense, rows=index)
+        layer.output.dense = _narrowed(layer.output.dense, columns=index)
     model.config.intermediate_size = len(kept[0])

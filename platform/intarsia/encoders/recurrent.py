@@ -1,8 +1,11 @@
-"""Small text towers without attention, as baselines: a bidirectional LSTM and a deep network over the mean of word vectors.
+"""Small text towers without attention, as baselines: a bidirectional LSTM, and a deep network over the mean word
+vector.
 
 Letters: N texts, T tokens, E width of a token's vector, H width of one direction's state, D width of the vector.
-Source: Hochreiter and Schmidhuber, Neural Computation 1997, doi:10.1162/neco.1997.9.8.1735; Schuster and Paliwal, IEEE TSP 1997,
-doi:10.1109/78.650093 (both directions); Iyyer et al., ACL 2015, doi:10.3115/v1/P15-1162 (deep averaging network).
+
+Source: Hochreiter and Schmidhuber, Neural Computation 1997, doi:10.1162/neco.1997.9.8.1735; Schuster and Paliwal, IEEE
+TSP 1997, doi:10.1109/78.650093 (both directions); Iyyer et al., ACL 2015, doi:10.3115/v1/P15-1162 (deep averaging
+network).
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ _PAD_ID = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurrentShape:
-    """What a tower is built of; `num_layers` are LSTM layers, or hidden layers over the mean."""
+    """Architecture of a tower; `num_layers` counts LSTM layers, or hidden layers over the mean."""
 
     kind: Literal["bilstm", "dnn"]
     num_tokens: int
@@ -42,7 +45,7 @@ class RecurrentShape:
 
 
 class BiLstmTower(nn.Module):
-    """Word vectors, LSTMs in both directions, the mean over tokens, norm."""
+    """Word vectors, LSTMs in both directions, mean over tokens, normalisation."""
 
     def __init__(self, shape: RecurrentShape) -> None:
         super().__init__()
@@ -55,20 +58,21 @@ class BiLstmTower(nn.Module):
     def forward(self, ids_NT: torch.Tensor, mask_NT: torch.Tensor) -> torch.Tensor:
         """Unit vectors [N, D] of int64 ids and mask.
 
-        The second direction runs forward over each row turned round within its own length, so that padding comes last in both: what comes
-        after a row's end changes nothing before it. (Packed sequences do the same, but not in every exporter.)
+        The backward direction runs forward over each row reversed within its own length, so padding comes last in both
+        directions and does not change the states before it. (Packed sequences do the same, but not every exporter
+        supports them.)
         """
-        turned_NT = _turned(mask_NT)
+        reversed_NT = _reversed_positions(mask_NT)
         states_NTE = self.words(ids_NT)
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             ahead_NTH, _ = ahead(states_NTE)
-            back_NTH, _ = back(_taken(states_NTE, turned_NT))
-            states_NTE = torch.cat([ahead_NTH, _taken(back_NTH, turned_NT)], dim=2)
+            back_NTH, _ = back(_gather_rows(states_NTE, reversed_NT))
+            states_NTE = torch.cat([ahead_NTH, _gather_rows(back_NTH, reversed_NT)], dim=2)
         return unit_rows(mean_of_tokens(states_NTE, mask_NT))
 
 
 class DnnTower(nn.Module):
-    """The mean of word vectors through layers of ReLU, norm: it does not know the order of words."""
+    """Mean word vector, ReLU layers, normalisation; the order of the words is ignored."""
 
     def __init__(self, shape: RecurrentShape) -> None:
         super().__init__()
@@ -86,10 +90,12 @@ class DnnTower(nn.Module):
 
 
 class RecurrentTextEncoder(TorchTextEncoder):
-    """A `TorchTextEncoder` over one of these towers; `save` writes the folder that `open_recurrent` reads."""
+    """A `TorchTextEncoder` of one of these towers; `save` writes the folder that `open_recurrent` reads."""
 
-    def __init__(self, config: TextEncoderConfig, shape: RecurrentShape, tower: nn.Module, words: Tokenizer) -> None:
-        reader = TextTokenizer(words, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix)
+    def __init__(
+        self, config: TextEncoderConfig, shape: RecurrentShape, tower: nn.Module, tokenizer: Tokenizer
+    ) -> None:
+        reader = TextTokenizer(tokenizer, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix)
         weights = digest_arrays((name, tensor.numpy()) for name, tensor in tower.state_dict().items())
         settings = {
             "reading": config.reading,
@@ -101,7 +107,7 @@ class RecurrentTextEncoder(TorchTextEncoder):
         self.shape = shape
 
     def save(self, folder: Path) -> None:
-        """Shape, weights and tokenizer into `folder`, which is made."""
+        """Save architecture, weights and tokenizer to a new folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / TOWER_FILE, asdict(self.shape))
         safetensors.torch.save_file(self.tower.state_dict(), folder / WEIGHTS_FILE)
@@ -109,34 +115,34 @@ class RecurrentTextEncoder(TorchTextEncoder):
 
 
 def build_recurrent(shape: RecurrentShape) -> nn.Module:
-    """A tower with torch's own random weights."""
+    """Build a tower with random weights."""
     return BiLstmTower(shape) if shape.kind == "bilstm" else DnnTower(shape)
 
 
 def open_recurrent(config: TextEncoderConfig) -> RecurrentTextEncoder:
-    """From a folder that `RecurrentTextEncoder.save` wrote.
+    """Open a folder of `RecurrentTextEncoder.save`.
 
     Raises:
-        ArtifactError: weights or tokenizer are gone, or do not fit the shape.
+        ArtifactError: weights or tokenizer are missing, or do not match the architecture.
     """
     folder = Path(config.model)
     shape = RecurrentShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
     for name in (WEIGHTS_FILE, TOKENS_FILE):
         if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name} is gone; run python -m pipelines.finetune_text again")
+            raise ArtifactError(f"{folder / name} is missing; run python -m pipelines.finetune_text again")
     tower = build_recurrent(shape)
     try:
         tower.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     except RuntimeError as error:
-        raise ArtifactError(f"{folder / WEIGHTS_FILE} does not fit {TOWER_FILE}: {error}") from None
+        raise ArtifactError(f"{folder / WEIGHTS_FILE} does not match {TOWER_FILE}: {error}") from None
     return RecurrentTextEncoder(config, shape, tower, Tokenizer.from_file(str(folder / TOKENS_FILE)))
 
 
-def _turned(mask_NT: torch.Tensor) -> torch.Tensor:
-    """Positions that turn each row round within its length and leave its padding where it is; int64 [N, T], its own inverse."""
+def _reversed_positions(mask_NT: torch.Tensor) -> torch.Tensor:
+    """Positions that reverse each row within its length and leave its padding; int64 [N, T], its own inverse."""
     positions_NT = torch.arange(mask_NT.shape[1], device=mask_NT.device).expand(mask_NT.shape[0], -1)
     return torch.where(mask_NT == 1, mask_NT.sum(dim=1, keepdim=True) - 1 - positions_NT, positions_NT)
 
 
-def _taken(rows_NTE: torch.Tensor, at_NT: torch.Tensor) -> torch.Tensor:
+def _gather_rows(rows_NTE: torch.Tensor, at_NT: torch.Tensor) -> torch.Tensor:
     return torch.gather(rows_NTE, 1, at_NT.unsqueeze(2).expand(-1, -1, rows_NTE.shape[2]))

@@ -1,4 +1,4 @@
-"""Embedding tables as a store of vectors by content: what is known of a space is read back, and each view's row is written.
+"""Embedding tables as a store of vectors by content: known vectors are reused, and one row per product view is written.
 
 Letters: N contents, D width.
 """
@@ -27,7 +27,7 @@ VectorsByContent = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingKey:
-    """Where one row of an embeddings table comes from: a product's view, and the digest of what is encoded."""
+    """Source of one row of an embeddings table: a view of a product, and the digest of the encoded content."""
 
     product_id: str
     view: int
@@ -35,7 +35,9 @@ class EmbeddingKey:
 
 
 def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collection[str]) -> VectorsByContent:
-    """The vectors of the current table, if there is one, that are of this space and of wanted contents."""
+    """The vectors of the current table that belong to this space and to the wanted contents; empty if there is no
+    table.
+    """
     if not lake.has(spec.name):
         return {}
     known: dict[str, NDArray[np.float32]] = {}
@@ -48,36 +50,37 @@ def known_vectors(spec: TableSpec, lake: Lake, space_id: SpaceId, wanted: Collec
 
 
 def write_vectors(
-    spec: TableSpec, folder: Path, places: Sequence[EmbeddingKey], vectors: VectorsByContent, space_id: SpaceId
+    spec: TableSpec, folder: Path, keys: Sequence[EmbeddingKey], vectors: VectorsByContent, space_id: SpaceId
 ) -> list[EmbeddingKey]:
-    """Write the rows of all places whose content has a vector, in the order (product_id, view); returns those places.
+    """Write the rows of all keys whose content has a vector, sorted by product_id and view; returns these keys.
 
-    Equal places and vectors give equal bytes.
+    Equal keys and vectors give equal bytes.
     """
-    kept = sorted((p for p in places if p.content_sha256 in vectors), key=lambda p: (p.product_id, p.view))
-    for number, start in enumerate(range(0, max(len(kept), 1), _ROWS_PER_PART)):
-        rows = kept[start : start + _ROWS_PER_PART]
+    written = sorted((key for key in keys if key.content_sha256 in vectors), key=lambda key: (key.product_id, key.view))
+    for number, start in enumerate(range(0, max(len(written), 1), _ROWS_PER_PART)):
+        rows = written[start : start + _ROWS_PER_PART]
         spec.write_part(_rows_table(spec, rows, vectors, space_id), folder, number)
-    return kept
+    return written
 
 
 def frozen_vectors(texts: Sequence[str], encoder: Encoder[str], lake: Lake) -> tuple[NDArray[np.float32], int]:
-    """Unit vectors [N, D] of different texts by a frozen encoder, and how many of them the lake knew.
+    """Unit vectors [N, D] of distinct texts by a frozen encoder, and the number of vectors that the lake had.
 
-    Its table is a cache here, not an input: a job that listed it as one would run again whenever the catalog is embedded.
+    The table of the lake is a cache here, not an input of the job; otherwise the job would run again whenever the
+    catalog is embedded.
     """
     digests = [sha256_bytes(text.encode()) for text in texts]
     known = known_vectors(TEXT_EMBEDDINGS, lake, encoder.space_id, set(digests))
-    fresh = [text for text, digest in zip(texts, digests, strict=True) if digest not in known]
-    computed = dict(zip(fresh, encoder.encode(fresh), strict=True))
+    new_texts = [text for text, digest in zip(texts, digests, strict=True) if digest not in known]
+    computed = dict(zip(new_texts, encoder.encode(new_texts), strict=True))
     vectors = [
         known[digest] if digest in known else computed[text] for text, digest in zip(texts, digests, strict=True)
     ]
-    return np.stack(vectors), len(texts) - len(fresh)
+    return np.stack(vectors), len(texts) - len(new_texts)
 
 
 def _as_lists(vectors_ND: NDArray[np.float32]) -> pa.ListArray:
-    """The vectors as an Arrow column."""
+    """The vectors as an Arrow list column."""
     offsets = np.arange(len(vectors_ND) + 1, dtype=np.int32) * vectors_ND.shape[1]
     return pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.reshape(-1), pa.float32()))
 
@@ -88,10 +91,10 @@ def _rows_table(
     if not rows:
         return spec.schema.empty_table()
     columns = {
-        "product_id": pa.array([p.product_id for p in rows], pa.string()),
-        "view": pa.array([p.view for p in rows], pa.int32()),
-        "content_sha256": pa.array([p.content_sha256 for p in rows], pa.string()),
+        "product_id": pa.array([key.product_id for key in rows], pa.string()),
+        "view": pa.array([key.view for key in rows], pa.int32()),
+        "content_sha256": pa.array([key.content_sha256 for key in rows], pa.string()),
         "space_id": pa.array([space_id] * len(rows), pa.string()),
-        "vector": _as_lists(np.stack([vectors[p.content_sha256] for p in rows])),
+        "vector": _as_lists(np.stack([vectors[key.content_sha256] for key in rows])),
     }
     return pa.table(columns, schema=spec.schema)

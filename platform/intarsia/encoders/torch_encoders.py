@@ -1,11 +1,6 @@
-"""Text encoders run by torch, whatever their tower is built of. Which towers there are is the other files' matter.
+"""Text and image encoders run by torch, for any tower.
 
-Letters: N texts, T tokens, D width.
-
-
-Image encoders run by torch, whatever their tower is built of. Which towers there are is the other files' matter.
-
-Letters: N pictures, S side, D width.
+Letters: N items, T tokens, S side, D width.
 """
 
 from __future__ import annotations
@@ -23,10 +18,10 @@ from intarsia.ids import SpaceId
 
 
 class TorchTextEncoder:
-    """`Encoder[str]` over a tower: a module that makes unit vectors [N, D] of token ids and mask, both int64 [N, T].
+    """`Encoder[str]` of a tower: a module from token ids and mask, both int64 [N, T], to unit vectors [N, D].
 
-    Texts are sorted by length, so that a batch holds little padding, and given back in their order. A text's vector depends on its batch
-    by less than 1e-6 per component (sums in another order), never by its neighbours' words.
+    Batches are made of texts of similar length, to save padding. A vector differs by less than 1e-6 per component
+    between batches, from the order of summation.
     """
 
     def __init__(
@@ -43,20 +38,19 @@ class TorchTextEncoder:
             self.dim = int(self.tower(ids_NT, mask_NT).shape[1])
 
     def to(self, device: str) -> None:
-        """Compute there from now on, such as `cuda`; vectors differ by rounding, the space stays."""
+        """Move to a device, such as `cuda`; vectors differ by rounding, the space id stays."""
         self.tower.to(device)
         self._device = device
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in the order of `items`."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
         tokens = self.tokenizer.ids(items)
         order = sorted(range(len(tokens)), key=lambda n: len(tokens[n]))
         for start in range(0, len(order), self.config.batch_size):
-            chosen = order[start : start + self.config.batch_size]
+            rows = order[start : start + self.config.batch_size]
             with torch.inference_mode():
-                ids_NT, mask_NT = self._padded([tokens[n] for n in chosen])
-                vectors_ND[chosen] = self.tower(ids_NT, mask_NT).cpu().numpy()
+                ids_NT, mask_NT = self._padded([tokens[n] for n in rows])
+                vectors_ND[rows] = self.tower(ids_NT, mask_NT).cpu().numpy()
         return vectors_ND
 
     def _padded(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,9 +59,9 @@ class TorchTextEncoder:
 
 
 class TorchImageEncoder:
-    """`Encoder[bytes]` over a tower: a module that makes unit vectors [N, D] of uint8 pixels [N, S, S, 3].
+    """`Encoder[bytes]` of a tower: a module from uint8 pixels [N, S, S, 3] to unit vectors [N, D].
 
-    A picture's vector depends on its batch by less than 1e-5 per component. `image_px` is S, the side that the tower reads.
+    A vector differs by less than 1e-5 per component between batches. `image_px` is S.
     """
 
     def __init__(self, config: ImageEncoderConfig, tower: nn.Module, image_px: int, space_id: SpaceId) -> None:
@@ -81,13 +75,15 @@ class TorchImageEncoder:
             self.dim = int(self.tower(black_1SS3).shape[1])
 
     def to(self, device: str) -> None:
-        """Compute there from now on, such as `cuda`; vectors differ by rounding, the space stays."""
-        torch.backends.cudnn.allow_tf32 = False  # its 10 bits would show against the query encoder, which runs on a CPU
+        """Move to a device, such as `cuda`; vectors differ by rounding, the space id stays."""
+        torch.backends.cudnn.allow_tf32 = (
+            False  # its 10-bit mantissa would differ visibly from the query encoder on a CPU
+        )
         self.tower.to(device)
         self._device = device
 
     def encode(self, items: Sequence[bytes]) -> NDArray[np.float32]:
-        """Raises ImageError when a picture cannot be decoded."""
+        """Raises ImageError if an image cannot be decoded."""
         vectors_ND = np.empty((len(items), self.dim), np.float32)
         for start in range(0, len(items), self.config.batch_size):
             pixels_NSS3 = read_pixels(items[start : start + self.config.batch_size], self.image_px)

@@ -1,6 +1,7 @@
-"""The Universal Sentence Encoder, multilingual v3, run by NumPy: 16 languages, Chinese and English in one space, 512 wide.
+"""The Universal Sentence Encoder, multilingual v3, run by NumPy: 16 languages, Chinese and English in one space, 512
+wide.
 
-The same code encodes catalogs and queries: at 2 ms a query on one thread there is nothing to gain from an export.
+The same code encodes catalogs and queries: it takes 2 ms per query on one thread, so an export would not help.
 
 Source: Yang et al., Multilingual Universal Sentence Encoder for Semantic Retrieval, ACL 2020, arXiv:1907.04307.
 """
@@ -27,7 +28,10 @@ WEIGHTS_FILE, TOKENS_FILE = "weights.npz", "sp.model"
 
 
 class UseMultilingualEncoder:
-    """`Encoder[str]` over the package's arrays; one item at a time gives the same bits online and offline, a batch differs by < 1e-6."""
+    """`Encoder[str]` of the package's arrays.
+
+    One item at a time gives the same bits online and offline; a batch differs by < 1e-6.
+    """
 
     dim = DIM
 
@@ -42,29 +46,28 @@ class UseMultilingualEncoder:
         self.folder = folder
         self.reading: Reading = reading
         self.prefix, self.max_tokens = prefix, max_tokens
-        tokens = _CutTokens(UsePureTokenizer(str(folder / TOKENS_FILE)), max_tokens)
+        tokens = _TruncatingTokenizer(UsePureTokenizer(str(folder / TOKENS_FILE)), max_tokens)
         self._backend = NumpyBackend(str(folder / WEIGHTS_FILE), tokens, threads=1)
         weights = sha256_json([sha256_file(folder / WEIGHTS_FILE), sha256_file(folder / TOKENS_FILE)])
         self.space_id = name_space("text", weights, {"max_tokens": max_tokens, "reading": reading, "prefix": prefix})
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in the order of `items`."""
-        read = [read_text(item, self.reading, self.prefix) for item in items]
-        vectors_ND = np.asarray(self._backend.encode(read), np.float32).reshape(len(items), DIM)
+        texts = [read_text(item, self.reading, self.prefix) for item in items]
+        vectors_ND = np.asarray(self._backend.encode(texts), np.float32).reshape(len(items), DIM)
         return unit_vectors(vectors_ND)
 
 
 def open_use_multilingual(config: TextEncoderConfig) -> UseMultilingualEncoder:
-    """From the installed package, its files checked."""
+    """Open the installed package, with its files verified."""
     folder = offline_files(USE_MULTILINGUAL)[0].parent
     return UseMultilingualEncoder(folder, max_tokens=config.max_tokens, reading=config.reading, prefix=config.prefix)
 
 
 def open_exported(folder: Path, card: Mapping[str, object]) -> UseMultilingualEncoder:
-    """From an exported folder.
+    """Open an exported folder.
 
     Raises:
-        ArtifactError: its files make another space than its card says.
+        ArtifactError: its files have another space id than its encoder.json.
     """
     reading: Reading = "folded" if card["reading"] == "folded" else "clean"
     encoder = UseMultilingualEncoder(
@@ -72,13 +75,14 @@ def open_exported(folder: Path, card: Mapping[str, object]) -> UseMultilingualEn
     )
     if encoder.space_id != card["space_id"]:
         raise ArtifactError(
-            f"{folder} holds space {encoder.space_id}, its card says {card['space_id']}; export it again"
+            f"{folder} has space id {encoder.space_id}, but its encoder.json has {card['space_id']}; export the "
+            "encoder again"
         )
     return encoder
 
 
-class _CutTokens:
-    """The package's tokenizer, cutting a text at `max_tokens` as the other encoders do; an empty text is one unknown token."""
+class _TruncatingTokenizer:
+    """The package's tokenizer, truncated at `max_tokens` like other encoders; an empty text is one unknown token."""
 
     def __init__(self, tokenizer: Any, max_tokens: int) -> None:
         self._tokenizer = tokenizer

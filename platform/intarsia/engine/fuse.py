@@ -14,8 +14,8 @@ from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, open_cross_fit
 from intarsia.fusion.method import read_fusion_header
 from intarsia.fusion.protocol import Fuser, ProductVectors
 from intarsia.fusion.registry import FUSION_METHODS, open_fuser
-from intarsia.index.files import open_vector_index
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import open_vector_index
+from intarsia.index.vector_index import VectorIndex
 from intarsia.names import ENCODED_MODALITIES
 
 Indexes = Mapping[str, VectorIndex]

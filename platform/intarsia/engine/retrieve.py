@@ -22,10 +22,10 @@ from intarsia.engine.config import EngineConfig
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import ReleaseId
 from intarsia.index.bm25 import Bm25Index
-from intarsia.index.files import open_vector_index
 from intarsia.index.filters import FilterIndex
-from intarsia.index.order import top_k
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.top_k import top_k
+from intarsia.index.vector_files import open_vector_index
+from intarsia.index.vector_index import VectorIndex
 from intarsia.logs import log_warning
 from intarsia.maths.unit_vectors import direction_of
 from intarsia.names import ENCODED_MODALITIES, RETRIEVERS, VECTOR_RETRIEVERS

@@ -19,7 +19,7 @@ from intarsia.engine.encode import Precision, QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import fold_of
-from intarsia.index.files import open_vector_index
+from intarsia.index.vector_files import open_vector_index
 from intarsia.records.judgment import JudgedQuery
 
 TEXT_INDEX, QUERY_ENCODER = "text", "query"

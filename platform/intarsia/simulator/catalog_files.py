@@ -67,7 +67,7 @@ class CatalogWriter:
             report: called with (stage, done, total).
         """
         self._config, self._folder, self._truth, self._renderer = config, folder, truth, renderer
-        self._counts, self._tick = counts, report
+        self._counts, self._report = counts, report
 
     def write(self, defects: BinaryIO) -> None:
         """Write all products, each followed by its bad rows; the lines of `defects` list the bad rows and images."""
@@ -93,7 +93,7 @@ class CatalogWriter:
                     defects.write(
                         json_line({"file": "products.jsonl", "line": line_number, "kind": kind, "key": row["sku"]})
                     )
-                self._tick("products", i + 1, num)
+                self._report("products", i + 1, num)
 
     def _plan_bad_rows(self) -> dict[int, list[str]]:
         """Product number -> kinds of the bad rows that follow it; all kinds are used in turn."""

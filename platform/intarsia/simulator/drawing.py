@@ -73,9 +73,9 @@ class ImageRenderer:
         Returns:
             RGB image of S x S pixels.
         """
-        own = stream(self._seed, "instance", appearance.instance)
-        stretch = own.uniform(0.88, 1.12)
-        base, trim, accent = _shades(appearance.colour, own)
+        instance_rng = stream(self._seed, "instance", appearance.instance)
+        stretch = instance_rng.uniform(0.88, 1.12)
+        base, trim, accent = _shades(appearance.colour, instance_rng)
         shift, rotation_deg = (0.16, 28.0) if from_shopper else (0.08, 9.0)
         near, far = (1.05, 1.4) if close_up else (0.62, 0.86)
         placement = _Placement(
@@ -86,7 +86,7 @@ class ImageRenderer:
         )
         body, detail, edge = self._masks(OUTLINES[appearance.category], placement)
         light = self._light(rng)
-        fill = self._fill(appearance.pattern, base, accent, placement, own)
+        fill = self._fill(appearance.pattern, base, accent, placement, instance_rng)
         scene = self._background(rng)
         scene += (fill * light - scene) * body
         scene += (trim * light - scene) * detail
@@ -127,9 +127,11 @@ class ImageRenderer:
             _draw_part(detail_draw, _flat((placement.apply(part.points) + 1) * (side / 2)), width, 255)
         return _plane(body), _plane(detail), _plane(edge)
 
-    def _fill(self, pattern: str, base: Rgb, accent: Rgb, placement: _Placement, own: np.random.Generator) -> Rgb:
+    def _fill(
+        self, pattern: str, base: Rgb, accent: Rgb, placement: _Placement, instance_rng: np.random.Generator
+    ) -> Rgb:
         """Colour of the body at every pixel, float32 [3, S, S] or [3, 1, 1]; the pattern moves with the object."""
-        size = own.uniform(0.8, 1.25)
+        size = instance_rng.uniform(0.8, 1.25)
         if pattern == "plain":
             return base
         u, v = placement.invert(self._x, self._y)
@@ -190,13 +192,13 @@ class _Placement:
         return u, (y * cos - x * sin) / np.float32(self.scale[1])
 
 
-def _shades(colour: str, own: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:
+def _shades(colour: str, instance_rng: np.random.Generator) -> tuple[Rgb, Rgb, Rgb]:
     """Colours of body, trim and pattern, each float32 [3, 1, 1]."""
-    base = np.clip(np.array(COLOUR_RGB[colour]) + own.normal(0, 9, 3), 0, 255)
+    base = np.clip(np.array(COLOUR_RGB[colour]) + instance_rng.normal(0, 9, 3), 0, 255)
     is_dark = base.mean() < 110
     trim = base * 0.5 + 90 if is_dark else base * 0.45
     is_pale = base.mean() > 190  # a lighter pattern would be invisible on it
-    accent = base * 0.35 + 165 if is_dark or (not is_pale and own.random() < 0.5) else base * 0.5
+    accent = base * 0.35 + 165 if is_dark or (not is_pale and instance_rng.random() < 0.5) else base * 0.5
     return _planar(base), _planar(trim), _planar(accent)
 
 
@@ -253,7 +255,7 @@ def _bricks(u: Plane, v: Plane) -> tuple[Plane, Plane]:
 
 
 def _fraction(x: Plane) -> Plane:
-    """X modulo 1, several times faster than the operator."""
+    """The fractional part of x; several times faster than `x % 1`."""
     return x - np.floor(x)
 
 

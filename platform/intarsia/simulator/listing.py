@@ -112,9 +112,9 @@ class _ListingWords:
         audience = AUDIENCES[int(truth.audience[i])]
         self.audience = "" if audience.key == EVERYONE else synonym(rng, audience.words(locale), 0.75)
         # a colour that the text names is in at least one of title, body and column
-        places = int(rng.integers(1, 8)) if truth.colour_in_text[i] else 0
-        self.colour_in_title, self.colour_in_body = bool(places & 1), bool(places & 2)
-        self.colour_in_column = bool(places & 4)
+        parts = int(rng.integers(1, 8)) if truth.colour_in_text[i] else 0
+        self.colour_in_title, self.colour_in_body = bool(parts & 1), bool(parts & 2)
+        self.colour_in_column = bool(parts & 4)
 
 
 def _locale(truth: MarketTruth, i: int) -> Language:

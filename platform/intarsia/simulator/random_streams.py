@@ -14,8 +14,8 @@ _OptionT = TypeVar("_OptionT")
 def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
     """The random generator of one thing, for example ("listing", product 17).
 
-    Equal arguments give equal draws in any process and in any order of calls, so a product does not depend on the
-    number of processes that generate the market.
+    The name is part of the seed, so renaming a stream changes its draws. Equal arguments give equal draws in any
+    process and in any order of calls, so a product does not depend on the number of processes that generate the market.
 
     >>> stream(7, "listing", 17).random() == stream(7, "listing", 17).random()
     True

@@ -130,7 +130,12 @@ OUTLINES: dict[str, tuple[OutlinePart, ...]] = {
         *(_line(0.03, x, 0.88, x, 1.0) for x in (0.3, 0.4, 0.5, 0.6)),
     ),
     "umbrella": (
-        OutlinePart("body", np.concatenate([_arc(0, 0, 0, 0.95, 0.8, 180, 360).points, _poly(0.48, -0.12, 0, 0.02, -0.48, -0.12).points])),
+        OutlinePart(
+            "body",
+            np.concatenate(
+                [_arc(0, 0, 0, 0.95, 0.8, 180, 360).points, _poly(0.48, -0.12, 0, 0.02, -0.48, -0.12).points]
+            ),
+        ),
         _line(0.06, 0, -0.85, 0, 0.75),
         _arc(0.07, -0.14, 0.75, 0.14, 0.16, 0, 180),
     ),
@@ -221,7 +226,10 @@ OUTLINES: dict[str, tuple[OutlinePart, ...]] = {
     ),
     "ball": (
         _oval(0, 0, 0.85, 0.85),
-        _poly(*(f(k * 2 * math.pi / 5 - math.pi / 2) * 0.3 for k in range(5) for f in (math.cos, math.sin)), role="detail"),
+        _poly(
+            *(f(k * 2 * math.pi / 5 - math.pi / 2) * 0.3 for k in range(5) for f in (math.cos, math.sin)),
+            role="detail",
+        ),
         *(
             _line(0.05, 0.3 * math.cos(a), 0.3 * math.sin(a), 0.85 * math.cos(a), 0.85 * math.sin(a))
             for a in (k * 2 * math.pi / 5 - math.pi / 2 for k in range(5))

@@ -133,9 +133,9 @@ def gains(truth: MarketTruth, category: str, required: Mapping[str, str]) -> NDA
         int8 [N], 0..3.
     """
     assert required, "a query requires at least one attribute"
-    wanted = CATEGORY_INDEX[category]
-    same_N = truth.category == wanted
-    related_N = np.isin(truth.category, _siblings(wanted))
+    leaf = CATEGORY_INDEX[category]
+    same_N = truth.category == leaf
+    related_N = np.isin(truth.category, _siblings(leaf))
     matched_N = np.zeros(truth.num_products, np.int32)
     for name, key in required.items():
         matched_N += truth.column(name) == ATTRIBUTE_INDEX[name][key]
@@ -144,9 +144,9 @@ def gains(truth: MarketTruth, category: str, required: Mapping[str, str]) -> NDA
     return gain_N.astype(np.int8)
 
 
-def _siblings(wanted: int) -> list[int]:
-    parents = CATEGORIES[wanted].parents
-    return [number for number, leaf in enumerate(CATEGORIES) if leaf.parents == parents and number != wanted]
+def _siblings(leaf_number: int) -> list[int]:
+    parents = CATEGORIES[leaf_number].parents
+    return [number for number, leaf in enumerate(CATEGORIES) if leaf.parents == parents and number != leaf_number]
 
 
 def _weights(values: tuple[Value, ...]) -> list[float]:

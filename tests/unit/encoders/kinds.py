@@ -19,7 +19,7 @@ from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
 
-MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = list("红色运动鞋蓝牙耳机连衣裙夏季新款男女的") + list("abcdefghijklmnopqrstuvwxyz0123456789")
 PIECES = [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
 
@@ -53,7 +53,7 @@ def write_random_bert(
     folder: Path, *, seed: int = 3, num_rows: int | None = None, with_fast_tokenizer: bool = True
 ) -> Path:
     """A BERT of two thin layers that reads Chinese characters and English letters."""
-    vocabulary = {token: number for number, token in enumerate(MARKS + CHARACTERS + PIECES)}
+    vocabulary = {token: number for number, token in enumerate(SPECIAL_TOKENS + CHARACTERS + PIECES)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.BertModel(

@@ -91,10 +91,12 @@ def test_a_torn_folder_is_named(tmp_path: Path) -> None:
         save_trained(open_trainable_image(config_of(model)), None, tmp_path / name)
     weights = tmp_path / "one" / "model.safetensors"
     weights.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
-    with pytest.raises(ArtifactError, match=r"model.safetensors does not fit tower.json: "):
+    with pytest.raises(ArtifactError, match=r"model.safetensors does not match tower.json: "):
         open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "one")))
     weights.unlink()
-    with pytest.raises(ArtifactError, match=r"model.safetensors is gone; run python -m pipelines.finetune_image again"):
+    with pytest.raises(
+        ArtifactError, match=r"model.safetensors is missing; run python -m pipelines.finetune_image again"
+    ):
         open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "one")))
 
 

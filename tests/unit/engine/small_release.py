@@ -35,10 +35,9 @@ from intarsia.features.stats import ProductStats
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId, SpaceId, sha256_bytes
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.judgment import SPLITS, JudgedQuery, Judgment

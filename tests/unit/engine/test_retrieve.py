@@ -13,12 +13,10 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.retrieve import NOTHING_ASKED, RetrieveStage, spaces
 from intarsia.errors import ArtifactError, DataError, ReleaseMismatch
 from intarsia.ids import ProductId, SpaceId
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
-from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.index.filters import FilterIndex
-from intarsia.index.hnsw import HnswIndex
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import HnswIndex, VectorIndex
 from intarsia.names import RETRIEVERS
 from intarsia.records.candidates import Candidates
 from intarsia.records.query import EncodedQuery, Filters, Query, QueryVector

@@ -188,10 +188,10 @@ def test_a_torn_folder_of_a_cut_model_is_named(tmp_path: Path) -> None:
     weights = tmp_path / "cut" / "model.safetensors"
     config = TextEncoderConfig(model=str(tmp_path / "cut"), max_tokens=48)
     weights.write_bytes((tmp_path / "whole" / "model.safetensors").read_bytes())
-    with pytest.raises(ArtifactError, match=r"model.safetensors does not fit its config.json"):
+    with pytest.raises(ArtifactError, match=r"model.safetensors does not match its config.json"):
         open_text_encoder(config)
     weights.unlink()
-    with pytest.raises(ArtifactError, match=r"model.safetensors is gone; save the model again"):
+    with pytest.raises(ArtifactError, match=r"model.safetensors is missing; save the model again"):
         open_text_encoder(config)
 
 

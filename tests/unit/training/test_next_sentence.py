@@ -12,7 +12,7 @@ import transformers
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.torch_encoders import TorchTextEncoder
-from intarsia.encoders.transformer import text_encoder_over
+from intarsia.encoders.transformer import text_encoder_of
 from intarsia.encoders.untrained import byte_tokenizer
 from intarsia.errors import ConfigError
 from intarsia.training.loop import FitConfig, fit_in_process
@@ -153,7 +153,7 @@ def test_what_the_second_task_needs_is_asked_for_in_words() -> None:
     shape = transformers.BertConfig(
         vocab_size=261, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, type_vocab_size=1
     )
-    one_segment = text_encoder_over(
+    one_segment = text_encoder_of(
         TextEncoderConfig(model="one_segment", max_tokens=24), transformers.BertModel(shape), byte_tokenizer(), 0
     )
     with pytest.raises(ConfigError, match="segment embeddings, but 'one_segment' has none; set next_sentence to false"):
