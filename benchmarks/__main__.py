@@ -1,6 +1,7 @@
 """Every benchmark in one run: `python -m benchmarks --lake LAKE [--quick]`; `make bench` calls it.
 
-Each benchmark is also a command with its own options. They run one after another, because parallel runs would slow each other down.
+Each benchmark is also a command with its own options. They run one after another, because parallel runs would slow each
+other down.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.result_tables import Cell, add_json_option, write_rows
+from benchmarks.result_tables import ResultCell, add_json_option, write_rows
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
@@ -90,7 +90,7 @@ def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     )
 
 
-def _row(name: str, task: AlignTask) -> dict[str, Cell]:
+def _row(name: str, task: AlignTask) -> dict[str, ResultCell]:
     measures = task.measure()
     columns = zip(
         ("t1", "t10", "tm", "i1", "i10", "im"),

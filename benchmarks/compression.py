@@ -25,7 +25,7 @@ import onnxruntime.quantization
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, interval_cell, write_rows
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.onnx_query import OnnxTextEncoder
@@ -219,11 +219,11 @@ def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
     return np.stack([vectors[text] for text in texts])
 
 
-def report(methods: Sequence[FusionMethod], task: Task) -> list[Row]:
+def report(methods: Sequence[FusionMethod], task: Task) -> list[ResultRow]:
     """One line a contender; times of all are taken query by query in turn, so that what else the machine does falls on all alike."""
     times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in methods})
     first_ms, first_Q = 0.0, np.empty(0)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     print(f"\n{'':<54}{'MB':>6}{'zip MB':>8}{'p50 ms':>8}{'faster':>8}{'nDCG@10':>9}  against the first, 95 %")
     for one in methods:
         queries_QD = np.concatenate([one.queries.encode([text]) for text in task.queries])

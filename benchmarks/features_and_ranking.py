@@ -42,12 +42,12 @@ def main(num_products: int) -> None:
     start_s = time.perf_counter()
     assembler = Assembler(columns, ProductStats.empty(), vectors)
     print(
-        f"{num_products} products, {len(columns.vocabularies['word'])} words; opened in {time.perf_counter() - start_s:.2f} s"
+        f"{num_products} products, {len(columns.vocabularies['word'])} words; "
+        f"opened in {time.perf_counter() - start_s:.2f} s"
     )
     for depth in (100, 200):
-        print(
-            f"  {depth} candidates x {len(FEATURES.names)} features: {_costs(rng, assembler, vocabulary, num_products, depth)}"
-        )
+        costs = _costs(rng, assembler, vocabulary, num_products, depth)
+        print(f"  {depth} candidates x {len(FEATURES.names)} features: {costs}")
 
 
 def _costs(rng: np.random.Generator, assembler: Assembler, vocabulary: list[str], num_products: int, depth: int) -> str:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.vector_search [--num-vectors 200000] [--dim 384] [--num-queries 200]
 
-The vectors are random: overlapping clusters in a latent space of 48 dimensions, projected to the full width, with noise, similar to
-embeddings of products. Recall on real vectors may differ; a larger `VectorIndexConfig.hnsw_ef_search` increases it.
+The vectors are random: overlapping clusters in a latent space of 48 dimensions, projected to the full width, with
+noise, similar to embeddings of products. Recall on real vectors may differ; a larger `VectorIndexConfig.hnsw_ef_search`
+increases it.
 """
 
 from __future__ import annotations

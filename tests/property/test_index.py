@@ -1,4 +1,4 @@
-"""Properties of retrieval: exact search equals the oracle bitwise, filters and facets equal brute force, the graph reaches its recall."""
+"""Properties of retrieval: exact search, filters and facets equal brute force; the graph reaches its recall."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from intarsia.engine.retrieve import spaces
+from intarsia.engine.retrieve import stored_spaces
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
 from intarsia.fusion.feature.feature_fuser import SCORER_FOLDER
@@ -53,8 +53,13 @@ def read_learning_curves(release: Path, lake: Lake) -> tuple[LearningCurve, ...]
     Raises:
         ArtifactError: a curve is not readable, or the release does not name its vector spaces.
     """
+<<<<<<< HEAD
     in_release = spaces(release / "indexes")
     curves: list[LearningCurve] = []
+=======
+    in_release = stored_spaces(release / "indexes")
+    found: list[LearningCurve] = []
+>>>>>>> main
     if tower := _trained(lake, "text_tower", in_release.get("text")):
         curves += _of_text_tower(tower)
     if tower := _trained(lake, "image_tower", in_release.get("image")):

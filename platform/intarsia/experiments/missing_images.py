@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.engine.fuse import open_fuse, product_vectors
 from intarsia.engine.retrieve import RetrieveStage
-from intarsia.engine.search import SearchEngine, open_rank
+from intarsia.engine.search import SearchEngine, open_fuse, open_rank, product_vectors
 from intarsia.fusion.feature.imputation import Imputer
 from intarsia.fusion.protocol import ProductVectors
 from intarsia.index.vector_index import FlatIndex, HnswIndex, StoredVectors, VectorIndex

@@ -1,4 +1,4 @@
-"""The catalog's vocabulary: rarity of each word, which words are brands, categories or attribute values, and their trigrams.
+"""The catalog's vocabulary: idf and trigrams of each word, and the brands, categories and attribute values it names.
 
 Computed once per release from the columns; `matching.py` looks up the words of a query in it.
 

@@ -1,8 +1,9 @@
-"""Matches the words of a query with the fields of candidates: counts, positions, order, spelling, and the values that the query names.
+"""Matches the words of a query with the fields of candidates: counts, positions, order, spelling, and named values.
 
 All results are integers and depend on one row only. The features in `themes/` read them.
 
-Letters: C candidates of one query, W distinct words of the query, S words of the query in order, T words of a field over all candidates.
+Letters: C candidates of one query, W distinct words of the query, S words of the query in order, T words of a field
+over all candidates.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def word_columns(query: QueryWords, rows_C: Ints, columns: ProductColumns, catal
 
 
 def value_columns(query: QueryWords, rows_C: Ints, columns: ProductColumns, catalog: CatalogWords) -> dict[str, Column]:
-    """Frame columns about the brands, categories and attribute values that the query names in full, and which a product has."""
+    """Frame columns: which brands, categories and attribute values the query names in full, and which a product has."""
     codes = query.codes_W[query.codes_W >= 0]
     brands = columns.brand[rows_C].astype(np.int64)
     values_of_rows = {
@@ -148,7 +149,7 @@ def _firsts(field_words: Ragged, slot_T: NDArray[np.int16], num_words: int) -> I
 
 
 def _runs(field_words: Ragged, codes_S: NDArray[np.int32]) -> tuple[Ints, Ints]:
-    """For each candidate the longest run of query words that is also a run of the field, and the number of such adjacent pairs."""
+    """Length of the longest run of query words that is a run of the field, and number of such adjacent pairs: [C] each."""
     longest_T = np.zeros(len(field_words.values), np.int64)
     pairs_C = np.zeros(len(field_words), np.int64)
     if not len(field_words.values):
@@ -165,7 +166,7 @@ def _runs(field_words: Ragged, codes_S: NDArray[np.int32]) -> tuple[Ints, Ints]:
 
 
 def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords, slot_T: NDArray[np.int16]) -> Ints:
-    """int64 [C, W]: spelling similarity of each query word and the most similar word of the field, in millionths; MICRO if equal."""
+    """int64 [C, W]: spelling similarity of each query word and the field's most similar word, in millionths."""
     similarity_CW = np.zeros((len(field_words), len(query.codes_W)), np.int64)
     in_use_V = np.zeros(len(catalog.code_of), np.bool_)
     in_use_V[field_words.values] = True
@@ -183,7 +184,7 @@ def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords,
 def _attribute_columns(
     values: NamedValues, requested: Ints, row_values: Ragged, requested_T: Bools
 ) -> Mapping[str, Column]:
-    """Of the attributes for which the query names a value (colour: red): how many, how many the product has, how many agree."""
+    """Number of attributes for which the query names a value (colour: red); of those, how many it has, how many agree."""
     num_rows = len(row_values)
     names = np.unique(values.name_A[requested])
     place_M = np.full(values.num_names, -1, np.int64)

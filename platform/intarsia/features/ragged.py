@@ -1,4 +1,4 @@
-"""Sums, maxima and look-ups over `Ragged` lists. They use integers only: results are exact, and no row depends on another.
+"""Sums, maxima and look-ups over `Ragged` lists, in integers: results are exact, and no row depends on another.
 
 Letters: n lists, T values of all lists.
 """

@@ -2,16 +2,17 @@
 
 Letters: N products, T distinct tokens, P postings, B products of one batch.
 
-The score of a product is the sum over the query's tokens of (count in the query) * impact. The impact of a token in a product depends on
-the catalog only, so it is computed once, when the index is built:
+The score of a product is the sum over the query's tokens of (count in the query) * impact. The impact of a token in a
+product depends on the catalog only, so it is computed once, when the index is built:
 
     tf~    = sum over fields of weight_f * tf_f / (1 - b + b * length_f / mean_length_f)
     impact = idf * (k1 + 1) * tf~ / (k1 + tf~)            idf = ln(1 + (N - df + 0.5) / (df + 0.5)) > 0
 
-Term frequencies are weighted and summed before they saturate, so a word in title and description does not count twice in full.
-Scores are complete, not a top list, because match sets, facets and features need the score of any product.
+Term frequencies are weighted and summed before they saturate, so a word in title and description does not count twice
+in full. Scores are complete, not a top list, because match sets, facets and features need the score of any product.
 
-Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, section 3.6. doi:10.1561/1500000019
+Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, section 3.6.
+doi:10.1561/1500000019
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Bm25Index:
         return np.bincount(rows, weights=impacts, minlength=self.num_rows).astype(np.float32)
 
     def search(self, query: str, k: int, allowed_N: Bools | None = None) -> tuple[Ints, Float32s]:
-        """(rows, scores) of the k best matching products among the allowed ones, best first; ties go to the smaller row."""
+        """(rows, scores) of the k best matching products among the allowed ones, best first, ties by smaller row."""
         scores_N = self.scores(query)
         matching_N = scores_N > 0
         rows = top_k(scores_N, k, matching_N if allowed_N is None else matching_N & allowed_N)
@@ -174,7 +175,8 @@ class Bm25Index:
 class Postings(NamedTuple):
     """The products that contain each token, with impacts.
 
-    `tokens` are sorted; the position of a token is its code. The postings of code t are `offsets[t]:offsets[t + 1]`, rows ascending.
+    `tokens` are sorted; the position of a token is its code. The postings of code t are `offsets[t]:offsets[t + 1]`,
+    rows ascending.
     """
 
     tokens: list[str]
@@ -234,7 +236,7 @@ class PostingsBuilder:
         )
 
     def _weighted_frequencies(self) -> tuple[Ints, Floats]:
-        """Unique keys (code * N + row), ascending, and their tf~, summed over fields in the order of the config's weights."""
+        """Unique keys (code * N + row), ascending, and their tf~, summed over fields in the order of the weights."""
         all_keys, all_parts = [np.empty(0, np.int64)], [np.empty(0, np.float64)]
         for name, weight in self._config.weights.items():
             discount_N = self._length_discount(self._lengths[name])
@@ -250,7 +252,7 @@ class PostingsBuilder:
         return keys[firsts], np.add.reduceat(parts, firsts)
 
     def _length_discount(self, lengths_N: Ints) -> Floats:
-        """1 - b + b * length / mean length; the mean is over products with the field: if few have it, they are not penalised."""
+        """1 - b + b * length / mean length; the mean is over the products that have the field."""
         filled = lengths_N[lengths_N > 0]
         mean = filled.mean() if len(filled) else 1.0
         b = self._config.b

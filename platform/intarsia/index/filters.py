@@ -1,7 +1,8 @@
 """Filters as exact masks over the catalog, and the facets of a match set.
 
-The count of a facet value equals the number of products that remain when its filter is added. Strings are compared in folded form (case,
-width, accents and traditional Chinese characters do not matter). A value that no product has matches nothing.
+The count of a facet value equals the number of products that remain when its filter is added. Strings are compared in
+folded form (case, width, accents and traditional Chinese characters do not matter). A value that no product has matches
+nothing.
 
 Letters: N products, M memberships (pairs of value and product), G values.
 """
@@ -32,7 +33,7 @@ _FIRST_PRICE_STEP = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memberships:
-    """Which products have which value (a brand, a category prefix, an attribute value): pairs, sorted by value, then row.
+    """Pairs of value and product row, sorted; a value is a brand, a category prefix or an attribute value.
 
     Attributes:
         labels: display form of each value, [G].
@@ -52,7 +53,7 @@ class Memberships:
     def of(
         cls, codes: NDArray[np.integer], rows: NDArray[np.integer], labels: Sequence[str], keys: Sequence[Hashable]
     ) -> Memberships:
-        """Build from pairs (code, row) in any order, repeats allowed; code i has the label labels[i] and the look-up key keys[i].
+        """Build from pairs (code, row) in any order, repeats allowed; code i has label labels[i] and look-up key keys[i].
 
         Codes with equal keys become one value with the label of the first, because a filter cannot distinguish them.
         """
@@ -92,7 +93,7 @@ class Memberships:
         return np.bincount(self.values_M[mask_N[self.rows_M]], minlength=len(self.labels))
 
     def most_frequent(self, mask_N: Bools, top: int) -> tuple[FacetValue, ...]:
-        """The `top` most frequent values among the products of the mask, ties by the order of values; none with count 0."""
+        """The `top` most frequent values among the products of the mask, ties in order of values; none with count 0."""
         counts_G = self.counts(mask_N)
         order = np.argsort(-counts_G, kind="stable")[:top]
         return tuple(FacetValue(value=self.labels[g], count=int(counts_G[g])) for g in order if counts_G[g])
@@ -104,7 +105,7 @@ def pairs_of(lists: Ragged) -> tuple[NDArray[np.int32], Ints]:
 
 
 class FilterIndex:
-    """Filters and facets of one catalog. A mask costs time in the rows it selects, a facet in the memberships it counts."""
+    """Filters and facets of one catalog: a mask takes time in its rows, a facet in the memberships it counts."""
 
     def __init__(self, columns: ProductColumns) -> None:
         self._columns = columns
@@ -139,12 +140,13 @@ class FilterIndex:
     def facets(self, mask_N: Bools, names: Sequence[str], top: int = 20) -> Mapping[str, tuple[FacetValue, ...]]:
         """The most frequent values among the products of a mask, with counts.
 
-        A category value is a path joined by " > ". A price value is "min-max" in minor units, both ends included, from a fixed 1-2-5
-        series; prices are listed in ascending order. in_stock is "true" or "false".
+        A category value is a path joined by " > ". A price value is "min-max" in minor units, both ends included, from
+        a fixed 1-2-5 series; prices are listed in ascending order. in_stock is "true" or "false".
 
         Args:
             mask_N: the match set.
-            names: category, brand, price, in_stock, or attributes.<name>; an attribute that no product has has no values.
+            names: category, brand, price, in_stock, or attributes.<name>; an attribute that no product has has no
+                values.
             top: maximum number of values of each facet.
 
         Raises:
@@ -242,7 +244,7 @@ def _attributes(columns: ProductColumns) -> Mapping[str, Memberships]:
 
 
 def _price_buckets(price_minor: Floats) -> Memberships:
-    """Ranges of a fixed series, from 0 to the first step above the highest price; they do not depend on the match set."""
+    """Ranges of a fixed series, from 0 to the first step above the highest price, whatever the match set."""
     rows = np.flatnonzero(~np.isnan(price_minor))
     highest = price_minor[rows].max(initial=0.0)
     edges, scale = [0], _FIRST_PRICE_STEP

@@ -41,7 +41,7 @@ class ProductTokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tokeniser:
-    """Reads a row group and tokenises fields. Chinese takes about 1 ms per product, so row groups are distributed over workers."""
+    """Reads a row group and tokenises fields; Chinese takes about 1 ms per product, so it runs in workers."""
 
     fields: tuple[str, ...]
 
@@ -94,8 +94,8 @@ def read_catalog_vectors(
         every_product: whether each product must have a vector (text), or may have none (images).
 
     Raises:
-        ArtifactError: vectors of several spaces or of another width, a vector of an unknown product, or a missing vector: the table was
-            made from other products or with another encoder.
+        ArtifactError: vectors of several spaces or of another width, a vector of an unknown product, or a missing
+            vector: the table was made from other products or with another encoder.
     """
     space_id, dim = SpaceId(entry.notes["space_id"]), int(entry.notes["dim"])
     keys = spec.read(entry, ["product_id", "view", "space_id"])

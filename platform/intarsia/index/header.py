@@ -1,4 +1,4 @@
-"""`index.json`, the header of an index folder, written last; reading it detects a torn folder or another format version.
+"""`index.json`, the header of an index folder: written last, it detects a torn folder or another format version.
 
 It checks the size of each file on every opening; the release bundle checks sha256.
 """
@@ -20,7 +20,7 @@ INDEX_HEADER = "index.json"
 
 
 def write_header(folder: Path, format: str, facts: Mapping[str, Any]) -> None:
-    """Write `index.json`: format, facts (plain JSON values) and the size of every other file of the folder. Call it last."""
+    """Write `index.json`: format, facts (plain JSON values) and the size of every other file. Call it last."""
     files = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file() and p.name != INDEX_HEADER}
     write_json(folder / INDEX_HEADER, {"format": format, "files": files, **facts})
 

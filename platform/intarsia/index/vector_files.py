@@ -64,7 +64,8 @@ def build_vector_index(
         rows_V: the product of each vector, ascending.
         num_rows: N, including products without vectors.
         folder: created if missing.
-        views_V: the view number of each vector, ascending within a product, gaps allowed; default: numbered from 0 within each product.
+        views_V: the view number of each vector, ascending within a product, gaps allowed; default: numbered from 0
+            within each product.
 
     Raises:
         DataError: a vector is not of unit length, or a row or view number is out of order or range.

@@ -2,9 +2,10 @@
 
 Letters: Q queries, D width, N products, V views (stored vectors), k depth, C candidates.
 
-Every score is `np.vecdot(vectors, query)`, one dot product per stored vector. Unlike a matrix product, its bits do not depend on the other
-rows, so a product has the same score in a batch, filtered and sharded. One core reads 15,000 x 384 in 0.9 ms that way, 50,000 x 384 in
-6 ms; a matrix product, FAISS flat and faiss.knn take the same time, because all four wait for memory.
+Every score is `np.vecdot(vectors, query)`, one dot product per stored vector. Unlike a matrix product, its bits do not
+depend on the other rows, so a product has the same score in a batch, filtered and sharded. One core reads 15,000 x 384
+in 0.9 ms that way, 50,000 x 384 in 6 ms; a matrix product, FAISS flat and faiss.knn take the same time, because all
+four wait for memory.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class StoredVectors:
         space_id: the space of the vectors.
         vectors_VD: float32, may be memory-mapped.
         rows_V: int64, the product of each vector, ascending.
-        views_V: int32, the view number of each vector, ascending within a product; gaps are allowed (an unreadable image).
+        views_V: int32, the view number of each vector, ascending within a product; gaps are allowed (an unreadable
+            image).
         num_rows: N.
     """
 
@@ -195,7 +197,7 @@ class FlatIndex:
         return self.stored.unit_means()
 
     def _scores(self, query_D: Float32s) -> Float32s:
-        """float32 [N], shared, read-only by convention. It keeps the last query's scores, so `search` then `matches` read once."""
+        """float32 [N], not to be modified: cached, so that `search` and `matches` of one query read the vectors once."""
         query, (last_query, last_scores_N) = query_D.tobytes(), self._last
         if query == last_query:
             return last_scores_N
@@ -214,9 +216,9 @@ class FlatIndex:
 class HnswIndex:
     """Approximate search for large catalogs: a navigable small-world graph makes a shortlist, exact scores order it.
 
-    Only unfiltered search uses the graph; filtered search, deep search, `score_rows` and `matches` are exact. The graph may miss a view:
-    recall@100 against exact search is at least 0.95 at the default settings on the clustered vectors of `benchmarks/vector_search.py`
-    (tested).
+    Only unfiltered search uses the graph; filtered search, deep search, `score_rows` and `matches` are exact. The graph
+    may miss a view: recall@100 against exact search is at least 0.95 at the default settings on the clustered vectors
+    of `benchmarks/vector_search.py` (tested).
 
     Source: Malkov and Yashunin, IEEE TPAMI 42(4), 2020, doi:10.1109/TPAMI.2018.2889473; implemented by FAISS.
     """
@@ -229,7 +231,7 @@ class HnswIndex:
 
     @classmethod
     def open(cls, folder: Path, stored: StoredVectors, *, ef_search: int) -> HnswIndex:
-        """Memory-map the graph of a folder. FAISS is set to one thread, because a replica serves one query at a time."""
+        """Memory-map the graph of a folder; sets FAISS to one thread, since a replica serves one query at a time."""
         faiss.omp_set_num_threads(1)
         graph = faiss.read_index(str(folder / _GRAPH_FILE), faiss.IO_FLAG_MMAP_IFC)
         assert graph.ntotal == stored.num_views and graph.d == stored.dim
@@ -274,7 +276,8 @@ class HnswIndex:
         """
         num_views = k + _SPARE_VIEWS
         while num_views <= _EXACT_ABOVE * self.stored.num_views:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(self._ef_search, 2 * num_views))  # type: ignore[attr-defined]
+            ef_search = max(self._ef_search, 2 * num_views)
+            parameters = faiss.SearchParametersHNSW(efSearch=ef_search)  # type: ignore[attr-defined]
             _, views = self._graph.search(query_D[None, :], num_views, params=parameters)
             rows = np.unique(self.stored.rows_V[views[0][views[0] >= 0]])
             if len(rows) >= k:

@@ -1,4 +1,4 @@
-"""Training rows with a fusion fitted on the train queries: each train query is fused by the copy that was not fitted on it."""
+"""Training rows with a fitted fusion: each train query is fused by the copy that was not fitted on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from intarsia.engine.fuse import open_fuse_crossed
+from intarsia.engine.search import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
 from intarsia.experiments.missing_images import retrieve_without_images
 from intarsia.features.default_set import FEATURES
