@@ -20,15 +20,9 @@ from intarsia.config import check_range, setting
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.rank import best_fused
 from intarsia.engine.retrieve import RetrieveStage
-<<<<<<< HEAD
-from intarsia.engine.search import open_assembler
+from intarsia.engine.search import open_assembler, open_fuse_crossed
 from intarsia.experiments.judged_candidates import JudgedCandidates, candidates_by_stage, read_judged, retrieve_again
 from intarsia.experiments.missing_images import retrieve_without_images
-=======
-from intarsia.engine.search import open_assembler, open_fuse_crossed
-from intarsia.experiments.judged_candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
-from intarsia.experiments.missing_images import without_images
->>>>>>> main
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.labelled_rows import JudgmentsByPair, by_pair, training_rows

@@ -50,14 +50,8 @@ def fused_orders(candidates: Sequence[Candidates], fuser: Fuser) -> Orders:
 def ranked_orders(judged: Sequence[JudgedCandidates], fuser: Fuser, rank: RankStage) -> Orders:
     """The final order of each query, ranked one by one as in serving."""
     orders = []
-<<<<<<< HEAD
     for query in judged:
-        encoded = replace(query.encoded, vectors=query.candidates.query_vectors)
-        ranked = rank.rank([encoded], [fuser.fuse(query.candidates)])[0]
-=======
-    for each in judged:
-        ranked = rank.rank([each.encoded.query], [fuser.fuse(each.candidates)])[0]
->>>>>>> main
+        ranked = rank.rank([query.encoded.query], [fuser.fuse(query.candidates)])[0]
         orders.append(ranked.candidates.rows_C[ranked.order_C])
     return orders
 

@@ -53,13 +53,8 @@ def read_learning_curves(release: Path, lake: Lake) -> tuple[LearningCurve, ...]
     Raises:
         ArtifactError: a curve is not readable, or the release does not name its vector spaces.
     """
-<<<<<<< HEAD
-    in_release = spaces(release / "indexes")
-    curves: list[LearningCurve] = []
-=======
     in_release = stored_spaces(release / "indexes")
-    found: list[LearningCurve] = []
->>>>>>> main
+    curves: list[LearningCurve] = []
     if tower := _trained(lake, "text_tower", in_release.get("text")):
         curves += _of_text_tower(tower)
     if tower := _trained(lake, "image_tower", in_release.get("image")):

@@ -82,12 +82,7 @@ def _open_fold(folder: Path, served: FirstStage, precision: Precision) -> FirstS
             "run python -m pipelines.embed_folds again"
         )
     vectors = {**served.retrieve.vectors, "text": index}
-<<<<<<< HEAD
     return FirstStage(
-        encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_reads=served.encoders.text),
-=======
-    return View(
         encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_text=served.encoders.text),
->>>>>>> main
         retrieve=replace(served.retrieve, vectors=vectors),
     )
