@@ -16,13 +16,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.result_tables import ResultCell, add_json_option, write_rows
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
+from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData
 from intarsia.training.loop import FitConfig, fit_in_process
@@ -84,10 +84,7 @@ def _learner(training_data: AlignTrainingData, heads: AlignConfig, fit: FitConfi
 def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     """The same, the pictures' vectors cut down to their last part."""
     part_VK = training_data.images_VE[:, -ColourHistogram().width :]
-    norms_V1 = np.linalg.norm(part_VK, axis=1, keepdims=True)
-    return replace(
-        training_data, images_VE=(part_VK / np.maximum(norms_V1, np.finfo(np.float32).tiny)).astype(np.float32)
-    )
+    return replace(training_data, images_VE=unit_vectors(part_VK))
 
 
 def _row(name: str, task: AlignTask) -> dict[str, ResultCell]:

@@ -35,6 +35,7 @@ from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.lake import Lake
+from intarsia.maths.ndcg import dcg, ndcg
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
 from intarsia.training.compression import (
@@ -69,11 +70,8 @@ class Task:
         if self.judged_only:
             scores_QN = np.where(self.judged_QN, scores_QN, -np.inf)
         best_QK = np.argsort(-scores_QN, axis=1, kind="stable")[:, :_DEPTH]
-        discount_K = 1.0 / np.log2(np.arange(2, _DEPTH + 2))
-        found_Q = np.take_along_axis(self.gains_QN, best_QK, 1) @ discount_K
-        ideal_Q = -np.sort(-self.gains_QN, axis=1)[:, :_DEPTH] @ discount_K
-        ndcg_Q: NDArray[np.float64] = np.divide(found_Q, ideal_Q, out=np.full(len(found_Q), np.nan), where=ideal_Q > 0)
-        return ndcg_Q
+        ideal_QK = -np.sort(-self.gains_QN, axis=1)[:, :_DEPTH]
+        return ndcg(np.take_along_axis(self.gains_QN, best_QK, 1), dcg(ideal_QK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.features.catalog_vocabulary import MICRO, VALUE_FIELDS, CatalogWords, NamedValues
-from intarsia.features.ragged import lengths, maxima, rectangle, rows_of, sums
+from intarsia.features.ragged import lengths, list_numbers, maxima, rectangle, sums
 from intarsia.maths.arrays import Bools, Ints
 from intarsia.records.feature_matrix import Column, Ragged
 from intarsia.records.product_columns import WORD_FIELDS, ProductColumns
@@ -149,7 +149,7 @@ def _firsts(field_words: Ragged, slot_T: NDArray[np.int16], num_words: int) -> I
 
 
 def _runs(field_words: Ragged, codes_S: NDArray[np.int32]) -> tuple[Ints, Ints]:
-    """Length of the longest run of query words that is a run of the field, and number of such adjacent pairs: [C] each."""
+    """Longest run of query words that is a run of the field, and the number of such adjacent pairs: [C] each."""
     longest_T = np.zeros(len(field_words.values), np.int64)
     pairs_C = np.zeros(len(field_words), np.int64)
     if not len(field_words.values):
@@ -177,20 +177,20 @@ def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords,
     for w, similarity in enumerate(catalog.similarities_micro(query.words_W, codes)):
         similarity_CW[:, w] = maxima(similarity[place_T], field_words.offsets, of_empty=0)
     equal = np.flatnonzero(slot_T >= 0)
-    similarity_CW[rows_of(field_words)[equal], slot_T[equal]] = MICRO
+    similarity_CW[list_numbers(field_words)[equal], slot_T[equal]] = MICRO
     return similarity_CW
 
 
 def _attribute_columns(
     values: NamedValues, requested: Ints, row_values: Ragged, requested_T: Bools
 ) -> Mapping[str, Column]:
-    """Number of attributes for which the query names a value (colour: red); of those, how many it has, how many agree."""
+    """Attributes for which the query names a value (colour: red): number, number present, number that agree."""
     num_rows = len(row_values)
     names = np.unique(values.name_A[requested])
     place_M = np.full(values.num_names, -1, np.int64)
     place_M[names] = np.arange(len(names))
     place_T = place_M[values.name_A[row_values.values]]
-    cell_T = rows_of(row_values) * len(names) + place_T
+    cell_T = list_numbers(row_values) * len(names) + place_T
     present = np.zeros(num_rows * len(names), np.bool_)
     present[cell_T[place_T >= 0]] = True
     agreed = np.zeros(num_rows * len(names), np.bool_)

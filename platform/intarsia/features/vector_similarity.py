@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from intarsia.features.ragged import rows_of
+from intarsia.features.ragged import list_numbers
 from intarsia.maths.arrays import Float32s, Floats, Ints
 from intarsia.maths.unit_vectors import direction_of
 from intarsia.records.candidates import Candidates, best_first
@@ -106,7 +106,8 @@ class WordVectors:
         targets_ND = np.stack(list(means.values())).astype(np.float32)
         titles = titles.take(np.array(list(means), np.int64))
         words_NV = csr_matrix(
-            (np.ones(len(titles.values), np.float32), (rows_of(titles), titles.values)), shape=(len(titles), num_words)
+            (np.ones(len(titles.values), np.float32), (list_numbers(titles), titles.values)),
+            shape=(len(titles), num_words),
         )
         words_NV.data[:] = 1.0  # a repeated word counts once
         learned_V = np.bincount(words_NV.indices, minlength=num_words) >= MIN_PRODUCTS

@@ -53,7 +53,7 @@ class Memberships:
     def of(
         cls, codes: NDArray[np.integer], rows: NDArray[np.integer], labels: Sequence[str], keys: Sequence[Hashable]
     ) -> Memberships:
-        """Build from pairs (code, row) in any order, repeats allowed; code i has label labels[i] and look-up key keys[i].
+        """Build from pairs (code, row) in any order, repeats allowed; code i has labels[i] and look-up key keys[i].
 
         Codes with equal keys become one value with the label of the first, because a filter cannot distinguish them.
         """

@@ -197,7 +197,7 @@ class FlatIndex:
         return self.stored.unit_means()
 
     def _scores(self, query_D: Float32s) -> Float32s:
-        """float32 [N], not to be modified: cached, so that `search` and `matches` of one query read the vectors once."""
+        """float32 [N], not to be modified: cached, so `search` and `matches` of one query read the vectors once."""
         query, (last_query, last_scores_N) = query_D.tobytes(), self._last
         if query == last_query:
             return last_scores_N

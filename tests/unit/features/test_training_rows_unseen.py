@@ -35,7 +35,7 @@ def out_of_fold_fuser(crossed: CrossFitFuser, query_id: str, split: str) -> Fuse
     return crossed.folds[fold_of(query_id, NUM_FOLDS)] if split == "train" else crossed.full
 
 
-def test_train_queries_are_fused_out_of_fold_validation_queries_by_the_full_fuser(tmp_path: Path) -> None:
+def test_train_queries_are_fused_out_of_fold_others_by_the_full_fuser(tmp_path: Path) -> None:
     lake = shop_with(tmp_path / "lake", "fusion_spec")
     with lake.publish("fusion_spec") as folder:
         save_gated(folder)

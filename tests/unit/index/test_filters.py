@@ -140,7 +140,7 @@ def test_an_attribute_that_no_product_has_has_no_values(index: FilterIndex) -> N
 def test_an_unknown_facet_is_refused(index: FilterIndex) -> None:
     with pytest.raises(
         DataError,
-        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>\. Fix: use a facet of",
+        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>\. Fix: use a",
     ):
         index.facets(ALL, ["brand", "colour"], 5)
 

@@ -25,7 +25,7 @@ def agreement_features() -> Iterator[Feature]:
 def _words_agree(field: str) -> Feature:
     @feature(name=f"{field}_words_agree", version=1, reads=(f"query_is_{field}_word", f"{field}_counts"))
     def words_agree(is_value_word: Ragged, counts: Ragged) -> Floats:
-        """Of the query's words that occur in this field of any product, the share that occurs in that of the product."""
+        """Of the query's words that any product has in this field, the share that this product has there."""
         known = is_value_word.values > 0
         return share(sums(known & (counts.values > 0), counts.offsets), sums(known, counts.offsets))
 

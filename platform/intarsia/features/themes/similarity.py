@@ -26,7 +26,7 @@ def _feedback(space: str) -> Feature:
 def _words(space: str) -> Feature:
     @feature(name=f"{space}_words", version=1, reads=(f"words_{space}",))
     def words(similarity: Floats) -> Floats:
-        """Cosine to the vector predicted from the query words, minus that of the mean product; NaN if one is missing."""
+        """Cosine to the vector predicted from the query words, minus that of the mean product; NaN without one."""
         return similarity
 
     return words
