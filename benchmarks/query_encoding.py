@@ -1,4 +1,4 @@
-"""One query on one thread: int8 against fp32 ONNX against torch, texts and pictures, in one run: `python -m benchmarks.query_encoding`."""
+"""Time to encode one query on one thread: torch, ONNX fp32 and ONNX int8, texts and images: `python -m benchmarks.query_encoding`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _COLUMNS = {"torch": "reference", "numpy": "reference", "onnx fp32": "fp32", "on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print p50 and p95 per kind, the ratio to torch, and the mean cosine to it."""
+    """Print p50 and p95 of each runtime, its speed relative to torch, and the mean cosine to torch."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.query_encoding", description=__doc__)
     add_json_option(parser)
     options = parser.parse_args(arguments)
@@ -94,7 +94,7 @@ def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[
 
 
 def _interleaved_ms(items: Sequence[Any], encode: dict[str, Callable[..., Any]]) -> dict[str, list[float]]:
-    """Each kind gets every item in turn, so that what else the machine does falls on all alike; the first round warms up."""
+    """Times of each encoder in ms. Encoders alternate on every item, so that other load affects all equally; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in encode}
     for round_number in range(NUM_ROUNDS + 1):
         for item in items:
