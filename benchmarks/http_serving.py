@@ -1,11 +1,12 @@
-"""What HTTP and Ray Serve add to the three stages: in-process, fused, and composed without and with a fuser deployment, in one run.
+"""The time that HTTP and Ray Serve add to the three stages: in-process, fused, composed, composed with a fuser.
 
-`python -m benchmarks.http_serving --lake LAKE` sends the text queries of the lake's judged test set to the live release. The servers listen
-on 127.0.0.1 and are stopped at the end.
+`python -m benchmarks.http_serving --lake LAKE` sends the text queries of the lake's judged test set to the live
+release. The servers listen on 127.0.0.1 and are stopped at the end.
 
-Rounds in this process and rounds over HTTP alternate, each a sequence of the same queries, so that both see the machine in the same state:
-on a shared machine, the same code can take half as long again a minute later. The added time is the difference of the medians of a pair of
-rounds; printed are its median over pairs and, in brackets, the quartiles.
+Rounds in this process and rounds over HTTP alternate, each a sequence of the same queries, so that both see the
+machine in the same state: on a shared machine, the same code can take half as long again a minute later. The added
+time is the difference of the medians of a pair of rounds; printed are its median over pairs and, in brackets, the
+quartiles.
 """
 
 from __future__ import annotations
@@ -60,10 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
     local_calls = [partial(engine.search, [query]) for query in queries]
     print(
-        f"{os.cpu_count()} CPUs, {engine.columns.num_rows} products, {len(queries)} test queries, release {engine.release_id}"
+        f"{os.cpu_count()} CPUs, {engine.columns.num_rows} products, {len(queries)} test queries, "
+        f"release {engine.release_id}"
     )
     print(
-        f"{'':<10} {'p50 ms':>7} {'p95 ms':>7}  {'in-process p50 ms':>20}  {'added p50':>22}  {f'{NUM_CLIENTS} clients, req/s':>18}"
+        f"{'':<10} {'p50 ms':>7} {'p95 ms':>7}  {'in-process p50 ms':>20}  {'added p50':>22}  "
+        f"{f'{NUM_CLIENTS} clients, req/s':>18}"
     )
     rate = 1e3 / float(np.mean(_times(local_calls, NUM_ROUNDS * NUM_PER_ROUND)))
     print(f"{'in-process':<10} {'':>61}  {rate:18.0f}  (one thread)")

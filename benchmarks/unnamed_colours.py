@@ -1,9 +1,10 @@
 """Does a search for a colour find products that show it only in their images? "red dress" on a generated market.
 
-`python -m benchmarks.unnamed_colours --lake LAKE` searches the live release for every colour of every category, in both languages. Half of
-the market's products do not name their colour in their text. On each page, these products are counted if they have the colour of the
-query, and compared with the number expected by chance: the share of the colour among such products of the category. The exit status is 1
-if the 95 % interval of the difference, over queries, includes 0.
+`python -m benchmarks.unnamed_colours --lake LAKE` searches the live release for every colour of every category, in
+both languages. Half of the market's products do not name their colour in their text. On each page, these products are
+counted if they have the colour of the query, and compared with the number expected by chance: the share of the colour
+among such products of the category. The exit status is 1 if the 95 % interval of the difference, over queries,
+includes 0.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _products_with_unnamed_colour(lake: Lake) -> dict[str, tuple[str, str]]:
 
 
 def _counts(lake: Lake, unnamed: dict[str, tuple[str, str]], page: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per query: products with an unnamed colour of its category on the page, those of its colour, and their number by chance."""
+    """Per query: products of its category with an unnamed colour on the page, those of its colour, and by chance."""
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
     ids = engine.columns.product_ids
     num_of_both = Counter(unnamed.values())
