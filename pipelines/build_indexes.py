@@ -32,7 +32,7 @@ class BuildIndexesConfig:
 
     bm25: Bm25Config = setting("lexical search", factory=Bm25Config)
     vectors: VectorIndexConfig = setting("vector search, for texts and images", factory=VectorIndexConfig)
-    num_workers: int = setting("worker processes that tokenise texts; 0: one per CPU", 0)
+    num_workers: int = setting("worker processes that tokenise texts; 0: one per CPU", 0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_workers", low=0)

@@ -14,7 +14,7 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.lake_models import text_tower_config
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.errors import ConfigError, ReleaseMismatch
-from intarsia.experiments.out_of_fold_retrieval import QUERY_SIDE, TEXT_INDEX
+from intarsia.experiments.out_of_fold_retrieval import QUERY_ENCODER, TEXT_INDEX
 from intarsia.index.vector_files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
@@ -127,7 +127,7 @@ def test_each_folds_tower_embeds_the_catalog_and_exports_its_query_side(lake: La
     }
     for fold, encoder in enumerate(towers):
         place = lake.current("fold_indexes").path / str(fold)
-        index, query_side = open_vector_index(place / TEXT_INDEX), open_query_encoder(place / QUERY_SIDE, "fp32")
+        index, query_side = open_vector_index(place / TEXT_INDEX), open_query_encoder(place / QUERY_ENCODER, "fp32")
         assert index.space_id == query_side.space_id
         wanted_ND = encoder.encode(TITLES)
         for row in (0, 7, 15):  # the products are numbered as their titles are listed

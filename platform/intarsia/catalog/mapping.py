@@ -31,17 +31,16 @@ def column_list(columns: Columns | None) -> tuple[str, ...]:
 class FileShape:
     """How a raw file is written. Parquet ignores all settings but `format`, JSONL all but `format` and `encoding`."""
 
-    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None, advanced=True)
+    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None)
     encoding: str = setting(
         "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)",
         "utf-8",
-        advanced=True,
     )
     delimiter: str | None = setting(
         "character between fields; default: a tab for .tsv, else a comma", None, advanced=True
     )
-    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"', advanced=True)
-    header: tuple[str, ...] = setting("column names, when the file has no header line", (), advanced=True)
+    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"')
+    header: tuple[str, ...] = setting("column names, when the file has no header line", ())
 
     def __post_init__(self) -> None:
         try:
