@@ -35,6 +35,7 @@ from intarsia.encoders.transformer import TransformerTextEncoder
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.lake import Lake
+from intarsia.maths.arrays import Float32s
 from intarsia.maths.ndcg import dcg, ndcg
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
@@ -49,7 +50,6 @@ from intarsia.training.compression import (
 )
 from intarsia.training.loop import FitConfig, fit_in_process
 
-Vectors = NDArray[np.float32]
 _DEPTH, _NUM_RESAMPLES, _NUM_PROBES, _NUM_TIMED = 10, 2000, 64, 20
 _FIT = FitConfig(epochs=1, batch_size=32, learning_rate=3e-4, checkpoint_every=0)
 
@@ -64,7 +64,7 @@ class Task:
     judged_QN: NDArray[np.bool_]
     judged_only: bool
 
-    def ndcg_Q(self, queries_QD: Vectors, titles_ND: Vectors) -> NDArray[np.float64]:
+    def ndcg_Q(self, queries_QD: Float32s, titles_ND: Float32s) -> NDArray[np.float64]:
         """nDCG@10 by cosine, NaN for a query without a positive."""
         scores_QN = queries_QD @ titles_ND.T
         if self.judged_only:
@@ -80,7 +80,7 @@ class FusionMethod:
 
     name: str
     queries: Encoder[str]
-    titles_ND: Vectors
+    titles_ND: Float32s
     file: Path
 
 
@@ -142,7 +142,7 @@ def tower_variants(teacher: TransformerTextEncoder, task: Task, folder: Path) ->
         yield from exported(name, taught, embedded(taught, task.titles), probes, folder / name[:1])
 
 
-def teach(student: TransformerTextEncoder, texts: Sequence[str], taught_ND: Vectors) -> TransformerTextEncoder:
+def teach(student: TransformerTextEncoder, texts: Sequence[str], taught_ND: Float32s) -> TransformerTextEncoder:
     """The student after its lessons, with a space of its own."""
     start_s = time.perf_counter()
     task = DistillationTask(student, texts, taught_ND)
@@ -159,7 +159,7 @@ def teach(student: TransformerTextEncoder, texts: Sequence[str], taught_ND: Vect
 def exported(
     name: str,
     encoder: TransformerTextEncoder,
-    titles_ND: Vectors,
+    titles_ND: Float32s,
     probes: Sequence[str],
     folder: Path,
     *,
@@ -175,7 +175,7 @@ def exported(
         yield _opened(f"{name}, {told}", folder, f"model.{precision}.onnx", titles_ND)
 
 
-def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> FusionMethod:
+def _opened(name: str, folder: Path, file: str, titles_ND: Float32s) -> FusionMethod:
     card: Mapping[str, object] = {
         "space_id": "", "dim": titles_ND.shape[1], "max_tokens": 128, "reading": "clean", "prefix": "", "files": {"it": file},
     }  # fmt: skip
@@ -210,7 +210,7 @@ def quantise_calibrated(exact: Path, rounded: Path, encoder: TransformerTextEnco
         )
 
 
-def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
+def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Float32s:
     """Vectors of texts, each different one encoded once."""
     different = list(dict.fromkeys(texts))
     vectors = dict(zip(different, encoder.encode(different), strict=True))
