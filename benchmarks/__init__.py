@@ -1,1 +1,1 @@
-"""Speed and memory, as ratios within one run; `python -m benchmarks` runs them all."""
+"""Benchmarks of speed, memory and quality; `python -m benchmarks` runs all of them."""

@@ -1,6 +1,7 @@
 """Every benchmark in one run: `python -m benchmarks --lake LAKE [--quick]`; `make bench` calls it.
 
-Each is a command of its own and can be run alone with its own options; they run one after another, since two at once would time each other.
+Each benchmark is also a command with its own options. They run one after another, because parallel runs would slow each
+other down.
 """
 
 from __future__ import annotations
@@ -29,34 +30,34 @@ ON_A_LAKE = {
     "compression": ((), ("--quick",)),
     "http_serving": ((), ()),
 }
-"""Those that need a lake with a live release."""
+"""Benchmarks that need a lake with a live release."""
 ON_A_MARKET = {"unsaid_colours": ((), ())}
-"""Those that also need to know the truth, which a generated market alone tells."""
+"""Benchmarks that also need the ground truth of a generated market."""
 
 
 def main() -> int:
-    """Run them all; the exit status is 1 when one of them failed."""
+    """Run all benchmarks; the exit status is 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--lake", required=True, type=Path, help=f"a lake with a live release, for {', '.join(ON_A_LAKE)}"
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
     options = parser.parse_args()
     commands = {name: list(quick if options.quick else full) for name, (full, quick) in ALL.items()}
     failed = []
     if Pointer(options.lake / "releases").live() is None:
         print(
-            f"left out: {', '.join(ON_A_LAKE)}, since no release is live in {options.lake}; name another lake with --lake"
+            f"skipped: {', '.join(ON_A_LAKE)}; no release is live in {options.lake}. Fix: pass another lake with --lake"
         )
     else:
-        on_it = ON_A_LAKE | (ON_A_MARKET if (options.lake / "market").is_dir() else {})
-        for name, (full, quick) in on_it.items():
+        on_lake = ON_A_LAKE | (ON_A_MARKET if (options.lake / "market").is_dir() else {})
+        for name, (full, quick) in on_lake.items():
             commands[name] = ["--lake", str(options.lake), *(quick if options.quick else full)]
     for name, arguments in commands.items():
         print(f"\n== python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False).returncode != 0:
             failed.append(name)
-    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall ran")
+    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall succeeded")
     return 1 if failed else 0
 
 

@@ -17,13 +17,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from benchmarks.result_tables import Cell, add_json_option, write_rows
+from benchmarks.result_tables import ResultCell, add_json_option, write_rows
 from intarsia.encoders.aligned import frequent_words
 from intarsia.encoders.colours import ColourHistogram
 from intarsia.lake import Lake
+from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData
 from intarsia.training.loop import FitConfig, fit_in_process
@@ -85,13 +85,10 @@ def _task(training_data: AlignTrainingData, heads: AlignConfig, fit: FitConfig) 
 def _colours(training_data: AlignTrainingData) -> AlignTrainingData:
     """The same training data with only the colour part of the image vectors."""
     part_VK = training_data.images_VE[:, -ColourHistogram().width :]
-    norms_V1 = np.linalg.norm(part_VK, axis=1, keepdims=True)
-    return replace(
-        training_data, images_VE=(part_VK / np.maximum(norms_V1, np.finfo(np.float32).tiny)).astype(np.float32)
-    )
+    return replace(training_data, images_VE=unit_vectors(part_VK))
 
 
-def _row(name: str, task: AlignTask) -> dict[str, Cell]:
+def _row(name: str, task: AlignTask) -> dict[str, ResultCell]:
     measures = task.measure()
     columns = zip(
         ("t1", "t10", "tm", "i1", "i10", "im"),

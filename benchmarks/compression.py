@@ -27,7 +27,7 @@ import onnxruntime.quantization
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, interval_cell, write_rows
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.export import export_text_encoder
 from intarsia.encoders.onnx_query import OnnxTextEncoder
@@ -38,6 +38,7 @@ from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
 from intarsia.lake import Lake
 from intarsia.maths.arrays import Float32s
+from intarsia.maths.ndcg import dcg, ndcg
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS
 from intarsia.training.compression import (
@@ -71,11 +72,8 @@ class RetrievalTask:
         if self.judged_only:
             scores_QN = np.where(self.judged_QN, scores_QN, -np.inf)
         top_QK = np.argsort(-scores_QN, axis=1, kind="stable")[:, :_DEPTH]
-        discount_K = 1.0 / np.log2(np.arange(2, _DEPTH + 2))
-        dcg_Q = np.take_along_axis(self.gains_QN, top_QK, 1) @ discount_K
-        ideal_Q = -np.sort(-self.gains_QN, axis=1)[:, :_DEPTH] @ discount_K
-        ndcg_Q: NDArray[np.float64] = np.divide(dcg_Q, ideal_Q, out=np.full(len(dcg_Q), np.nan), where=ideal_Q > 0)
-        return ndcg_Q
+        ideal_QK = -np.sort(-self.gains_QN, axis=1)[:, :_DEPTH]
+        return ndcg(np.take_along_axis(self.gains_QN, top_QK, 1), dcg(ideal_QK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,11 +229,11 @@ def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Float32s:
     return np.stack([vectors[text] for text in texts])
 
 
-def report(variants: Sequence[TowerVariant], task: RetrievalTask) -> list[Row]:
+def report(variants: Sequence[TowerVariant], task: RetrievalTask) -> list[ResultRow]:
     """Print one line per variant. Queries are timed in turn for all variants, so that other load affects all alike."""
     times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {variant.name: variant.queries.encode for variant in variants})
     first_ms, first_Q = 0.0, np.empty(0)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     print(f"\n{'':<54}{'MB':>6}{'zip MB':>8}{'p50 ms':>8}{'faster':>8}{'nDCG@10':>9}  against the first, 95 %")
     for variant in variants:
         queries_QD = np.concatenate([variant.queries.encode([text]) for text in task.queries])

@@ -1,4 +1,4 @@
-"""What features and ranking cost per query: assemble, compute, score; one thread, generated shop.
+"""Time of features and ranking per query: assemble, compute, score; one thread, random catalog.
 
 OMP_NUM_THREADS=1 python -m benchmarks.features_and_ranking [num_products]
 """
@@ -18,8 +18,8 @@ from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.ids import SpaceId
-from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import VectorIndex
 from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
 from intarsia.ranking.lightgbm_ranker import LightGbmRanker
@@ -42,12 +42,12 @@ def main(num_products: int) -> None:
     start_s = time.perf_counter()
     assembler = Assembler(columns, ProductStats.empty(), vectors)
     print(
-        f"{num_products} products, {len(columns.vocabularies['word'])} words; opened in {time.perf_counter() - start_s:.2f} s"
+        f"{num_products} products, {len(columns.vocabularies['word'])} words; "
+        f"opened in {time.perf_counter() - start_s:.2f} s"
     )
     for depth in (100, 200):
-        print(
-            f"  {depth} candidates x {len(FEATURES.names)} features: {_costs(rng, assembler, vocabulary, num_products, depth)}"
-        )
+        costs = _costs(rng, assembler, vocabulary, num_products, depth)
+        print(f"  {depth} candidates x {len(FEATURES.names)} features: {costs}")
 
 
 def _costs(rng: np.random.Generator, assembler: Assembler, vocabulary: list[str], num_products: int, depth: int) -> str:
@@ -97,7 +97,7 @@ def _index(rng: np.random.Generator, num_rows: int) -> VectorIndex:
         build_vector_index(VectorIndexConfig(), SpaceId("bench"), vectors_VD, np.arange(num_rows), num_rows, folder)
         return open_vector_index(folder)
     finally:
-        shutil.rmtree(folder)  # what is mapped stays readable
+        shutil.rmtree(folder)  # mapped files stay readable
 
 
 def _candidates(rng: np.random.Generator, num_products: int, depth: int) -> Candidates:

@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.result_tables import Row, add_json_option, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, write_rows
 from intarsia.experiments.judged_candidates import as_query, read_judged
 from intarsia.lake import Lake
 from intarsia.records.query import Query
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_json_option(parser)
     options = parser.parse_args(arguments)
     lake = Lake(options.lake)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     queries = [as_query(q, datetime.now(UTC)) for q in read_judged(lake, ["test"])[0] if q.kind == "text"]
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
     inside = [partial(engine.search, [query]) for query in queries]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.result_tables import Cell, Row, add_json_option, write_rows
+from benchmarks.result_tables import ResultCell, ResultRow, add_json_option, write_rows
 from intarsia.encoders.config import USE_MULTILINGUAL, ImageEncoderConfig, TextEncoderConfig
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder[Any]]) -> Row:
+def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[str, Encoder[Any]]) -> ResultRow:
     print(title)
-    row: dict[str, Cell] = {"name": title.partition(" ")[2].strip(), "note": ""}
+    row: dict[str, ResultCell] = {"name": title.partition(" ")[2].strip(), "note": ""}
     reference_ND, reference_ms = None, 0.0
     times = _interleaved_ms(items, {name: encoder.encode for name, encoder in encoders.items()})
     for name, encoder in encoders.items():

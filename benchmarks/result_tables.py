@@ -19,8 +19,8 @@ from intarsia import __version__
 from intarsia.errors import ConfigError
 from intarsia.evaluation.compare import Interval
 
-Cell = str | float | None | Mapping[str, Any]
-Row = Mapping[str, Cell]
+ResultCell = str | float | None | Mapping[str, Any]
+ResultRow = Mapping[str, ResultCell]
 
 
 def add_json_option(parser: argparse.ArgumentParser, flag: str = "--json") -> None:
@@ -28,14 +28,14 @@ def add_json_option(parser: argparse.ArgumentParser, flag: str = "--json") -> No
     parser.add_argument(flag, type=Path, metavar="FILE", help="write the rows into this table, docs/results/*.json")
 
 
-def interval_cell(interval: Interval | Mapping[str, float]) -> Cell:
+def interval_cell(interval: Interval | Mapping[str, float]) -> ResultCell:
     """A mean with its interval as a cell."""
     if isinstance(interval, Interval):
         return {"value": interval.mean, "low": interval.low, "high": interval.high}
     return {"value": interval["mean"], "low": interval["low"], "high": interval["high"]}
 
 
-def write_rows(path: Path | None, rows: Sequence[Row], *, merge: bool = False) -> None:
+def write_rows(path: Path | None, rows: Sequence[ResultRow], *, merge: bool = False) -> None:
     """Write rows into a table file; do nothing without a path.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, interval_cell, write_rows
 from intarsia.errors import IntarsiaError
 from intarsia.experiments.evaluated_systems import FUSED, RANKED
 from intarsia.lake import Lake
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def quality_row(evaluation: Mapping[str, Any], name: str, config: str) -> Row:
+def quality_row(evaluation: Mapping[str, Any], name: str, config: str) -> ResultRow:
     """The row of `search_quality.json`, on the headline metric of the evaluation."""
     headline = evaluation["headline"]
     systems = {system: metrics[headline] for system, metrics in evaluation["systems"].items()}
@@ -67,7 +67,7 @@ def quality_row(evaluation: Mapping[str, Any], name: str, config: str) -> Row:
     }
 
 
-def missing_images_row(evaluation: Mapping[str, Any], name: str) -> Row:
+def missing_images_row(evaluation: Mapping[str, Any], name: str) -> ResultRow:
     """The row of `missing_images.json`: percent missing -> mean; the name alone when the catalog has no images."""
     headline = evaluation["headline"]
     row: dict[str, Any] = {"name": name, "0": evaluation["systems"][RANKED][headline]["mean"]}

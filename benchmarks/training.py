@@ -27,7 +27,7 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from benchmarks.result_tables import Row, add_json_option, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, write_rows
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.training.loop import FitConfig, fit_in_process
@@ -149,7 +149,7 @@ _LOOPS = {
 }
 
 
-def _rows(measured: Mapping[str, tuple[float, float]], batch_size: int) -> list[Row]:
+def _rows(measured: Mapping[str, tuple[float, float]], batch_size: int) -> list[ResultRow]:
     """Rows of `training_speed.json`; it has columns for batches of 32 and 128."""
     wall_ms = {name: wall for name, (wall, _) in measured.items()}
     ratios = {"ray-1": wall_ms["plain"] / wall_ms["ray-1"], "ray-2": wall_ms["ray-1"] / wall_ms["ray-2"]}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.result_tables import Row, add_json_option, interval_cell, write_rows
+from benchmarks.result_tables import ResultRow, add_json_option, interval_cell, write_rows
 from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.evaluation.compare import bootstrap_mean
 from intarsia.ids import RequestId
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(shown_Q)} questions in {len(LOCALES)} languages, pages of {options.page}")
     print(f"products shown that name no colour: {shown}; of the colour asked for: {true}, by chance {chance:.0f}")
     print(f"more a page: {gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
-    row: Row = {
+    row: ResultRow = {
         "name": "generated market",
         "shown": shown,
         "right": true,

@@ -121,7 +121,7 @@ def render_results() -> str:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingRow:
     """One line of the configuration reference."""
 
     name: str
@@ -131,7 +131,7 @@ class Setting:
     advanced: bool
 
 
-def settings_of(cls: type[Any], prefix: str = "", start: Any = None, advanced: bool = False) -> Iterator[Setting]:
+def settings_of(cls: type[Any], prefix: str = "", start: Any = None, advanced: bool = False) -> Iterator[SettingRow]:
     """The settings of a config dataclass, nested ones under dotted names; `start` gives the defaults that the owner set."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -141,7 +141,9 @@ def settings_of(cls: type[Any], prefix: str = "", start: Any = None, advanced: b
         nested, mark = _nested(hint)
         name = f"{prefix}{field.name}"
         if nested is None or mark or type(default) is not nested:
-            yield Setting(name, _type_text(hint), _default_text(default), field.metadata.get("help", ""), is_advanced)
+            yield SettingRow(
+                name, _type_text(hint), _default_text(default), field.metadata.get("help", ""), is_advanced
+            )
         if nested is not None:
             own = default if type(default) is nested else None
             yield from settings_of(nested, f"{name}{mark}.", own, is_advanced)
@@ -252,7 +254,7 @@ def _settings_tables(cls: type[Any]) -> str:
     return text
 
 
-def _settings_table(settings: Sequence[Setting]) -> str:
+def _settings_table(settings: Sequence[SettingRow]) -> str:
     lines = [_row(["setting", "type", "default", "meaning"]), _row(["---"] * 4)]
     lines += [
         _row([f"`{one.name}`", _escaped(one.type), _escaped(one.default), _escaped(one.help)]) for one in settings
@@ -335,7 +337,7 @@ def record_replies(folder: Path = REPLIES) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         logs = Path(scratch)
         config = ServingConfig(
-            lake=small_shop().root, journal=logs / "j", served=logs / "s", budgets=budgets, follow_s=0.0
+            lake=small_shop().root, journal=logs / "j", served=logs / "s", budgets=budgets, refresh_s=0.0
         )
         with TestClient(open_api(config)) as client:
             release_id = client.get("/v1/release").json()["release_id"]

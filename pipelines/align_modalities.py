@@ -25,7 +25,7 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.errors import DataError
 from intarsia.ids import SpaceId, fold_of
-from intarsia.index.from_tables import Embedded, read_embedded
+from intarsia.index.from_tables import CatalogVectors, read_catalog_vectors
 from intarsia.lake import Lake, write_json
 from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.tables.embeddings import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
@@ -113,8 +113,8 @@ def read_training_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
         DataError: no product has an image.
     """
     product_ids = _product_ids(lake)
-    texts = read_embedded(TEXT_EMBEDDINGS, lake.current("text_embeddings"), product_ids, every_product=True)
-    images = read_embedded(IMAGE_EMBEDDINGS, lake.current("image_embeddings"), product_ids)
+    texts = read_catalog_vectors(TEXT_EMBEDDINGS, lake.current("text_embeddings"), product_ids, every_product=True)
+    images = read_catalog_vectors(IMAGE_EMBEDDINGS, lake.current("image_embeddings"), product_ids)
     rows = np.unique(images.rows_V)
     if not len(rows):
         raise DataError(
@@ -197,7 +197,7 @@ def _encode(lake: Lake, words: Sequence[str], width: int) -> np.ndarray[tuple[in
 
 
 def _vectors_of(
-    texts: Embedded, rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    texts: CatalogVectors, rows: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return texts.vectors_VD[np.searchsorted(texts.rows_V, rows)]
 

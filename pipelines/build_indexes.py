@@ -15,10 +15,9 @@ from intarsia.config import check_range, setting
 from intarsia.encoders.aligned import Alignment
 from intarsia.engine.encode import ALIGNED
 from intarsia.errors import ReleaseMismatch
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
-from intarsia.index.files import VectorIndexConfig, build_vector_index
-from intarsia.index.from_tables import Embedded, Tokeniser, pieces_of, read_embedded
+from intarsia.index.bm25 import Bm25Config, Bm25Index, PostingsBuilder
+from intarsia.index.from_tables import CatalogVectors, Tokeniser, product_row_groups, read_catalog_vectors
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Entry, Lake, write_json
 from intarsia.names import ENCODED_MODALITIES
 from intarsia.onray.workers import RayWorkers
@@ -33,7 +32,7 @@ class BuildIndexesConfig:
 
     bm25: Bm25Config = setting("lexical search", factory=Bm25Config)
     vectors: VectorIndexConfig = setting("vector search, for texts and images", factory=VectorIndexConfig)
-    num_workers: int = setting("worker processes that tokenise texts; 0: one per CPU", 0)
+    num_workers: int = setting("worker processes that tokenise texts; 0: one per CPU", 0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_workers", low=0)
@@ -70,7 +69,7 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts
     }
 
 
-def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedded]]:
+def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, CatalogVectors]]:
     """Yield name and vectors of each vector retriever: both encoders' tables, and the images in the aligned space, if there is one.
 
     Raises:
@@ -79,7 +78,7 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Embedde
     space_ids = {}
     for name in ENCODED_MODALITIES:
         entry = lake.current(f"{name}_embeddings")
-        table = read_embedded(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
+        table = read_catalog_vectors(embeddings_spec(name), entry, columns.product_ids, every_product=name == "text")
         space_ids[name] = table.space_id
         yield name, table
     if not lake.has("alignment"):
@@ -102,7 +101,7 @@ def build_bm25(
     builder = PostingsBuilder(config.bm25, columns.num_rows)
     workers = RayWorkers(num_workers=config.num_workers)
     num_done = 0
-    for tokens in workers(partial(Tokeniser, tuple(config.bm25.weights)), list(pieces_of(products))):
+    for tokens in workers(partial(Tokeniser, tuple(config.bm25.weights)), list(product_row_groups(products))):
         builder.add(np.searchsorted(ids, tokens.product_ids), tokens.by_field)
         num_done += len(tokens.product_ids)
         progress("tokens", num_done, columns.num_rows)

@@ -17,10 +17,9 @@ import pyarrow as pa
 
 from intarsia.config import check_range, setting
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fuse import open_fuse_crossed
 from intarsia.engine.rank import best_fused
 from intarsia.engine.retrieve import RetrieveStage
-from intarsia.engine.search import open_assembler
+from intarsia.engine.search import open_assembler, open_fuse_crossed
 from intarsia.experiments.judged_candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
 from intarsia.experiments.missing_images import without_images
 from intarsia.features.assemble import Assembler

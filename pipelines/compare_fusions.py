@@ -16,9 +16,8 @@ from typing import Any, Literal
 from intarsia.config import check_range, nearest_of, setting
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.encode import ALIGNED
-from intarsia.engine.fuse import product_vectors
 from intarsia.engine.retrieve import RetrieveStage
-from intarsia.engine.search import open_retrieve
+from intarsia.engine.search import open_retrieve, product_vectors
 from intarsia.errors import DataError
 from intarsia.evaluation.method_comparison import ArenaConfig
 from intarsia.evaluation.method_comparison_report import ArenaSetting, lines_of, write_arena

@@ -21,7 +21,7 @@ from intarsia.encoders.open import open_text_encoder
 from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEXT_INDEX
 from intarsia.ids import ProductId, SpaceId, sha256_bytes
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.onray.encoding import EncoderActors, encode_texts
 from intarsia.tables.products import COLUMNS_WITHOUT_IMAGE_BYTES, PRODUCTS, row_to_product

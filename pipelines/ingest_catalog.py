@@ -32,7 +32,7 @@ class IngestCatalogConfig:
     limits: CleanLimits = setting("maximum lengths of texts", factory=CleanLimits, advanced=True)
     max_rejected_share: float = setting("stop if a larger share of the rows is dropped, 0 to 1", 0.05)
     split_rows: int = setting("rows per work item; of Parquet files, a row group", 256, advanced=True)
-    num_workers: int = setting("worker processes; 0: one per CPU", 0)
+    num_workers: int = setting("worker processes; 0: one per CPU", 0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "max_rejected_share", low=0, high=1)

@@ -35,7 +35,7 @@ class IngestEventsConfig:
         "stop if a larger share of the rows is rejected; repeated events do not count", 0.05
     )
     split_rows: int = setting("rows per work item", 20_000, advanced=True)
-    num_workers: int = setting("worker processes; 0: one per CPU", 0)
+    num_workers: int = setting("worker processes; 0: one per CPU", 0, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "max_rejected_share", low=0, high=1)

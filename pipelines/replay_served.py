@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.config import check_range, setting
-from intarsia.engine.replay import replay
 from intarsia.engine.search import SearchEngine
 from intarsia.errors import ArtifactError, IntarsiaError, ReleaseMismatch
 from intarsia.ids import ReleaseId, RequestId
@@ -94,7 +93,7 @@ def _open(folder: Path) -> SearchEngine | str:
 def _outcome(served: ServedRequest, engine: SearchEngine) -> str:
     if not served.is_replayable:
         return "degraded"
-    return "same" if replay(served, engine) == served.digest else "different"
+    return "same" if engine.replay(served) == served.digest else "different"
 
 
 JOB = Job(

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from intarsia.config import fingerprint, setting, to_jsonable
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fuse import product_vectors
-from intarsia.engine.search import open_retrieve
+from intarsia.engine.search import open_retrieve, product_vectors
 from intarsia.evaluation.known_items import is_synthetic
 from intarsia.evaluation.qrels import qrels_by_query
 from intarsia.experiments.fusion_search_result import (

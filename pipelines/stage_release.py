@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intarsia.engine.retrieve import spaces
+from intarsia.engine.retrieve import stored_spaces
 from intarsia.engine.search import PARTS
 from intarsia.errors import ArtifactError
 from intarsia.features.default_set import FEATURES
@@ -39,7 +39,7 @@ def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts
             parent=Pointer(releases).live(),
             num_products=int(lake.current("indexes").notes["num_products"]),
             stats_as_of=stats.as_of,
-            space_ids=spaces(entries["indexes"].path),
+            space_ids=stored_spaces(entries["indexes"].path),
             feature_fingerprint=FEATURES.fingerprint,
         ),
     )

@@ -1,4 +1,4 @@
-"""What one ingress process holds, put together: the open release, its stages, the journal, and the application over them. No Ray in it."""
+"""Wires one ingress process: open releases, stages, journal, log, and the FastAPI application over them. Without Ray."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from intarsia.engine.search import SearchEngine
 from intarsia.ids import ReleaseId
 from serve_apps.http.api import build_api
 from serve_apps.service.feedback import Feedback
-from serve_apps.service.ingress_release import IngressRelease, release_loader
-from serve_apps.service.release_cache import ReleaseCache
+from serve_apps.service.releases import IngressRelease, ReleaseCache, release_loader
 from serve_apps.service.search_service import SearchService
 from serve_apps.service.served_log import ServedLog
 from serve_apps.service.stages import FusedStages, Stages
@@ -17,26 +16,36 @@ from serve_apps.settings import ServingConfig
 
 
 def open_api(
-    config: ServingConfig, stages: Stages | None = None, held: ReleaseCache[IngressRelease] | None = None
+    config: ServingConfig, stages: Stages | None = None, releases: ReleaseCache[IngressRelease] | None = None
 ) -> FastAPI:
-    """The application of one config, over the release that is live now.
+    """Open the application of a config.
 
     Args:
         config: its topology must be `fused` when no stages are given.
-        stages: those of other processes; without them the stages are opened in this one.
-        held: releases that are open already; without them the live one is opened.
+        stages: those of other processes; default: the stages run in this process.
+        releases: releases that are open already; default: the release of the config is opened.
     """
-    held = held or ReleaseCache(config, release_loader(config))
-    stages = stages or FusedStages(lambda release_id: _engine(held, release_id))
+    releases = releases or ReleaseCache(config, release_loader(config))
+    stages = stages or FusedStages(lambda release_id: _engine(releases, release_id))
     served = ServedLog(config.served_folder, config.served_share)
-    answerer = SearchService(
-        held=held, stages=stages, budgets=config.budgets, num_threads=config.replicas.stage_threads, served=served
+    search_service = SearchService(
+        releases=releases,
+        stages=stages,
+        budgets=config.budgets,
+        num_threads=config.replicas.stage_threads,
+        served=served,
     )
-    feedback = Feedback(config.journal_folder, config.limits)
-    return build_api(config=config, held=held, stages=stages, answerer=answerer, feedback=feedback, served=served)
+    return build_api(
+        config=config,
+        releases=releases,
+        stages=stages,
+        search_service=search_service,
+        feedback=Feedback(config.journal_folder, config.limits),
+        served=served,
+    )
 
 
-def _engine(held: ReleaseCache[IngressRelease], release_id: ReleaseId) -> SearchEngine:
-    engine = held.of(release_id).engine
-    assert engine is not None, "a fused front opens the stages"
+def _engine(releases: ReleaseCache[IngressRelease], release_id: ReleaseId) -> SearchEngine:
+    engine = releases.get(release_id).engine
+    assert engine is not None, "an ingress of the fused topology opens the engine"
     return engine

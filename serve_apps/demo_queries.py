@@ -1,4 +1,4 @@
-"""Three questions to a server that runs (Chinese, English, a picture), and its answers in a few lines each: `--once` of `run.py`."""
+"""Three demo queries (Chinese, English, an image) for a running server, printed in a few lines each: `--once` of `run.py`."""
 
 from __future__ import annotations
 
@@ -18,69 +18,71 @@ from intarsia.lake import Lake
 from intarsia.records.judgment import JudgedQuery
 from intarsia.tables.judgments import QUERIES, row_to_query
 
-_SHOWN = 3
+_NUM_QUERIES = 3
+_NUM_HITS = 3
 _TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A name for people, and the body of a POST /v1/search."""
+class DemoQuery:
+    """A name to print, and the body of a POST /v1/search."""
 
     name: str
     body: dict[str, Any]
 
 
-def questions(lake: Lake, release: Path) -> list[Question]:
-    """A Chinese, an English and a picture question: of the judged test queries when the lake has them, else out of the catalog itself."""
-    found: dict[str, Question] = {}
-    for query in _judged(lake):
-        if query.kind == "text":
-            found.setdefault(query.locale, _by_words(query.text or ""))
-        elif query.kind == "image":
-            found.setdefault("picture", _by_image(f"a picture (judged query {query.query_id})", query.image or b""))
+def demo_queries(lake: Lake, release: Path) -> list[DemoQuery]:
+    """Return a Chinese, an English and an image query: judged test queries of the lake, or else products of the catalog."""
+    queries: dict[str, DemoQuery] = {}
+    for judged in _judged_test_queries(lake):
+        if judged.kind == "text":
+            queries.setdefault(judged.locale, _text_query(judged.text or ""))
+        elif judged.kind == "image":
+            name = f"an image (judged query {judged.query_id})"
+            queries.setdefault("image", _image_query(name, judged.image or b""))
     documents = Documents.open(release / "indexes")
     for row in range(documents.num_rows):
-        if len(found) == _SHOWN:
+        if len(queries) == _NUM_QUERIES:
             break
         document: Document = documents.get([row])[0]
-        found.setdefault(document.locale, _by_words(document.title))
-        if document.num_images and "picture" not in found:
-            found["picture"] = _by_image(f"a picture (of {document.title})", documents.image(row, 0) or b"")
-    return [found[name] for name in ("zh", "en", "picture") if name in found]
+        queries.setdefault(document.locale, _text_query(document.title))
+        if document.num_images and "image" not in queries:
+            queries["image"] = _image_query(f"an image (of {document.title})", documents.image(row, 0) or b"")
+    return [queries[name] for name in ("zh", "en", "image") if name in queries]
 
 
-def ask(url: str, question: Question) -> str:
-    """The answer of a running server as lines.
+def run_demo_query(url: str, query: DemoQuery) -> str:
+    """Send a query to a running server and return the page as lines.
 
     Raises:
-        ArtifactError: the server refuses the question.
+        ArtifactError: the server answers with an error.
     """
-    body = json.dumps({**question.body, "limit": _SHOWN}).encode()
+    body = json.dumps({**query.body, "limit": _NUM_HITS}).encode()
     request = urllib.request.Request(f"{url}/v1/search", body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
-            page = json.load(reply)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            page = json.load(response)
     except urllib.error.HTTPError as error:
-        raise ArtifactError(f"{question.name}: HTTP {error.code}, {error.read().decode()}") from None
-    lines = [f"{question.name}  ->  {page['total']} matches{_degraded(page)}"]
+        raise ArtifactError(f"{query.name}: HTTP {error.code}, {error.read().decode()}") from None
+    lines = [f"{query.name}  ->  {page['total']} matches{_degraded(page)}"]
     for hit in page["hits"]:
-        by = ", ".join(f"{name} #{rank}" for name, rank in hit["explanation"]["retrievers"].items())
-        lines.append(f"  {hit['position']}. {hit['title']}  {_price(hit)}  [{hit['score']:.3f}; {by}]")
+        ranks = ", ".join(f"{name} #{rank}" for name, rank in hit["explanation"]["retrievers"].items())
+        lines.append(f"  {hit['position']}. {hit['title']}  {_price(hit)}  [{hit['score']:.3f}; {ranks}]")
     return "\n".join(lines)
 
 
-def _judged(lake: Lake) -> Iterator[JudgedQuery]:
+def _judged_test_queries(lake: Lake) -> Iterator[JudgedQuery]:
     if lake.has("queries"):
         rows = QUERIES.read(lake.current("queries")).to_pylist()
         yield from (query for query in map(row_to_query, rows) if query.split == "test")
 
 
-def _by_words(text: str) -> Question:
-    return Question(name=f'"{text}"', body={"text": text})
+def _text_query(text: str) -> DemoQuery:
+    return DemoQuery(name=f'"{text}"', body={"text": text})
 
 
-def _by_image(name: str, content: bytes) -> Question:
-    return Question(name=name, body={"image_base64": base64.b64encode(content).decode()})
+def _image_query(name: str, content: bytes) -> DemoQuery:
+    return DemoQuery(name=name, body={"image_base64": base64.b64encode(content).decode()})
 
 
 def _degraded(page: dict[str, Any]) -> str:

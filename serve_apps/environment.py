@@ -1,4 +1,4 @@
-"""The environment that Ray Serve reads while it is imported: nothing here may import ray, and it comes before anything that does."""
+"""Environment variables that Ray Serve reads while it is imported. Nothing here imports ray; set them before anything does."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ import sys
 from collections.abc import Sequence
 
 THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
-"""Serve without its Python proxy: 1 ms a request instead of 5. `cluster.yaml` sets the same ones."""
+"""Serve without its Python proxy: 1 ms per request instead of 5. `cluster.yaml` sets the same flags."""
 
-_ONE_THREAD = {
+_LOCAL_FLAGS = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
-}
-_NOT_NICE = {
-    "RAY_worker_niceness": "0"
-}  # Ray's default, 15, makes replicas wait for every other process of the machine
-_STOP_AT_ONCE = {
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30: for load balancers that a local server does not have
+    "RAY_worker_niceness": "0",  # default 15: replicas would wait for every other process of the machine
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30: for load balancers, which a local server has not
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
 }
-_SIDE_PORTS = {  # those of the proxy itself; two servers on one machine must not share them
+_PROXY_PORTS = {  # of the proxy itself; two servers on one machine must not share them
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
@@ -29,15 +25,15 @@ _SIDE_PORTS = {  # those of the proxy itself; two servers on one machine must no
 
 
 def set_local_serve_environment() -> None:
-    """The flags of a Serve that this process starts; what the caller has set already stays. Call it before ray is imported."""
-    assert "ray" not in sys.modules, "Serve's flags are read when ray is imported"
-    side_ports = {name: str(_free_port_from(port)) for name, port in _SIDE_PORTS.items()}
-    for name, value in (THROUGHPUT_FLAGS | _ONE_THREAD | _NOT_NICE | _STOP_AT_ONCE | side_ports).items():
+    """Set the variables for a Serve that this process starts; a variable that is already set keeps its value."""
+    assert "ray" not in sys.modules, "Serve reads its flags when ray is imported"
+    proxy_ports = {name: str(_free_port_from(port)) for name, port in _PROXY_PORTS.items()}
+    for name, value in (THROUGHPUT_FLAGS | _LOCAL_FLAGS | proxy_ports).items():
         os.environ.setdefault(name, value)
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server can listen on the port now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -48,11 +44,11 @@ def is_free(host: str, port: int) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m serve_apps.environment PORT`: 0 when a local server could listen there, else 1 and a line that says so."""
+    """`python -m serve_apps.environment PORT`: exit status 0 if a local server can listen on the port, else 1 with a message."""
     port = int(arguments[0])
     if is_free("127.0.0.1", port):
         return 0
-    sys.stderr.write(f"port {port} of 127.0.0.1 is taken; give a free one: make demo PORT=8001\n")
+    sys.stderr.write(f"port {port} of 127.0.0.1 is in use; give a free one: make demo PORT=8001\n")
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Judged queries with candidates whose best fusion is known: for tests of what measures or searches fusions."""
+"""Judged queries with candidates whose best fusion weights are known: for tests that measure or search fusions."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ ALL_EQUAL: Mapping[QueryKind, tuple[float, float, float]] = {
 
 
 def task(
-    seed: int, *, num_queries: int = 90, truth: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
+    seed: int, *, num_queries: int = 90, true_weights: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
 ) -> PackedCandidates:
-    """Queries of all kinds in turn; see `judged`."""
-    return PackedCandidates.of(*judged(seed, num_queries=num_queries, truth=truth))
+    """Packed candidates of `judged`; the kinds of queries alternate."""
+    return PackedCandidates.of(*judged(seed, num_queries=num_queries, true_weights=true_weights))
 
 
 def judged(
-    seed: int, *, num_queries: int = 90, truth: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
+    seed: int, *, num_queries: int = 90, true_weights: Mapping[QueryKind, tuple[float, float, float]] = ALL_EQUAL
 ) -> tuple[list[Candidates], list[Qrels]]:
-    """Candidates and judgments; what is relevant is the weighted sum of three independent scores, weights by kind of query.
+    """Candidates and judgments. The relevant candidates have the highest weighted sums of three independent scores.
 
-    The retrievers give these scores on scales of their own, and NaN where the kind of query leaves them nothing to read.
+    The weights depend on the kind of the query. Each retriever returns one of the scores on its own scale, or NaN if
+    it cannot read this kind of query.
     """
     rng = np.random.default_rng(seed)
     kinds = [QUERY_KINDS[number % len(QUERY_KINDS)] for number in range(num_queries)]
-    made = [_judged(rng, kind, np.array(truth[kind])) for kind in kinds]
-    return [candidates for candidates, _ in made], [qrels for _, qrels in made]
+    queries = [_judged(rng, kind, np.array(true_weights[kind])) for kind in kinds]
+    return [candidates for candidates, _ in queries], [qrels for _, qrels in queries]
 
 
 def _judged(rng: np.random.Generator, kind: QueryKind, weights_R: np.ndarray) -> tuple[Candidates, Qrels]:

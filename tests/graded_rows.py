@@ -12,7 +12,7 @@ from intarsia.ranking.rows import RankingRows
 def graded_rows(
     rng: np.random.Generator, names: Sequence[str], *, num_queries: int, per_query: int = 12
 ) -> RankingRows:
-    """The grade is the first feature plus noise, rounded to 0..3; nothing is missing, but a test may overwrite values."""
+    """The grade is the first feature plus noise, rounded to 0..3; no value is missing."""
     values = rng.normal(size=(num_queries * per_query, len(names))).astype(np.float32)
     labels = np.clip(np.round(values[:, 0] + 0.3 * rng.normal(size=len(values))), 0, 3).astype(np.int32)
     return RankingRows(

@@ -1,6 +1,6 @@
-"""A small shop with a real release: real encoders, indexes, features and trees over 49 drawn products, made in seconds, without Ray.
+"""A small shop with a real release: encoders, indexes, features and trees over 49 generated products, built in seconds without Ray.
 
-One of its products is hostile: markup in its title, slashes and quotes in its id.
+One product is hostile: markup in its title, slashes and quotes in its id.
 """
 
 from __future__ import annotations
@@ -25,19 +25,17 @@ from intarsia.encoders.config import EFFICIENTNET_LITE0, USE_MULTILINGUAL, Image
 from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fuse import open_fuse
-from intarsia.engine.retrieve import spaces
-from intarsia.engine.search import PARTS, open_assembler, open_query_encoders, open_retrieve
+from intarsia.engine.retrieve import stored_spaces
+from intarsia.engine.search import PARTS, open_assembler, open_fuse, open_query_encoders, open_retrieve
 from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, ReleaseId, RequestId, sha256_bytes
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index, PostingsBuilder
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.product import ImageRef, Money, Product
@@ -63,16 +61,16 @@ _BRANDS = ("Acorn", "Luma", "青竹")
 
 
 def products() -> list[tuple[Product, tuple[bytes, ...]]]:
-    """The catalog with its pictures, ordered by id."""
-    made = [_hostile()]
+    """The catalog with its images, ordered by id."""
+    shop = [_hostile()]
     for number, (thing, colour, brand) in enumerate(
         (thing, colour, brand) for thing in _THINGS for colour in _COLOURS for brand in _BRANDS
     ):
         is_zh = brand == "青竹"
         title = f"{brand} {_COLOURS[colour]} {_THINGS[thing]}" if is_zh else f"{brand} {colour} {thing} no {number}"
         images = tuple(make_image(thing, colour, shade) for shade in range(number % 3))
-        made.append(_product(f"p{number:03d}", title, thing, colour, brand, images, number))
-    return sorted(made, key=lambda one: one[0].product_id)
+        shop.append(_product(f"p{number:03d}", title, thing, colour, brand, images, number))
+    return sorted(shop, key=lambda product: product[0].product_id)
 
 
 def make_image(thing: str, colour: str, shade: int = 0) -> bytes:
@@ -94,7 +92,7 @@ def make_image(thing: str, colour: str, shade: int = 0) -> bytes:
 
 @functools.cache
 def small_shop() -> Lake:
-    """A lake with one live release, made once per test process; nobody may change it."""
+    """A lake with one live release, built once per test process; tests must not change it."""
     folder = Path(tempfile.mkdtemp(prefix="intarsia-shop-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     lake = Lake(folder)
@@ -103,7 +101,7 @@ def small_shop() -> Lake:
 
 
 def make_release(lake: Lake, *, weight_of_words: float = 0.6) -> ReleaseId:
-    """Stage a release of the shop and make it live; another weight makes another release."""
+    """Stage a release of the shop and make it live; another weight gives another release."""
     text = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
     image = open_image_encoder(ImageEncoderConfig(model=EFFICIENTNET_LITE0, image_px=64))
     shop = products()
@@ -139,13 +137,13 @@ def make_release(lake: Lake, *, weight_of_words: float = 0.6) -> ReleaseId:
 
 
 def make_next_release(lake: Lake, *, weight_of_words: float) -> ReleaseId:
-    """Fuse and rank anew over the indexes that are there, stage that and make it live."""
+    """Fit fuser and ranker again over the existing indexes, stage the release and make it live."""
     weights = {"bm25": weight_of_words, "text": 0.4, "image": 0.5}
     return make_release_fused_by(lake, SpecFuser(FusionSpec(kind="convex", weights=weights)))
 
 
 def make_release_fused_by(lake: Lake, fuser: Fuser) -> ReleaseId:
-    """The same with any fusion."""
+    """The same with any fuser."""
     with lake.publish("fusion_spec") as folder:
         fuser.save(folder)
         EngineConfig(depth=50, rank_depth=60).save(folder)
@@ -155,18 +153,18 @@ def make_release_fused_by(lake: Lake, fuser: Fuser) -> ReleaseId:
 
 
 def _train(lake: Lake, folder: Path) -> None:
-    """A few trees that like a product more, the more of the query its title holds."""
+    """A few trees trained to prefer products with more words of the query in their title."""
     indexes, spec = lake.current("indexes").path, lake.current("fusion_spec").path
     retrieve = open_retrieve(indexes, config=EngineConfig.open(spec), release_id=ReleaseId("unreleased"))
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
     encoded = [encoders.encode(query) for query in _training_queries()]
-    fused = [open_fuse(spec, retrieve.vectors).fuse(found) for found in retrieve.retrieve(encoded)]
+    fused = [open_fuse(spec, retrieve.vectors).fuse(candidates) for candidates in retrieve.retrieve(encoded)]
     matrix = FEATURES.compute(open_assembler(retrieve, lake.current("product_stats").path).assemble(encoded, fused))
     shop = [product for product, _ in products()]
     wanted = [
         float(sum(word in shop[row].title for word in (query.query.text or "").split()))
-        for query, found in zip(encoded, fused, strict=True)
-        for row in found.rows_C
+        for query, candidates in zip(encoded, fused, strict=True)
+        for row in candidates.rows_C
     ]
     data = lightgbm.Dataset(matrix.values_nF, wanted, feature_name=list(matrix.names))
     settings = {"objective": "regression", "verbosity": -1, "num_threads": 1, "seed": 1, "min_data_in_leaf": 3}
@@ -194,7 +192,7 @@ def _promote(lake: Lake) -> ReleaseId:
             parent=Pointer(releases).live(),
             num_products=len(products()),
             stats_as_of=None,
-            space_ids=spaces(entries["indexes"].path),
+            space_ids=stored_spaces(entries["indexes"].path),
             feature_fingerprint=FEATURES.fingerprint,
         ),
     )
@@ -206,7 +204,7 @@ def _bm25(shop: list[Product]) -> Bm25Index:
     config = Bm25Config()
     builder = PostingsBuilder(config, len(shop))
     texts = [field_texts(product) for product in shop]
-    builder.add(np.arange(len(shop)), {name: [tokens(found[name]) for found in texts] for name in config.weights})
+    builder.add(np.arange(len(shop)), {name: [tokens(fields[name]) for fields in texts] for name in config.weights})
     return Bm25Index.of(config, len(shop), builder.finish())
 
 

@@ -1,10 +1,9 @@
-"""The HTTP edge: routes, headers and what the replies look like; it runs under Ray Serve and under any ASGI server."""
+"""The HTTP API: routes and headers. Runs under Ray Serve and under any ASGI server."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,17 +14,31 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel
 
 from intarsia import __version__
-from intarsia.ids import ProductId, RequestId
+from intarsia.ids import ProductId, RequestId, new_request_id
 from serve_apps.http import errors
 from serve_apps.http.errors import ApiError
-from serve_apps.http.openapi import describe
-from serve_apps.http.request_parsing import check_limit, from_query, read_body, read_search
-from serve_apps.http.responses import image_type, product_reply, release_reply, search_reply
-from serve_apps.http.schemas import EventsReply, ProductReply, ReleaseReply, SearchReply, SearchRequest, SimilarRequest
+from serve_apps.http.openapi import describe_api
+from serve_apps.http.requests import (
+    SearchRequest,
+    SimilarRequest,
+    check_limit,
+    from_query,
+    read_body,
+    read_search,
+)
+from serve_apps.http.responses import (
+    EventsReply,
+    ProductReply,
+    ReleaseReply,
+    SearchReply,
+    image_type,
+    product_reply,
+    release_reply,
+    search_reply,
+)
 from serve_apps.service.feedback import Feedback
-from serve_apps.service.ingress_release import IngressRelease
-from serve_apps.service.release_cache import ReleaseCache
-from serve_apps.service.search_service import Answered, SearchService
+from serve_apps.service.releases import IngressRelease, ReleaseCache
+from serve_apps.service.search_service import SearchResult, SearchService
 from serve_apps.service.served_log import ServedLog
 from serve_apps.service.stages import Stages
 from serve_apps.settings import ServingConfig
@@ -54,13 +67,13 @@ SIMILAR_PARAMETERS = {**_PAGE_PARAMETERS, **_FILTER_PARAMETERS}
 def build_api(
     *,
     config: ServingConfig,
-    held: ReleaseCache[IngressRelease],
+    releases: ReleaseCache[IngressRelease],
     stages: Stages,
-    answerer: SearchService,
+    search_service: SearchService,
     feedback: Feedback,
     served: ServedLog,
 ) -> FastAPI:
-    """The application over what a process holds open."""
+    """Build the application of one ingress process; `serve_apps/app.py` opens the arguments."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,62 +85,64 @@ def build_api(
 
     @api.post("/v1/search", response_model=SearchReply)
     async def search(request: Request) -> Response:
-        """Search by words, by picture, or both."""
+        """Search by words, by image, or both."""
         start_s = time.perf_counter()
-        asked, image = await read_search(request, config.limits)
-        query = asked.to_query(image=image, request_id=_request_id(asked), asked_at=datetime.now(UTC))
-        return _page(await answerer.answer(query), asked, start_s)
+        search_request, image = await read_search(request, config.limits)
+        query = search_request.to_query(image=image, request_id=_request_id(search_request), asked_at=datetime.now(UTC))
+        return _page_response(await search_service.search(query), search_request, start_s)
 
     @api.get("/v1/search", response_model=SearchReply)
     async def search_by_url(request: Request) -> Response:
         """Search by words."""
         start_s = time.perf_counter()
-        asked = from_query(SearchRequest, request.query_params, SEARCH_PARAMETERS)
-        if not asked.text:
+        search_request = from_query(SearchRequest, request.query_params, SEARCH_PARAMETERS)
+        if not search_request.text:
             raise ApiError(422, "q: give words to search for", field="q")
-        check_limit(asked.limit, config.limits)
-        query = asked.to_query(image=None, request_id=_request_id(asked), asked_at=datetime.now(UTC))
-        return _page(await answerer.answer(query), asked, start_s)
+        check_limit(search_request.limit, config.limits)
+        query = search_request.to_query(image=None, request_id=_request_id(search_request), asked_at=datetime.now(UTC))
+        return _page_response(await search_service.search(query), search_request, start_s)
 
     @api.get("/v1/similar/{product_id:path}", response_model=SearchReply)
     async def similar(product_id: str, request: Request) -> Response:
-        """The products most like one product, by its words and its pictures."""
+        """The products most similar to one product, by its text and its images."""
         start_s = time.perf_counter()
-        asked = from_query(SimilarRequest, request.query_params, SIMILAR_PARAMETERS)
-        check_limit(asked.limit, config.limits)
-        _row(held.of(held.current), product_id)
-        query = asked.to_query(seed=ProductId(product_id), request_id=_request_id(asked), asked_at=datetime.now(UTC))
-        return _page(await answerer.answer(query), asked, start_s)
+        similar_request = from_query(SimilarRequest, request.query_params, SIMILAR_PARAMETERS)
+        check_limit(similar_request.limit, config.limits)
+        _row(releases.get(releases.current), product_id)
+        query = similar_request.to_query(
+            seed=ProductId(product_id), request_id=_request_id(similar_request), asked_at=datetime.now(UTC)
+        )
+        return _page_response(await search_service.search(query), similar_request, start_s)
 
     @api.get("/v1/products/{product_id:path}/images/{number:int}", response_class=Response)
     async def image(product_id: str, number: int) -> Response:
-        """One picture of a product, as the shop gave it."""
-        front = held.of(held.current)
+        """One image of a product, as it is in the catalog."""
+        release = releases.get(releases.current)
         longer_id = f"{product_id}/images/{number}"
-        if front.filters.find(product_id) is None and front.filters.find(longer_id) is not None:
-            return await product(longer_id)  # an id may hold anything, this too
-        content = front.documents.image(_row(front, product_id), number)
+        if release.filters.find(product_id) is None and release.filters.find(longer_id) is not None:
+            return await product(longer_id)  # a product id may contain any characters, also these
+        content = release.documents.image(_row(release, product_id), number)
         if content is None:
-            raise ApiError(404, f"product {product_id} has no picture {number}", field="number")
+            raise ApiError(404, f"product {product_id} has no image {number}", field="number")
         headers = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type=image_type(content), headers=headers)
 
     @api.get("/v1/products/{product_id:path}", response_model=ProductReply)
     async def product(product_id: str) -> Response:
         """One product."""
-        front = held.of(held.current)
-        return _json(product_reply(front, _row(front, product_id)))
+        release = releases.get(releases.current)
+        return _json(product_reply(release, _row(release, product_id)))
 
     @api.post("/v1/events", status_code=202, response_model=EventsReply)
     async def events(request: Request) -> Response:
-        """What shoppers did: one event or a list of them, on disk before the answer is given."""
-        reply = await feedback.take(await read_body(request, config.limits))
+        """Feedback of shoppers: one event or a list of them; written to disk before the response."""
+        reply = await feedback.store(await read_body(request, config.limits))
         return _json(reply, status=202)
 
     @api.get("/v1/release", response_model=ReleaseReply)
-    async def release() -> Response:
-        """What is being served."""
-        return _json(release_reply(held.of(held.current), config.topology))
+    async def current_release() -> Response:
+        """The release that is served."""
+        return _json(release_reply(releases.get(releases.current), config.topology))
 
     @api.get("/healthz")
     async def alive() -> Response:
@@ -136,12 +151,12 @@ def build_api(
 
     @api.get("/readyz")
     async def ready() -> Response:
-        """Whether a search would be answered now, and which release each stage holds."""
+        """Whether searches are answered now, and the release of each stage."""
         try:
-            found = await stages.releases()
+            release_ids = await stages.releases()
         except Exception as error:
             raise ApiError(503, f"a stage does not answer: {type(error).__name__}") from None
-        return JSONResponse({"status": "ready", "release_id": held.current, "stages": found})
+        return JSONResponse({"status": "ready", "release_id": releases.current, "stages": release_ids})
 
     @api.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -153,24 +168,24 @@ def build_api(
             raise ApiError(404, f"there is nothing at /page/{name}")
         return _page_file(name, _PAGE_FILES[name])
 
-    describe(api, search=SEARCH_PARAMETERS, similar=SIMILAR_PARAMETERS)
+    describe_api(api, search=SEARCH_PARAMETERS, similar=SIMILAR_PARAMETERS)
     return api
 
 
-def _request_id(asked: SearchRequest | SimilarRequest) -> RequestId:
-    return RequestId(asked.request_id or uuid.uuid4().hex)
+def _request_id(request: SearchRequest | SimilarRequest) -> RequestId:
+    return RequestId(request.request_id) if request.request_id else new_request_id()
 
 
-def _row(front: IngressRelease, product_id: str) -> int:
-    row = front.filters.find(product_id)
+def _row(release: IngressRelease, product_id: str) -> int:
+    row = release.filters.find(product_id)
     if row is None:
-        raise ApiError(404, f"there is no product {product_id!r} in release {front.release_id}", field="product_id")
+        raise ApiError(404, f"there is no product {product_id!r} in release {release.release_id}", field="product_id")
     return row
 
 
-def _page(answered: Answered, asked: SearchRequest | SimilarRequest, start_s: float) -> Response:
-    body = search_reply(answered, offset=asked.offset, limit=asked.limit)
-    took_ms = {**answered.took_ms, "total": (time.perf_counter() - start_s) * 1_000}
+def _page_response(result: SearchResult, request: SearchRequest | SimilarRequest, start_s: float) -> Response:
+    body = search_reply(result, offset=request.offset, limit=request.limit)
+    took_ms = {**result.took_ms, "total": (time.perf_counter() - start_s) * 1_000}
     return _json(body, headers={"Server-Timing": _server_timing(took_ms)})
 
 

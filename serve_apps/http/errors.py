@@ -1,4 +1,4 @@
-"""One shape for every answer that is not a result: `{"error": {"code", "field", "message", …}}`, from 400 to 503."""
+"""Every error response, from 400 to 503, has one shape: `{"error": {"code", "field", "message", ...}}`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from intarsia.logs import log_warning
 
 RETRY_AFTER_S = 1
+_MAX_PROBLEMS = 10
 _CODES = {
     400: "bad_request",
     404: "not_found",
@@ -22,10 +23,19 @@ _CODES = {
     503: "unavailable",
 }
 Location = Sequence[str | int]
+Problem = tuple[str, str]
+"""The path of a field, and what is wrong with it."""
 
 
 class ApiError(Exception):
-    """A request that is answered with an error: its HTTP status, the path of the field to mend (or none) and a sentence."""
+    """An error response.
+
+    Attributes:
+        status: HTTP status.
+        message: one sentence.
+        field: path of the field to correct, or None.
+        problems: all problems of the request; listed in the response if there are several.
+    """
 
     def __init__(
         self, status: int, message: str, *, field: str | None = None, problems: Sequence[Problem] = ()
@@ -34,64 +44,63 @@ class ApiError(Exception):
         self.status, self.message, self.field, self.problems = status, message, field, tuple(problems)
 
 
-Problem = tuple[str, str]
-"""A field's path and what is wrong with it."""
-
-
-def refuse_invalid(error: ValidationError, *, at: Location = ()) -> ApiError:
-    """The refusal of a body or query that is not what its model says."""
-    found = problems(error, at=at)
-    field, message = found[0]
-    return ApiError(422, f"{field}: {message}", field=field, problems=found)
+def invalid_request(error: ValidationError) -> ApiError:
+    """Return the 422 of a body or URL that does not fit its schema."""
+    listed = problems(error)
+    field, message = listed[0]
+    return ApiError(422, f"{field}: {message}", field=field, problems=listed)
 
 
 def problems(error: ValidationError, *, at: Location = ()) -> list[Problem]:
-    """Each problem of a pydantic error with the path of its field, at most ten."""
+    """Return the first ten problems of a pydantic error; `at` is the location of the validated value."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(dotted((*at, *detail["loc"])), _sentence(detail["msg"])) for detail in details[:10]]
+    return [
+        (dotted((*at, *detail["loc"])), detail["msg"].removeprefix("Value error, "))
+        for detail in details[:_MAX_PROBLEMS]
+    ]
 
 
 def dotted(location: Location) -> str:
-    """A field's path as people write it: `filters.brands[0]`; the body itself is `body`."""
+    """Write the location of a field as a path; the body itself is `body`.
+
+    >>> dotted(("filters", "brands", 0))
+    'filters.brands[0]'
+    """
     path = ""
-    for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    for key in location:
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else key
     return path or "body"
 
 
 def install(api: FastAPI) -> None:
-    """Make every error of an app speak in the one shape."""
+    """Make every error of an application an error response of the one shape."""
 
     @api.exception_handler(ApiError)
-    async def refused(request: Request, refusal: ApiError) -> JSONResponse:
-        return error_reply(refusal)
+    async def api_error(request: Request, error: ApiError) -> JSONResponse:
+        return error_reply(error)
 
     @api.exception_handler(HTTPException)
-    async def not_routed(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_exception(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
             return error_reply(ApiError(404, f"there is nothing at {request.url.path}"))
         return error_reply(ApiError(error.status_code, str(error.detail)), headers=dict(error.headers or {}))
 
     @api.exception_handler(Exception)
-    async def our_fault(request: Request, error: Exception) -> JSONResponse:
-        log_warning("request_failed", path=request.url.path, error=type(error).__name__, said=str(error))
-        return error_reply(ApiError(500, "this is our fault, and it is in the log"))
+    async def internal_error(request: Request, error: Exception) -> JSONResponse:
+        log_warning("request_failed", path=request.url.path, error=type(error).__name__, message=str(error))
+        return error_reply(ApiError(500, "internal error; see the server's log"))
 
 
-def error_reply(refusal: ApiError, *, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A refusal as a reply; 503 says when to come again."""
-    error: dict[str, Any] = {
-        "code": _CODES.get(refusal.status, "error"),
-        "field": refusal.field,
-        "message": refusal.message,
+def error_reply(error: ApiError, *, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Format an error; a 503 has a Retry-After header."""
+    body: dict[str, Any] = {
+        "code": _CODES.get(error.status, "error"),
+        "field": error.field,
+        "message": error.message,
     }
-    if len(refusal.problems) > 1:
-        error["problems"] = [{"field": field, "message": message} for field, message in refusal.problems]
+    if len(error.problems) > 1:
+        body["problems"] = [{"field": field, "message": message} for field, message in error.problems]
     headers = dict(headers or {})
-    if refusal.status == 503:
+    if error.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return JSONResponse({"error": error}, status_code=refusal.status, headers=headers)
-
-
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    return JSONResponse({"error": body}, status_code=error.status, headers=headers)

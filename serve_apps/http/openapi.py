@@ -1,4 +1,4 @@
-"""The OpenAPI document: request bodies and parameters that the routes read themselves, and the one shape of errors."""
+"""The OpenAPI document: adds the request bodies and parameters that the routes parse themselves, and the error responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from serve_apps.http.schemas import EventIn, SearchRequest, SimilarRequest
+from serve_apps.http.requests import EventIn, SearchRequest, SimilarRequest
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
@@ -23,7 +23,7 @@ _ERROR = {
                 "message": {"type": "string"},
                 "field": {
                     "type": ["string", "null"],
-                    "description": "path of the field to mend, e.g. filters.brands[0]",
+                    "description": "path of the field to correct, e.g. filters.brands[0]",
                 },
                 "problems": {"type": "array", "items": {"type": "object"}},
             },
@@ -31,20 +31,20 @@ _ERROR = {
     },
 }
 _ERROR_STATUSES = {
-    "404": "no such product, picture or page",
-    "413": "the body, the picture or the list is too long",
-    "422": "a field is not what it must be; `field` is its path",
-    "503": "a step is down; come again after Retry-After seconds",
+    "404": "no such product, image or page",
+    "413": "the body, the image or the list is too long",
+    "422": "a field is not valid; `field` is its path",
+    "503": "a step is not available; try again after Retry-After seconds",
 }
 
 
-def describe(api: FastAPI, *, search: Mapping[str, str], similar: Mapping[str, str]) -> None:
-    """Give the app an `openapi()` that also tells what FastAPI cannot see.
+def describe_api(api: FastAPI, *, search: Mapping[str, str], similar: Mapping[str, str]) -> None:
+    """Replace `api.openapi` by one that also describes what FastAPI cannot see.
 
     Args:
-        api: the app, complete.
+        api: the application with all its routes.
         search: URL parameters of GET /v1/search -> dotted field of a SearchRequest.
-        similar: those of GET /v1/similar -> dotted field of a SimilarRequest.
+        similar: URL parameters of GET /v1/similar -> dotted field of a SimilarRequest.
     """
     document: dict[str, Any] = {}
 
@@ -61,9 +61,9 @@ def describe(api: FastAPI, *, search: Mapping[str, str], similar: Mapping[str, s
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     models = ((model, "validation") for model in (SearchRequest, SimilarRequest, EventIn))
-    _, found = models_json_schema([*models], ref_template=_REFERENCE)  # type: ignore[list-item]
+    _, definitions = models_json_schema([*models], ref_template=_REFERENCE)  # type: ignore[list-item]
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= found["$defs"] | {"Error": _ERROR}
+    schemas |= definitions["$defs"] | {"Error": _ERROR}
     paths = document["paths"]
     paths["/v1/search"]["post"]["requestBody"] = _body(
         {
@@ -72,7 +72,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "image": {"type": "string", "format": "binary"},
-                    "request": {**_ref("SearchRequest"), "description": "or the same fields as parts of their own"},
+                    "request": {**_ref("SearchRequest"), "description": "or the same fields as separate parts"},
                 },
             },
         }

@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real release: type, upload, filter, page, ask why; in both languages, wide and narrow."""
+"""The page in a real browser over a real release: type, upload, filter, page, explain; both languages, wide and narrow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE_MS = 30_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium of the machine; without one these tests are skipped, and say so."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"no browser on this machine (looked for {', '.join(BROWSERS)})")
     with sync_playwright() as playwright:
@@ -45,14 +45,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the page's events go."""
+    """Journal folder of the page's events."""
     return tmp_path_factory.mktemp("journal")
 
 
 @pytest.fixture(scope="module")
 def url(journal: Path) -> Iterator[str]:
     """The small shop, served by the fused application in a thread of this process."""
-    api = open_api(ServingConfig(lake=small_shop().root, journal=journal, budgets=PATIENT, follow_s=0.0))
+    api = open_api(ServingConfig(lake=small_shop().root, journal=journal, budgets=PATIENT, refresh_s=0.0))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -92,7 +92,7 @@ def _open(browser: Browser, url: str, *, language: str, width: int) -> Iterator[
     assert errors == []
 
 
-def ask(page: Page, words: str) -> None:
+def search(page: Page, words: str) -> None:
     page.fill("#words", words)
     page.press("#words", "Enter")
 
@@ -102,36 +102,36 @@ def titles(page: Page) -> list[str]:
 
 
 def test_typing_finds_products(page: Page) -> None:
-    ask(page, "green mug")
+    search(page, "green mug")
     expect(page.locator(".card h3").first).to_contain_text("green mug")
     expect(page.locator("#count")).to_contain_text("matches")
     expect(page.locator(".card img").first).to_be_visible()
 
 
-def test_what_is_typed_before_the_page_knows_its_release_stays_and_gets_its_filters(page: Page) -> None:
-    held: list[Route] = []
-    page.route("**/v1/release", lambda route: held.append(route))
+def test_words_typed_before_the_release_is_loaded_stay(page: Page) -> None:
+    blocked: list[Route] = []
+    page.route("**/v1/release", lambda route: blocked.append(route))
     page.reload()
     page.fill("#words", "red")
-    assert len(held) == 1
-    held[0].continue_()
+    assert len(blocked) == 1
+    blocked[0].continue_()
     expect(page.locator("#footer")).to_contain_text("r-")
     expect(page.locator("#words")).to_have_value("red")
     page.press("#words", "Enter")
     expect(page.locator("label", has=page.locator("[data-facet='brand=Luma']"))).to_be_visible()
 
 
-def test_what_is_asked_before_the_page_knows_its_release_waits_for_it_and_the_last_question_counts(page: Page) -> None:
-    held: list[Route] = []
-    page.route("**/v1/release", lambda route: held.append(route))
+def test_a_search_waits_for_the_release_and_the_last_one_counts(page: Page) -> None:
+    blocked: list[Route] = []
+    page.route("**/v1/release", lambda route: blocked.append(route))
     page.reload()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.post_data or "") if "/v1/search" in request.url else None)
-    ask(page, "blue")
-    ask(page, "red")
-    held[0].continue_()
+    bodies: list[str] = []
+    page.on("request", lambda request: bodies.append(request.post_data or "") if "/v1/search" in request.url else None)
+    search(page, "blue")
+    search(page, "red")
+    blocked[0].continue_()
     expect(page.locator("label", has=page.locator("[data-facet='brand=Luma']"))).to_be_visible()
-    assert asked and all("red" in body for body in asked), "the first was overtaken before it was sent"
+    assert bodies and all("red" in body for body in bodies), "the first search was replaced before it was sent"
 
 
 def test_an_example_is_one_click(page: Page) -> None:
@@ -139,21 +139,21 @@ def test_an_example_is_one_click(page: Page) -> None:
     expect(page.locator(".card[data-product]").first).to_be_visible()
 
 
-def test_uploading_a_image_finds_its_like_and_words_can_join(page: Page) -> None:
+def test_uploading_an_image_finds_similar_products_and_words_can_be_added(page: Page) -> None:
     file = {"name": "mug.png", "mimeType": "image/png", "buffer": make_image("mug", "blue", 1)}
     page.set_input_files("#file", files=[file])  # type: ignore[list-item]
-    expect(page.locator("#picture-preview")).to_be_visible()
+    expect(page.locator("#image-preview")).to_be_visible()
     expect(page.locator(".card[data-product]").first).to_be_visible()
     page.locator(".card .quiet").first.click()
-    expect(page.locator(".pill.image").first).to_contain_text("picture")
-    ask(page, "blue mug")
+    expect(page.locator(".pill.image").first).to_contain_text("image")
+    search(page, "blue mug")
     expect(page.locator(".card h3").first).to_contain_text("blue mug")
-    page.click("#picture-remove")
-    expect(page.locator("#picture")).to_be_hidden()
+    page.click("#image-remove")
+    expect(page.locator("#query-image")).to_be_hidden()
 
 
-def test_a_filter_narrows_to_its_count_and_can_be_taken_away(page: Page) -> None:
-    ask(page, "red")
+def test_a_filter_narrows_to_its_count_and_can_be_removed(page: Page) -> None:
+    search(page, "red")
     luma = page.locator("label", has=page.locator("[data-facet='brand=Luma']"))
     count = luma.locator(".num").inner_text()
     luma.locator("input").check()
@@ -165,7 +165,7 @@ def test_a_filter_narrows_to_its_count_and_can_be_taken_away(page: Page) -> None
 
 
 def test_a_price_range_is_typed_in_the_currency_of_the_shop(page: Page) -> None:
-    ask(page, "red bag")
+    search(page, "red bag")
     expect(page.locator(".card[data-product]").first).to_be_visible()
     page.fill("[data-price=price_max]", "20")
     page.press("[data-price=price_max]", "Enter")
@@ -175,7 +175,7 @@ def test_a_price_range_is_typed_in_the_currency_of_the_shop(page: Page) -> None:
 
 
 def test_pages_follow_each_other_without_repeating(page: Page) -> None:
-    ask(page, "red blue green bag dress mug lamp")
+    search(page, "red blue green bag dress mug lamp")
     expect(page.locator(".card h3").first).to_be_visible()
     first = titles(page)
     page.click("#next")
@@ -187,7 +187,7 @@ def test_pages_follow_each_other_without_repeating(page: Page) -> None:
 
 
 def test_why_shows_the_retrievers_and_shares_that_sum_to_the_score(page: Page) -> None:
-    ask(page, "black lamp")
+    search(page, "black lamp")
     page.locator(".card .quiet", has_text="Why?").first.click()
     why = page.locator(".card .why").first
     expect(why.locator(".pill.bm25")).to_contain_text("words #")
@@ -200,7 +200,7 @@ def test_why_shows_the_retrievers_and_shares_that_sum_to_the_score(page: Page) -
 
 
 def test_markup_in_a_title_is_text_everywhere(page: Page) -> None:
-    ask(page, "red cotton bag")
+    search(page, "red cotton bag")
     card = page.locator(f'.card[data-product="{HOSTILE_ID.replace(chr(34), chr(92) + chr(34))}"]')
     assert card.locator("h3").inner_text() == HOSTILE_TITLE
     card.locator(".open").click()
@@ -212,21 +212,21 @@ def test_markup_in_a_title_is_text_everywhere(page: Page) -> None:
     assert page.locator("main script, main b[onclick], dialog b").count() == 0
 
 
-def test_nothing_found_says_so_and_offers_a_way_back(page: Page) -> None:
+def test_a_search_without_matches_offers_to_clear_the_filters(page: Page) -> None:
     page.goto(f"{page.url}?q=mug&filters=%7B%22brands%22%3A%5B%22Nobody%22%5D%7D")
-    expect(page.locator("#message-title")).to_have_text("Nothing matches")
+    expect(page.locator("#message-title")).to_have_text("No matches")
     page.click("#message-action")
     expect(page.locator(".card[data-product]").first).to_be_visible()
 
 
-def test_a_refused_request_is_told_in_the_words_of_the_server(page: Page) -> None:
+def test_an_error_shows_the_message_of_the_server(page: Page) -> None:
     page.goto(f"{page.url}?q=mug&filters=%7B%22colour%22%3A1%7D")
     expect(page.locator("#message-text")).to_contain_text("filters.colour")
     expect(page.locator("#message-action")).to_be_visible()
 
 
 def test_chinese_and_english_are_a_click_apart(page: Page) -> None:
-    ask(page, "red")
+    search(page, "red")
     page.click("[data-language=zh]")
     expect(page.locator(".go").first).to_have_text("搜索")
     expect(page.locator("#count")).to_contain_text("个匹配商品")
@@ -235,8 +235,8 @@ def test_chinese_and_english_are_a_click_apart(page: Page) -> None:
     expect(page.locator("#count")).to_contain_text("个匹配商品")
 
 
-def test_a_phone_speaks_chinese_filters_in_a_drawer_and_never_scrolls_sideways(phone: Page) -> None:
-    ask(phone, "绿色 马克杯")
+def test_a_phone_shows_chinese_and_filters_in_a_drawer_without_scrolling_sideways(phone: Page) -> None:
+    search(phone, "绿色 马克杯")
     expect(phone.locator(".card h3").first).to_have_text("青竹 绿色 马克杯")
     phone.click("#filters-open")
     phone.locator("[data-facet='brand=青竹']").check()
@@ -246,7 +246,7 @@ def test_a_phone_speaks_chinese_filters_in_a_drawer_and_never_scrolls_sideways(p
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_a_product(page: Page) -> None:
-    ask(page, "mug")
+    search(page, "mug")
     expect(page.locator(".card[data-product]").first).to_be_visible()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, a[href], [role=button]")].filter((node) => node.offsetParent
@@ -260,15 +260,15 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_a_product(page: Page)
     expect(page.locator("dialog[open]")).to_have_count(0)
 
 
-def test_what_was_seen_and_clicked_is_in_the_journal(page: Page, journal: Path) -> None:
-    ask(page, "dress")
-    first = page.locator(".card[data-product]").first  # not one of the blanks that stand for what is on its way
+def test_impressions_and_clicks_are_in_the_journal(page: Page, journal: Path) -> None:
+    search(page, "dress")
+    first = page.locator(".card[data-product]").first  # not a placeholder of a card that is loading
     expect(first).to_be_visible()
     product_id = first.get_attribute("data-product")
     with page.expect_response(
         lambda reply: reply.url.endswith("/v1/events") and "click" in (reply.request.post_data or "")
     ):
         first.locator(".open").click()
-    found = [(event.kind, event.product_id, event.position) for event in read_events(journal)]
-    assert ("impression", product_id, 1) in found
-    assert ("click", product_id, 1) in found
+    events = [(event.kind, event.product_id, event.position) for event in read_events(journal)]
+    assert ("impression", product_id, 1) in events
+    assert ("click", product_id, 1) in events

@@ -1,8 +1,8 @@
 """Golden feature values per version: the values of a feature must not change without a new version.
 
-`features.json` maps `name/version` to the values, as the hex of their float32 bits, for the shop and queries below. After
-a deliberate change, raise the version of the feature (FRAME_VERSION too when a column changed). Then run
-`python -m tests.golden.test_feature_values`: it adds the values of new versions, and never changes existing ones.
+`features.json` maps `name/version` to the values, as the hex of their float32 bits, for the shop and queries below.
+After a deliberate change, raise the version of the feature (FRAME_VERSION too when a column changed). Then run `python
+-m tests.golden.test_feature_values`: it adds the values of new versions, and never changes existing ones.
 """
 
 from __future__ import annotations

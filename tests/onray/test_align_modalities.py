@@ -14,10 +14,10 @@ import pytest
 from intarsia.encoders.aligned import Alignment
 from intarsia.encoders.config import ImageEncoderConfig
 from intarsia.engine.encode import QueryEncoders
-from intarsia.engine.retrieve import spaces
+from intarsia.engine.retrieve import stored_spaces
 from intarsia.errors import DataError, ReleaseMismatch
 from intarsia.ids import ProductId, QueryId, sha256_bytes
-from intarsia.index.files import open_vector_index
+from intarsia.index.vector_files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.records.product import ImageRef, Product
@@ -107,7 +107,7 @@ def test_a_colour_word_finds_images_whose_titles_lack_it(aligned: Aligned) -> No
 
 def test_index_and_query_encoders_use_the_aligned_space(aligned: Aligned) -> None:
     encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
-    encoders.check_spaces(dict(spaces(aligned.lake.current("indexes").path)))  # type: ignore[arg-type]
+    encoders.check_spaces(dict(stored_spaces(aligned.lake.current("indexes").path)))  # type: ignore[arg-type]
     assert encoders.aligned is not None
     assert (
         encoders.aligned.space_id == aligned.alignment.space_id == aligned.lake.current("alignment").notes["space_id"]

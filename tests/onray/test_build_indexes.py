@@ -10,11 +10,10 @@ from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
 from intarsia.errors import ArtifactError
 from intarsia.ids import ProductId
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
-from intarsia.index.files import VectorIndexConfig, open_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.index.filters import FilterIndex
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, open_vector_index
 from intarsia.lake import Lake
 from intarsia.records.product import ImageRef, Money, Product
 from intarsia.tables.embeddings import embeddings_spec
@@ -45,7 +44,7 @@ SHOP = [
 
 
 def publish_products(lake: Lake, products: Sequence[Product]) -> None:
-    """Two parts, ordered by id, as ingest_catalog writes them."""
+    """Two parts, sorted by id, as ingest_catalog writes them."""
     half = len(products) // 2
     with lake.publish("products") as folder:
         for number, part in enumerate((products[:half], products[half:])):
@@ -77,7 +76,7 @@ def run(lake: Lake, products: Sequence[Product], config: BuildIndexesConfig | No
 
 
 @pytest.mark.usefixtures("cluster")
-def test_the_job_writes_all_that_retrieval_reads(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_job_writes_everything_that_retrieval_reads(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     run(lake, SHOP)
     assert "products 25" in capsys.readouterr().out
     entry = lake.current("indexes")
@@ -110,7 +109,7 @@ def test_the_job_writes_all_that_retrieval_reads(lake: Lake, capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_catalog_without_images_gives_the_same_bytes_again(lake: Lake) -> None:
+def test_a_catalog_without_images_is_reproducible(lake: Lake) -> None:
     bare = [
         Product(product_id=p.product_id, title=p.title, description=p.description, category_path=p.category_path)
         for p in SHOP
@@ -130,7 +129,9 @@ def test_embeddings_of_other_products_are_refused(lake: Lake) -> None:
     publish_products(lake, SHOP[:5])
     publish_embeddings(lake, "text", SHOP[:6])
     publish_embeddings(lake, "image", SHOP[:5])
-    with pytest.raises(ArtifactError, match="text_embeddings holds a vector of product p005; allowed: products of the"):
+    with pytest.raises(
+        ArtifactError, match="text_embeddings contains a vector of product p005; allowed: products of the"
+    ):
         JOB.run(BuildIndexesConfig(), lake, JobProgress(JOB.name))
     assert not lake.has("indexes")
 

@@ -15,7 +15,7 @@ from intarsia.encoders.lake_models import TOWER_CURVE, TOWER_SETTINGS, text_towe
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.errors import ConfigError, ReleaseMismatch
 from intarsia.experiments.out_of_fold_retrieval import QUERY_SIDE, TEXT_INDEX
-from intarsia.index.files import open_vector_index
+from intarsia.index.vector_files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
 from intarsia.training.adapters import AdapterConfig

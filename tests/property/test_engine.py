@@ -1,4 +1,4 @@
-"""The laws of the whole search: what is found, counted and paged follows from the definitions, and depends on nothing else."""
+"""Properties of the whole search: candidates, counts and pages follow from the definitions only."""
 
 from __future__ import annotations
 
@@ -51,21 +51,23 @@ FILTERS = st.builds(
 
 @st.composite
 def queries(draw: st.DrawFn) -> Query:
-    """Words, a picture and seeds in any mixture, with filters."""
+    """Any combination of text, image and seeds, with filters."""
     parts = st.tuples(st.none() | TEXTS, st.none() | IMAGES, SEEDS)
     text, image, seeds = draw(parts.filter(any))
     return ask(text, image=image, seed_product_ids=seeds, filters=draw(FILTERS))
 
 
 def retrieved(stage: RetrieveStage, encoded: EncodedQuery, **config: Any) -> Candidates:
-    """The candidates of one query, some settings of the stage changed."""
+    """The candidates of one query, with changed settings of the stage."""
     return replace(stage, config=replace(stage.config, **config)).retrieve([encoded])[0]
 
 
-def known_scores(of: CornerShop, stage: RetrieveStage, query: Query, found: Candidates) -> dict[str, dict[int, float]]:
-    """Retriever -> row -> score, by exact search over everything with the vectors the stage says it used."""
+def known_scores(
+    of: CornerShop, stage: RetrieveStage, query: Query, candidates: Candidates
+) -> dict[str, dict[int, float]]:
+    """Retriever -> row -> score, by exact search with the query vectors that the stage used."""
     scores = {"bm25": dict(enumerate(stage.bm25.scores(query.text).tolist()))} if query.text else {}
-    for name, vector in found.query_vectors.items():
+    for name, vector in candidates.query_vectors.items():
         vectors_VD, rows_V, _ = of.vectors[name]
         hits = best_products(vectors_VD, rows_V, vector.values_D, NUM_PRODUCTS, range(NUM_PRODUCTS))
         scores[name] = {row: score for row, score, _ in hits}
@@ -76,20 +78,20 @@ def known_scores(of: CornerShop, stage: RetrieveStage, query: Query, found: Cand
 @given(of=SHOPS, query=queries(), config=CONFIGS)
 def test_candidates_and_totals_are_those_of_the_definition(of: CornerShop, query: Query, config: EngineConfig) -> None:
     engine = of.engine(config)
-    found = engine.retrieve.retrieve([engine.encoders.encode(query)])[0]
+    candidates = engine.retrieve.retrieve([engine.encoders.encode(query)])[0]
     filters = replace(query.filters, exclude=(*query.filters.exclude, *query.seed_product_ids))
     allowed = [row for row, product in enumerate(of.products) if passes(product, filters)]
-    scores = known_scores(of, engine.retrieve, query, found)
+    scores = known_scores(of, engine.retrieve, query, candidates)
     floors = {name: float(np.float32(config.floor_of(name))) for name in VECTOR_RETRIEVERS}
     matches, shortlists = retrieved_by_definition(scores, allowed, depth=config.depth, floors=floors)
-    rows = sorted({row for each in shortlists.values() for row in each})
-    assert found.rows_C.tolist() == rows
-    assert found.num_matches == len(matches)
+    rows = sorted({row for shortlist in shortlists.values() for row in shortlist})
+    assert candidates.rows_C.tolist() == rows
+    assert candidates.num_matches == len(matches)
     for r, name in enumerate(RETRIEVERS):
-        ranks = {row: place for place, row in enumerate(shortlists.get(name, []), start=1)}
-        assert found.ranks_CR[:, r].tolist() == [ranks.get(row, 0) for row in rows]
+        ranks = {row: position for position, row in enumerate(shortlists.get(name, []), start=1)}
+        assert candidates.ranks_CR[:, r].tolist() == [ranks.get(row, 0) for row in rows]
         complete = [scores.get(name, {}).get(row, float("nan")) for row in rows]
-        np.testing.assert_array_equal(found.scores_CR[:, r], np.array(complete, np.float32))
+        np.testing.assert_array_equal(candidates.scores_CR[:, r], np.array(complete, np.float32))
 
 
 @settings(max_examples=40)
@@ -101,9 +103,9 @@ def test_a_candidates_scores_do_not_depend_on_the_others(
     encoded = engine.encoders.encode(replace(query, filters=Filters()))
     whole = retrieved(engine.retrieve, encoded, depth=NUM_PRODUCTS)
     fewer = retrieved(engine.retrieve, replace(encoded, query=replace(query, filters=filters)), depth=depth)
-    place = {row: c for c, row in enumerate(whole.rows_C.tolist())}
+    position = {row: c for c, row in enumerate(whole.rows_C.tolist())}
     for c, row in enumerate(fewer.rows_C.tolist()):
-        d = place[row]
+        d = position[row]
         assert fewer.scores_CR[c].tobytes() == whole.scores_CR[d].tobytes()
         assert fewer.views_C[c] == whole.views_C[d]
 
@@ -113,9 +115,9 @@ def test_a_candidates_scores_do_not_depend_on_the_others(
 def test_a_facets_count_is_the_total_after_filtering_for_it(of: CornerShop, query: Query, config: EngineConfig) -> None:
     engine = of.engine(config)
     encoded = engine.encoders.encode(replace(query, facets=FACETS))
-    found = engine.retrieve.retrieve([encoded])[0]
-    assert set(found.facets) == set(FACETS)
-    for name, values in found.facets.items():
+    candidates = engine.retrieve.retrieve([encoded])[0]
+    assert set(candidates.facets) == set(FACETS)
+    for name, values in candidates.facets.items():
         for value in values:
             narrower = replace(encoded, query=replace(query, filters=also(query.filters, name, value.value)))
             assert engine.retrieve.retrieve([narrower])[0].num_matches == value.count, (name, value)
@@ -130,8 +132,8 @@ def also(filters: Filters, name: str, value: str) -> Filters:
         return replace(filters, category=max(path, filters.category, key=len))  # one begins with the other
     if name == "price":
         low, high = map(int, value.split("-"))
-        asked = (filters.price_min or 0, high if filters.price_max is None else filters.price_max)
-        return replace(filters, price_min=max(low, asked[0]), price_max=min(high, asked[1]))
+        drawn = (filters.price_min or 0, high if filters.price_max is None else filters.price_max)
+        return replace(filters, price_min=max(low, drawn[0]), price_max=min(high, drawn[1]))
     if name == "in_stock":
         return replace(filters, in_stock=json.loads(value))
     attributes: Mapping[str, tuple[str, ...]] = {**filters.attributes, name.partition(".")[2]: (value,)}
@@ -160,14 +162,14 @@ def test_pages_of_any_size_are_slices_of_one_order(
 
 
 @settings(max_examples=15)
-@given(of=SHOPS, asked=st.lists(queries(), max_size=4), config=CONFIGS, explain=st.booleans())
+@given(of=SHOPS, drawn=st.lists(queries(), max_size=4), config=CONFIGS, explain=st.booleans())
 def test_a_batch_is_answered_as_its_queries_one_by_one(
-    of: CornerShop, asked: list[Query], config: EngineConfig, explain: bool
+    of: CornerShop, drawn: list[Query], config: EngineConfig, explain: bool
 ) -> None:
     engine = of.engine(config)
     named = [
         replace(query, request_id=RequestId(f"q{n}"), explain=explain, limit=3, facets=FACETS)
-        for n, query in enumerate(asked)
+        for n, query in enumerate(drawn)
     ]
     assert engine.search(named) == [engine.search([query])[0] for query in named]
 

@@ -1,4 +1,4 @@
-"""The laws of fusion, for every kind and normaliser: equal to the definition, nothing invented, batches change no bit."""
+"""Properties of fusion, for every method without fitted parts and every normaliser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIFT_AND_SCALE_FREE: tuple[NormaliserName, ...] = ("min_max", "z", "quantile")
 
 @st.composite
 def specs(draw: st.DrawFn) -> FusionSpec:
-    """Any spec whose weights are above 0."""
+    """Any spec with weights above 0."""
     kind: SpecMethodName = draw(st.sampled_from(sorted(SPEC_METHODS)))
     weight = st.floats(0.01, 1.0)
     weights = {} if kind == "equal" else draw(st.just({}) | st.fixed_dictionaries(dict.fromkeys(RETRIEVERS, weight)))
@@ -42,96 +42,100 @@ def specs(draw: st.DrawFn) -> FusionSpec:
     )
 
 
-def fused(spec: FusionSpec, given_candidates: Candidates) -> dict[int, float]:
-    found = SpecFuser(spec).fuse(given_candidates)
-    assert found.fused_C is not None
-    return dict(zip(found.rows_C.tolist(), found.fused_C.tolist(), strict=True))
+def fused(spec: FusionSpec, query_candidates: Candidates) -> dict[int, float]:
+    result = SpecFuser(spec).fuse(query_candidates)
+    assert result.fused_C is not None
+    return dict(zip(result.rows_C.tolist(), result.fused_C.tolist(), strict=True))
 
 
 @given(candidates(), specs())
-def test_a_fused_score_is_what_the_definition_says(one: Candidates, spec: FusionSpec) -> None:
-    expected = fused_by_definition(one, spec)
-    assert fused(spec, one) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+def test_a_fused_score_equals_the_definition(query_candidates: Candidates, spec: FusionSpec) -> None:
+    expected = fused_by_definition(query_candidates, spec)
+    assert fused(spec, query_candidates) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 @given(candidates(), specs())
-def test_fusing_never_invents_and_keeps_what_somebody_returned_within_depth(one: Candidates, spec: FusionSpec) -> None:
-    within = ((one.ranks_CR > 0) & (one.ranks_CR <= spec.depth)).any(axis=1)
-    assert list(fused(spec, one)) == one.rows_C[within].tolist()
+def test_exactly_the_candidates_returned_within_depth_are_kept(query_candidates: Candidates, spec: FusionSpec) -> None:
+    within = ((query_candidates.ranks_CR > 0) & (query_candidates.ranks_CR <= spec.depth)).any(axis=1)
+    assert list(fused(spec, query_candidates)) == query_candidates.rows_C[within].tolist()
 
 
 @given(st.lists(candidates(), max_size=4), specs())
-def test_a_query_in_a_batch_has_the_very_bits_it_has_alone(several: list[Candidates], spec: FusionSpec) -> None:
-    together = fuse_batch(spec, pack(several))
-    alone = [fuse_batch(spec, pack([one])).fused_n for one in several]
-    assert together.fused_n.tobytes() == b"".join(fused_n.tobytes() for fused_n in alone)
-    assert together.batch.groups.lengths_G.tolist() == [len(fused_n) for fused_n in alone]
+def test_a_query_in_a_batch_has_the_same_bits_as_on_its_own(queries: list[Candidates], spec: FusionSpec) -> None:
+    together = fuse_batch(spec, pack(queries))
+    single = [fuse_batch(spec, pack([query_candidates])).fused_n for query_candidates in queries]
+    assert together.fused_n.tobytes() == b"".join(fused_n.tobytes() for fused_n in single)
+    assert together.batch.groups.lengths_G.tolist() == [len(fused_n) for fused_n in single]
 
 
 @given(st.lists(candidates(), max_size=4), specs(), st.integers(1, 9))
-def test_the_best_of_a_batch_are_in_the_one_order_of_the_house(
-    several: list[Candidates], spec: FusionSpec, num: int
-) -> None:
-    together = fuse_batch(spec, pack(several))
+def test_top_positions_of_a_batch_follow_best_first(queries: list[Candidates], spec: FusionSpec, num: int) -> None:
+    together = fuse_batch(spec, pack(queries))
     positions_QK = together.batch.groups.top_positions(together.fused_n, num)
-    for one, positions_K in zip(several, positions_QK, strict=True):
-        alone = SpecFuser(spec).fuse(one)
-        assert alone.fused_C is not None
-        expected = alone.rows_C[best_first(alone.fused_C, alone.rows_C)[:num]]
+    for query_candidates, positions_K in zip(queries, positions_QK, strict=True):
+        single = SpecFuser(spec).fuse(query_candidates)
+        assert single.fused_C is not None
+        expected = single.rows_C[best_first(single.fused_C, single.rows_C)[:num]]
         assert together.batch.rows_n[positions_K[positions_K >= 0]].tolist() == expected.tolist()
 
 
 @given(candidates(), st.integers(0, 2**32 - 1))
-def test_reciprocal_ranks_ignore_scores(one: Candidates, seed: int) -> None:
+def test_reciprocal_ranks_ignore_scores(query_candidates: Candidates, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    others_CR = np.where(np.isnan(one.scores_CR), np.nan, rng.normal(size=one.scores_CR.shape)).astype(np.float32)
+    others_CR = np.where(
+        np.isnan(query_candidates.scores_CR), np.nan, rng.normal(size=query_candidates.scores_CR.shape)
+    ).astype(np.float32)
     spec = FusionSpec(kind="rrf")
-    assert fused(spec, replace(one, scores_CR=others_CR)) == fused(spec, one)
+    assert fused(spec, replace(query_candidates, scores_CR=others_CR)) == fused(spec, query_candidates)
 
 
 @pytest.mark.parametrize("name", SHIFT_AND_SCALE_FREE)
 @given(
-    one=candidates(),
+    query_candidates=candidates(),
     shifts=st.tuples(*[st.integers(-50, 50)] * len(RETRIEVERS)),
     scales=st.tuples(*[st.sampled_from([0.25, 1.0, 8.0])] * len(RETRIEVERS)),
 )
 def test_shift_and_scale_of_a_retriever_change_nothing(
-    name: NormaliserName, one: Candidates, shifts: tuple[int, ...], scales: tuple[float, ...]
+    name: NormaliserName, query_candidates: Candidates, shifts: tuple[int, ...], scales: tuple[float, ...]
 ) -> None:
     spec = FusionSpec(kind="convex", normaliser=name, weights=UNEQUAL)
-    whole = replace(one, scores_CR=np.round(one.scores_CR))  # whole numbers: shift and scale are exact
-    moved_CR: NDArray[np.float32] = (whole.scores_CR * np.array(scales) + np.array(shifts)).astype(np.float32)
-    moved = replace(one, scores_CR=moved_CR)
-    assert fused(spec, moved) == pytest.approx(fused(spec, whole), rel=1e-6, abs=1e-7)
+    rounded = replace(
+        query_candidates, scores_CR=np.round(query_candidates.scores_CR)
+    )  # whole numbers: shift and scale are exact
+    moved_CR: NDArray[np.float32] = (rounded.scores_CR * np.array(scales) + np.array(shifts)).astype(np.float32)
+    moved = replace(query_candidates, scores_CR=moved_CR)
+    assert fused(spec, moved) == pytest.approx(fused(spec, rounded), rel=1e-6, abs=1e-7)
 
 
 @given(candidates(), specs(), st.sampled_from(range(len(RETRIEVERS))))
-def test_weight_zero_equals_absence(one: Candidates, spec: FusionSpec, absent: int) -> None:
+def test_weight_zero_equals_absence(query_candidates: Candidates, spec: FusionSpec, absent: int) -> None:
     if spec.kind == "equal":
         spec = replace(spec, kind="convex")
     present = [at for at in range(len(RETRIEVERS)) if at != absent]
     weights = {name: spec.weights.get(name, 1.0) for name in RETRIEVERS}
     without = replace(
-        one,
+        query_candidates,
         retrievers=tuple(RETRIEVERS[at] for at in present),
-        scores_CR=one.scores_CR[:, present],
-        ranks_CR=one.ranks_CR[:, present],
+        scores_CR=query_candidates.scores_CR[:, present],
+        ranks_CR=query_candidates.ranks_CR[:, present],
     )
     expected = fused(replace(spec, weights=weights), without)
     weightless = replace(spec, weights=weights | {RETRIEVERS[absent]: 0.0})
     if expected:
-        assert fused(weightless, one) == expected
-    else:  # nobody else returned anything: better its answer than none
+        assert fused(weightless, query_candidates) == expected
+    else:  # no other retriever returned anything: its results are kept
         assert (
-            list(fused(weightless, one))
-            == one.rows_C[(one.ranks_CR[:, absent] > 0) & (one.ranks_CR[:, absent] <= spec.depth)].tolist()
+            list(fused(weightless, query_candidates))
+            == query_candidates.rows_C[
+                (query_candidates.ranks_CR[:, absent] > 0) & (query_candidates.ranks_CR[:, absent] <= spec.depth)
+            ].tolist()
         )
 
 
 @pytest.mark.parametrize("name", sorted(NORMALISERS))
-@given(one=candidates())
-def test_a_normaliser_keeps_each_retrievers_order_and_what_is_missing(name: NormaliserName, one: Candidates) -> None:
-    batch = pack([one])
+@given(query_candidates=candidates())
+def test_a_normaliser_keeps_order_and_missing_scores(name: NormaliserName, query_candidates: Candidates) -> None:
+    batch = pack([query_candidates])
     normal_Rn = NORMALISERS[name](batch.scores_Rn, batch.groups, np.array([0.0, *[-1.0] * (len(RETRIEVERS) - 1)]))
     assert np.array_equal(np.isnan(normal_Rn), np.isnan(batch.scores_Rn))
     for scores_n, normal_n in zip(batch.scores_Rn, normal_Rn, strict=True):
@@ -148,13 +152,13 @@ def test_a_simplex_grid_has_every_point_once_and_each_sums_exactly(num_parts: in
 
 
 @pytest.mark.parametrize("name", sorted(NORMALISERS))
-def test_long_candidate_lists_too_have_the_same_bits_in_a_batch_as_alone(
+def test_long_lists_have_the_same_bits_in_a_batch_as_on_their_own(
     name: NormaliserName, rng: np.random.Generator
 ) -> None:
-    several = [long_candidates(rng, int(num)) for num in rng.integers(1, 700, 12)]
+    queries = [long_candidates(rng, int(num)) for num in rng.integers(1, 700, 12)]
     spec = FusionSpec(kind="convex", normaliser=name, weights=UNEQUAL)
-    alone = [fuse_batch(spec, pack([one])).fused_n.tobytes() for one in several]
-    assert fuse_batch(spec, pack(several)).fused_n.tobytes() == b"".join(alone)
+    single = [fuse_batch(spec, pack([query_candidates])).fused_n.tobytes() for query_candidates in queries]
+    assert fuse_batch(spec, pack(queries)).fused_n.tobytes() == b"".join(single)
 
 
 def long_candidates(rng: np.random.Generator, num: int) -> Candidates:
@@ -172,7 +176,7 @@ def long_candidates(rng: np.random.Generator, num: int) -> Candidates:
 
 @pytest.mark.parametrize("num", [1, 10, 400])
 @pytest.mark.parametrize("longest", [30, 3000])  # one query far longer than all others, and none
-def test_the_best_of_long_lists_full_of_ties_are_those_of_a_whole_sort(
+def test_top_positions_of_long_lists_with_ties_equal_a_full_sort(
     num: int, longest: int, rng: np.random.Generator
 ) -> None:
     lengths = [*rng.integers(0, 30, 20).tolist(), longest, *rng.integers(0, 30, 20).tolist()]

@@ -1,4 +1,4 @@
-"""The laws of retrieval: exact search equals the oracle to the bit, filters and facets equal brute force, the graph keeps its bound."""
+"""Properties of retrieval: exact search, filters and facets equal brute force; the graph reaches its recall."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.vector_search import clustered_vectors
 from intarsia.ids import ProductId, SpaceId
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
-from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.index.filters import FilterIndex
-from intarsia.index.protocol import Found, VectorIndex
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import VectorHits, VectorIndex
 from intarsia.records.product import Money, Product
 from intarsia.records.product_columns import CATEGORY_SEPARATOR
 from intarsia.records.query import Filters
@@ -25,7 +24,7 @@ from intarsia.text import tokens
 from tests.catalogs import columns_of
 from tests.oracles import best_products, bm25f_score, passes
 
-DIM = 37  # no multiple of any vector width: the tail of a dot product is exercised too
+DIM = 37  # not a multiple of any SIMD width, so the tail of a dot product is tested, too
 
 
 def catalog_of_vectors(num_rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -45,10 +44,10 @@ def opened(
         return open_vector_index(Path(folder))
 
 
-def hits(found: Found, q: int) -> list[tuple[int, float, int]]:
+def hits_of(hits: VectorHits, q: int) -> list[tuple[int, float, int]]:
     """The list of one query without its padding."""
-    length = int((found.rows_Qk[q] >= 0).sum())
-    columns = (array[q, :length].tolist() for array in found)
+    length = int((hits.rows_Qk[q] >= 0).sum())
+    columns = (array[q, :length].tolist() for array in hits)
     return list(zip(*columns, strict=True))
 
 
@@ -60,7 +59,7 @@ def hits(found: Found, q: int) -> list[tuple[int, float, int]]:
     allowed_share=st.sampled_from([None, 0.0, 0.1, 0.5, 1.0]),
     graph=st.booleans(),
 )
-def test_exact_and_filtered_search_equal_the_oracle_to_the_bit(
+def test_exact_and_filtered_search_equal_the_oracle_bitwise(
     num_rows: int, k: int, seed: int, allowed_share: float | None, graph: bool
 ) -> None:
     vectors_VD, rows_V = catalog_of_vectors(num_rows, seed)
@@ -69,42 +68,42 @@ def test_exact_and_filtered_search_equal_the_oracle_to_the_bit(
     allowed_N = None if allowed_share is None else rng.random(num_rows) < allowed_share
     queries_QD, _ = catalog_of_vectors(3, seed + 2)
     allowed = set(range(num_rows)) if allowed_N is None else set(np.flatnonzero(allowed_N).tolist())
-    found = index.search(queries_QD, k, allowed_N)
+    hits = index.search(queries_QD, k, allowed_N)
     for q, query_D in enumerate(queries_QD):
-        assert hits(found, q) == best_products(vectors_VD, rows_V, query_D, k, allowed)
+        assert hits_of(hits, q) == best_products(vectors_VD, rows_V, query_D, k, allowed)
 
 
 @settings(max_examples=40)
 @given(num_rows=st.integers(1, 40), seed=st.integers(0, 10_000), floor=st.sampled_from([-1.0, 0.0, 0.2, 1.0]))
-def test_a_score_does_not_depend_on_its_neighbours(num_rows: int, seed: int, floor: float) -> None:
+def test_a_score_does_not_depend_on_other_rows(num_rows: int, seed: int, floor: float) -> None:
     vectors_VD, rows_V = catalog_of_vectors(num_rows, seed)
     index = opened(VectorIndexConfig(), vectors_VD, rows_V, num_rows)
     query_D = vectors_VD[0] if len(vectors_VD) else np.ones(DIM, np.float32) / np.float32(np.sqrt(DIM))
     rows_C = np.random.default_rng(seed).permutation(num_rows)
     scores_C, views_C = index.score_rows(query_D, rows_C)
     for row, score, view in zip(rows_C, scores_C, views_C, strict=True):
-        alone, its_view = index.score_rows(query_D, np.array([row]))
-        assert alone.tobytes() == score.tobytes()
-        assert its_view[0] == view
+        single_score, single_view = index.score_rows(query_D, np.array([row]))
+        assert single_score.tobytes() == score.tobytes()
+        assert single_view[0] == view
     assert index.matches(query_D, floor)[rows_C].tolist() == [bool(score >= np.float32(floor)) for score in scores_C]
 
 
-def test_the_graph_keeps_its_recall_bound_and_scores_exactly() -> None:
+def test_the_graph_reaches_its_recall_and_scores_exactly() -> None:
     num_views, k = 6000, 100
     vectors_VD = clustered_vectors(num_views, dim=64, num_clusters=60, seed=1)
     queries_QD = clustered_vectors(40, dim=64, num_clusters=60, seed=2)
     rows_V = np.arange(num_views) // 2  # two views per product
     exact = opened(VectorIndexConfig(), vectors_VD, rows_V, num_views // 2).search(queries_QD, k, None)
     index = opened(VectorIndexConfig(exact_up_to=0), vectors_VD, rows_V, num_views // 2)
-    found = index.search(queries_QD, k, None)
-    shared = [len(set(a) & set(b)) for a, b in zip(found.rows_Qk.tolist(), exact.rows_Qk.tolist(), strict=True)]
+    hits = index.search(queries_QD, k, None)
+    shared = [len(set(a) & set(b)) for a, b in zip(hits.rows_Qk.tolist(), exact.rows_Qk.tolist(), strict=True)]
     assert np.mean(shared) / k >= 0.95
-    assert (found.rows_Qk >= 0).all()
+    assert (hits.rows_Qk >= 0).all()
     for q, query_D in enumerate(queries_QD):
-        scores, views = index.score_rows(query_D, found.rows_Qk[q])
-        assert found.scores_Qk[q].tobytes() == scores.tobytes()
-        assert found.views_Qk[q].tolist() == views.tolist()
-        order = np.lexsort((found.rows_Qk[q], -scores))
+        scores, views = index.score_rows(query_D, hits.rows_Qk[q])
+        assert hits.scores_Qk[q].tobytes() == scores.tobytes()
+        assert hits.views_Qk[q].tolist() == views.tolist()
+        order = np.lexsort((hits.rows_Qk[q], -scores))
         assert order.tolist() == list(range(k))
 
 
@@ -122,11 +121,11 @@ def test_bm25f_equals_its_definition(catalog: list[dict[str, str]], query: str, 
     weights = {"title": 1.0, "description": 0.4}
     fields = {name: [texts[name] for texts in catalog] for name in weights}
     scores = Bm25Index.build(Bm25Config(k1=k1, b=b, weights=weights), fields).scores(query)
-    split = [{name: tokens(content) for name, content in texts.items()} for texts in catalog]
-    for product, score in zip(split, scores, strict=True):
-        wanted = bm25f_score(tokens(query), product, split, k1=k1, b=b, weights=weights)
+    tokenised = [{name: tokens(content) for name, content in texts.items()} for texts in catalog]
+    for product, score in zip(tokenised, scores, strict=True):
+        wanted = bm25f_score(tokens(query), product, tokenised, k1=k1, b=b, weights=weights)
         assert score == pytest.approx(wanted, rel=1e-5)
-        assert (score > 0) == any(set(tokens(query)) & set(found) for found in product.values())
+        assert (score > 0) == any(set(tokens(query)) & set(of_field) for of_field in product.values())
 
 
 BRANDS, COLOURS, SIZES = ("Acme", "ACME", "耐克", "Büro"), ("red", "Red", "紅色", "红色"), ("S", "M")
@@ -214,7 +213,7 @@ def test_the_count_of_a_facet_value_is_the_total_after_filtering_by_it(shop: lis
             ]
             assert value.count == sum(having) > 0
             covered = [before or now for before, now in zip(covered, having, strict=True)]
-        told = {
+        has_value = {
             "brand": lambda p: bool(p.brand),
             "category": lambda p: bool(p.category_path),
             "price": lambda p: p.price is not None,
@@ -222,4 +221,4 @@ def test_the_count_of_a_facet_value_is_the_total_after_filtering_by_it(shop: lis
             "attributes.color": lambda p: "color" in p.attributes or "Color" in p.attributes,
             "attributes.size": lambda p: "size" in p.attributes,
         }[name]
-        assert covered == [match and told(p) for match, p in zip(matching, shop, strict=True)], name
+        assert covered == [match and has_value(p) for match, p in zip(matching, shop, strict=True)], name

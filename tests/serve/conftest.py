@@ -16,8 +16,7 @@ from fastapi.testclient import TestClient
 from intarsia.lake import Lake
 from intarsia.release.manifest import Manifest
 from serve_apps.app import open_api
-from serve_apps.service.ingress_release import IngressRelease, release_loader
-from serve_apps.service.release_cache import ReleaseCache
+from serve_apps.service.releases import IngressRelease, ReleaseCache, release_loader
 from serve_apps.settings import Budgets, Replicas, ServingConfig, Topology
 from tests.shop import small_shop
 
@@ -31,13 +30,13 @@ PATIENT = Budgets(
     explain_ms=30_000,
     release_ms=30_000,
 )
-"""So that a busy machine does not degrade a reply."""
+"""Budgets that a busy machine does not exceed."""
 
 GRAPHS: dict[str, tuple[Topology, Replicas]] = {
     "fused": ("fused", Replicas(num_cpus=0.1)),
     "composed": ("composed", Replicas(num_cpus=0.1, fuser=1)),
 }
-_FRONTS: dict[Path, IngressRelease] = {}
+_OPEN_RELEASES: dict[Path, IngressRelease] = {}
 
 
 @pytest.fixture(scope="session")
@@ -48,39 +47,39 @@ def shop() -> Lake:
 
 @pytest.fixture(scope="session")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the feedback of all served applications goes."""
+    """Journal folder of all served applications."""
     return tmp_path_factory.mktemp("journal")
 
 
-def open_front(folder: Path, manifest: Manifest) -> IngressRelease:
-    """The front with its stages, opened once per release and test process: nothing changes it."""
-    if folder not in _FRONTS:
-        _FRONTS[folder] = release_loader(ServingConfig(lake=folder))(folder, manifest)
-    return _FRONTS[folder]
+def open_ingress_release(folder: Path, manifest: Manifest) -> IngressRelease:
+    """Open a release with its engine, once per test process; nothing changes it."""
+    if folder not in _OPEN_RELEASES:
+        _OPEN_RELEASES[folder] = release_loader(ServingConfig(lake=folder))(folder, manifest)
+    return _OPEN_RELEASES[folder]
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all served applications log what they answer."""
+    """Folder of the served log of all applications."""
     return tmp_path_factory.mktemp("served")
 
 
 @pytest.fixture(scope="session")
-def front(shop: Lake) -> ReleaseCache[IngressRelease]:
+def releases(shop: Lake) -> ReleaseCache[IngressRelease]:
     """The live release of the shop, open."""
-    return ReleaseCache(ServingConfig(lake=shop.root, follow_s=0.0), open_front)
+    return ReleaseCache(ServingConfig(lake=shop.root, refresh_s=0.0), open_ingress_release)
 
 
 @pytest.fixture(scope="session")
-def api(shop: Lake, journal: Path, served: Path, front: ReleaseCache[IngressRelease]) -> FastAPI:
+def api(shop: Lake, journal: Path, served: Path, releases: ReleaseCache[IngressRelease]) -> FastAPI:
     """The fused application of the shop, in this process."""
-    config = ServingConfig(lake=shop.root, journal=journal, served=served, budgets=PATIENT, follow_s=0.0)
-    return open_api(config, held=front)
+    config = ServingConfig(lake=shop.root, journal=journal, served=served, budgets=PATIENT, refresh_s=0.0)
+    return open_api(config, releases=releases)
 
 
 @pytest.fixture
 def http(api: FastAPI) -> Iterator[TestClient]:
-    """A client of `api`; an error of ours is raised in the test."""
+    """A client of `api`; an internal error is raised in the test."""
     with TestClient(api) as client:
         yield client
 
@@ -113,7 +112,7 @@ def graph(cluster: None, shop: Lake, journal: Path, served: Path) -> Iterator[Gr
                 journal=journal,
                 served=served,
                 budgets=PATIENT,
-                follow_s=0.0,
+                refresh_s=0.0,
                 replicas=replicas,
             )
             serve.run(bind(config), name=name, route_prefix=f"/{name}")

@@ -1,4 +1,4 @@
-"""The three questions of `--once`."""
+"""The three demo queries of `--once`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from intarsia.lake import Lake
 from intarsia.records.judgment import JudgedQuery
 from intarsia.release.pointer import Pointer
 from intarsia.tables.judgments import QUERIES, query_to_row
-from serve_apps.demo_queries import Question, ask, questions
+from serve_apps.demo_queries import DemoQuery, demo_queries, run_demo_query
 from tests.serve.conftest import Graph
 from tests.shop import make_image
 
@@ -23,7 +23,7 @@ def live_folder(lake: Lake) -> Path:
 
 
 def test_without_judged_queries_they_come_from_the_catalog(shop: Lake) -> None:
-    zh, en, image = questions(shop, live_folder(shop))
+    zh, en, image = demo_queries(shop, live_folder(shop))
     assert "青竹" in zh.body["text"]
     assert en.body["text"].isascii()
     assert set(image.body) == {"image_base64"}
@@ -40,15 +40,15 @@ def test_judged_test_queries_are_preferred(shop: Lake, tmp_path: Path) -> None:
     ]
     with lake.publish("queries") as folder:
         QUERIES.write_part(QUERIES.from_rows([query_to_row(query) for query in judged]), folder, 0)
-    names = [question.name for question in questions(lake, live_folder(lake))]
-    assert names == ['"蓝色 马克杯"', '"blue mug"', "a picture (judged query d)"]
+    names = [query.name for query in demo_queries(lake, live_folder(lake))]
+    assert names == ['"蓝色 马克杯"', '"blue mug"', "an image (judged query d)"]
 
 
-def test_an_answer_is_told_in_lines_and_a_refusal_raised(graph: Graph) -> None:
+def test_a_page_is_printed_in_lines_and_an_error_raised(graph: Graph) -> None:
     url = str(graph.fused.base_url).rstrip("/")
-    lines = ask(url, Question(name="mugs", body={"text": "green mug"})).splitlines()
+    lines = run_demo_query(url, DemoQuery(name="mugs", body={"text": "green mug"})).splitlines()
     assert lines[0].startswith("mugs  ->  ")
     assert lines[1].startswith("  1. Acorn green mug")
     assert " USD " in lines[1] or "without a price" in lines[1]
     with pytest.raises(ArtifactError, match=r"nothing: HTTP 422, .*give words"):
-        ask(url, Question(name="nothing", body={}))
+        run_demo_query(url, DemoQuery(name="nothing", body={}))

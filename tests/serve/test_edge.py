@@ -1,4 +1,4 @@
-"""The other routes: products, release, health, the page's files and the API's description."""
+"""The other routes: products, release, health, the files of the page, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from intarsia.release.pointer import Pointer
 from tests.shop import products
 
 
-def test_a_product_is_shown_as_the_shop_tells_it(http: TestClient) -> None:
+def test_a_product_is_returned_as_in_the_catalog(http: TestClient) -> None:
     product = next(p for p, _ in products() if len(p.images) == 2)
-    shown = http.get(f"/v1/products/{product.product_id}").json()
-    assert shown["title"] == product.title
-    assert shown["category"] == list(product.category_path)
-    assert shown["attributes"] == {name: list(values) for name, values in product.attributes.items()}
-    assert [http.get(url).status_code for url in shown["images"]] == [200, 200]
+    body = http.get(f"/v1/products/{product.product_id}").json()
+    assert body["title"] == product.title
+    assert body["category"] == list(product.category_path)
+    assert body["attributes"] == {name: list(values) for name, values in product.attributes.items()}
+    assert [http.get(url).status_code for url in body["images"]] == [200, 200]
 
 
-def test_the_release_says_what_it_is(http: TestClient, shop: Lake) -> None:
-    told = http.get("/v1/release").json()
-    assert told["release_id"] == Pointer(shop.root / "releases").live()
-    assert told["num_products"] == len(products())
-    assert told["facets"] == ["category", "brand", "price", "in_stock", "attributes.color", "attributes.material"]
+def test_the_release_route_describes_the_live_release(http: TestClient, shop: Lake) -> None:
+    release = http.get("/v1/release").json()
+    assert release["release_id"] == Pointer(shop.root / "releases").live()
+    assert release["num_products"] == len(products())
+    assert release["facets"] == ["category", "brand", "price", "in_stock", "attributes.color", "attributes.material"]
 
 
-def test_every_facet_the_release_names_can_be_asked_for(http: TestClient) -> None:
+def test_every_facet_of_the_release_can_be_requested(http: TestClient) -> None:
     names = http.get("/v1/release").json()["facets"]
-    found = http.post("/v1/search", json={"text": "red", "facets": names}).json()["facets"]
-    assert set(found) == set(names)
-    assert all(found.values())
+    facets = http.post("/v1/search", json={"text": "red", "facets": names}).json()["facets"]
+    assert set(facets) == set(names)
+    assert all(facets.values())
 
 
 def test_alive_and_ready(http: TestClient) -> None:
@@ -50,7 +50,7 @@ def test_the_page_loads_nothing_from_elsewhere(http: TestClient) -> None:
         assert http.get(link).status_code == 200
 
 
-def test_the_description_names_every_route_with_its_bodies(http: TestClient) -> None:
+def test_the_openapi_document_names_every_route_with_its_bodies(http: TestClient) -> None:
     document: dict[str, Any] = http.get("/openapi.json").json()
     assert set(document["paths"]) == {
         "/v1/search",

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a result or a 4xx that names the field; never a 500."""
+"""Any request gets a result or a 4xx that names the field; never a 500."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ TORN = make_image("mug", "red")[:80]
 
 
 @pytest.mark.parametrize(
-    ("asked", "field", "words"),
+    ("body", "field", "words"),
     [
-        ({}, "text", "give words, a picture, or both"),
+        ({}, "text", "give words, an image, or both"),
         ({"text": "   "}, "text", "give words"),
         ({"text": "x" * 513}, "text", "at most 512"),
         ({"text": 7}, "text", "valid string"),
@@ -55,16 +55,16 @@ TORN = make_image("mug", "red")[:80]
         ({"text": "x", "filters": {"attributes": {"color": "red"}}}, "filters.attributes.color", "valid array"),
         ({"text": "x", "request_id": "a b"}, "request_id", "pattern"),
         ({"image_base64": "%%%"}, "image_base64", "not base64"),
-        ({"image_base64": base64_of(b"hello")}, "image_base64", "not a picture"),
+        ({"image_base64": base64_of(b"hello")}, "image_base64", "not an image"),
         ({"image_base64": base64_of(bomb(6_000))}, "image_base64", "6000x6000 pixels; allowed: 25000000"),
         ({"image_base64": base64_of(bomb(60_000))}, "image_base64", "too large"),
-        ({"text": "mug", "image_base64": base64_of(TORN)}, "image", "torn"),
+        ({"text": "mug", "image_base64": base64_of(TORN)}, "image", "damaged"),
     ],
 )
 def test_a_wrong_search_is_refused_by_the_path_of_its_field(
-    http: TestClient, asked: dict[str, Any], field: str, words: str
+    http: TestClient, body: dict[str, Any], field: str, words: str
 ) -> None:
-    reply = http.post("/v1/search", json=asked)
+    reply = http.post("/v1/search", json=body)
     assert reply.status_code == 422
     assert reply.json()["error"]["field"] == field
     assert words in reply.json()["error"]["message"]
@@ -88,7 +88,7 @@ def test_a_body_that_is_not_a_request_is_refused(http: TestClient, body: bytes, 
 @pytest.mark.parametrize(
     ("files", "data", "field", "words"),
     [
-        ({"image": ("q.png", b"hello")}, {}, "image", "not a picture"),
+        ({"image": ("q.png", b"hello")}, {}, "image", "not an image"),
         ({"image": ("q.png", b"")}, {}, "image", "no bytes"),
         ({"photo": ("q.png", b"x")}, {}, "photo", "the only file part is image"),
         ({"image": ("q.png", make_image("mug", "red"))}, {"limit": "many"}, "limit", "valid integer"),
@@ -137,13 +137,13 @@ def test_a_wrong_address_is_refused_by_the_name_of_its_parameter(
         ("/v1/products/none", "there is no product 'none' in release r-"),
         ("/v1/similar/none", "there is no product 'none'"),
         ("/v1/products/none/images/0", "there is no product 'none'"),
-        ("/v1/products/p000/images/9", "product p000 has no picture 9"),
+        ("/v1/products/p000/images/9", "product p000 has no image 9"),
         ("/v1/nothing", "there is nothing at /v1/nothing"),
         ("/page/secret.txt", "there is nothing at /page/secret.txt"),
         ("/docs", "there is nothing at /docs"),
     ],
 )
-def test_what_is_not_there_is_404_in_json(http: TestClient, url: str, words: str) -> None:
+def test_an_unknown_path_is_404_in_json(http: TestClient, url: str, words: str) -> None:
     reply = http.get(url)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
     assert words in reply.json()["error"]["message"]
@@ -154,10 +154,10 @@ def test_another_method_is_405_in_the_same_shape(http: TestClient) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_allowed")
 
 
-def test_a_body_beyond_the_limit_is_413_whether_its_length_is_told_or_not(http: TestClient) -> None:
-    told = http.post("/v1/search", content=b"x" * 8_000_001)
-    untold = http.post("/v1/search", content=(b"x" * 100_000 for _ in range(81)))
-    for reply in (told, untold):
+def test_a_body_beyond_the_limit_is_413_with_and_without_its_length(http: TestClient) -> None:
+    with_length = http.post("/v1/search", content=b"x" * 8_000_001)
+    without_length = http.post("/v1/search", content=(b"x" * 100_000 for _ in range(81)))
+    for reply in (with_length, without_length):
         assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
 
 

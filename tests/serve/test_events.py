@@ -1,4 +1,4 @@
-"""POST /v1/events: what is acknowledged is on disk, and what is wrong is told by its path."""
+"""POST /v1/events: acknowledged events are on disk, invalid ones are reported by the path of their field."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def click(**changes: Any) -> dict[str, Any]:
     }
 
 
-def kept(journal: Path, *event_ids: str) -> list[str]:
+def ids_in_journal(journal: Path, *event_ids: str) -> list[str]:
     return [event.event_id for event in read_events(journal) if event.event_id in event_ids]
 
 
 def test_one_event_is_on_disk_when_it_is_acknowledged(http: TestClient, journal: Path) -> None:
     reply = http.post("/v1/events", json=click(event_id="one"))
     assert (reply.status_code, reply.json()) == (202, {"accepted": 1, "rejected": []})
-    assert kept(journal, "one") == ["one"]
+    assert ids_in_journal(journal, "one") == ["one"]
 
 
-def test_the_right_events_of_a_list_are_kept_and_the_wrong_ones_told(http: TestClient, journal: Path) -> None:
+def test_valid_events_of_a_list_are_stored_and_invalid_ones_reported(http: TestClient, journal: Path) -> None:
     sent = [
         click(event_id="a"),
         click(event_id="b", position=0),
@@ -45,7 +45,7 @@ def test_the_right_events_of_a_list_are_kept_and_the_wrong_ones_told(http: TestC
     assert reply.status_code == 202
     assert reply.json()["accepted"] == 2
     assert [(p["index"], p["field"]) for p in reply.json()["rejected"]] == [(1, "[1].position"), (2, "[2].kind")]
-    assert kept(journal, "a", "b", "c", "d") == ["a", "d"]
+    assert ids_in_journal(journal, "a", "b", "c", "d") == ["a", "d"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_clock_a_little_ahead_is_set_back_and_one_far_ahead_refused(http: Test
     assert "is in the future" in reply.json()["error"]["message"]
 
 
-def test_more_events_than_allowed_are_refused_whole(http: TestClient) -> None:
+def test_more_events_than_allowed_are_all_refused(http: TestClient) -> None:
     reply = http.post("/v1/events", json=[click(event_id=f"m{i}") for i in range(501)])
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
 

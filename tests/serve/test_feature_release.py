@@ -1,4 +1,4 @@
-"""A release whose fusion reads vectors, served: the composed graph, whose ingress fuses, says what the fused one says, byte for byte."""
+"""Serving a release whose fusion reads vectors: both topologies return the same bytes; the composed ingress fuses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.fuse import product_vectors
-from intarsia.engine.search import open_query_encoders, open_retrieve
+from intarsia.engine.search import open_query_encoders, open_retrieve, product_vectors
 from intarsia.experiments.judged_candidates import UNRELEASED
 from intarsia.fusion.feature.config import FeatureFitConfig
 from intarsia.fusion.feature.feature_fuser import FeatureConfig
@@ -43,7 +42,7 @@ def lake(shop: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The shop with a gated fusion, live."""
     lake = Lake(tmp_path_factory.mktemp("features") / "lake")
     shutil.copytree(shop.root, lake.root)
-    equal = FusionSpec(kind="equal", normaliser="z")  # found weights may leave its column out
+    equal = FusionSpec(kind="equal", normaliser="z")  # tuned weights may leave its column out
     spec = FeatureConfig(kind="gated", joint=TINY, fused_by=equal)
     train, validation = (training_data(lake, shade) for shade in (0, 1))
     make_release_fused_by(lake, fit_fuser(spec, train, validation, seed=1))
@@ -51,7 +50,7 @@ def lake(shop: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def training_data(lake: Lake, shade: int) -> FusionTrainingData:
-    """Who asks for a red mug, in words or with its picture, wants the red mugs."""
+    """Queries by text and image, whose relevant products have the colour and thing in their title."""
     indexes = lake.current("indexes").path
     retrieve = open_retrieve(indexes, config=EngineConfig(depth=50), release_id=UNRELEASED)
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
@@ -68,8 +67,8 @@ def training_data(lake: Lake, shade: int) -> FusionTrainingData:
     candidates = retrieve.retrieve([encoders.encode(query) for query in queries])
     titles = [product.title for product, _ in products()]
     grades = [
-        np.array([3.0 if f"{colour} {thing}" in titles[row] else 0.0 for row in found.rows_C])
-        for (colour, thing), found in zip(pairs, candidates, strict=True)
+        np.array([3.0 if f"{colour} {thing}" in titles[row] else 0.0 for row in of_query.rows_C])
+        for (colour, thing), of_query in zip(pairs, candidates, strict=True)
     ]
     ids = tuple(str(query.request_id) for query in queries)
     return FusionTrainingData(
@@ -83,14 +82,14 @@ def training_data(lake: Lake, shade: int) -> FusionTrainingData:
 
 @pytest.fixture(scope="module")
 def both(graph: Graph, lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
-    """The fused topology in this process, the composed one, whose ingress fuses, beside the graph that all tests share."""
+    """Fused in this process, and composed (the ingress fuses) next to the graph that all tests share."""
     logs = tmp_path_factory.mktemp("logs")
     common: dict[str, Any] = {
         "lake": lake.root,
         "journal": logs / "journal",
         "served": logs / "served",
         "budgets": PATIENT,
-        "follow_s": 0.0,
+        "refresh_s": 0.0,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray Serve declares its own models in pydantic's older way
@@ -116,21 +115,21 @@ def test_both_topologies_answer_the_same_bytes(both: Graph, graph: Graph, parts:
         if parts == "similar":
             replies.append(client.get("v1/similar/p007?request_id=r1&explain=true"))
             continue
-        asked = {"request_id": "r1", "explain": True, **({} if parts == "image" else {"text": "red mug"})}
+        body = {"request_id": "r1", "explain": True, **({} if parts == "image" else {"text": "red mug"})}
         files = {} if parts == "text" else {"image": ("q.png", make_image("mug", "red", 1))}
-        form = {"files": files, "data": {"request": json.dumps(asked)}} if files else {"json": asked}
+        form = {"files": files, "data": {"request": json.dumps(body)}} if files else {"json": body}
         replies.append(client.post("v1/search", **form))  # type: ignore[arg-type]
-    fused, composed, to_jsonable = replies
+    fused, composed, of_convex = replies
     assert fused.status_code == composed.status_code == 200
     assert fused.content == composed.content
     assert fused.json()["degraded"] == []
-    told, by_the_plain_one = (
-        [hit["explanation"]["fused"] for hit in reply.json()["hits"]] for reply in (fused, to_jsonable)
+    fused_scores, convex_scores = (
+        [hit["explanation"]["fused"] for hit in reply.json()["hits"]] for reply in (fused, of_convex)
     )
-    assert len(told) == len(by_the_plain_one) > 0
-    assert told != by_the_plain_one
+    assert len(fused_scores) == len(convex_scores) > 0
+    assert fused_scores != convex_scores
 
 
-def test_a_graph_without_a_fuser_of_its_own_is_ready_by_the_other_two(both: Graph) -> None:
-    told = both.composed.get("readyz").json()
-    assert told["stages"] == dict.fromkeys(("retriever", "ranker"), told["release_id"])
+def test_a_graph_without_fuser_replicas_has_two_stages(both: Graph) -> None:
+    ready = both.composed.get("readyz").json()
+    assert ready["stages"] == dict.fromkeys(("retriever", "ranker"), ready["release_id"])

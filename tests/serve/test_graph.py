@@ -1,4 +1,4 @@
-"""The served graph, over HTTP: both topologies give the same bytes, and a stage declines what is not its release's."""
+"""The served graph over HTTP: both topologies return the same bytes, and a stage rejects another release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.shop import HOSTILE_ID, HOSTILE_TITLE, make_image
 pytestmark = pytest.mark.timeout(600)
 
 FACETS = ["brand", "category", "price", "in_stock", "attributes.color"]
-ASKED: list[dict[str, Any]] = [
+REQUESTS: list[dict[str, Any]] = [
     {"text": "red mug"},
     {"text": "红色 连衣裙", "facets": FACETS},
     {"text": "bag", "offset": 5, "limit": 7, "filters": {"brands": ["Luma"], "price_max": 40_000}},
@@ -31,10 +31,10 @@ ASKED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: json.dumps(asked, ensure_ascii=False)[:40])
-def test_both_topologies_answer_the_same_bytes(graph: Graph, asked: dict[str, Any]) -> None:
-    asked = {**asked, "request_id": "r1"}
-    fused, composed = (client.post("/v1/search", json=asked) for client in (graph.fused, graph.composed))
+@pytest.mark.parametrize("body", REQUESTS, ids=lambda body: json.dumps(body, ensure_ascii=False)[:40])
+def test_both_topologies_answer_the_same_bytes(graph: Graph, body: dict[str, Any]) -> None:
+    body = {**body, "request_id": "r1"}
+    fused, composed = (client.post("/v1/search", json=body) for client in (graph.fused, graph.composed))
     assert fused.status_code == composed.status_code
     assert fused.content == composed.content
     assert "degraded" not in fused.json() or fused.json()["degraded"] == []
@@ -42,10 +42,10 @@ def test_both_topologies_answer_the_same_bytes(graph: Graph, asked: dict[str, An
 
 @pytest.mark.parametrize("text", [None, "red mug"])
 def test_both_topologies_answer_images_with_the_same_bytes(graph: Graph, text: str | None) -> None:
-    asked = {"request_id": "r1", "explain": True, **({"text": text} if text else {})}
+    body = {"request_id": "r1", "explain": True, **({"text": text} if text else {})}
     files = {"image": ("q.png", make_image("mug", "red", 1))}
     fused, composed = (
-        client.post("/v1/search", files=files, data={"request": json.dumps(asked)})
+        client.post("/v1/search", files=files, data={"request": json.dumps(body)})
         for client in (graph.fused, graph.composed)
     )
     assert fused.status_code == 200
@@ -60,17 +60,17 @@ def test_both_topologies_answer_similar_with_the_same_bytes(graph: Graph) -> Non
         assert fused.content == composed.content
 
 
-def test_the_composed_graph_says_which_release_each_stage_holds(graph: Graph) -> None:
-    told = graph.composed.get("/readyz").json()
-    assert told["stages"] == dict.fromkeys(("retriever", "fuser", "ranker"), told["release_id"])
+def test_readyz_names_the_release_of_each_stage(graph: Graph) -> None:
+    ready = graph.composed.get("/readyz").json()
+    assert ready["stages"] == dict.fromkeys(("retriever", "fuser", "ranker"), ready["release_id"])
     assert graph.fused.get("/readyz").json()["stages"] == {}
     assert graph.composed.get("/v1/release").json()["topology"] == "composed"
 
 
-def test_a_stage_declines_another_release(graph: Graph) -> None:
+def test_a_stage_rejects_another_release(graph: Graph) -> None:
     from ray import serve
 
-    async def ask() -> list[Any]:
+    async def call_all() -> list[Any]:
         other = ReleaseId("r-other")
         retriever, fuser, ranker = (
             serve.get_deployment_handle(name, "composed") for name in ("Retriever", "Fuser", "Ranker")
@@ -81,39 +81,39 @@ def test_a_stage_declines_another_release(graph: Graph) -> None:
             await ranker.rank.remote(other, None, None),
         ]
 
-    for answer in asyncio.run(ask()):
-        assert isinstance(answer, StageRejection)
-        error = answer.error()
+    for rejection in asyncio.run(call_all()):
+        assert isinstance(rejection, StageRejection)
+        error = rejection.to_error()
         assert isinstance(error, ReleaseMismatch)
-        assert "release r-other is not held here; held: r-" in str(error)
+        assert "release r-other is not open here; open: r-" in str(error)
 
 
-def test_a_declined_query_keeps_its_field_on_the_way() -> None:
+def test_a_rejected_query_keeps_its_field() -> None:
     raised = DataError(table="query", field="facets", found="shape", allowed="brand", fix="ask for another")
-    error = StageRejection.of(raised).error()
+    error = StageRejection.from_error(raised).to_error()
     assert isinstance(error, DataError)
     assert (error.field, error.found, error.allowed) == ("facets", "shape", "brand")
 
 
-def test_what_travels_between_stages_holds_no_document_and_no_image(graph: Graph) -> None:
+def test_stages_exchange_no_document_and_no_image(graph: Graph) -> None:
     from ray import serve
 
-    async def travelled() -> tuple[Any, ...]:
+    async def messages() -> tuple[Any, ...]:
         release = ReleaseId(graph.composed.get("/v1/release").json()["release_id"])
         retriever, fuser, ranker = (
             serve.get_deployment_handle(name, "composed") for name in ("Retriever", "Fuser", "Ranker")
         )
         image = make_image("bag", "red")
-        asked = Query(request_id=RequestId("r"), text="red cotton bag", image=image, asked_at=datetime.now(UTC))
-        sent = without_image(EncodedQuery(query=asked))
-        found = await retriever.retrieve.remote(release, sent)
-        fused = await fuser.fuse.remote(release, found)
-        return sent, found, fused, await ranker.rank.remote(release, sent, fused)
+        query = Query(request_id=RequestId("r"), text="red cotton bag", image=image, asked_at=datetime.now(UTC))
+        query = without_image(query)
+        candidates = await retriever.retrieve.remote(release, EncodedQuery(query=query))
+        fused = await fuser.fuse.remote(release, candidates)
+        return query, candidates, fused, await ranker.rank.remote(release, query, fused)
 
-    sent, found, fused, ranked = asyncio.run(travelled())
-    assert sent.query.image == IMAGE_NOT_STORED
-    assert len(ranked.order_C) == len(fused.rows_C) == len(found.rows_C) > 0
-    content = pickle.dumps((found, fused, ranked))
+    query, candidates, fused, ranked = asyncio.run(messages())
+    assert query.image == IMAGE_NOT_STORED
+    assert len(ranked.order_C) == len(fused.rows_C) == len(candidates.rows_C) > 0
+    content = pickle.dumps((candidates, fused, ranked))
     assert not any(word in content for word in (HOSTILE_ID.encode(), HOSTILE_TITLE.encode(), b"\x89PNG"))
 
 

@@ -1,4 +1,4 @@
-"""`make serve` as people run it: a process with Serve's flags, asked over HTTP, stopped by a signal."""
+"""`make serve` as a process: with Serve's flags, called over HTTP, stopped by a signal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(600)
-def test_it_answers_three_questions_serves_on_localhost_and_stops_cleanly(shop: Lake, tmp_path: Path) -> None:
+def test_it_serves_on_localhost_and_stops_cleanly(shop: Lake, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "serve_apps.run", "--lake", str(shop.root), "--port", str(port)]
@@ -35,16 +35,16 @@ def test_it_answers_three_questions_serves_on_localhost_and_stops_cleanly(shop: 
         [*command, *settings], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert running.stderr is not None
-    said: list[str] = []
+    stderr_lines: list[str] = []
     try:
         for line in running.stderr:
-            said.append(line)
+            stderr_lines.append(line)
             if line.startswith("serving fused at"):
                 break
-        rest = threading.Thread(target=lambda: said.extend(running.stderr or ()), daemon=True)
+        rest = threading.Thread(target=lambda: stderr_lines.extend(running.stderr or ()), daemon=True)
         rest.start()
         reply = httpx.post(f"http://127.0.0.1:{port}/v1/search", json={"text": "green mug", "limit": 1}, timeout=60)
-        assert reply.json()["hits"][0]["title"].startswith("Acorn green mug"), said
+        assert reply.json()["hits"][0]["title"].startswith("Acorn green mug"), stderr_lines
         refused = httpx.post(f"http://127.0.0.1:{port}/v1/search", content=b"x" * 8_000_001, timeout=60)
         assert (refused.status_code, refused.json()["error"]["field"]) == (413, "body")
         running.send_signal(signal.SIGTERM)
@@ -54,13 +54,13 @@ def test_it_answers_three_questions_serves_on_localhost_and_stops_cleanly(shop: 
         if running.poll() is None:
             running.kill()
         running.communicate()
-    assert said[-1] == "stopped\n"
+    assert stderr_lines[-1] == "stopped\n"
     assert is_free("127.0.0.1", port)
-    assert not any("Traceback" in line for line in said)
+    assert not any("Traceback" in line for line in stderr_lines)
 
 
 @pytest.mark.timeout(300)
-def test_a_release_whose_ranker_cannot_be_read_is_told_in_one_line(shop: Lake, tmp_path: Path) -> None:
+def test_a_release_with_a_broken_ranker_is_reported_in_one_line(shop: Lake, tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     shutil.copytree(shop.root / "releases", lake.root / "releases")
     folder = ServingConfig(lake=lake.root).release_folder()
@@ -79,4 +79,4 @@ def test_a_release_whose_ranker_cannot_be_read_is_told_in_one_line(shop: Lake, t
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"ArtifactError: release {folder.name} could not be served: ")
-    assert "do not say why" not in last
+    assert "give no reason" not in last

@@ -1,4 +1,4 @@
-"""POST and GET /v1/search, /v1/similar: what is asked is answered, and the same question gets the same bytes."""
+"""POST and GET /v1/search, /v1/similar: results, filters, paging, and equal bytes for equal requests."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tests.shop import HOSTILE_ID, make_image, products
 SHOP = {product.product_id: product for product, _ in products()}
 
 
-def search(http: TestClient, **asked: Any) -> dict[str, Any]:
-    reply = http.post("/v1/search", json=asked)
+def search(http: TestClient, **body: Any) -> dict[str, Any]:
+    reply = http.post("/v1/search", json=body)
     assert reply.status_code == 200, reply.text
-    body: dict[str, Any] = reply.json()
-    assert body["degraded"] == []
-    return body
+    page: dict[str, Any] = reply.json()
+    assert page["degraded"] == []
+    return page
 
 
-def test_words_find_what_they_say(http: TestClient) -> None:
-    found = search(http, text="green mug", limit=3)
-    assert {SHOP[hit["product_id"]].attributes["color"] for hit in found["hits"]} == {("green",)}
-    assert [hit["position"] for hit in found["hits"]] == [1, 2, 3]
+def test_words_find_products_with_these_words(http: TestClient) -> None:
+    page = search(http, text="green mug", limit=3)
+    assert {SHOP[hit["product_id"]].attributes["color"] for hit in page["hits"]} == {("green",)}
+    assert [hit["position"] for hit in page["hits"]] == [1, 2, 3]
 
 
 def test_chinese_words_find_chinese_titles(http: TestClient) -> None:
     assert search(http, text="绿色 马克杯", limit=1)["hits"][0]["title"] == "青竹 绿色 马克杯"
 
 
-def test_a_image_finds_its_like_and_says_which_image_matched(http: TestClient) -> None:
+def test_an_image_finds_similar_ones_and_names_the_one_that_matched(http: TestClient) -> None:
     reply = http.post("/v1/search", files={"image": ("q.png", make_image("dress", "blue", 1))}, data={"limit": "100"})
     best = next(hit for hit in reply.json()["hits"] if hit["explanation"]["retrievers"]["image"] == 1)
     assert SHOP[best["product_id"]].attributes["color"] == ("blue",)
@@ -43,21 +43,21 @@ def test_a_image_finds_its_like_and_says_which_image_matched(http: TestClient) -
 
 def test_base64_and_multipart_images_are_answered_alike(http: TestClient) -> None:
     image = make_image("mug", "red")
-    asked = {"text": "mug", "limit": 5, "request_id": "r1", "facets": ["brand"]}
-    as_json = http.post("/v1/search", json={**asked, "image_base64": base64.b64encode(image).decode()})
-    as_parts = http.post("/v1/search", files={"image": ("q.png", image)}, data={"request": json.dumps(asked)})
+    body = {"text": "mug", "limit": 5, "request_id": "r1", "facets": ["brand"]}
+    as_json = http.post("/v1/search", json={**body, "image_base64": base64.b64encode(image).decode()})
+    as_parts = http.post("/v1/search", files={"image": ("q.png", image)}, data={"request": json.dumps(body)})
     assert as_json.status_code == 200
     assert as_json.content == as_parts.content
     assert set(as_json.json()["hits"][0]["explanation"]["retrievers"]) <= {"bm25", "text", "image", "aligned"}
 
 
 def test_the_same_request_gets_the_same_bytes(http: TestClient) -> None:
-    asked = {"text": "red bag", "facets": ["brand", "attributes.color"], "request_id": "r1", "explain": True}
-    assert http.post("/v1/search", json=asked).content == http.post("/v1/search", json=asked).content
+    body = {"text": "red bag", "facets": ["brand", "attributes.color"], "request_id": "r1", "explain": True}
+    assert http.post("/v1/search", json=body).content == http.post("/v1/search", json=body).content
 
 
 def test_get_answers_what_post_answers(http: TestClient) -> None:
-    asked = {
+    body = {
         "text": "red",
         "limit": 4,
         "offset": 2,
@@ -69,12 +69,12 @@ def test_get_answers_what_post_answers(http: TestClient) -> None:
         "/v1/search?q=red&limit=4&offset=2&facets=brand&facets=category&request_id=r1"
         "&brand=Acorn&brand=Luma&price_max=30000&attributes.color=red"
     )
-    assert http.get(url).content == http.post("/v1/search", json=asked).content
+    assert http.get(url).content == http.post("/v1/search", json=body).content
 
 
 def test_filters_leave_only_what_passes_them_and_facets_count_it(http: TestClient) -> None:
     filters = {"category": ["Home"], "attributes": {"color": ["red", "blue"]}, "price_min": 1_000, "in_stock": True}
-    found = search(http, text="red blue mug lamp", filters=filters, facets=["brand"], limit=100)
+    page = search(http, text="red blue mug lamp", filters=filters, facets=["brand"], limit=100)
     expected = {
         product.product_id
         for product in SHOP.values()
@@ -84,9 +84,9 @@ def test_filters_leave_only_what_passes_them_and_facets_count_it(http: TestClien
         and product.price.minor_units >= 1_000
         and product.in_stock
     }
-    assert {hit["product_id"] for hit in found["hits"]} == expected
-    assert found["total"] == len(expected)
-    assert sum(value["count"] for value in found["facets"]["brand"]) == len(expected)
+    assert {hit["product_id"] for hit in page["hits"]} == expected
+    assert page["total"] == len(expected)
+    assert sum(value["count"] for value in page["facets"]["brand"]) == len(expected)
 
 
 def test_paging_repeats_and_loses_nothing(http: TestClient) -> None:
@@ -99,23 +99,23 @@ def test_paging_repeats_and_loses_nothing(http: TestClient) -> None:
 def test_shares_sum_to_the_score_when_asked_for_and_are_absent_otherwise(http: TestClient) -> None:
     explained = search(http, text="black lamp", explain=True, limit=5)["hits"]
     for hit in explained:
-        why = hit["explanation"]
-        assert sum(why["contributions"].values()) + why["bias"] == pytest.approx(hit["score"], abs=1e-5)
-    to_jsonable = search(http, text="black lamp", limit=5)["hits"]
-    assert {hit["explanation"]["contributions"] for hit in to_jsonable} == {None}
-    assert [hit["score"] for hit in to_jsonable] == [hit["score"] for hit in explained]
+        explanation = hit["explanation"]
+        assert sum(explanation["contributions"].values()) + explanation["bias"] == pytest.approx(hit["score"], abs=1e-5)
+    without_shares = search(http, text="black lamp", limit=5)["hits"]
+    assert {hit["explanation"]["contributions"] for hit in without_shares} == {None}
+    assert [hit["score"] for hit in without_shares] == [hit["score"] for hit in explained]
 
 
-def test_similar_products_are_like_the_seed_and_without_it(http: TestClient) -> None:
+def test_similar_products_resemble_the_seed_and_exclude_it(http: TestClient) -> None:
     seed = next(p for p in SHOP.values() if p.category_path[-1] == "Mugs" and len(p.images) > 1)
-    found = http.get(f"/v1/similar/{seed.product_id}", params={"limit": 100, "brand": seed.brand}).json()
-    assert seed.product_id not in {hit["product_id"] for hit in found["hits"]}
-    assert {SHOP[hit["product_id"]].brand for hit in found["hits"]} == {seed.brand}
-    closest = next(hit for hit in found["hits"] if hit["explanation"]["retrievers"].get("text") == 1)
+    page = http.get(f"/v1/similar/{seed.product_id}", params={"limit": 100, "brand": seed.brand}).json()
+    assert seed.product_id not in {hit["product_id"] for hit in page["hits"]}
+    assert {SHOP[hit["product_id"]].brand for hit in page["hits"]} == {seed.brand}
+    closest = next(hit for hit in page["hits"] if hit["explanation"]["retrievers"].get("text") == 1)
     assert SHOP[closest["product_id"]].category_path[-1] == "Mugs"
 
 
-def test_how_long_it_took_is_in_a_header_not_in_the_body(http: TestClient) -> None:
+def test_durations_are_in_a_header_not_in_the_body(http: TestClient) -> None:
     reply = http.get("/v1/search", params={"q": "mug"})
     names = [part.split(";")[0] for part in reply.headers["server-timing"].split(", ")]
     assert names == ["text_encoder", "retriever", "fuser", "ranker", "total"]
@@ -127,8 +127,8 @@ def test_a_request_without_an_id_is_given_one(http: TestClient) -> None:
 
 
 def test_a_hostile_id_is_reached_through_its_own_links(http: TestClient) -> None:
-    found = search(http, text="red cotton bag", limit=100)
-    hit = next(hit for hit in found["hits"] if hit["product_id"] == HOSTILE_ID)
+    page = search(http, text="red cotton bag", limit=100)
+    hit = next(hit for hit in page["hits"] if hit["product_id"] == HOSTILE_ID)
     image = http.get(hit["image"])
     assert image.headers["content-type"] == "image/png"
     assert image.content == make_image("bag", "red")

@@ -1,4 +1,4 @@
-"""What is served is logged, in both topologies, and computed again from the log to the bit."""
+"""Served requests are logged in both topologies, and a replay from the log gives the same bits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from intarsia.engine.replay import replay
 from intarsia.lake import Lake
 from intarsia.records.served import IMAGE_NOT_STORED, ServedRequest
 from intarsia.release.bundle import open_bundle
@@ -25,54 +24,54 @@ from tests.shop import make_image, small_shop
 pytestmark = pytest.mark.timeout(600)
 
 
-def ask_everything(client: httpx.Client, name: str) -> dict[str, Any]:
-    """Ask by words, picture, both and product; the pages by request id."""
+def send_all(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Search by words, image, both and product; returns the pages by request id."""
     files = {"image": ("q.png", make_image("mug", "red", 1))}
     named = {"explain": True, "filters": {"brands": ["Luma", "Acorn"]}, "facets": ["brand"]}
-    asked = [
+    replies = [
         client.post("/v1/search", json={"request_id": f"{name}-words", "text": "red mug", "offset": 2}),
         client.post("/v1/search", json={"request_id": f"{name}-filters", "text": "红色 包", **named}),
-        client.post("/v1/search", files=files, data={"request": json.dumps({"request_id": f"{name}-picture"})}),
+        client.post("/v1/search", files=files, data={"request": json.dumps({"request_id": f"{name}-image"})}),
         client.post(
             "/v1/search", files=files, data={"request": json.dumps({"request_id": f"{name}-both", "text": "bag"})}
         ),
         client.get("/v1/similar/p012", params={"request_id": f"{name}-similar"}),
     ]
-    pages = [reply.json() for reply in asked]
+    pages = [reply.json() for reply in replies]
     return {page["request_id"]: page for page in pages}
 
 
 def in_log(served: Path, request_ids: set[str]) -> dict[str, ServedRequest]:
     """The logged requests of these ids."""
-    return {each.request_id: each for each in read_served(served) if each.request_id in request_ids}
+    return {record.request_id: record for record in read_served(served) if record.request_id in request_ids}
 
 
-def assert_logged_and_computed_again(pages: dict[str, Any], log: dict[str, ServedRequest]) -> None:
+def assert_logged_and_replayed(pages: dict[str, Any], log: dict[str, ServedRequest]) -> None:
     engine = open_bundle(Pointer(small_shop().root / "releases").live_folder())
     assert set(log) == set(pages)
     for request_id, page in pages.items():
         served = log[request_id]
         assert (served.release_id, list(served.degraded)) == (page["release_id"], page["degraded"])
         assert served.shown == tuple((hit["position"], hit["product_id"]) for hit in page["hits"])
-        assert replay(served, engine) == served.digest != b""
+        assert engine.replay(served) == served.digest != b""
 
 
-def test_every_page_is_logged_and_computed_again(api: Any, served: Path) -> None:
+def test_every_page_is_logged_and_replayed(api: Any, served: Path) -> None:
     with TestClient(api) as http:
-        pages = ask_everything(http, "here")
-    log = in_log(served, set(pages))  # the application's end writes what waits
-    assert_logged_and_computed_again(pages, log)
-    assert [log[f"here-{name}"].query.image for name in ("words", "picture")] == [None, IMAGE_NOT_STORED]
+        pages = send_all(http, "here")
+    log = in_log(served, set(pages))  # the application writes its queue when it ends
+    assert_logged_and_replayed(pages, log)
+    assert [log[f"here-{name}"].query.image for name in ("words", "image")] == [None, IMAGE_NOT_STORED]
 
 
 @pytest.mark.parametrize("topology", GRAPHS)
-def test_both_topologies_log_what_is_computed_again(graph: Graph, served: Path, topology: str) -> None:
-    pages = ask_everything(getattr(graph, topology), topology)
+def test_both_topologies_log_what_can_be_replayed(graph: Graph, served: Path, topology: str) -> None:
+    pages = send_all(getattr(graph, topology), topology)
     log: dict[str, ServedRequest] = {}
-    while len(log) < len(pages):  # another process writes it, within a second; the test's timeout ends a wait in vain
+    while len(log) < len(pages):  # another process writes it within a second
         time.sleep(0.05)
         log = in_log(served, set(pages))
-    assert_logged_and_computed_again(pages, log)
+    assert_logged_and_replayed(pages, log)
 
 
 def test_a_page_without_the_ranker_is_logged_as_degraded_and_has_no_digest(shop: Lake, tmp_path: Path) -> None:

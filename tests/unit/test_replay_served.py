@@ -1,4 +1,4 @@
-"""Served requests of the small shop, logged and replayed: the same bits again, and whatever is not the same is found."""
+"""Served requests of the small shop are logged and replayed: the bits are equal, and every difference is detected."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from intarsia.engine.rank import in_fused_order
-from intarsia.engine.replay import replay
-from intarsia.engine.search import SearchEngine, page_of
+from intarsia.engine.search import SearchEngine
 from intarsia.errors import ReleaseMismatch
 from intarsia.features.assemble import Assembler
 from intarsia.features.stats import StatsLedger
@@ -44,11 +43,11 @@ NOTHING = {
 
 
 def queries() -> Iterator[Query]:
-    """Every way to ask: words of two languages, pictures, seeds, filters, pages; and one that finds nothing."""
+    """One query of each form: words in two languages, images, seeds, filters, pages; and one without hits."""
     asked: dict[str, dict[str, Any]] = {
         "words": {"text": "red bag", "limit": 5},
         "chinese": {"text": "红色 马克杯", "locale": "zh"},
-        "picture": {"image": make_image("mug", "red")},
+        "image": {"image": make_image("mug", "red")},
         "both": {"text": "blue lamp", "image": make_image("lamp", "blue")},
         "seed": {"seed_product_ids": (ProductId("p010"),)},
         "seeds": {"seed_product_ids": (ProductId("p001"), ProductId("p002")), "text": "dress"},
@@ -82,19 +81,19 @@ def engine(folder: Path) -> SearchEngine:
 
 @pytest.fixture(scope="module")
 def log(engine: SearchEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The log after all queries were served together, which gives the features of one alone no other bits."""
-    place = tmp_path_factory.mktemp("served")
-    log = ServedLog(place, 1.0)
+    """The log of all queries, ranked in one batch; a batch does not change the features of a query."""
+    folder_of_log = tmp_path_factory.mktemp("served")
+    log = ServedLog(folder_of_log, 1.0)
     asked = list(queries())
     for query, ranked in zip(asked, engine.rank_queries(asked), strict=True):
-        log.note(query=query, ranked=ranked, page=page_of(query, ranked), product_ids=engine.columns.product_ids)
+        log.append(query=query, ranked=ranked, page=ranked.page(query), product_ids=engine.columns.product_ids)
     log.close()
     assert log.num_dropped == 0
-    return place
+    return folder_of_log
 
 
 @pytest.fixture
-def found(log: Path) -> dict[str, ServedRequest]:
+def served_by_id(log: Path) -> dict[str, ServedRequest]:
     return {served.request_id: served for served in read_served(log)}
 
 
@@ -111,11 +110,11 @@ def replayed(folder: Path, lake: Lake) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def write(place: Path, *log: ServedRequest) -> Path:
-    writer = SegmentWriter(place)
+def write(folder_of_log: Path, *log: ServedRequest) -> Path:
+    writer = SegmentWriter(folder_of_log)
     writer.append(b"".join(encode_line(served_to_row(served)) for served in log))
     writer.close()
-    return place
+    return folder_of_log
 
 
 def report(lake: Lake) -> dict[str, Any]:
@@ -124,35 +123,35 @@ def report(lake: Lake) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_every_way_to_ask_is_computed_again_to_the_bit(folder: Path, found: dict[str, ServedRequest]) -> None:
+def test_every_form_of_query_is_replayed_to_the_bit(folder: Path, served_by_id: dict[str, ServedRequest]) -> None:
     opened_again = open_bundle(folder)
-    assert {name: replay(served, opened_again) for name, served in found.items()} == {
-        name: served.digest for name, served in found.items()
+    assert {name: opened_again.replay(served) for name, served in served_by_id.items()} == {
+        name: served.digest for name, served in served_by_id.items()
     }
-    digests = {served.digest for served in found.values()}
-    assert len(digests) == len(found)
-    assert all(served.is_replayable and served.release_id == folder.name for served in found.values())
+    digests = {served.digest for served in served_by_id.values()}
+    assert len(digests) == len(served_by_id)
+    assert all(served.is_replayable and served.release_id == folder.name for served in served_by_id.values())
 
 
-def test_the_log_holds_the_vectors_that_were_used_and_the_page_that_was_shown(
-    engine: SearchEngine, found: dict[str, ServedRequest]
+def test_the_log_holds_the_query_vectors_and_the_page(
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest]
 ) -> None:
-    given = {name: set(served.vectors) for name, served in found.items()}
-    assert (given["words"], given["picture"], given["both"]) == ({"text"}, {"image"}, {"text", "image"})
-    assert given["seeds"] == {"text", "image"}
+    names_by_id = {name: set(served.vectors) for name, served in served_by_id.items()}
+    assert (names_by_id["words"], names_by_id["image"], names_by_id["both"]) == ({"text"}, {"image"}, {"text", "image"})
+    assert names_by_id["seeds"] == {"text", "image"}
     words = engine.encoders.encode(next(queries())).vectors["text"]
-    assert found["words"].vectors["text"].values_D.tobytes() == words.values_D.tobytes()
+    assert served_by_id["words"].vectors["text"].values_D.tobytes() == words.values_D.tobytes()
     asked = {query.request_id: query for query in queries()}
-    for name, served in found.items():
+    for name, served in served_by_id.items():
         page = engine.search([asked[RequestId(name)]])[0]
         ids = [engine.columns.product_ids[hit.row] for hit in page.hits]
         assert served.shown == tuple((hit.position, product_id) for hit, product_id in zip(page.hits, ids, strict=True))
-    assert found["later page"].shown[0][0] == 11
-    assert found["nothing"].shown == ()
+    assert served_by_id["later page"].shown[0][0] == 11
+    assert served_by_id["nothing"].shown == ()
 
 
-def test_other_stats_are_found(engine: SearchEngine, found: dict[str, ServedRequest]) -> None:
-    shown = found["words"].shown[0][1]
+def test_other_stats_are_detected(engine: SearchEngine, served_by_id: dict[str, ServedRequest]) -> None:
+    shown = served_by_id["words"].shown[0][1]
     click = Event(
         event_id=EventId("e"),
         request_id=RequestId("words"),
@@ -165,27 +164,31 @@ def test_other_stats_are_found(engine: SearchEngine, found: dict[str, ServedRequ
     stats = StatsLedger.empty().fold_all([click]).as_of(None)
     assembler = Assembler(engine.columns, stats, engine.retrieve.vectors)
     fresher = replace(engine, rank=replace(engine.rank, assembler=assembler))
-    assert replay(found["words"], fresher) != found["words"].digest
+    assert fresher.replay(served_by_id["words"]) != served_by_id["words"].digest
 
 
-@pytest.mark.parametrize("name", ["words", "picture", "seed"])
-def test_a_vector_of_other_last_bits_is_found(engine: SearchEngine, found: dict[str, ServedRequest], name: str) -> None:
-    served = found[name]
+@pytest.mark.parametrize("name", ["words", "image", "seed"])
+def test_a_vector_with_other_last_bits_is_detected(
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest], name: str
+) -> None:
+    served = served_by_id[name]
     space, vector = next(iter(served.vectors.items()))
     changed_D = (vector.values_D.view(np.uint32) ^ np.uint32(1)).view(np.float32)
     assert np.allclose(changed_D, vector.values_D, rtol=1e-6)
     changed = replace(served, vectors={**served.vectors, space: replace(vector, values_D=changed_D)})
-    assert replay(changed, engine) != served.digest
+    assert engine.replay(changed) != served.digest
 
 
-def test_the_stages_of_another_release_are_refused(engine: SearchEngine, found: dict[str, ServedRequest]) -> None:
+def test_the_stages_of_another_release_are_refused(
+    engine: SearchEngine, served_by_id: dict[str, ServedRequest]
+) -> None:
     message = f"request words was served by release r-other, this is {engine.release_id}; open the release that served"
     with pytest.raises(ReleaseMismatch, match=message):
-        replay(replace(found["words"], release_id=ReleaseId("r-other")), engine)
+        engine.replay(replace(served_by_id["words"], release_id=ReleaseId("r-other")))
 
 
 @pytest.mark.slow
-def test_the_job_counts_what_is_the_same_and_reads_no_torn_end(
+def test_the_job_counts_equal_requests_and_skips_a_torn_end(
     replayed: Callable[..., dict[str, Any]], log: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     num_requests = len(list(queries()))
@@ -212,14 +215,14 @@ def test_without_a_log_there_is_nothing_to_replay(replayed: Callable[..., dict[s
     assert replayed() == NOTHING
 
 
-def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
-    replayed: Callable[..., dict[str, Any]], found: dict[str, ServedRequest], lake: Lake
+def test_a_difference_stops_the_job_and_is_in_the_report(
+    replayed: Callable[..., dict[str, Any]], served_by_id: dict[str, ServedRequest], lake: Lake
 ) -> None:
-    other = [replace(found[name], digest=b"\0" * 8) for name in ("seed", "both")]
-    place = write(lake.root / "served", found["words"], *other)
+    other = [replace(served_by_id[name], digest=b"\0" * 8) for name in ("seed", "both")]
+    folder_of_log = write(lake.root / "served", served_by_id["words"], *other)
     message = "2 of 3 served requests have other features when they are computed again, first seed, both; "
     with pytest.raises(ReplayDiffers, match=message):
-        replayed(served=place)
+        replayed(served=folder_of_log)
     assert report(lake) == {
         **NOTHING,
         "requests": 3,
@@ -230,10 +233,10 @@ def test_what_differs_stops_the_job_by_name_and_is_in_the_report(
     }
 
 
-def test_what_cannot_be_compared_is_counted_and_not_called_different(
+def test_requests_that_cannot_be_compared_are_counted_apart(
     replayed: Callable[..., dict[str, Any]],
     engine: SearchEngine,
-    found: dict[str, ServedRequest],
+    served_by_id: dict[str, ServedRequest],
     lake: Lake,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -241,15 +244,15 @@ def test_what_cannot_be_compared_is_counted_and_not_called_different(
     late = in_fused_order(engine.fuser.fuse(engine.retrieve.retrieve([engine.encoders.encode(query)])[0]), 5)
     broken = lake.root / "releases" / "r-broken"
     broken.mkdir()
-    place = write(
+    folder_of_log = write(
         lake.root / "served",
-        replace(found["words"], digest=late.digest, degraded=("ranker: deadline 0 ms",)),
-        replace(found["seed"], release_id=ReleaseId("r-gone")),
-        replace(found["both"], release_id=ReleaseId("r-gone")),
-        replace(found["both"], release_id=ReleaseId("r-broken")),
-        found["picture"],
+        replace(served_by_id["words"], digest=late.digest, degraded=("ranker: deadline 0 ms",)),
+        replace(served_by_id["seed"], release_id=ReleaseId("r-gone")),
+        replace(served_by_id["both"], release_id=ReleaseId("r-gone")),
+        replace(served_by_id["both"], release_id=ReleaseId("r-broken")),
+        served_by_id["image"],
     )
-    assert replayed(served=place) == {
+    assert replayed(served=folder_of_log) == {
         "requests": 5,
         "same": 1,
         "different": 0,

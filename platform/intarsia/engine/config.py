@@ -1,4 +1,4 @@
-"""The settings that all three stages of one release share."""
+"""The settings that the three stages of a release share."""
 
 from __future__ import annotations
 
@@ -6,57 +6,66 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia.config import build, setting, to_jsonable
+from intarsia.config import build, check_range, setting, to_jsonable
 from intarsia.errors import ArtifactError, ConfigError
 from intarsia.lake import write_json
 
-FILE = "engine.json"
+ENGINE_CONFIG = "engine.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """How deep to look, and what counts as a match."""
+    """Number of candidates per stage, and what counts as a match.
 
-    depth: int = setting("candidates each retriever may bring, per query; never the page size", 200)
-    rank_depth: int = setting("best fused candidates the ranker scores; also how far paging reaches", 200)
+    >>> EngineConfig(depth=100).floor_of("text")
+    0.3
+    """
+
+    depth: int = setting("candidates that each retriever returns per query", 200)
+    rank_depth: int = setting(
+        "best fused candidates that the ranker scores; also the last position that paging reaches", 200
+    )
     text_floor: float = setting(
-        "cosine from which a product matches by its text alone; -1 lets every product match", 0.3
+        "least cosine of query text and product text for a match; -1: every product matches", 0.3, advanced=True
     )
     image_floor: float = setting(
-        "cosine from which a product matches by a picture alone; -1 lets every picture match", 0.3
+        "least cosine of query image and product image for a match; -1: every product with an image matches",
+        0.3,
+        advanced=True,
     )
     aligned_floor: float = setting(
-        "cosine of words and picture from which a product matches by that alone; 1 lets none match, the others bring the candidates",
+        "least cosine of query text and product image for a match; 1: no product matches by that alone",
         0.5,
+        advanced=True,
     )
     judged_only: bool = setting(
-        "re-ranking protocol: a judged query's candidates are its judged products alone; nothing changes online", False
+        "re-ranking protocol for judged queries: only the judged products are candidates; no effect on serving",
+        False,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
         if self.depth < 1 or self.rank_depth < 1:
             raise ValueError(f"depth is {self.depth} and rank_depth {self.rank_depth}; allowed: 1 or more")
-        for name in ("text_floor", "image_floor", "aligned_floor"):
-            if not -1 <= (floor := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} is {floor}; allowed: -1..1")
+        check_range(self, "text_floor", "image_floor", "aligned_floor", low=-1, high=1)
 
     def floor_of(self, retriever: str) -> float:
-        """The cosine from which a vector retriever matches."""
+        """Return the least cosine at which a product matches by a vector retriever."""
         floor: float = getattr(self, f"{retriever}_floor")
         return floor
 
     def save(self, folder: Path) -> None:
-        """Write it beside the artefact that depends on it."""
-        write_json(folder / FILE, to_jsonable(self))
+        """Write the config to the folder of the artefact that depends on it."""
+        write_json(folder / ENGINE_CONFIG, to_jsonable(self))
 
     @classmethod
     def open(cls, folder: Path) -> EngineConfig:
-        """The config an artefact was made with.
+        """Read the config that an artefact was made with.
 
         Raises:
-            ArtifactError: there is none, or it is not JSON, or it holds unknown fields or values that a config refuses.
+            ArtifactError: the file is missing or not JSON, or has unknown settings or values that are not allowed.
         """
-        path = folder / FILE
+        path = folder / ENGINE_CONFIG
         try:
             return build(cls, json.loads(path.read_text(encoding="utf-8")), where="engine")
         except FileNotFoundError:

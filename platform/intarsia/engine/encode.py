@@ -1,4 +1,7 @@
-"""A query's words and picture to vectors: one item at a time, so that offline and online give the same bits."""
+"""Encode a query's text and image to vectors.
+
+Items are encoded one at a time, because a batch changes the last bits of an encoder's output: offline and online must agree.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,28 @@ from intarsia.records.query import EncodedQuery, Query, QueryVector
 Precision = Literal["int8", "fp32"]
 
 ALIGNED = "aligned"
-"""The retriever that finds pictures by words, and the folder of what it needs; a shop without pictures has neither."""
+"""The retriever that finds product images by the query's text, and the folder of its alignment. A catalog without images has neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryEncoders:
-    """The encoders of the query side; their spaces are those of the stored vectors."""
+    """The query encoders of a release; their vector spaces are those of the index.
+
+    Attributes:
+        text: encodes the query's text.
+        image: encodes the query's image.
+        aligned: projects the text vector into the space shared with images; None for a catalog without images.
+        aligned_text: encodes the text for `aligned`, if the alignment was trained over another encoder than `text`.
+    """
 
     text: Encoder[str]
     image: Encoder[bytes]
     aligned: Alignment | None = None
-    aligned_reads: Encoder[str] | None = None
-    """What makes the vectors that `aligned` was learned over, where that is not `text`."""
+    aligned_text: Encoder[str] | None = None
 
     @classmethod
     def open(cls, folder: Path, *, precision: Precision = "int8") -> QueryEncoders:
-        """The exported encoders of a release."""
+        """Open the exported encoders of a release."""
         text, image = (open_query_encoder(folder / name, precision=precision) for name in ("text", "image"))
         return cls(
             text=cast("Encoder[str]", text),  # by the folder's name
@@ -42,51 +51,53 @@ class QueryEncoders:
 
     @property
     def spaces(self) -> Mapping[str, SpaceId]:
-        """The spaces of the vectors they make, by retriever."""
-        made = {"text": self.text.space_id, "image": self.image.space_id}
-        return made if self.aligned is None else {**made, ALIGNED: self.aligned.space_id}
+        """The vector space of each retriever's query vectors."""
+        spaces = {"text": self.text.space_id, "image": self.image.space_id}
+        return spaces if self.aligned is None else {**spaces, ALIGNED: self.aligned.space_id}
 
     def check_spaces(self, stored: Mapping[str, SpaceId]) -> None:
-        """Refuse encoders whose vectors cannot be compared with the stored ones.
+        """Compare the encoders' spaces with those of the stored vectors.
 
         Raises:
-            ReleaseMismatch: a query encoder's space is not the index's, or only one of the two has it; or the alignment is over others.
+            ReleaseMismatch: a space differs or exists on one side only, or the alignment was trained over other encoders.
         """
-        made = self.spaces
-        for name in {**made, **stored}:
-            if made.get(name) != stored.get(name):
+        encoded = self.spaces
+        for name in {**encoded, **stored}:
+            if encoded.get(name) != stored.get(name):
                 raise ReleaseMismatch(
-                    f"the {name} query encoder makes vectors of space {made.get(name)}, the index holds {stored.get(name)}; "
-                    "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
+                    f"the {name} query encoder makes vectors of space {encoded.get(name)}, the index holds "
+                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and build_indexes "
+                    "with one config"
                 )
         if self.aligned is not None:
-            over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
-            for name, space in over.items():
-                if made[name] != space:
+            trained_over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
+            for name, space in trained_over.items():
+                if encoded[name] != space:
                     raise ReleaseMismatch(
-                        f"the alignment was learned over {name} space {space}, the {name} encoder makes {made[name]}; "
-                        "run align_modalities and what follows again"
+                        f"the alignment was trained over {name} space {space}, the {name} encoder makes "
+                        f"{encoded[name]}; run align_modalities and the jobs after it again"
                     )
 
     def encode(self, query: Query, *, judged_in_train: bool = False) -> EncodedQuery:
-        """The query with a vector for each part that was given.
+        """Encode each given part of a query.
 
         Args:
-            query: its words, its picture, or both.
-            judged_in_train: its request id is that of a train query: it is encoded by what has not learned from it.
+            query: with text, an image, or both.
+            judged_in_train: the request id is that of a judged train query; its aligned vector comes from the head that was not
+                trained on the query's fold.
 
         Raises:
-            ImageError: the picture's bytes cannot be read.
+            ImageError: the image cannot be read.
         """
         vectors: dict[str, QueryVector] = {}
         if query.text:
             text_T = self.text.encode([query.text])[0]
             vectors["text"] = QueryVector(space_id=self.text.space_id, values_D=text_T)
             if self.aligned is not None:
-                seen = str(query.request_id) if judged_in_train else None
-                reads = self.aligned_reads
-                read_T = text_T if reads is None else reads.encode([query.text])[0]
-                aligned_D = self.aligned.text(query.text, read_T, judged_in_train=seen)
+                train_query_id = str(query.request_id) if judged_in_train else None
+                encoder = self.aligned_text
+                input_T = text_T if encoder is None else encoder.encode([query.text])[0]
+                aligned_D = self.aligned.text(query.text, input_T, judged_in_train=train_query_id)
                 vectors[ALIGNED] = QueryVector(space_id=self.aligned.space_id, values_D=aligned_D)
         if query.image:
             vectors["image"] = QueryVector(space_id=self.image.space_id, values_D=self.image.encode([query.image])[0])

@@ -1,4 +1,4 @@
-"""The third stage: the best fused candidates to their final order, with the share of every feature when asked.
+"""The third stage: from the best fused candidates to the final order and the page.
 
 Letters: C candidates of one query, n rows of a batch, F features.
 """
@@ -9,33 +9,70 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from intarsia.errors import ReleaseMismatch
 from intarsia.features.assemble import Assembler
 from intarsia.features.definition import FeatureSet
 from intarsia.ids import ReleaseId
+from intarsia.maths.arrays import Float32s, Ints
 from intarsia.ranking.protocol import Ranker
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.feature_matrix import FeatureMatrix, matrix_digest
-from intarsia.records.query import EncodedQuery
+from intarsia.records.page import Hit, Page
+from intarsia.records.query import EncodedQuery, Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """The candidates of one query in their final order, and why.
+    """The candidates of one query in their final order.
 
-    `order_C` are positions into `candidates`; `scores_C` are in that order. `contributions` maps a place in the order, from 0, to
-    feature -> share of the score, the bias under `""`. `digest` is `matrix_digest` of what the ranker was given; empty when the fused
-    order stood in for it.
+    Attributes:
+        candidates: the `rank_depth` best fused ones.
+        order_C: positions into `candidates`, best first.
+        scores_C: in that order.
+        contributions: index in the order, from 0 -> feature -> contribution to the score; the bias is under `""`.
+        degraded: the ranker's degraded entry, if it did not answer.
+        digest: `matrix_digest` of the feature matrix; empty if the ranker did not answer.
     """
 
     candidates: Candidates
-    order_C: NDArray[np.int64]
-    scores_C: NDArray[np.float32]
+    order_C: Ints
+    scores_C: Float32s
     contributions: Mapping[int, Mapping[str, float]]
     degraded: tuple[str, ...] = ()
     digest: bytes = b""
+
+    def page(self, query: Query) -> Page:
+        """Return the slice of the order that the query's offset and limit select."""
+        candidates = self.candidates
+        assert candidates.fused_C is not None
+        hits = []
+        for index in range(query.offset, min(query.offset + query.limit, len(self.order_C))):
+            c = int(self.order_C[index])
+            ranks_R = candidates.ranks_CR[c]
+            image_number = int(candidates.views_C[c])
+            hits.append(
+                Hit(
+                    row=int(candidates.rows_C[c]),
+                    position=index + 1,
+                    score=float(self.scores_C[index]),
+                    fused=float(candidates.fused_C[c]),
+                    retrievers={
+                        name: int(rank) for name, rank in zip(candidates.retrievers, ranks_R, strict=True) if rank > 0
+                    },
+                    image_number=image_number if image_number >= 0 else None,
+                    contributions=self.contributions.get(index),
+                )
+            )
+        return Page(
+            request_id=query.request_id,
+            release_id=candidates.release_id,
+            hits=tuple(hits),
+            total=candidates.num_matches,
+            reachable=len(self.order_C),
+            facets=candidates.facets,
+            degraded=(*candidates.degraded, *self.degraded),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,49 +92,49 @@ class RankStage:
                 f"{self.features.fingerprint[:12]}; run build_training_rows and train_ranker again"
             )
 
-    def rank(self, queries: Sequence[EncodedQuery], candidates: Sequence[Candidates]) -> list[Ranked]:
-        """Score the best `rank_depth` fused candidates of each query; the shares are computed for those on the page of an explained query.
+    def rank(self, queries: Sequence[Query], candidates: Sequence[Candidates]) -> list[Ranked]:
+        """Score the `rank_depth` best fused candidates of each query.
+
+        Features read the query vectors of the candidates: those that retrieval used. Contributions are computed only for the hits on the
+        page of a query with `explain`.
 
         Raises:
             ReleaseMismatch: candidates of another release.
         """
-        kept = [self._kept(each) for each in candidates]
-        if not any(len(each.rows_C) for each in kept):
-            of_nothing = self._digest(np.empty(0, np.int64), np.empty((0, len(self.features.names)), np.float32))
-            return [replace(in_fused_order(each, self.rank_depth), digest=of_nothing) for each in kept]
-        matrix = self.features.compute(self.assembler.assemble(queries, kept))
+        kept = [self._best_of_release(of_query) for of_query in candidates]
+        if not any(len(of_query.rows_C) for of_query in kept):
+            empty_digest = self._digest(np.empty(0, np.int64), np.empty((0, len(self.features.names)), np.float32))
+            return [replace(in_fused_order(of_query, self.rank_depth), digest=empty_digest) for of_query in kept]
+        encoded = [
+            EncodedQuery(query=query, vectors=of_query.query_vectors)
+            for query, of_query in zip(queries, kept, strict=True)
+        ]
+        matrix = self.features.compute(self.assembler.assemble(encoded, kept))
         scores_n = self.ranker.score(matrix)
-        offsets = np.concatenate([[0], np.cumsum([len(each.rows_C) for each in kept])])
+        offsets = np.concatenate([[0], np.cumsum([len(of_query.rows_C) for of_query in kept])])
         return [
-            self._order(query, each, scores_n[start:stop], matrix.values_nF[start:stop])
-            for query, each, start, stop in zip(queries, kept, offsets[:-1], offsets[1:], strict=True)
+            self._order(query, of_query, scores_n[start:stop], matrix.values_nF[start:stop])
+            for query, of_query, start, stop in zip(queries, kept, offsets[:-1], offsets[1:], strict=True)
         ]
 
-    def _kept(self, candidates: Candidates) -> Candidates:
+    def _best_of_release(self, candidates: Candidates) -> Candidates:
         candidates.check_release(self.release_id)
         return best_fused(candidates, self.rank_depth)
 
-    def _order(
-        self,
-        encoded: EncodedQuery,
-        candidates: Candidates,
-        scores_C: NDArray[np.float32],
-        values_CF: NDArray[np.float32],
-    ) -> Ranked:
+    def _order(self, query: Query, candidates: Candidates, scores_C: Float32s, values_CF: Float32s) -> Ranked:
         order_C = best_first(scores_C, candidates.rows_C)
-        query = encoded.query
         contributions: dict[int, Mapping[str, float]] = {}
-        shown = order_C[query.offset : query.offset + query.limit] if query.explain else order_C[:0]
-        if len(shown):
+        page_c = order_C[query.offset : query.offset + query.limit] if query.explain else order_C[:0]
+        if len(page_c):
             matrix = FeatureMatrix(
-                values_nF=np.ascontiguousarray(values_CF[shown]),
+                values_nF=np.ascontiguousarray(values_CF[page_c]),
                 names=self.features.names,
                 fingerprint=self.features.fingerprint,
             )
             names = (*self.features.names, "")
-            shares_nF = self.ranker.contributions(matrix)
             contributions = {
-                query.offset + i: dict(zip(names, row.tolist(), strict=True)) for i, row in enumerate(shares_nF)
+                query.offset + i: dict(zip(names, row.tolist(), strict=True))
+                for i, row in enumerate(self.ranker.contributions(matrix))
             }
         return Ranked(
             candidates=candidates,
@@ -107,12 +144,12 @@ class RankStage:
             digest=self._digest(candidates.rows_C, values_CF),
         )
 
-    def _digest(self, rows_C: NDArray[np.int64], values_CF: NDArray[np.float32]) -> bytes:
+    def _digest(self, rows_C: Ints, values_CF: Float32s) -> bytes:
         return matrix_digest(self.features.fingerprint, rows_C, values_CF)
 
 
 def best_fused(candidates: Candidates, depth: int) -> Candidates:
-    """The `depth` best fused candidates: what training reads and serving ranks."""
+    """Return the `depth` best fused candidates: what the ranker scores, in training and in serving."""
     assert candidates.fused_C is not None, "rank after fuse"
     keep_C = np.zeros(len(candidates.rows_C), np.bool_)
     keep_C[best_first(candidates.fused_C, candidates.rows_C)[:depth]] = True
@@ -120,7 +157,7 @@ def best_fused(candidates: Candidates, depth: int) -> Candidates:
 
 
 def in_fused_order(candidates: Candidates, depth: int, *, degraded: tuple[str, ...] = ()) -> Ranked:
-    """The fallback when the ranker does not answer: the fused order over the same window."""
+    """Return the `depth` best fused candidates in fused order: the fallback of the ranker."""
     kept = best_fused(candidates, depth)
     assert kept.fused_C is not None
     order_C = best_first(kept.fused_C, kept.rows_C)

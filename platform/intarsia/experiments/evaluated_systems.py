@@ -6,7 +6,6 @@ Letters: C candidates of one query.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +47,7 @@ def ranked_orders(judged: Sequence[JudgedCandidates], fuser: Fuser, rank: RankSt
     """The final order, query by query as online."""
     orders = []
     for each in judged:
-        encoded = replace(each.encoded, vectors=each.candidates.query_vectors)
-        ranked = rank.rank([encoded], [fuser.fuse(each.candidates)])[0]
+        ranked = rank.rank([each.encoded.query], [fuser.fuse(each.candidates)])[0]
         orders.append(ranked.candidates.rows_C[ranked.order_C])
     return orders
 

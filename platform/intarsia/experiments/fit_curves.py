@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from intarsia.engine.retrieve import spaces
+from intarsia.engine.retrieve import stored_spaces
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
 from intarsia.fusion.feature.feature_fuser import SCORER_FOLDER
@@ -53,7 +53,7 @@ def read_learning_curves(release: Path, lake: Lake) -> tuple[LearningCurve, ...]
     Raises:
         ArtifactError: a curve is torn, or the release does not name its vector spaces.
     """
-    in_release = spaces(release / "indexes")
+    in_release = stored_spaces(release / "indexes")
     found: list[LearningCurve] = []
     if tower := _trained(lake, "text_tower", in_release.get("text")):
         found += _of_text_tower(tower)

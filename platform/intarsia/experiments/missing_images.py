@@ -13,15 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.engine.fuse import open_fuse, product_vectors
 from intarsia.engine.retrieve import RetrieveStage
-from intarsia.engine.search import SearchEngine, open_rank
+from intarsia.engine.search import SearchEngine, open_fuse, open_rank, product_vectors
 from intarsia.fusion.feature.imputation import Imputer
 from intarsia.fusion.protocol import ProductVectors
-from intarsia.index.flat import FlatIndex
-from intarsia.index.hnsw import HnswIndex
-from intarsia.index.protocol import VectorIndex
-from intarsia.index.vectors import StoredVectors
+from intarsia.index.vector_index import FlatIndex, HnswIndex, StoredVectors, VectorIndex
 from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.product_columns import ProductColumns
 

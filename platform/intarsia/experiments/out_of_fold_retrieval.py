@@ -18,7 +18,7 @@ from intarsia.engine.encode import Precision, QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import fold_of
-from intarsia.index.files import open_vector_index
+from intarsia.index.vector_files import open_vector_index
 from intarsia.records.judgment import JudgedQuery
 
 TEXT_INDEX, QUERY_SIDE, MANIFEST = "text", "query", "manifest.json"
@@ -77,6 +77,6 @@ def _open_one(place: Path, served: View, precision: Precision) -> View:
         )
     vectors = {**served.retrieve.vectors, "text": index}
     return View(
-        encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_reads=served.encoders.text),
+        encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_text=served.encoders.text),
         retrieve=replace(served.retrieve, vectors=vectors),
     )

@@ -1,6 +1,7 @@
 """Builds a `CandidateFrame` from queries and candidates: the only builder, offline and online.
 
-Catalog words and behaviour counts are prepared once per release, so a query costs little. The features in `themes/` read the columns.
+Catalog words and behaviour counts are prepared once per release, so a query costs little. The features in `themes/`
+read the columns.
 
 Letters: N products, C candidates of one query, n rows of a batch.
 """

@@ -1,4 +1,4 @@
-"""The catalog's vocabulary: rarity of each word, which words are brands, categories or attribute values, and their trigrams.
+"""The catalog's vocabulary: idf and trigrams of each word, and the brands, categories and attribute values it names.
 
 Computed once per release from the columns; `matching.py` looks up the words of a query in it.
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.features.ragged import lengths, lists, rows_of, sums
+from intarsia.features.ragged import lengths, list_numbers, lists, sums
 from intarsia.records.feature_matrix import Ragged
 from intarsia.records.product_columns import CATEGORY_SEPARATOR, WORD_FIELDS, ProductColumns
 from intarsia.text import words
@@ -141,7 +141,7 @@ def trigrams_of(word: str) -> list[str]:
 
 
 def _document_counts(columns: ProductColumns, num_words: int) -> NDArray[np.int64]:
-    keys = [rows_of(columns.words[f]) * num_words + columns.words[f].values for f in WORD_FIELDS]
+    keys = [list_numbers(columns.words[f]) * num_words + columns.words[f].values for f in WORD_FIELDS]
     codes = np.unique(np.concatenate(keys)) % max(num_words, 1)  # counts a word once per product
     return np.asarray(np.bincount(codes, minlength=num_words), np.int64)
 

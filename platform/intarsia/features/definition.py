@@ -80,8 +80,8 @@ class FeatureSet:
 
     Attributes:
         features: the features; names must differ.
-        frame_version: version of the assembler whose columns they read; part of the fingerprint, because a column that is computed in
-            another way changes the features.
+        frame_version: version of the assembler whose columns they read; part of the fingerprint, because a column that
+            is computed in another way changes the features.
     """
 
     features: tuple[Feature, ...]

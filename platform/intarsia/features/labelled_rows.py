@@ -37,9 +37,9 @@ def training_rows(
 ) -> pa.Table:
     """Rows of the table `training_rows`, query after query.
 
-    An unjudged candidate has label 0 and weight 1. The order within a query is that of a seeded hash of the product id: learners break
-    ties by the order of rows, so it must not reveal the label. Judged products that no retriever returned are not added, because serving
-    never sees such a row.
+    An unjudged candidate has label 0 and weight 1. The order within a query is that of a seeded hash of the product id:
+    learners break ties by the order of rows, so it must not reveal the label. Judged products that no retriever
+    returned are not added, because serving never sees such a row.
 
     Args:
         queries: in the order of the matrix's groups.
@@ -48,7 +48,8 @@ def training_rows(
         product_ids_n: product of each row.
         judgments: from `by_pair`.
         seed: seed of the order within each query.
-        id_suffix: appended to the query ids, where the same queries were retrieved in several ways; each way is a query of its own.
+        id_suffix: appended to the query ids, where the same queries were retrieved in several ways; each way is a query
+            of its own.
     """
     order: list[int] = []
     for query, start, stop in zip(queries, group_offsets[:-1], group_offsets[1:], strict=True):

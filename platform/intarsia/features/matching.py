@@ -1,8 +1,9 @@
-"""Matches the words of a query with the fields of candidates: counts, positions, order, spelling, and the values that the query names.
+"""Matches the words of a query with the fields of candidates: counts, positions, order, spelling, and named values.
 
 All results are integers and depend on one row only. The features in `themes/` read them.
 
-Letters: C candidates of one query, W distinct words of the query, S words of the query in order, T words of a field over all candidates.
+Letters: C candidates of one query, W distinct words of the query, S words of the query in order, T words of a field
+over all candidates.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.features.catalog_vocabulary import MICRO, VALUE_FIELDS, CatalogWords, NamedValues
-from intarsia.features.ragged import lengths, maxima, rectangle, rows_of, sums
+from intarsia.features.ragged import lengths, list_numbers, maxima, rectangle, sums
 from intarsia.maths.arrays import Bools, Ints
 from intarsia.records.feature_matrix import Column, Ragged
 from intarsia.records.product_columns import WORD_FIELDS, ProductColumns
@@ -80,7 +81,7 @@ def word_columns(query: QueryWords, rows_C: Ints, columns: ProductColumns, catal
 
 
 def value_columns(query: QueryWords, rows_C: Ints, columns: ProductColumns, catalog: CatalogWords) -> dict[str, Column]:
-    """Frame columns about the brands, categories and attribute values that the query names in full, and which a product has."""
+    """Frame columns: which brands, categories and attribute values the query names in full, and which a product has."""
     codes = query.codes_W[query.codes_W >= 0]
     brands = columns.brand[rows_C].astype(np.int64)
     values_of_rows = {
@@ -148,7 +149,7 @@ def _firsts(field_words: Ragged, slot_T: NDArray[np.int16], num_words: int) -> I
 
 
 def _runs(field_words: Ragged, codes_S: NDArray[np.int32]) -> tuple[Ints, Ints]:
-    """For each candidate the longest run of query words that is also a run of the field, and the number of such adjacent pairs."""
+    """Longest run of query words that is a run of the field, and the number of such adjacent pairs: [C] each."""
     longest_T = np.zeros(len(field_words.values), np.int64)
     pairs_C = np.zeros(len(field_words), np.int64)
     if not len(field_words.values):
@@ -165,7 +166,7 @@ def _runs(field_words: Ragged, codes_S: NDArray[np.int32]) -> tuple[Ints, Ints]:
 
 
 def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords, slot_T: NDArray[np.int16]) -> Ints:
-    """int64 [C, W]: spelling similarity of each query word and the most similar word of the field, in millionths; MICRO if equal."""
+    """int64 [C, W]: spelling similarity of each query word and the field's most similar word, in millionths."""
     similarity_CW = np.zeros((len(field_words), len(query.codes_W)), np.int64)
     in_use_V = np.zeros(len(catalog.code_of), np.bool_)
     in_use_V[field_words.values] = True
@@ -176,20 +177,20 @@ def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords,
     for w, similarity in enumerate(catalog.similarities_micro(query.words_W, codes)):
         similarity_CW[:, w] = maxima(similarity[place_T], field_words.offsets, of_empty=0)
     equal = np.flatnonzero(slot_T >= 0)
-    similarity_CW[rows_of(field_words)[equal], slot_T[equal]] = MICRO
+    similarity_CW[list_numbers(field_words)[equal], slot_T[equal]] = MICRO
     return similarity_CW
 
 
 def _attribute_columns(
     values: NamedValues, requested: Ints, row_values: Ragged, requested_T: Bools
 ) -> Mapping[str, Column]:
-    """Of the attributes for which the query names a value (colour: red): how many, how many the product has, how many agree."""
+    """Attributes for which the query names a value (colour: red): number, number present, number that agree."""
     num_rows = len(row_values)
     names = np.unique(values.name_A[requested])
     place_M = np.full(values.num_names, -1, np.int64)
     place_M[names] = np.arange(len(names))
     place_T = place_M[values.name_A[row_values.values]]
-    cell_T = rows_of(row_values) * len(names) + place_T
+    cell_T = list_numbers(row_values) * len(names) + place_T
     present = np.zeros(num_rows * len(names), np.bool_)
     present[cell_T[place_T >= 0]] = True
     agreed = np.zeros(num_rows * len(names), np.bool_)

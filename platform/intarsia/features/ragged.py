@@ -1,4 +1,4 @@
-"""Sums, maxima and look-ups over `Ragged` lists. They use integers only: results are exact, and no row depends on another.
+"""Sums, maxima and look-ups over `Ragged` lists, in integers: results are exact, and no row depends on another.
 
 Letters: n lists, T values of all lists.
 """
@@ -39,8 +39,8 @@ def lengths(ragged: Ragged) -> Ints:
     return np.diff(ragged.offsets)
 
 
-def rows_of(ragged: Ragged) -> Ints:
-    """int64 [T]: number of the list each value belongs to."""
+def list_numbers(ragged: Ragged) -> Ints:
+    """int64 [T]: number of the list that each value belongs to."""
     return np.repeat(np.arange(len(ragged)), lengths(ragged))
 
 

@@ -53,7 +53,10 @@ class ProductStats:
         return StatsLedger.empty().as_of(None)
 
     def columns(self, product_ids: Sequence[ProductId]) -> dict[str, NDArray[np.float64]]:
-        """float64 [N] for each kind, and `dwell_ms`: mean time spent, NaN without any. All NaN if no event was ever read."""
+        """float64 [N] for each kind, and for `dwell_ms`, the mean time spent (NaN without any).
+
+        All NaN if no event was ever read.
+        """
         if self.as_of is None:
             return {name: np.full(len(product_ids), np.nan) for name in (*COUNTED_KINDS, "dwell_ms")}
         place_of = {product_id: place for place, product_id in enumerate(self.product_ids)}
@@ -93,8 +96,9 @@ class ProductStats:
             raise ArtifactError(f"{folder} contains no product stats. Fix: run build_product_stats") from None
         if header["format"] != _FORMAT or header["kinds"] != list(COUNTED_KINDS):
             raise ArtifactError(
-                f"{folder} contains product stats of format {header['format']} with kinds {', '.join(header['kinds'])}; "
-                f"this version reads format {_FORMAT} with {', '.join(COUNTED_KINDS)}. Fix: run build_product_stats again"
+                f"{folder} contains product stats of format {header['format']} with kinds "
+                f"{', '.join(header['kinds'])}; this version reads format {_FORMAT} with {', '.join(COUNTED_KINDS)}. "
+                "Fix: run build_product_stats again"
             )
         with np.load(folder / _COUNTS) as arrays:
             return cls(

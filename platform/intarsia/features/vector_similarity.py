@@ -1,6 +1,7 @@
-"""Similarity of candidates to vectors that stand in for the query: pseudo-relevance feedback, and vectors learned for title words.
+"""Similarity of candidates to substitutes for the query vector: pseudo-relevance feedback and learned word vectors.
 
-A text query has no image vector, but the images of its best candidates have, and so have the products whose titles contain its words.
+A text query has no image vector, but the images of its best candidates have, and so have the products whose titles
+contain its words.
 
 Letters: N products that are read, W words that are learned, D width, C candidates, V vectors (views) of one product.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from intarsia.features.ragged import rows_of
+from intarsia.features.ragged import list_numbers
 from intarsia.maths.arrays import Float32s, Floats, Ints
 from intarsia.maths.unit_vectors import direction_of
 from intarsia.records.candidates import Candidates, best_first
@@ -24,7 +25,7 @@ NUM_TRUSTED = 8
 """Number of best fused candidates that are assumed to be relevant."""
 
 MAX_PRODUCTS = 20_000
-"""Products that word vectors are learned from, evenly spread over the catalog; more improve little and delay opening a release."""
+"""Products that word vectors are learned from, evenly spread over the catalog; more improve little and take longer."""
 
 MIN_PRODUCTS = 2
 """Products whose title must contain a word; a word of a single product would only memorise that product."""
@@ -73,16 +74,16 @@ def feedback_similarity(candidates: Candidates, vectors: FeedbackVectors) -> Flo
 class WordVectors:
     """The vector that each title word adds to its product, learned from the catalog by ridge regression.
 
-    Titles of a shop thereby teach what image belongs to "red", in any language and without an encoder trained on text and images. It uses
-    no judgments and no events.
+    Titles of a shop thereby teach what image belongs to "red", in any language and without an encoder trained on text
+    and images. It uses no judgments and no events.
 
     Attributes:
         place_V: int32, row of each catalog word in `added_WD`; -1 for a word that was not learned.
         added_WD: float32, what a word adds to the mean vector.
         mean_D: float32, mean vector of the products that were read.
 
-    Source: ridge regression, Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634; solved for all D at once by conjugate gradients
-    with Jacobi's preconditioner, stopped early, which regularises, too.
+    Source: ridge regression, Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634; solved for all D at once by
+    conjugate gradients with Jacobi's preconditioner, stopped early, which regularises, too.
     """
 
     place_V: NDArray[np.int32]
@@ -105,7 +106,8 @@ class WordVectors:
         targets_ND = np.stack(list(means.values())).astype(np.float32)
         titles = titles.take(np.array(list(means), np.int64))
         words_NV = csr_matrix(
-            (np.ones(len(titles.values), np.float32), (rows_of(titles), titles.values)), shape=(len(titles), num_words)
+            (np.ones(len(titles.values), np.float32), (list_numbers(titles), titles.values)),
+            shape=(len(titles), num_words),
         )
         words_NV.data[:] = 1.0  # a repeated word counts once
         learned_V = np.bincount(words_NV.indices, minlength=num_words) >= MIN_PRODUCTS
@@ -117,9 +119,9 @@ class WordVectors:
         return cls(place_V=place_V, added_WD=_ridge_regression(words_NW, targets_ND - mean_D), mean_D=mean_D)
 
     def similarity(self, codes_W: NDArray[np.int32], rows_C: Ints, vectors: FeedbackVectors) -> Floats:
-        """Cosine of each candidate's best view to the predicted vector of the words, minus that of the mean product: float64 [C].
+        """Cosine of each candidate to the predicted vector of the words, minus that of the mean product: float64 [C].
 
-        NaN for a candidate without vectors, or if no word was learned.
+        The best view counts. NaN for a candidate without vectors, or if no word was learned.
         """
         places = self.place_V[codes_W[codes_W >= 0]]
         predicted_D = direction_of(self.added_WD[places[places >= 0]].sum(axis=0, dtype=np.float64))

@@ -1,1 +1,1 @@
-"""Finding rows: exact and approximate vectors, BM25, filters and facets. How results are fused is `fusion/`'s matter."""
+"""Indexes over one catalog: exact and approximate vector search, BM25, filters and facets."""

@@ -69,7 +69,7 @@ class Groups:
         return np.repeat(values_RG, self.lengths_G, axis=-1)
 
     def top_positions(self, scores_n: NDArray[np.floating], num: int) -> Ints:
-        """Positions in the flat array of each query's `num` best candidates, best first: int64 [G, K], -1 behind the last.
+        """Flat positions of each query's `num` best candidates, best first: int64 [G, K], -1 behind the last.
 
         Equal scores keep the order of the array. Where rows ascend within a query, this is the order of
         `records.candidates.best_first`.

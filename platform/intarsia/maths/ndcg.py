@@ -2,7 +2,8 @@
 
 Everything that measures by nDCG uses it: evaluation, the fits of fusion methods, the ranker's fit.
 
-Letters: Q queries, K positions, J judged products of the query that has most, n candidates of all queries, G queries of a flat array.
+Letters: Q queries, K positions, J judged products of the query that has most, n candidates of all queries, G queries of
+a flat array.
 
 Source: Järvelin and Kekäläinen, TOIS 2002, doi:10.1145/582415.582418; gain 2^grade - 1 after Burges et al., ICML 2005.
 """

@@ -1,7 +1,8 @@
-"""Fitting the ranker: LambdaMART trees (pairwise), plus trees that regress the gain of the grade (pointwise), both by LightGBM.
+"""Fits the ranker: LambdaMART trees (pairwise) and trees that regress the gain of the grade (pointwise), by LightGBM.
 
 With few judged queries the two losses err differently, and the sum of both models errs less than either.
-Source: Sculley, "Combined Regression and Ranking", KDD 2010, doi:10.1145/1835804.1835928: one model of both losses; here one of each.
+Source: Sculley, "Combined Regression and Ranking", KDD 2010, doi:10.1145/1835804.1835928: one model of both losses;
+here one of each.
 
 A fit runs in one process, or as one rank of several; `onray/ranker_training.py` starts the ranks. Letter: n rows.
 """
@@ -30,7 +31,8 @@ class LambdaMartConfig:
 
     num_rounds: int = setting("maximum number of pairwise trees", 400)
     early_stopping_rounds: int = setting(
-        "stop when the validation metric (nDCG@10; squared error of the pointwise trees) has not improved for so many trees; 0 never stops",
+        "stop when the validation metric (nDCG@10; pointwise: squared error) has not improved for so many trees; "
+        "0 never stops",
         60,
         advanced=True,
     )
@@ -47,17 +49,17 @@ class LambdaMartConfig:
     )
     label_gain: tuple[float, ...] = setting("gain of grade 0, 1, …", (0.0, 1.0, 3.0, 7.0))
     prior_weight: float = setting(
-        "init score of the pairwise trees, per standard deviation of the fused score; 0 starts from 0. The pointwise trees fit their own",
+        "init score of the pairwise trees, per standard deviation of the fused score; pointwise trees fit their own",
         0.25,
     )
     linear_weight: float = setting(
-        "share of the init score that comes from a linear model of all features instead of the fused score; 0 fits none",
+        "share of a linear model of all features in the init score, instead of the fused score; 0 fits none",
         0.0,
         advanced=True,
     )
     linear_l2: float = setting("L2 penalty of the linear model; unused if linear_weight is 0", 10.0, advanced=True)
     pointwise_share: float = setting(
-        "share of the score's spread within queries that comes from pointwise trees (least squares on the gain of the grade); 0 fits none",
+        "share of the pointwise trees (least squares on the gain) in the score's spread within queries; 0 fits none",
         0.5,
     )
     pointwise_rounds: int = setting(
@@ -182,11 +184,13 @@ def fit_lambdamart(
 
     Args:
         train: rows of this rank.
-        validation: the *same* rows on every rank, so that all ranks stop at the same tree; a rank that stopped earlier would block the
-            others.
+        validation: the *same* rows on every rank, so that all ranks stop at the same tree; a rank that stopped earlier
+            would block the others.
         configs: settings of each fit, equal on every rank.
-        network: LightGBM's network parameters of this rank (machines, num_machines, local_listen_port); default: a single process.
-        init_scores: for each config the result of `fit_init_score` on the train rows of *all* ranks; default: fitted on `train`.
+        network: LightGBM's network parameters of this rank (machines, num_machines, local_listen_port); default: a
+            single process.
+        init_scores: for each config the result of `fit_init_score` on the train rows of *all* ranks; default: fitted on
+            `train`.
 
     Raises:
         DataError: a grade without a gain, or no query with two different labels.
@@ -251,8 +255,9 @@ def _fit_pointwise(
 ) -> RankerModel:
     """The trees that regress the gain, up to the least squared error on validation.
 
-    Their init score is the mean gain plus a multiple of the fused score, or of the pairwise init score if that has a linear model. The
-    factor is the least-squares slope within queries. Mean and slope come from the validation rows, because every rank has all of them.
+    Their init score is the mean gain plus a multiple of the fused score, or of the pairwise init score if that has a
+    linear model. The factor is the least-squares slope within queries. Mean and slope come from the validation rows,
+    because every rank has all of them.
     """
     gains = np.array(config.label_gain)
     unscaled = init_score if init_score.linear is not None else InitScore(prior_weight=1.0)
@@ -269,7 +274,10 @@ def _fit_pointwise(
 
 
 def _pointwise_weight(pairwise: RankerModel, pointwise: RankerModel, share: float, validation: RankingRows) -> float:
-    """The weight at which the pointwise model has `share` of the spread on validation; share / (1 - share) if one has no spread."""
+    """The weight that gives the pointwise model `share` of the spread on validation.
+
+    If one of the models has no spread, the weight is share / (1 - share).
+    """
     pairwise_spread, pointwise_spread = (
         spread_within(_scores(model, validation), validation) for model in (pairwise, pointwise)
     )
@@ -284,7 +292,11 @@ def _fit_trees(
     early_stopping_rounds: int,
     connection: _Network,
 ) -> tuple[str, tuple[float, ...]]:
-    """Fit trees to the first data set; return their text up to the best metric on the second, and the metric after each tree."""
+    """Fit trees to the first data set, up to the best metric on the second.
+
+    Returns:
+        The trees in text form, and the metric after each tree that was tried.
+    """
     metrics: dict[str, dict[str, list[float]]] = {}
     callbacks = [lightgbm.record_evaluation(metrics)]
     if early_stopping_rounds:
@@ -346,7 +358,8 @@ class _Network:
         if not self._parameters:
             return {}
         return {
-            "tree_learner": "data_parallel",  # without these two, every rank would silently fit a model of its own shard
+            # without these two, every rank would silently fit a model of its own shard
+            "tree_learner": "data_parallel",
             "pre_partition": True,
             "num_machines": self._parameters["num_machines"],
             **({} if self._opener else self._parameters),

@@ -87,7 +87,8 @@ class RankerModel:
     def importances(self) -> Floats:
         """float64 [F]: each feature's share of the gain of all splits, averaged over the models that have splits.
 
-        The shares sum to 1, or to 0 without splits. Gains of different objectives have different units, hence the shares.
+        The shares sum to 1, or to 0 without splits. Gains of different objectives have different units, hence the
+        shares.
         """
         gains = [booster.feature_importance(importance_type="gain") for booster in self._boosters]
         shares = [gain_F / gain_F.sum() for gain_F in gains if gain_F.sum() > 0]
@@ -153,7 +154,8 @@ class LightGbmRanker:
     def contributions(self, features: FeatureMatrix) -> Floats:
         """float64 [n, F + 1]: each feature's share of the score, the bias last.
 
-        A row sums to its score within 1e-6 times max(1, |score|). This costs about 50 ms for 20 rows: pass only the rows of the page.
+        A row sums to its score within 1e-6 times max(1, |score|). This costs about 50 ms for 20 rows: pass only the
+        rows of the page.
 
         Raises:
             ReleaseMismatch: the matrix has other features.

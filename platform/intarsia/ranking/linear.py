@@ -1,8 +1,8 @@
 """The linear part of the ranker: the score of a row before the first tree.
 
-It starts the trees at the fused order, so a ranker that learned little from few judged queries changes that order little; without it, a
-short fit gives most candidates equal scores. A linear model over all features can be added: with few judged queries it makes other
-errors than trees do.
+It starts the trees at the fused order, so a ranker that learned little from few judged queries changes that order
+little; without it, a short fit gives most candidates equal scores. A linear model over all features can be added: with
+few judged queries it makes other errors than trees do.
 
 Letters: n rows, F features, Z linear columns, G queries, C rows of one query, P pairs.
 """
@@ -21,7 +21,7 @@ from intarsia.maths.arrays import Floats, Ints
 from intarsia.ranking.rows import RankingRows
 
 PRIOR_FEATURE = "fused_z"
-"""The fused score in standard deviations above the mean of the candidates: it has the same scale for every fusion method."""
+"""The fused score in standard deviations above the candidates' mean: of one scale for every fusion method."""
 
 _CLIP = 5.0  # standard deviations: limits the influence of an outlier
 _MAX_STEPS = 60
@@ -121,15 +121,16 @@ class InitScore:
 def fit_linear(rows: RankingRows, gains: Sequence[float], l2: float) -> LinearModel:
     """Minimise the logistic loss over pairs of rows of one query with different grades.
 
-    The weight of a pair is the difference of its gains times the weights of its rows; the pairs of a query together weigh as much as its
-    rows weigh on average. Features are standardised by their spread within queries.
+    The weight of a pair is the difference of its gains times the weights of its rows; the pairs of a query together
+    weigh as much as its rows weigh on average. Features are standardised by their spread within queries.
 
     Args:
         rows: rows of one or more queries; a query whose rows all have one grade adds no pair.
         gains: gain of grade 0, 1, …
         l2: penalty on the standardised weights, above 0; the loss it competes with is a sum over queries.
 
-    Source: Joachims, KDD 2002 (pairs within a query); Burges et al., ICML 2005, eq. 3 (logistic loss). doi:10.1145/1102351.1102363
+    Source: Joachims, KDD 2002 (pairs within a query); Burges et al., ICML 2005, eq. 3 (logistic loss).
+    doi:10.1145/1102351.1102363
     """
     group_n = np.repeat(np.arange(rows.num_queries), np.diff(rows.offsets_G))
     missing_nF = np.isnan(rows.values_nF)

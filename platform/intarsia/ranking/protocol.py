@@ -21,5 +21,5 @@ class Ranker(Protocol):
         ...
 
     def contributions(self, features: FeatureMatrix) -> Floats:
-        """float64 [n, F + 1]: each feature's share of the score (TreeSHAP), the bias last; each row sums to its score."""
+        """float64 [n, F + 1]: each feature's share of the score (TreeSHAP), bias last; a row sums to its score."""
         ...

@@ -133,8 +133,8 @@ def slope_within(scores_n: Floats, targets_n: Floats, rows: RankingRows) -> floa
 def weighted_mean_ndcg(scores_n: Floats, rows: RankingRows, label_gain: Sequence[float]) -> float:
     """Mean nDCG@10 over queries, each weighted by the mean weight of its rows.
 
-    As LightGBM computes it: equal scores keep their order, and a query without a positive counts as 1. The ideal order is that of
-    the given rows; judged products that were not retrieved are not in it.
+    As LightGBM computes it: equal scores keep their order, and a query without a positive counts as 1. The ideal order
+    is that of the given rows; judged products that were not retrieved are not in it.
     """
     gains_n = np.array(label_gain)[rows.labels_n]
     ndcg_G = ndcg_by_scores(scores_n, gains_n, Groups(rows.offsets_G), METRIC_AT, without_positive=1.0)

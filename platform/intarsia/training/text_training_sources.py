@@ -17,8 +17,7 @@ from intarsia.encoders.inputs import TextField, product_text
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ConfigError
 from intarsia.ids import ProductId
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.lake import Lake
 from intarsia.records.judgment import Split
 from intarsia.records.product import Product

@@ -1,4 +1,4 @@
-"""Feature fusion fitted on the corner shop's judged queries, in a moment: for tests of what a release with such a fusion does."""
+"""Feature fusion fitted on the corner shop's judged queries: for tests of a release with such a fusion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.engine.small_release import FLOORS, shop
 from tune_spaces.fusion_space import FusionSpaceConfig
 
 NUM_FOLDS = 3
-"""Each of the shop's three train queries is in a fold of its own."""
+"""Each of the shop's three train queries is in its own fold."""
 TINY = FeatureFitConfig(
     width=8,
     num_heads=2,
@@ -37,8 +37,8 @@ Use = Literal["with_scores", "only"]
 
 @functools.cache
 def gated(use: Use = "with_scores") -> CrossFitFuser:
-    """What search_fusion would fit, had it chosen `gated`: on all train queries, and without each fold's."""
-    equal = FusionSpec(kind="equal", normaliser="z")  # found weights may leave its column out
+    """What search_fusion fits when it chooses `gated`: on all train queries, and without each fold."""
+    equal = FusionSpec(kind="equal", normaliser="z")  # tuned weights may leave its column out
     spec = FeatureConfig(kind="gated", joint=TINY, use=use, fused_by=equal)
     config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal", "gated")), num_folds=NUM_FOLDS)
     train, validation = (
@@ -55,7 +55,7 @@ def save_gated(folder: Path, use: Use = "with_scores") -> None:
 
 @functools.cache
 def gated_release(use: Use = "with_scores") -> Path:
-    """The release of the corner shop with this fusion in place of its own; nobody may change it."""
+    """The release of the corner shop with this fusion instead of its own; tests must not change it."""
     release = Path(tempfile.mkdtemp(prefix="intarsia-gated-"))
     atexit.register(shutil.rmtree, release, ignore_errors=True)
     for name in set(PARTS) - {"fusion_spec"}:
@@ -66,7 +66,7 @@ def gated_release(use: Use = "with_scores") -> Path:
 
 
 def shop_with(root: Path, *others: str) -> Lake:
-    """A lake with the shop's entries but for some that a test publishes itself."""
+    """A lake with the shop's entries, except those that a test publishes itself."""
     root.mkdir()
     for entry in shop().lake.root.iterdir():
         if entry.name not in others:

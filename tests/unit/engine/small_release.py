@@ -1,6 +1,6 @@
-"""A corner shop with a whole release, made in a second: every part is real and opened from files; the encoders are tiny ONNX networks.
+"""A corner shop with a whole release, built in a second: every part is opened from files; the encoders are tiny ONNX networks.
 
-Some of its products share their title (scores tie), every fifth has no text vector, every third no picture, every fifteenth neither.
+Some products share their title (scores tie), every fifth has no text vector, every third no image, every fifteenth neither.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ from intarsia.features.stats import ProductStats
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.spec import FusionSpec
 from intarsia.ids import ProductId, QueryId, ReleaseId, RequestId, SpaceId, sha256_bytes
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.bm25 import Bm25Config, Bm25Index
 from intarsia.index.from_tables import field_texts
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lightgbm_ranker import RankerModel, WeightedTrees, save_ranker
 from intarsia.records.judgment import SPLITS, JudgedQuery, Judgment
@@ -62,7 +61,7 @@ _NET = {"opset_imports": [onnx.helper.make_opsetid("", 17)], "ir_version": 8}
 
 @dataclass(frozen=True, kw_only=True)
 class CornerShop:
-    """The shop as its owner knows it, beside the lake that everything was built in and a folder with the parts of its release.
+    """The products of the shop, the lake that it was built in, and the folder of its release.
 
     `vectors` maps a retriever to what was stored: (vectors_VD, rows_V, views_V).
     """
@@ -73,13 +72,13 @@ class CornerShop:
     release: Path
 
     def engine(self, config: EngineConfig = FLOORS) -> SearchEngine:
-        """The release, opened, with another config for a test's own depths and floors."""
+        """Open the release, with the depths and floors of a test."""
         engine = _opened(self.release)
         retrieve = replace(engine.retrieve, config=config)
         return replace(engine, retrieve=retrieve, rank=replace(engine.rank, rank_depth=config.rank_depth))
 
     def row(self, *, text: bool, image: bool, nth: int = 0) -> int:
-        """A product that has, or has not, vectors of these kinds."""
+        """The row of the nth product with (or without) text and image vectors."""
         stored = {name: set(rows_V.tolist()) for name, (_, rows_V, _) in self.vectors.items()}
         rows = range(len(self.products))
         return [r for r in rows if (r in stored["text"], r in stored["image"]) == (text, image)][nth]
@@ -87,7 +86,7 @@ class CornerShop:
 
 @functools.cache
 def shop(seed: int = 0) -> CornerShop:
-    """A shop with products, vectors, judgments and trees drawn from a seed; nobody may change it."""
+    """Build a shop with random products, vectors, judgments and trees; tests must not change it."""
     folder = Path(tempfile.mkdtemp(prefix="intarsia-corner-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     lake = Lake(folder / "lake")
@@ -127,7 +126,7 @@ def rows_of(page: Page) -> list[int]:
 
 @functools.cache
 def image(colour: str, shade: int = 0) -> bytes:
-    """A PNG of one colour, each shade a little nearer to grey."""
+    """A PNG of one colour; each shade is closer to grey."""
     canvas = Image.blend(Image.new("RGB", (12, 9), colour), Image.new("RGB", (12, 9), "grey"), 0.12 * shade)
     file = io.BytesIO()
     canvas.save(file, "PNG")
@@ -197,7 +196,7 @@ def _publish_indexes(
         save_columns(build_columns(lake.current("products")), folder / "columns")
         write_documents(lake.current("products"), folder)
         fields = [field_texts(product) for product in products]
-        Bm25Index.build(Bm25Config(), {name: [each[name] for each in fields] for name in fields[0]}).save(
+        Bm25Index.build(Bm25Config(), {name: [texts[name] for texts in fields] for name in fields[0]}).save(
             folder / "bm25"
         )
         for name, space in spaces.items():
@@ -208,7 +207,7 @@ def _publish_indexes(
 
 
 def _publish_judgments(lake: Lake, rng: np.random.Generator) -> None:
-    """Nine queries of every kind and split, unordered; those of the last have products that are not sold here."""
+    """Nine queries of every kind and split, unordered; the judged products of the last are not in the catalog."""
     kinds = [("red bag", None), (None, image("blue")), ("连衣裙", image("green"))]
     queries = [
         JudgedQuery(
@@ -230,14 +229,14 @@ def _publish_judgments(lake: Lake, rng: np.random.Generator) -> None:
 
 
 def _publish_ranker(lake: Lake, rng: np.random.Generator) -> None:
-    """Trees grown on random labels: they order, and mean nothing."""
+    """Train trees on random labels."""
     indexes = lake.current("indexes").path
     retrieve = open_retrieve(indexes, config=FLOORS, release_id=RELEASE)
     encoders = open_query_encoders(lake.current("query_encoders").path, indexes=indexes)
     texts = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     queries = [encoders.encode(ask(t, image=image(t.split()[0]) if n % 2 else None)) for n, t in enumerate(texts)]
     fuser = SpecFuser(FusionSpec.open(lake.current("fusion_spec").path))
-    fused = [fuser.fuse(found) for found in retrieve.retrieve(queries)]
+    fused = [fuser.fuse(retrieved) for retrieved in retrieve.retrieve(queries)]
     assembler = open_assembler(retrieve, lake.current("product_stats").path)
     matrix = FEATURES.compute(assembler.assemble(queries, fused))
     data = lightgbm.Dataset(matrix.values_nF, rng.random(len(matrix.values_nF)), feature_name=list(matrix.names))
@@ -249,7 +248,7 @@ def _publish_ranker(lake: Lake, rng: np.random.Generator) -> None:
 
 
 def _write_text_encoder(folder: Path, rng: np.random.Generator) -> None:
-    """The mean of random word vectors, a mark at the front so that no text is without one."""
+    """The mean of random word vectors; a leading token gives every text at least one."""
     vocabulary = {word: number for number, word in enumerate(("[CLS]", "[UNK]", *COLOURS, *THINGS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -275,7 +274,7 @@ def _write_text_encoder(folder: Path, rng: np.random.Generator) -> None:
 
 
 def _write_image_encoder(folder: Path) -> None:
-    """The mean colour, as seen from a grey."""
+    """The direction of the mean colour, relative to grey."""
     make = onnx.helper.make_node
     graph = onnx.helper.make_graph(
         [
@@ -295,7 +294,7 @@ def _write_image_encoder(folder: Path) -> None:
 
 
 def _alignment(rng: np.random.Generator) -> Alignment:
-    """Colour words meet the pictures of that colour; there are two folds of judged queries, whose heads see things a little differently."""
+    """Colour words have the vectors of images of that colour; two folds of judged queries have slightly different heads."""
     tints_nE = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [-1, -1, -1], [1, 1, 1]], np.float32)
     heads_nHD = np.stack([tints_nE + shift * rng.normal(size=tints_nE.shape) for shift in (0.0, 0.3, 0.3)], axis=1)
     return Alignment(

@@ -32,14 +32,14 @@ def test_each_part_that_is_given_becomes_a_vector(text: str | None, image: bytes
         assert np.linalg.norm(vector.values_D) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_text_is_encoded_with_the_same_bits_alone_and_beside_a_image() -> None:
-    alone = ENCODERS.encode(ask("blue mug")).vectors["text"].values_D
-    beside = ENCODERS.encode(ask("blue mug", image=image("red"))).vectors["text"].values_D
-    assert alone.tobytes() == beside.tobytes()
+def test_a_text_vector_has_the_same_bits_with_and_without_an_image() -> None:
+    without_image = ENCODERS.encode(ask("blue mug")).vectors["text"].values_D
+    with_image = ENCODERS.encode(ask("blue mug", image=image("red"))).vectors["text"].values_D
+    assert without_image.tobytes() == with_image.tobytes()
 
 
-def test_bytes_that_are_no_image_are_refused() -> None:
-    with pytest.raises(ImageError, match="not a picture"):
+def test_bytes_that_are_not_an_image_are_refused() -> None:
+    with pytest.raises(ImageError, match="not an image"):
         ENCODERS.encode(ask(image=b"words"))
 
 
@@ -64,14 +64,16 @@ def test_an_index_without_the_aligned_space_is_refused_by_encoders_that_have_one
 
 
 def test_a_judged_train_query_is_encoded_by_the_head_of_its_fold() -> None:
-    asked, encoders = ask("red bag"), open_judged_encoders(shop().lake)
-    served, judged = (encoders.encode(asked, judged_in_train=seen).vectors["aligned"] for seen in (False, True))
-    assert served.values_D.tobytes() == ENCODERS.encode(asked).vectors["aligned"].values_D.tobytes()
+    query, encoders = ask("red bag"), open_judged_encoders(shop().lake)
+    served, judged = (
+        encoders.encode(query, judged_in_train=judged_in_train).vectors["aligned"] for judged_in_train in (False, True)
+    )
+    assert served.values_D.tobytes() == ENCODERS.encode(query).vectors["aligned"].values_D.tobytes()
     assert served.space_id == judged.space_id
     assert served.values_D.tolist() != judged.values_D.tolist()
 
 
-def test_a_query_keeps_everything_else_it_said() -> None:
+def test_encoding_keeps_the_query() -> None:
     query = ask("red", offset=3, explain=True)
     assert replace(ENCODERS.encode(query), vectors={}).query == query
 
@@ -79,5 +81,5 @@ def test_a_query_keeps_everything_else_it_said() -> None:
 def test_an_alignment_over_another_encoder_is_refused_by_name() -> None:
     assert ENCODERS.aligned is not None
     other = replace(ENCODERS, aligned=replace(ENCODERS.aligned, text_space=SpaceId("old")))
-    with pytest.raises(ReleaseMismatch, match="learned over text space old, the text encoder makes corner-text"):
+    with pytest.raises(ReleaseMismatch, match="trained over text space old, the text encoder makes corner-text"):
         other.check_spaces(other.spaces)

@@ -8,7 +8,6 @@ import pytest
 
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.rank import Ranked, best_fused, in_fused_order
-from intarsia.engine.search import page_of
 from intarsia.errors import ReleaseMismatch
 from intarsia.features.definition import FeatureSet
 from intarsia.ids import ProductId, ReleaseId
@@ -30,7 +29,7 @@ def fused(query: Query = QUERY) -> tuple[EncodedQuery, Candidates]:
 
 def ranked(query: Query = QUERY, **changed: Any) -> Ranked:
     encoded, candidates = fused(query)
-    return replace(ENGINE.rank, **changed).rank([encoded], [candidates])[0]
+    return replace(ENGINE.rank, **changed).rank([encoded.query], [candidates])[0]
 
 
 def fused_scores(candidates: Candidates) -> dict[int, float]:
@@ -43,10 +42,10 @@ def test_the_final_order_is_by_score_and_ties_go_to_the_smaller_row() -> None:
     matrix = ENGINE.rank.features.compute(ENGINE.rank.assembler.assemble([encoded], [candidates]))
     scores = dict(zip(candidates.rows_C.tolist(), ENGINE.rank.ranker.score(matrix).tolist(), strict=True))
     assert len(set(scores.values())) < len(scores), "some tie"
-    found = ranked()
-    rows = candidates.rows_C[found.order_C].tolist()
+    ranked_query = ranked()
+    rows = candidates.rows_C[ranked_query.order_C].tolist()
     assert rows == best_order(scores)
-    assert found.scores_C.tolist() == [scores[row] for row in rows]
+    assert ranked_query.scores_C.tolist() == [scores[row] for row in rows]
 
 
 @pytest.mark.parametrize("depth", [1, 5, 1000])
@@ -61,59 +60,59 @@ def test_only_the_window_of_the_best_fused_is_ranked_and_reachable(depth: int) -
     assert engine.search([replace(QUERY, offset=depth)])[0].hits == ()
 
 
-def test_a_features_value_depends_on_the_window_so_both_sides_cut_the_same_way() -> None:
+def test_training_and_serving_use_the_same_window() -> None:
     encoded, candidates = fused()
-    cut = ENGINE.rank.rank([encoded], [best_fused(candidates, 5)])[0]
+    of_window = ENGINE.rank.rank([encoded.query], [best_fused(candidates, 5)])[0]
     window = ranked(rank_depth=5)
-    assert cut.order_C.tolist() == window.order_C.tolist()
-    assert cut.scores_C.tobytes() == window.scores_C.tobytes()
+    assert of_window.order_C.tolist() == window.order_C.tolist()
+    assert of_window.scores_C.tobytes() == window.scores_C.tobytes()
 
 
 @pytest.mark.parametrize(("offset", "limit"), [(0, 4), (3, 2), (10, 100)])
-def test_shares_of_the_page_and_of_nothing_else_sum_to_the_scores(offset: int, limit: int) -> None:
-    found = ranked(replace(QUERY, offset=offset, limit=limit, explain=True))
-    assert set(found.contributions) == set(range(offset, min(offset + limit, len(found.order_C))))
-    for place, shares in found.contributions.items():
+def test_contributions_are_of_the_page_only_and_sum_to_the_scores(offset: int, limit: int) -> None:
+    ranked_query = ranked(replace(QUERY, offset=offset, limit=limit, explain=True))
+    assert set(ranked_query.contributions) == set(range(offset, min(offset + limit, len(ranked_query.order_C))))
+    for index, shares in ranked_query.contributions.items():
         assert set(shares) == {*ENGINE.rank.features.names, ""}
-        assert sum(shares.values()) == pytest.approx(float(found.scores_C[place]), abs=1e-6)
-    assert found.scores_C.tobytes() == ranked().scores_C.tobytes()
+        assert sum(shares.values()) == pytest.approx(float(ranked_query.scores_C[index]), abs=1e-6)
+    assert ranked_query.scores_C.tobytes() == ranked().scores_C.tobytes()
 
 
-def test_hits_carry_the_shares_only_when_they_are_asked_for() -> None:
+def test_hits_have_contributions_only_with_explain() -> None:
     explained = ENGINE.search([replace(QUERY, offset=2, limit=3, explain=True)])[0]
     for hit in explained.hits:
         assert hit.contributions is not None
         assert sum(hit.contributions.values()) == pytest.approx(hit.score, abs=1e-6)
-    to_jsonable = ENGINE.search([replace(QUERY, offset=2, limit=3)])[0]
-    assert to_jsonable.hits == tuple(replace(hit, contributions=None) for hit in explained.hits)
+    unexplained = ENGINE.search([replace(QUERY, offset=2, limit=3)])[0]
+    assert unexplained.hits == tuple(replace(hit, contributions=None) for hit in explained.hits)
 
 
 def test_a_page_behind_the_window_is_empty_and_explains_nothing() -> None:
-    found = ranked(replace(QUERY, offset=500, explain=True))
-    assert found.contributions == {}
-    assert page_of(replace(QUERY, offset=500), found).hits == ()
+    ranked_query = ranked(replace(QUERY, offset=500, explain=True))
+    assert ranked_query.contributions == {}
+    assert ranked_query.page(replace(QUERY, offset=500)).hits == ()
 
 
-def test_without_the_ranker_the_page_is_in_fused_order_over_the_same_window() -> None:
+def test_without_the_ranker_the_page_is_in_fused_order_of_the_window() -> None:
     _, candidates = fused()
-    found = in_fused_order(candidates, 5, degraded=("ranker: late",))
+    ranked_query = in_fused_order(candidates, 5, degraded=("ranker: failed",))
     scores = fused_scores(candidates)
-    page = page_of(QUERY, found)
+    page = ranked_query.page(QUERY)
     assert rows_of(page) == best_order(scores)[:5]
     assert [hit.score for hit in page.hits] == [hit.fused for hit in page.hits] == [scores[r] for r in rows_of(page)]
-    assert sorted(rows_of(page)) == sorted(rows_of(page_of(QUERY, ranked(rank_depth=5))))
-    assert page.degraded == ("ranker: late",)
+    assert sorted(rows_of(page)) == sorted(rows_of(ranked(rank_depth=5).page(QUERY)))
+    assert page.degraded == ("ranker: failed",)
 
 
-def test_a_query_without_candidates_disturbs_no_other() -> None:
-    lonely = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,), explain=True)
-    batch = ENGINE.search([lonely, QUERY, lonely])
-    assert batch == [ENGINE.search([query])[0] for query in (lonely, QUERY, lonely)]
+def test_a_query_without_candidates_changes_no_other() -> None:
+    unmatched = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,), explain=True)
+    batch = ENGINE.search([unmatched, QUERY, unmatched])
+    assert batch == [ENGINE.search([query])[0] for query in (unmatched, QUERY, unmatched)]
     assert (batch[0].hits, batch[0].reachable) == ((), 0)
     assert ENGINE.search([]) == []
 
 
-def test_the_digest_is_that_of_the_matrix_which_was_scored() -> None:
+def test_the_digest_is_of_the_matrix_that_was_scored() -> None:
     encoded, candidates = fused()
     window = best_fused(candidates, 5)
     matrix = ENGINE.rank.features.compute(ENGINE.rank.assembler.assemble([encoded], [window]))
@@ -121,22 +120,22 @@ def test_the_digest_is_that_of_the_matrix_which_was_scored() -> None:
     assert ranked(rank_depth=5).digest == expected != ranked().digest
 
 
-def test_the_digest_knows_neither_neighbours_nor_page_nor_process() -> None:
-    lonely = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,))
-    asked = [QUERY, lonely, ask("blue"), replace(QUERY, offset=3, limit=2, explain=True)]
-    batch = ENGINE.rank_queries(asked)
-    assert [each.digest for each in batch] == [ENGINE.rank_queries([query])[0].digest for query in asked]
+def test_the_digest_depends_on_neither_batch_nor_page_nor_process() -> None:
+    unmatched = ask(seed_product_ids=(SHOP.products[SHOP.row(text=False, image=False)].product_id,))
+    queries = [QUERY, unmatched, ask("blue"), replace(QUERY, offset=3, limit=2, explain=True)]
+    batch = ENGINE.rank_queries(queries)
+    assert [of_query.digest for of_query in batch] == [ENGINE.rank_queries([query])[0].digest for query in queries]
     assert batch[0].digest == batch[3].digest == pickle.loads(pickle.dumps(batch[0])).digest
-    assert len({each.digest for each in batch}) == 3
-    assert {len(each.digest) for each in batch} == {8}
+    assert len({of_query.digest for of_query in batch}) == 3
+    assert {len(of_query.digest) for of_query in batch} == {8}
 
 
-def test_the_fused_order_that_stands_in_has_no_digest() -> None:
+def test_the_fallback_order_has_no_digest() -> None:
     assert in_fused_order(fused()[1], 5).digest == b""
 
 
 def test_candidates_of_another_release_are_refused() -> None:
-    message = r"candidates are of release r-corner, this stage holds r-other\. Fix: repeat the request"
+    message = "candidates are of release r-corner, this stage holds r-other. Fix: repeat the request"
     with pytest.raises(ReleaseMismatch, match=message):
         ranked(release_id=ReleaseId("r-other"))
 
@@ -152,13 +151,13 @@ def test_a_ranker_of_other_features_is_refused_when_the_stage_is_made() -> None:
         replace(ENGINE.rank, features=other)
 
 
-def test_ranking_before_fusing_is_our_own_fault() -> None:
+def test_ranking_before_fusing_fails_an_assertion() -> None:
     encoded = ENGINE.encoders.encode(QUERY)
     with pytest.raises(AssertionError, match="rank after fuse"):
-        ENGINE.rank.rank([encoded], ENGINE.retrieve.retrieve([encoded]))
+        ENGINE.rank.rank([encoded.query], ENGINE.retrieve.retrieve([encoded]))
 
 
-def test_a_hit_says_who_brought_it_and_which_image_matched() -> None:
+def test_a_hit_names_its_retrievers_and_the_image_that_matched() -> None:
     page = ENGINE.search([QUERY])[0]
     _, candidates = fused()
     for hit in page.hits:

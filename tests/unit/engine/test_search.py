@@ -1,4 +1,4 @@
-"""A release folder is opened as a whole, or refused by the part that does not fit."""
+"""A release folder is opened, or refused with the part that does not fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOP = shop()
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A copy of the release that a test may spoil."""
+    """A copy of the release that a test may change."""
     shutil.copytree(SHOP.release, tmp_path / "release", ignore=shutil.ignore_patterns("model.onnx"))
     for name in ("text", "image"):
         (tmp_path / "release/query_encoders" / name / "model.onnx").symlink_to(
@@ -30,7 +30,7 @@ def release(tmp_path: Path) -> Path:
     return tmp_path / "release"
 
 
-def spoil(path: Path, **values: str) -> None:
+def edit_json(path: Path, **values: str) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
@@ -48,7 +48,7 @@ def test_every_part_is_of_the_release_that_was_opened(release: Path) -> None:
 
 @pytest.mark.parametrize("name", ["text", "image"])
 def test_encoders_of_another_space_than_the_index_are_refused(release: Path, name: str) -> None:
-    spoil(release / "query_encoders" / name / ENCODER_CARD, space_id="new-model")
+    edit_json(release / "query_encoders" / name / ENCODER_CARD, space_id="new-model")
     message = f"the {name} query encoder makes vectors of space new-model, the index holds corner-{name}"
     with pytest.raises(ReleaseMismatch, match=message):
         SearchEngine.open(release, release_id=ReleaseId("r-9"))
@@ -57,7 +57,7 @@ def test_encoders_of_another_space_than_the_index_are_refused(release: Path, nam
 
 
 def test_a_ranker_trained_on_other_features_is_refused(release: Path) -> None:
-    spoil(release / "ranker" / RANKER_HEADER, feature_fingerprint="0123456789abcdef")
+    edit_json(release / "ranker" / RANKER_HEADER, feature_fingerprint="0123456789abcdef")
     message = f"the ranker was trained on features 0123456789ab, this code computes {FEATURES.fingerprint[:12]}"
     with pytest.raises(ReleaseMismatch, match=message):
         SearchEngine.open(release, release_id=ReleaseId("r-9"))

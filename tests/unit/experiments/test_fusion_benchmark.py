@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intarsia.engine.fuse import product_vectors
+from intarsia.engine.search import product_vectors
 from intarsia.errors import ConfigError, DataError
 from intarsia.evaluation.method_comparison import ArenaConfig
 from intarsia.evaluation.method_comparison_report import said

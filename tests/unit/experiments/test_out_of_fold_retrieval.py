@@ -12,7 +12,7 @@ import pytest
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEXT_INDEX, View, by_view, open_fold_views
 from intarsia.ids import QueryId, SpaceId, fold_of
-from intarsia.index.files import VectorIndexConfig, build_vector_index
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import write_json
 from intarsia.records.judgment import SPLITS, JudgedQuery
 from tests.unit.engine.small_release import NUM_PRODUCTS, ask, shop

@@ -1,4 +1,4 @@
-"""Training rows with a fusion fitted on the train queries: each train query is fused by the copy that was not fitted on it."""
+"""Training rows with a fitted fusion: each train query is fused by the copy that was not fitted on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from intarsia.engine.fuse import open_fuse_crossed
+from intarsia.engine.search import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
 from intarsia.experiments.missing_images import without_images
 from intarsia.features.default_set import FEATURES
@@ -35,7 +35,7 @@ def out_of_fold_fuser(crossed: CrossFitFuser, query_id: str, split: str) -> Fuse
     return crossed.folds[fold_of(query_id, NUM_FOLDS)] if split == "train" else crossed.full
 
 
-def test_train_queries_are_fused_out_of_fold_validation_queries_by_the_full_fuser(tmp_path: Path) -> None:
+def test_train_queries_are_fused_out_of_fold_others_by_the_full_fuser(tmp_path: Path) -> None:
     lake = shop_with(tmp_path / "lake", "fusion_spec")
     with lake.publish("fusion_spec") as folder:
         save_gated(folder)

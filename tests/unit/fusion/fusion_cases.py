@@ -1,4 +1,4 @@
-"""Small lessons of four retrievers and two vector spaces, for tests that fit fusers; and small settings of every kind."""
+"""Small training data of four retrievers and two vector spaces, and small settings of every fusion method."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ SMALL_FEATURES = {
 
 @cache
 def training_data(split: str, num_queries: int = 24) -> FusionTrainingData:
-    """Judged queries of one split: what is relevant is a weighted sum of what all retrievers say; every third has a picture."""
+    """Judged queries of one split: grades follow a weighted sum of all retrievers' scores; every third has an image."""
     rng = np.random.default_rng([len(split), num_queries])
-    made = [query(rng, with_image=number % 3 == 0) for number in range(num_queries)]
+    queries = [query(rng, with_image=number % 3 == 0) for number in range(num_queries)]
     return FusionTrainingData(
         query_ids=tuple(f"{split}-{number}" for number in range(num_queries)),
-        candidates=[candidates for candidates, _ in made],
-        grades=[grades for _, grades in made],
-        judged=[grades for _, grades in made],
+        candidates=[candidates for candidates, _ in queries],
+        grades=[grades for _, grades in queries],
+        judged=[grades for _, grades in queries],
         products=products(),
     )
 
 
 def query(rng: np.random.Generator, *, with_image: bool) -> tuple[Candidates, np.ndarray]:
-    """One query's candidates, and their grades."""
+    """The candidates of one query, and their grades."""
     known_CR = rng.normal(size=(NUM_CANDIDATES, len(RETRIEVERS)))
     scores_CR = (known_CR * [4.0, 0.1, 0.1, 0.1] + [10.0, 0.3, 0.3, 0.1]).astype(np.float32)
     if not with_image:
         scores_CR[:, 2] = np.nan
-    scores_CR[rng.random(NUM_CANDIDATES) < 0.2, 3] = np.nan  # products without a picture
+    scores_CR[rng.random(NUM_CANDIDATES) < 0.2, 3] = np.nan  # products without an image
     order_CR = np.argsort(
         np.argsort(-np.nan_to_num(scores_CR, nan=-np.inf), axis=0, kind="stable"), axis=0, kind="stable"
     )
@@ -72,8 +72,8 @@ def query(rng: np.random.Generator, *, with_image: bool) -> tuple[Candidates, np
     grades_C = np.select([truth_C >= np.sort(truth_C)[-2], truth_C >= np.sort(truth_C)[-5]], [3.0, 1.0], 0.0)
     rows_C = np.sort(rng.choice(NUM_PRODUCTS, NUM_CANDIDATES, replace=False)).astype(np.int64)
     kept_C = (ranks_CR > 0).any(axis=1)
-    vectors = {"text": _vector(rng, "words")} | ({"image": _vector(rng, "pictures")} if with_image else {})
-    made = Candidates(
+    vectors = {"text": _vector(rng, "text")} | ({"image": _vector(rng, "image")} if with_image else {})
+    candidates = Candidates(
         release_id=ReleaseId("r-1"),
         rows_C=rows_C[kept_C],
         retrievers=RETRIEVERS,
@@ -82,12 +82,12 @@ def query(rng: np.random.Generator, *, with_image: bool) -> tuple[Candidates, np
         views_C=np.zeros(int(kept_C.sum()), np.int32),
         query_vectors=vectors,
     )
-    return made, grades_C[kept_C]
+    return candidates, grades_C[kept_C]
 
 
 @cache
 def products() -> ProductVectors:
-    """Vectors of all products; every fifth has no picture."""
+    """Vectors of all products; every fifth has no image."""
     rng = np.random.default_rng(5)
     has_N2 = np.ones((NUM_PRODUCTS, 2), np.bool_)
     has_N2[::5, 1] = False
@@ -97,19 +97,19 @@ def products() -> ProductVectors:
 
 
 def small_config(kind: str) -> MethodConfig:
-    """Settings of a kind with which it is fitted in a moment."""
+    """Settings with which the method is fitted in a fraction of a second."""
     values = SMALL_FEATURES if FUSION_METHODS[kind].config is FeatureConfig else SMALL.get(kind, {})
     return parse_method_config({"kind": kind, **values})
 
 
 @cache
 def fitted(kind: str) -> Fuser:
-    """A fuser of that kind."""
+    """A fuser of that method."""
     return fit_fuser(small_config(kind), training_data("train"), training_data("validation"), seed=7)
 
 
 def only_retrievers(candidates: Candidates, names: tuple[str, ...]) -> Candidates:
-    """The candidates as they would be if only these retrievers had answered."""
+    """The candidates as if only these retrievers had returned results."""
     at = [candidates.retrievers.index(name) for name in names]
     fewer = replace(
         candidates,

@@ -21,13 +21,13 @@ WEIGHTS = {"bm25": 0.25, "text": 0.75}
         ),
     ],
 )
-def test_a_saved_spec_opens_as_itself(spec: FusionSpec, tmp_path: Path) -> None:
+def test_a_saved_and_opened_spec_is_equal(spec: FusionSpec, tmp_path: Path) -> None:
     spec.save(tmp_path)
     assert FusionSpec.open(tmp_path) == spec
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"kind": "equal", "weights": WEIGHTS}, "kind equal takes no weights"),
         ({"kind": "rrf", "weights": {"bm25": -1.0}}, r"weight of bm25 \(all\) is -1.0; allowed: 0 or more"),
@@ -41,18 +41,18 @@ def test_a_saved_spec_opens_as_itself(spec: FusionSpec, tmp_path: Path) -> None:
         ({"kind": "rrf", "depth": 0}, "depth is 0; allowed: 1 or more"),
     ],
 )
-def test_a_spec_refuses_what_it_cannot_mean(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         FusionSpec(**values)
 
 
-def test_a_missing_spec_says_which_job_makes_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_spec_names_the_job(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"fusion.json does not exist; run search_fusion"):
         FusionSpec.open(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"kind": "rrf", "dept": 3}', '{"kind": "rrf", "depth": 0}'])
-def test_a_torn_or_foreign_spec_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_damaged_or_unknown_spec_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / FUSION_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"fusion.json is not a fusion spec"):
         FusionSpec.open(tmp_path)

@@ -1,4 +1,4 @@
-"""What fits measure by, and how linear fits find their weights."""
+"""nDCG of training data, and the fits of column weights."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from intarsia.maths.ndcg import mean_known
 from tests.unit.fusion.fusion_cases import training_data
 
 
-def test_what_a_fusion_is_worth_is_what_evaluation_says() -> None:
-    learn = training_data("train")
+def test_ndcg_of_training_data_equals_that_of_evaluation() -> None:
+    train = training_data("train")
     qrels = [
-        Qrels(rows_J=one.rows_C, grades_J=grades) for one, grades in zip(learn.candidates, learn.grades, strict=True)
+        Qrels(rows_J=candidates.rows_C, grades_J=grades)
+        for candidates, grades in zip(train.candidates, train.grades, strict=True)
     ]
     spec = FusionSpec(kind="rrf")
-    expected_Q = PackedCandidates.of(learn.candidates, qrels).ndcg(spec, 5)
-    packed = PackedTrainingData.of(learn)
+    expected_Q = PackedCandidates.of(train.candidates, qrels).ndcg(spec, 5)
+    packed = PackedTrainingData.of(train)
     assert packed.ndcg_G(fuse_batch(spec, packed.batch), 5) == pytest.approx(expected_Q)
 
 
-def test_a_relevant_product_that_nobody_brought_lowers_what_an_order_is_worth() -> None:
+def test_a_relevant_product_that_was_not_retrieved_lowers_ndcg() -> None:
     lists = ListGains(Groups(np.array([0, 2])), np.array([0.0, 3.0]), np.array([3.0 + 7.0 / math.log2(3)]), 10)
     assert lists.ndcg_G(np.array([1.0, 0.0])) == pytest.approx([3.0 / math.log2(3) / (3.0 + 7.0 / math.log2(3))])
 
 
-def test_a_query_without_anything_relevant_is_in_no_mean() -> None:
+def test_a_query_without_a_relevant_product_is_not_in_the_mean() -> None:
     lists = ListGains(Groups(np.array([0, 1, 2])), np.array([1.0, 0.0]), np.array([1.0, 0.0]), 10)
     ndcg_G = lists.ndcg_G(np.array([0.0, 0.0]))
     assert np.isnan(ndcg_G).tolist() == [False, True]
@@ -43,23 +44,23 @@ def test_a_query_without_anything_relevant_is_in_no_mean() -> None:
     assert mean_known(ndcg_G[1:], without_any=0.0) == 0.0
 
 
-def test_selected_queries_may_come_twice() -> None:
+def test_a_query_may_be_selected_twice() -> None:
     twice = select_queries(training_data("train"), [3, 3, 0])
     assert twice.query_ids == ("train-3", "train-3", "train-0")
     assert pack(twice.candidates).groups.num_groups == 3
 
 
-def test_the_best_shares_are_found_between_the_points_of_the_grid() -> None:
-    # one list of 3: the relevant one is first only if 0.6 a > b > 0.4 a in shares, i.e. the first column has 0.625 .. 0.714
+def test_coordinate_ascent_moves_between_the_points_of_the_grid() -> None:
+    # one list of 3: the first candidate is best only if the first column has a weight of 0.6 .. 0.625
     columns_Mn = np.array([[1.0, 1.6, 0.0], [1.0, 0.0, 2.5]])
     lists = ListGains(Groups(np.array([0, 3])), np.array([1.0, 0.0, 0.0]), np.array([1.0]), 1)
-    shares, worth = ascend_ndcg(columns_Mn, lists, grid_points(2, 1))
-    assert worth == 1.0
-    assert 1.6 * shares[0] <= 1.0
-    assert 2.5 * shares[1] <= 1.0
+    weights, ndcg = ascend_ndcg(columns_Mn, lists, grid_points(2, 1))
+    assert ndcg == 1.0
+    assert 1.6 * weights[0] <= 1.0
+    assert 2.5 * weights[1] <= 1.0
 
 
-def test_a_listwise_fit_finds_the_weights_that_gave_the_shares(rng: np.random.Generator) -> None:
+def test_a_listwise_fit_recovers_the_weights_behind_the_gains(rng: np.random.Generator) -> None:
     columns_Fn = rng.normal(size=(2, 400))
     groups = Groups(np.arange(0, 401, 20, dtype=np.int64))
     gains_n = np.exp(np.array([1.5, -0.5]) @ columns_Fn)
@@ -70,10 +71,10 @@ def test_a_listwise_fit_finds_the_weights_that_gave_the_shares(rng: np.random.Ge
     assert bound_F[1] == 0.0
 
 
-def test_lists_without_gain_teach_a_listwise_fit_nothing(rng: np.random.Generator) -> None:
+def test_lists_without_gain_do_not_affect_a_listwise_fit(rng: np.random.Generator) -> None:
     columns_Fn = rng.normal(size=(1, 10))
-    fit = {"penalties_F": np.full(1, 0.01), "lower_bounds_F": np.full(1, -np.inf), "start_F": np.zeros(1)}
+    settings = {"penalties_F": np.full(1, 0.01), "lower_bounds_F": np.full(1, -np.inf), "start_F": np.zeros(1)}
     gains_n = np.array([1.0, 0.0, 0.0, 2.0, 0.0])
-    alone_F = fit_listwise(columns_Fn[:, :5], Groups(np.array([0, 5])), gains_n, **fit)
-    both_F = fit_listwise(columns_Fn, Groups(np.array([0, 5, 10])), np.append(gains_n, np.zeros(5)), **fit)
-    assert both_F == pytest.approx(alone_F, abs=1e-6)
+    single_F = fit_listwise(columns_Fn[:, :5], Groups(np.array([0, 5])), gains_n, **settings)
+    both_F = fit_listwise(columns_Fn, Groups(np.array([0, 5, 10])), np.append(gains_n, np.zeros(5)), **settings)
+    assert both_F == pytest.approx(single_F, abs=1e-6)

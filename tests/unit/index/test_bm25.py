@@ -9,8 +9,7 @@ import pytest
 
 from intarsia import text
 from intarsia.errors import ArtifactError
-from intarsia.index.bm25 import Bm25Index
-from intarsia.index.bm25_postings import Bm25Config, PostingsBuilder
+from intarsia.index.bm25 import Bm25Config, Bm25Index, PostingsBuilder
 
 TITLES = ["Red running shoes", "Blue shoes", "Red red wine", "红色运动鞋", ""]
 
@@ -19,7 +18,7 @@ def titles_only(*titles: str, k1: float = 1.0, b: float = 0.3) -> Bm25Index:
     return Bm25Index.build(Bm25Config(k1=k1, b=b, weights={"title": 1.0}), {"title": list(titles)})
 
 
-def test_a_lone_word_scores_idf_times_one() -> None:
+def test_a_single_word_scores_its_idf() -> None:
     # both titles have one word: no length discount, tf 1 gives (k1 + 1) / (k1 + 1) = 1; N = 2, df = 1
     assert titles_only("shoes", "wine").scores("wine").tolist() == [0.0, np.float32(math.log(1 + 1.5 / 1.5))]
 
@@ -29,12 +28,12 @@ def test_the_order_of_words_in_the_query_changes_no_bit() -> None:
     assert index.scores("red running shoes").tobytes() == index.scores("shoes red running").tobytes()
 
 
-def test_a_word_asked_twice_counts_twice() -> None:
+def test_a_repeated_query_word_counts_twice() -> None:
     index = titles_only(*TITLES)
     assert index.scores("wine wine").tolist() == (index.scores("wine") * 2).tolist()
 
 
-def test_inflected_and_traditional_forms_find_each_other() -> None:
+def test_inflected_and_traditional_forms_match() -> None:
     index = titles_only(*TITLES)
     assert index.search("shoe runs", 5)[0].tolist() == [0, 1]
     assert index.search("紅色運動鞋", 5)[0].tolist() == [3]
@@ -47,7 +46,7 @@ def test_unknown_words_and_empty_queries_match_nothing() -> None:
         assert index.search(query, 3)[0].tolist() == []
 
 
-def test_search_is_best_first_with_ties_to_the_smaller_row_and_filtered_exactly() -> None:
+def test_search_is_best_first_with_ties_by_row_and_exact_filters() -> None:
     index = titles_only("red shoes", "red wine", "blue wine", "red hat")
     assert index.search("red wine", 4)[0].tolist() == [1, 2, 0, 3]
     rows, scores = index.search("red wine", 4, np.array([True, False, False, True]))
@@ -55,7 +54,7 @@ def test_search_is_best_first_with_ties_to_the_smaller_row_and_filtered_exactly(
     assert scores[0] == scores[1] == index.scores("red wine")[0]
 
 
-def test_a_field_with_more_weight_wins() -> None:
+def test_a_field_with_more_weight_scores_higher() -> None:
     fields = {"title": ["lamp", "desk"], "description": ["desk", "lamp"]}
     index = Bm25Index.build(Bm25Config(weights={"title": 1.0, "description": 0.3}), fields)
     assert index.search("lamp", 2)[0].tolist() == [0, 1]
@@ -74,28 +73,28 @@ def test_with_k1_zero_only_presence_counts() -> None:
 def test_batches_in_any_order_give_the_same_postings() -> None:
     config = Bm25Config(weights={"title": 1.0, "brand": 0.5})
     tokens = [text.tokens(title) for title in TITLES]
-    together = PostingsBuilder(config, 5)
-    together.add(np.arange(5), {"title": tokens, "brand": [["red"]] * 5})
-    apart = PostingsBuilder(config, 5)
+    one_batch = PostingsBuilder(config, 5)
+    one_batch.add(np.arange(5), {"title": tokens, "brand": [["red"]] * 5})
+    many_batches = PostingsBuilder(config, 5)
     for row in (3, 0, 4, 2, 1):
-        apart.add(np.array([row]), {"brand": [["red"]]})
-        apart.add(np.array([row]), {"title": [tokens[row]]})
-    one, other = together.finish(), apart.finish()
-    assert one.tokens == other.tokens
+        many_batches.add(np.array([row]), {"brand": [["red"]]})
+        many_batches.add(np.array([row]), {"title": [tokens[row]]})
+    first, second = one_batch.finish(), many_batches.finish()
+    assert first.tokens == second.tokens
     for array in ("offsets", "rows", "impacts"):
-        assert getattr(one, array).tobytes() == getattr(other, array).tobytes()
+        assert getattr(first, array).tobytes() == getattr(second, array).tobytes()
 
 
-def test_what_was_saved_is_what_is_opened(tmp_path: Path) -> None:
+def test_an_index_is_the_same_after_saving(tmp_path: Path) -> None:
     index = titles_only(*TITLES, b=0.7)
     index.save(tmp_path)
-    again = Bm25Index.open(tmp_path)
-    assert again.config == index.config
-    assert list(again.vocabulary.items()) == list(index.vocabulary.items())
-    assert again.scores("red shoes 运动").tobytes() == index.scores("red shoes 运动").tobytes()
+    opened = Bm25Index.open(tmp_path)
+    assert opened.config == index.config
+    assert list(opened.vocabulary.items()) == list(index.vocabulary.items())
+    assert opened.scores("red shoes 运动").tobytes() == index.scores("red shoes 运动").tobytes()
 
 
-def test_a_catalog_without_a_word_is_legal(tmp_path: Path) -> None:
+def test_a_catalog_without_words_is_allowed(tmp_path: Path) -> None:
     titles_only("", "!").save(tmp_path)
     assert Bm25Index.open(tmp_path).scores("red").tolist() == [0.0, 0.0]
 
@@ -115,7 +114,7 @@ def test_files_of_two_builds_are_refused(tmp_path: Path) -> None:
     header = json.loads((tmp_path / "a" / "index.json").read_text())
     header["files"]["vocabulary.arrow"] = len(vocabulary)
     (tmp_path / "a" / "index.json").write_text(json.dumps(header))
-    with pytest.raises(ArtifactError, match=r"the postings 2: files of two builds"):
+    with pytest.raises(ArtifactError, match=r"the postings 2: the files are of two builds"):
         Bm25Index.open(tmp_path / "a")
 
 
@@ -124,8 +123,8 @@ def test_files_of_two_builds_are_refused(tmp_path: Path) -> None:
     [
         ({"k1": -1.0}, r"k1 is -1\.0; allowed: 0 or more"),
         ({"b": 1.5}, r"b is 1\.5; allowed: 0\.\.1"),
-        ({"weights": {}}, "weights names no field"),
-        ({"weights": {"titel": 1.0}}, "weights names field 'titel'; allowed: title, description"),
+        ({"weights": {}}, "weights is empty"),
+        ({"weights": {"titel": 1.0}}, "weights has field 'titel'; allowed: title, description"),
         ({"weights": {"title": 0.0}}, r"weight of title is 0\.0; allowed: above 0"),
     ],
 )

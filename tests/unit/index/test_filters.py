@@ -79,16 +79,16 @@ def test_values_of_one_attribute_are_alternatives_and_attributes_must_all_hold(i
     assert rows(index, attributes={"color": ()}) == []
 
 
-def test_what_the_shop_did_not_say_is_neither_in_nor_out_of_stock(index: FilterIndex) -> None:
+def test_unknown_stock_is_neither_in_nor_out_of_stock(index: FilterIndex) -> None:
     assert rows(index, in_stock=True) == [0, 3]
     assert rows(index, in_stock=False) == [1]
 
 
-def test_excluded_ids_go_and_unknown_ones_do_nothing(index: FilterIndex) -> None:
+def test_excluded_ids_are_removed_and_unknown_ones_ignored(index: FilterIndex) -> None:
     assert rows(index, exclude=("p1", "p9", "a")) == [0, 2, 3]
 
 
-def test_the_row_of_a_product_is_found_and_an_unknown_one_refused(index: FilterIndex) -> None:
+def test_row_of_refuses_an_unknown_product(index: FilterIndex) -> None:
     assert index.row_of("p2") == 2
     with pytest.raises(DataError, match="product_id is 'p9'; allowed: the id of a product of this catalog"):
         index.row_of("p9")
@@ -98,7 +98,7 @@ def test_all_filters_must_hold(index: FilterIndex) -> None:
     assert rows(index, category=("Shoes",), brands=("Acme",), in_stock=True, price_max=9999) == [0]
 
 
-def test_brands_that_a_filter_cannot_tell_apart_are_one_facet_value(index: FilterIndex) -> None:
+def test_brands_that_fold_to_one_key_are_one_facet_value(index: FilterIndex) -> None:
     assert counts(index, "brand") == [("ACME", 2), ("耐克", 1)]
 
 
@@ -111,7 +111,7 @@ def test_every_level_of_the_path_is_counted(index: FilterIndex) -> None:
     assert counts(index, "category") == [("Shoes", 3), ("Bags", 1), ("Shoes > Boots", 1), ("Shoes > Running", 1)]
 
 
-def test_prices_fall_into_a_fixed_series_cheapest_first(index: FilterIndex) -> None:
+def test_price_buckets_are_a_fixed_series_in_ascending_order(index: FilterIndex) -> None:
     assert counts(index, "price") == [("1000-1999", 1), ("2000-4999", 1), ("5000-9999", 1)]
 
 
@@ -129,30 +129,30 @@ def test_attributes_and_stock_are_counted_within_the_mask(index: FilterIndex) ->
     assert counts(index, "in_stock") == [("true", 2), ("false", 1)]
 
 
-def test_only_the_most_frequent_values_are_given(index: FilterIndex) -> None:
+def test_only_the_most_frequent_values_are_returned(index: FilterIndex) -> None:
     assert counts(index, "category", top=1) == [("Shoes", 3)]
 
 
-def test_an_attribute_nobody_has_gives_no_values(index: FilterIndex) -> None:
+def test_an_attribute_that_no_product_has_has_no_values(index: FilterIndex) -> None:
     assert counts(index, "attributes.weight") == []
 
 
-def test_a_facet_of_another_name_is_refused(index: FilterIndex) -> None:
+def test_an_unknown_facet_is_refused(index: FilterIndex) -> None:
     with pytest.raises(
         DataError,
-        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>. Fix: ask for a facet of the list",
+        match=r"facets is 'colour'; allowed: category, brand, price, in_stock, attributes\.<name>\. Fix: use a",
     ):
         index.facets(ALL, ["brand", "colour"], 5)
 
 
-def test_the_facets_of_a_catalog_are_known(index: FilterIndex) -> None:
+def test_facet_names_lists_all_facets(index: FilterIndex) -> None:
     assert index.facet_names == (
         *("category", "brand", "price", "in_stock"),
         *("attributes.color", "attributes.size", "attributes.颜色"),
     )
 
 
-def test_an_empty_catalog_is_legal() -> None:
+def test_an_empty_catalog_is_allowed() -> None:
     index = FilterIndex(columns_of([]))
     assert rows(index, category=("Shoes",), brands=("a",), attributes={"color": ("red",)}, exclude=("p1",)) == []
     assert index.facets(np.ones(0, np.bool_), index.facet_names, 5) == {

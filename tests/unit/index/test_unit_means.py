@@ -1,4 +1,4 @@
-"""The one vector that stands for all of a product's: of every kind of index, and without a copy where each product has just one."""
+"""The unit mean of each product's vectors, of every kind of index; without a copy if each product has exactly one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from intarsia.ids import SpaceId
-from intarsia.index.files import VectorIndexConfig, build_vector_index, open_vector_index
-from intarsia.index.vectors import StoredVectors
+from intarsia.index.vector_files import VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import StoredVectors
 
 
 def stored(vectors_VD: NDArray[np.float32], rows: list[int], num_rows: int) -> StoredVectors:
@@ -28,7 +28,9 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("exact_up_to", [100, 0], ids=["flat", "hnsw"])
-def test_a_products_mean_is_that_of_its_own_views(rng: np.random.Generator, tmp_path: Path, exact_up_to: int) -> None:
+def test_the_mean_of_a_product_is_that_of_its_own_views(
+    rng: np.random.Generator, tmp_path: Path, exact_up_to: int
+) -> None:
     counts = [0, 2, 1, 0, 3, 1, 0]  # first and last rows have none
     rows_V = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     vectors_VD = unit(rng.normal(size=(len(rows_V), 5)))
@@ -38,20 +40,20 @@ def test_a_products_mean_is_that_of_its_own_views(rng: np.random.Generator, tmp_
     assert has_N.tolist() == [count > 0 for count in counts]
     start = 0
     for row, count in enumerate(counts):
-        mine = vectors_VD[start : start + count].astype(np.float64)
+        views_VD = vectors_VD[start : start + count].astype(np.float64)
         start += count
-        expected_D = unit(mine.sum(axis=0)) if count else np.zeros(5)
+        expected_D = unit(views_VD.sum(axis=0)) if count else np.zeros(5)
         assert means_ND[row].tolist() == pytest.approx(expected_D.tolist(), abs=1e-6)
 
 
-def test_where_every_row_has_one_vector_nothing_is_copied(rng: np.random.Generator) -> None:
+def test_one_vector_per_row_is_returned_without_a_copy(rng: np.random.Generator) -> None:
     vectors_VD = unit(rng.normal(size=(4, 3)))
     means_ND, has_N = stored(vectors_VD, [0, 1, 2, 3], 4).unit_means()
     assert means_ND is vectors_VD
     assert has_N.all()
 
 
-def test_as_many_vectors_as_rows_are_not_one_each(rng: np.random.Generator) -> None:
+def test_as_many_vectors_as_rows_need_not_be_one_per_row(rng: np.random.Generator) -> None:
     vectors_VD = unit(rng.normal(size=(3, 3)))
     means_ND, has_N = stored(vectors_VD, [0, 0, 2], 3).unit_means()
     assert has_N.tolist() == [True, False, True]
@@ -66,7 +68,7 @@ def test_views_that_cancel_out_leave_zeros_and_no_nan() -> None:
     assert has_N.tolist() == [True]
 
 
-def test_a_catalog_without_a_vector_has_zeros_of_the_spaces_width() -> None:
+def test_a_catalog_without_vectors_has_zeros_of_the_right_width() -> None:
     means_ND, has_N = stored(np.empty((0, 3), np.float32), [], 2).unit_means()
     assert means_ND.tolist() == [[0.0] * 3] * 2
     assert not has_N.any()

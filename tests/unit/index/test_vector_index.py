@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from intarsia.errors import ArtifactError, DataError
 from intarsia.ids import SpaceId
-from intarsia.index.files import KINDS, VectorIndexConfig, build_vector_index, open_vector_index
-from intarsia.index.protocol import VectorIndex
+from intarsia.index.vector_files import VECTOR_INDEX_KINDS, VectorIndexConfig, build_vector_index, open_vector_index
+from intarsia.index.vector_index import VectorIndex
 
 SPACE = SpaceId("test-space")
 EXACT, GRAPH = VectorIndexConfig(), VectorIndexConfig(exact_up_to=0)
@@ -21,7 +21,7 @@ def unit(*rows: tuple[float, ...]) -> NDArray[np.float32]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def made(
+def build(
     folder: Path, vectors_VD: NDArray[np.float32], rows: list[int], num_rows: int, config: VectorIndexConfig = EXACT
 ) -> VectorIndex:
     build_vector_index(config, SPACE, vectors_VD, np.array(rows, np.int64), num_rows, folder)
@@ -30,38 +30,38 @@ def made(
 
 @pytest.fixture(params=[EXACT, GRAPH], ids=["flat", "hnsw"])
 def small(request: pytest.FixtureRequest, tmp_path: Path) -> VectorIndex:
-    """Row 0 has two views, row 1 none, rows 2 and 3 the same one."""
-    return made(tmp_path / "index", unit((1, 0), (0, 1), (1, 1), (1, 1)), [0, 0, 2, 3], 4, request.param)
+    """Row 0 has two views, row 1 none; rows 2 and 3 have equal vectors."""
+    return build(tmp_path / "index", unit((1, 0), (0, 1), (1, 1), (1, 1)), [0, 0, 2, 3], 4, request.param)
 
 
-def test_every_kind_is_reached_by_some_config(tmp_path: Path) -> None:
-    reached = set()
+def test_every_kind_is_built_by_some_config(tmp_path: Path) -> None:
+    kinds = set()
     for config in (EXACT, GRAPH):
-        made(tmp_path / str(config.exact_up_to), unit((1, 0)), [0], 1, config)
-        reached.add(json.loads((tmp_path / str(config.exact_up_to) / "index.json").read_text())["kind"])
-    assert reached == set(KINDS)
+        build(tmp_path / str(config.exact_up_to), unit((1, 0)), [0], 1, config)
+        kinds.add(json.loads((tmp_path / str(config.exact_up_to) / "index.json").read_text())["kind"])
+    assert kinds == set(VECTOR_INDEX_KINDS)
 
 
-def test_a_product_scores_as_its_best_view_and_ties_go_to_the_smaller_row(small: VectorIndex) -> None:
-    found = small.search(unit((0.1, 1)), 4, None)
-    assert found.rows_Qk.tolist() == [[0, 2, 3, -1]]
-    assert found.views_Qk.tolist() == [[1, 0, 0, -1]]
-    assert np.isnan(found.scores_Qk[0, 3])
-    assert found.scores_Qk[0, 1] == found.scores_Qk[0, 2]
+def test_a_product_has_the_score_of_its_best_view_and_ties_go_by_row(small: VectorIndex) -> None:
+    hits = small.search(unit((0.1, 1)), 4, None)
+    assert hits.rows_Qk.tolist() == [[0, 2, 3, -1]]
+    assert hits.views_Qk.tolist() == [[1, 0, 0, -1]]
+    assert np.isnan(hits.scores_Qk[0, 3])
+    assert hits.scores_Qk[0, 1] == hits.scores_Qk[0, 2]
 
 
-def test_equal_views_report_the_first(tmp_path: Path) -> None:
-    index = made(tmp_path, unit((0, 1), (1, 0), (1, 0)), [0, 0, 0], 1)
+def test_equal_views_return_the_first(tmp_path: Path) -> None:
+    index = build(tmp_path, unit((0, 1), (1, 0), (1, 0)), [0, 0, 0], 1)
     assert index.search(unit((1, 0)), 1, None).views_Qk.tolist() == [[1]]
 
 
-def test_a_image_that_is_missing_leaves_a_gap_in_the_view_numbers(tmp_path: Path) -> None:
+def test_view_numbers_may_have_gaps(tmp_path: Path) -> None:
     build_vector_index(EXACT, SPACE, unit((1, 0), (0, 1)), np.array([0, 0]), 1, tmp_path, np.array([1, 4], np.int32))
     index = open_vector_index(tmp_path)
     assert index.search(unit((0, 1), (1, 0)), 1, None).views_Qk.tolist() == [[4], [1]]
 
 
-def test_a_view_given_twice_is_refused(tmp_path: Path) -> None:
+def test_a_repeated_view_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="vectors row 1: view is 3; allowed: above 3, the view before it of product row 0"
     ):
@@ -76,7 +76,7 @@ def test_a_filter_is_exact(small: VectorIndex) -> None:
     assert small.search(unit((1, 0)), 2, np.zeros(4, np.bool_)).rows_Qk.tolist() == [[-1, -1]]
 
 
-def test_rows_are_scored_in_any_order_and_one_without_vectors_is_nan(small: VectorIndex) -> None:
+def test_rows_are_scored_in_any_order_and_are_nan_without_vectors(small: VectorIndex) -> None:
     scores, views = small.score_rows(unit((1, 0))[0], np.array([2, 1, 0, 2], np.int64))
     assert views.tolist() == [0, -1, 0, 0]
     assert scores[2] == 1.0
@@ -96,15 +96,15 @@ def test_the_floor_is_included(small: VectorIndex) -> None:
     assert small.matches(query_D, 0.9).tolist() == [True, False, False, False]
 
 
-def test_stored_vectors_come_back_in_view_order(small: VectorIndex) -> None:
+def test_stored_vectors_are_returned_in_view_order(small: VectorIndex) -> None:
     assert small.vectors_of(0).tolist() == [[1, 0], [0, 1]]
     assert small.vectors_of(1).shape == (0, 2)
     assert small.space_id == SPACE
 
 
 @pytest.mark.parametrize("config", [EXACT, GRAPH], ids=["flat", "hnsw"])
-def test_a_catalog_without_images_is_legal(tmp_path: Path, config: VectorIndexConfig) -> None:
-    index = made(tmp_path, np.empty((0, 2), np.float32), [], 3, config)
+def test_a_catalog_without_images_is_allowed(tmp_path: Path, config: VectorIndexConfig) -> None:
+    index = build(tmp_path, np.empty((0, 2), np.float32), [], 3, config)
     query_QD = unit((1, 0))
     assert index.search(query_QD, 2, None).rows_Qk.tolist() == [[-1, -1]]
     assert np.isnan(index.score_rows(query_QD[0], np.array([0, 2]))[0]).all()
@@ -119,7 +119,7 @@ def test_no_queries_give_no_lists(small: VectorIndex) -> None:
 def test_the_same_vectors_give_the_same_files(tmp_path: Path, rng: np.random.Generator) -> None:
     vectors_VD = unit(*map(tuple, rng.standard_normal((300, 8))))
     for name in ("a", "b"):
-        made(tmp_path / name, vectors_VD, list(range(300)), 300, GRAPH)
+        build(tmp_path / name, vectors_VD, list(range(300)), 300, GRAPH)
     for file in sorted((tmp_path / "a").iterdir()):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
@@ -127,13 +127,13 @@ def test_the_same_vectors_give_the_same_files(tmp_path: Path, rng: np.random.Gen
 @pytest.mark.parametrize("rows", [[1, 0], [0, 2], [-1, 0]])
 def test_rows_out_of_order_or_range_are_refused(tmp_path: Path, rows: list[int]) -> None:
     with pytest.raises(DataError, match=r"rows is .* ascending row numbers 0\.\.1"):
-        made(tmp_path, unit((1, 0), (0, 1)), rows, 2)
+        build(tmp_path, unit((1, 0), (0, 1)), rows, 2)
 
 
 @pytest.mark.parametrize("vector", [(2.0, 0.0), (np.nan, 0.0), (0.0, 0.0)])
-def test_a_vector_that_is_no_unit_vector_is_refused_by_number(tmp_path: Path, vector: tuple[float, float]) -> None:
+def test_a_vector_of_another_length_than_1_is_refused(tmp_path: Path, vector: tuple[float, float]) -> None:
     with pytest.raises(DataError, match=r"vectors row 1: length is .* unit vectors"):
-        made(tmp_path, np.array([(1.0, 0.0), vector], np.float32), [0, 1], 2)
+        build(tmp_path, np.array([(1.0, 0.0), vector], np.float32), [0, 1], 2)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_setting_out_of_range_is_refused_by_name(setting: str, value: int, wor
 class TestTornFolders:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        made(tmp_path / "index", unit((1, 0), (0, 1)), [0, 1], 2)
+        build(tmp_path / "index", unit((1, 0), (0, 1)), [0, 1], 2)
         return tmp_path / "index"
 
     def change(self, folder: Path, **facts: object) -> None:
@@ -161,7 +161,7 @@ class TestTornFolders:
 
     def test_no_header(self, folder: Path) -> None:
         (folder / "index.json").unlink()
-        with pytest.raises(ArtifactError, match=r"holds no index\.json"):
+        with pytest.raises(ArtifactError, match=r"contains no index\.json"):
             open_vector_index(folder)
 
     def test_half_a_header(self, folder: Path) -> None:
@@ -171,10 +171,10 @@ class TestTornFolders:
 
     def test_another_version(self, folder: Path) -> None:
         self.change(folder, format="vector_index/2")
-        with pytest.raises(ArtifactError, match=r"format 'vector_index/2'; this code reads 'vector_index/1'"):
+        with pytest.raises(ArtifactError, match=r"format 'vector_index/2'; this version reads 'vector_index/1'"):
             open_vector_index(folder)
 
-    def test_a_header_that_is_no_mapping(self, folder: Path) -> None:
+    def test_a_header_that_is_not_a_mapping(self, folder: Path) -> None:
         (folder / "index.json").write_text("[]")
         with pytest.raises(ArtifactError, match="format None"):
             open_vector_index(folder)
@@ -192,10 +192,10 @@ class TestTornFolders:
 
     def test_files_of_two_builds(self, folder: Path) -> None:
         self.change(folder, num_views=3)
-        with pytest.raises(ArtifactError, match=r"holds \(2, 2\) values; index\.json says \(3, 2\)"):
+        with pytest.raises(ArtifactError, match=r"has shape \(2, 2\); index\.json says \(3, 2\)"):
             open_vector_index(folder)
 
     def test_an_unknown_kind(self, folder: Path) -> None:
         self.change(folder, kind="quantum")
-        with pytest.raises(ArtifactError, match="kind 'quantum'; this code knows flat, hnsw"):
+        with pytest.raises(ArtifactError, match="kind 'quantum'; this version reads flat, hnsw"):
             open_vector_index(folder)

@@ -1,4 +1,4 @@
-"""Reductions and top positions within queries, by hand; `tests/property/test_fusion.py` compares top positions with sorting."""
+"""Reductions and top positions within queries, by hand; `tests/property/test_fusion.py` compares with sorting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear model and the init score: their weights, row independence, and that fits, folders and contributions contain them."""
+"""The linear model and the init score: weights, row independence, and their part in fits and contributions."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ def test_a_wrong_setting_is_refused(wrong: dict[str, float], message: str) -> No
 
 
 def test_a_rarely_missing_feature_is_scored_as_it_was_fitted() -> None:
-    """One of 100 rows lacks the feature and is the better one: its mark, 1 / 0.0995, is clipped to 5: 25 / (1 + e^jump) = l2 jump."""
+    """One of 100 rows lacks the feature and is the better one.
+
+    Its mark, 1 / 0.0995, is clipped to 5, so 25 / (1 + e^jump) = l2 jump.
+    """
     values = np.full((100, 3), 4.0, np.float32)
     values[0, 0] = np.nan
     rows = RankingRows(

@@ -1,4 +1,4 @@
-"""The path of a field as people write it."""
+"""Field paths, image URLs and image types of responses."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def test_an_id_becomes_one_segment_of_an_address() -> None:
         (b"", "application/octet-stream"),
     ],
 )
-def test_a_image_is_sent_as_what_it_is_and_never_as_something_that_runs(content: bytes, kind: str) -> None:
+def test_an_image_is_never_sent_as_a_type_that_a_browser_executes(content: bytes, kind: str) -> None:
     assert image_type(content) == kind

@@ -1,4 +1,4 @@
-"""The thread that follows the live pointer outlives whatever opening a release raises."""
+"""The thread that follows the live pointer survives every error of opening a release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from intarsia.errors import ConfigError, DataError
 from intarsia.ids import ReleaseId
 from intarsia.release.manifest import SCHEMA_VERSION, Manifest
 from intarsia.release.pointer import Pointer
-from serve_apps.service.release_cache import ReleaseCache
+from serve_apps.service.releases import ReleaseCache
 from serve_apps.settings import ServingConfig
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -56,10 +56,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_release_that_cannot_be_opened_is_logged_and_the_next_one_is_followed(
+def test_a_release_that_fails_to_open_is_logged_and_the_next_is_followed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    config = ServingConfig(lake=tmp_path, follow_s=0.01)
+    config = ServingConfig(lake=tmp_path, refresh_s=0.01)
     for name in ("r-good", "r-broken", "r-better"):
         empty_release(config.releases, name)
     pointer = Pointer(config.releases)
@@ -70,13 +70,13 @@ def test_a_release_that_cannot_be_opened_is_logged_and_the_next_one_is_followed(
         return folder.name
 
     pointer.move(ReleaseId("r-good"), at=NOW, why="test")
-    held = ReleaseCache(config, open_part)
+    cache = ReleaseCache(config, open_part)
     try:
         pointer.move(ReleaseId("r-broken"), at=NOW, why="test")
         wait_for(lambda: "release_not_opened release_id=r-broken stays=r-good" in caplog.text)
         assert type(error).__name__ in caplog.text
-        assert held.current == "r-good"
+        assert cache.current == "r-good"
         pointer.move(ReleaseId("r-better"), at=NOW, why="test")
-        wait_for(lambda: held.current == "r-better")
+        wait_for(lambda: cache.current == "r-better")
     finally:
-        held.close()
+        cache.close()

@@ -1,4 +1,4 @@
-"""What is noted reaches the disk by its own thread; what cannot is counted and told, and no request waits."""
+"""Requests are written by a thread of the log; those that cannot be written are counted and logged, and no request waits."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ RANKED = Ranked(
 )
 
 
-def note(log: ServedLog, number: int, **changed: object) -> None:
-    """Note request q0, q1, …, whose page shows row 2, then row 1, from position 11."""
+def append(log: ServedLog, number: int, **changed: object) -> None:
+    """Append request q0, q1, ..., whose page shows row 2, then row 1, from position 11."""
     query = Query(request_id=RequestId(f"q{number}"), text="red bag", asked_at=NOON, offset=10)
     hits = tuple(Hit(row=row, position=11 + i, score=1.0, fused=1.0, retrievers={}) for i, row in enumerate((2, 1)))
     page = Page(
@@ -54,7 +54,7 @@ def note(log: ServedLog, number: int, **changed: object) -> None:
         reachable=9,
         degraded=("image encoder: failed",),
     )
-    log.note(query=replace(query, **changed), ranked=RANKED, page=page, product_ids=IDS)  # type: ignore[arg-type]
+    log.append(query=replace(query, **changed), ranked=RANKED, page=page, product_ids=IDS)  # type: ignore[arg-type]
 
 
 def ids_in(folder: Path) -> list[str]:
@@ -68,10 +68,8 @@ def log(tmp_path: Path) -> Iterator[ServedLog]:
     opened.close()
 
 
-def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_the_image(
-    log: ServedLog, tmp_path: Path
-) -> None:
-    note(log, 0, image=b"\x89PNG of somebody")
+def test_page_release_and_vectors_are_logged_without_the_image(log: ServedLog, tmp_path: Path) -> None:
+    append(log, 0, image=b"\x89PNG of somebody")
     log.flush()
     [served] = read_served(tmp_path / "served")
     assert (served.request_id, served.release_id) == ("q0", "r-1")
@@ -84,21 +82,21 @@ def test_what_was_shown_by_which_release_from_which_vectors_is_logged_without_th
     assert served.vectors["text"].values_D.tobytes() == VECTOR.values_D.tobytes()
 
 
-def test_closing_writes_what_waits_and_later_notes_are_dropped(log: ServedLog, tmp_path: Path) -> None:
+def test_closing_writes_the_queue_and_later_requests_are_dropped(log: ServedLog, tmp_path: Path) -> None:
     for number in range(5):
-        note(log, number)
+        append(log, number)
     log.close()
-    note(log, 5)
+    append(log, 5)
     assert ids_in(tmp_path / "served") == [f"q{number}" for number in range(5)]
     assert log.num_dropped == 1
     log.close()
 
 
-def test_a_full_queue_drops_counts_and_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_queue_drops_counts_and_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = ServedLog(tmp_path, 1.0, capacity=4)
-    with caplog.at_level(logging.WARNING, "intarsia"), log._changed:  # the writer cannot take what waits meanwhile
+    with caplog.at_level(logging.WARNING, "intarsia"), log._changed:  # the writer cannot take the queue meanwhile
         for number in range(10):
-            note(log, number)
+            append(log, number)
         assert log.num_dropped == 6
     log.close()
     assert ids_in(tmp_path) == ["q0", "q1", "q2", "q3"]
@@ -109,7 +107,7 @@ def test_a_full_queue_drops_counts_and_tells(tmp_path: Path, caplog: pytest.LogC
 def test_many_threads_double_nothing_and_lose_only_what_is_counted(tmp_path: Path, capacity: int) -> None:
     log = ServedLog(tmp_path, 1.0, capacity=capacity)
     threads = [
-        threading.Thread(target=lambda first=first: [note(log, first + i) for i in range(50)])
+        threading.Thread(target=lambda first=first: [append(log, first + i) for i in range(50)])
         for first in range(0, 400, 50)
     ]
     for thread in threads:
@@ -117,8 +115,8 @@ def test_many_threads_double_nothing_and_lose_only_what_is_counted(tmp_path: Pat
     for thread in threads:
         thread.join()
     log.close()
-    found = ids_in(tmp_path)
-    assert len(set(found)) == len(found) == 400 - log.num_dropped
+    logged = ids_in(tmp_path)
+    assert len(set(logged)) == len(logged) == 400 - log.num_dropped
     assert capacity < 400 or log.num_dropped == 0
 
 
@@ -126,43 +124,43 @@ def test_a_share_of_nothing_writes_no_file_and_starts_no_thread(tmp_path: Path) 
     before = threading.active_count()
     log = ServedLog(tmp_path / "served", 0.0)
     assert threading.active_count() == before
-    note(log, 0)
+    append(log, 0)
     log.flush()
     log.close()
     assert not (tmp_path / "served").exists()
     assert log.num_dropped == 0
 
 
-def test_half_of_the_requests_are_those_that_their_ids_choose(tmp_path: Path) -> None:
+def test_a_share_of_the_requests_is_chosen_by_their_ids(tmp_path: Path) -> None:
     folders = (tmp_path / "one", tmp_path / "other")
     for folder in folders:
         log = ServedLog(folder, 0.5)
         for number in range(100):
-            note(log, number)
+            append(log, number)
         log.close()
     chosen = [f"q{number}" for number in range(100) if is_sampled(RequestId(f"q{number}"), 0.5)]
     assert 0 < len(chosen) < 100
     assert ids_in(folders[0]) == ids_in(folders[1]) == chosen
 
 
-def test_a_disk_that_refuses_is_told_and_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_write_is_logged_and_the_next_one_is_tried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "served"
     folder.write_text("a file in its place")
     log = ServedLog(folder, 1.0)
     with caplog.at_level(logging.WARNING, "intarsia"):
-        note(log, 0)
+        append(log, 0)
         log.flush()
         assert log.num_dropped == 1
         assert any(line.startswith("served_log_failed") and "File exists" in line for line in caplog.messages)
     folder.unlink()
-    note(log, 1)
+    append(log, 1)
     log.close()
     assert ids_in(folder) == ["q1"]
 
 
-def test_a_text_that_no_file_can_hold_is_dropped_and_told(log: ServedLog, tmp_path: Path) -> None:
-    note(log, 0, text="half \ud83d of a pair")
+def test_a_text_that_cannot_be_encoded_is_dropped_and_counted(log: ServedLog, tmp_path: Path) -> None:
+    append(log, 0, text="half \ud83d of a pair")
     log.flush()
-    note(log, 1)
+    append(log, 1)
     log.flush()
     assert (ids_in(tmp_path / "served"), log.num_dropped) == (["q1"], 1)

@@ -1,4 +1,4 @@
-"""The served graph's settings: read from what `serve run` and Serve config files give, refused with the nearest known name."""
+"""Settings of serving: read from `serve run` arguments and Serve config files, refused with the nearest known name."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_names_that_look_like_numbers_stay_names() -> None:
     assert (config.lake.name, config.release, config.journal_folder.name) == ("2026", "007", "1e3")
 
 
-def test_the_journal_lies_in_the_lake_unless_it_is_told_where() -> None:
+def test_the_journal_is_in_the_lake_by_default() -> None:
     assert ServingConfig(lake=Path("/lake")).journal_folder == Path("/lake/journal")
 
 
-def test_the_log_of_served_requests_lies_in_the_lake_unless_it_is_told_where() -> None:
+def test_the_served_log_is_in_the_lake_by_default() -> None:
     assert ServingConfig(lake=Path("/lake")).served_folder == Path("/lake/served")
     assert serving_config({"lake": "/lake", "served": "7"}).served_folder.name == "7"
 
@@ -38,7 +38,7 @@ def test_without_a_live_release_there_is_nothing_to_serve(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         ({}, "lake is required"),
         ({"lake": "/l", "topologie": "fused"}, "did you mean topology"),
@@ -48,13 +48,13 @@ def test_without_a_live_release_there_is_nothing_to_serve(tmp_path: Path) -> Non
         ({"lake": "/l", "limits.max_hits": "0"}, "max_hits is 0; allowed: 1 or more"),
         ({"lake": "/l", "replicas.ingress": "0"}, "allowed: counts of 1 or more"),
         ({"lake": "/l", "replicas.fuser": "-1"}, "fuser and num_cpus of 0 or more"),
-        ({"lake": "/l", "follow_s": "-1.0"}, "follow_s is -1.0; allowed: 0 or more"),
+        ({"lake": "/l", "refresh_s": "-1.0"}, "refresh_s is -1.0; allowed: 0 or more"),
         ({"lake": "/l", "served_share": "1.1"}, "served_share is 1.1; allowed: 0 to 1"),
         ({"lake": "/l", "served_share": ".nan"}, "served_share is nan; allowed: 0 to 1"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(args: dict[str, str], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_a_wrong_setting_is_refused_by_name(args: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         serving_config(args)
 
 

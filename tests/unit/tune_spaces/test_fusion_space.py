@@ -1,4 +1,4 @@
-"""The space of fusions: where a search starts, what a point means, and what a space refuses."""
+"""The search space of fusions: first points, the settings of a point, and invalid spaces."""
 
 from __future__ import annotations
 
@@ -21,51 +21,54 @@ from tune_spaces.fusion_space import (
     spec_of_point,
 )
 
-PLAIN = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
+UNFITTED = FusionSpaceConfig(kinds=("convex", "rrf", "equal", "comb_sum", "comb_mnz"))
 
 
 def test_every_first_point_lies_in_the_space_and_is_a_spec() -> None:
-    space = fusion_space(RETRIEVERS, PLAIN, max_depth=120)
-    points = first_points(RETRIEVERS, PLAIN, max_depth=120)
+    space = fusion_space(RETRIEVERS, UNFITTED, max_depth=120)
+    points = first_points(RETRIEVERS, UNFITTED, max_depth=120)
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
     specs = [spec_of_point(point, RETRIEVERS) for point in points]
     assert [spec.kind for spec in specs] == ["rrf", "equal", "comb_sum", "comb_mnz", "convex", "convex", "convex"]
     assert [dict(spec.weights) for spec in specs[4:]] == [
-        {name: float(name == alone) for name in RETRIEVERS} for alone in RETRIEVERS
+        {name: float(name == single) for name in RETRIEVERS} for single in RETRIEVERS
     ]
     assert {spec.depth for spec in specs} == {120}
 
 
-def test_fitted_kinds_start_from_their_defaults_and_keep_what_is_set() -> None:
-    given = {"boosting": {"num_leaves": 5}, "gated": {"num_folds": 0, "joint": {"width": 32}}}
-    config = FusionSpaceConfig(kinds=("equal", *SEARCHED_SETTINGS), settings=given)
+def test_fitted_methods_start_from_their_defaults_and_keep_given_settings() -> None:
+    settings = {"boosting": {"num_leaves": 5}, "gated": {"num_folds": 0, "joint": {"width": 32}}}
+    config = FusionSpaceConfig(kinds=("equal", *SEARCHED_SETTINGS), settings=settings)
     space = fusion_space(RETRIEVERS, config, max_depth=120)
     points = first_points(RETRIEVERS, config, max_depth=120)
     assert all(point.keys() == space.keys() for point in points)
     assert all(space[name].is_valid(value) for point in points for name, value in point.items())
-    found = {one.kind: one for one in (config_of_point(point, RETRIEVERS, config) for point in points)}
-    assert set(found) == {"equal", *SEARCHED_SETTINGS}
-    assert found["boosting"] == BoostingConfig(num_leaves=5)
-    assert found["stacking"] == StackingConfig()
-    assert found["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=FeatureFitConfig(width=32))
+    configs = {
+        method_config.kind: method_config
+        for method_config in (config_of_point(point, RETRIEVERS, config) for point in points)
+    }
+    assert set(configs) == {"equal", *SEARCHED_SETTINGS}
+    assert configs["boosting"] == BoostingConfig(num_leaves=5)
+    assert configs["stacking"] == StackingConfig()
+    assert configs["gated"] == FeatureConfig(kind="gated", num_folds=0, joint=FeatureFitConfig(width=32))
     assert "gated.joint.dropout" in space
     assert not {"boosting.num_leaves", "gated.joint.width"} & set(space)
 
 
-def test_an_unknown_kind_of_fusion_is_refused_by_name() -> None:
+def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"fusion kind 'boostin' is not known; did you mean boosting\?"):
         FusionSpaceConfig(kinds=("boostin",))
 
 
-def test_draws_of_nothing_are_equal_weights() -> None:
+def test_draws_of_one_give_equal_weights() -> None:
     draws = {f"draw_{name}": 1.0 for name in RETRIEVERS}
     spec = spec_of_point({"kind": "rrf", "normaliser": "z", "depth": 5, "rrf_k": 60.0, **draws}, RETRIEVERS)
     assert spec.weights == dict.fromkeys(RETRIEVERS, 1 / 3)
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"kinds": ()}, "kinds, normalisers and depths need at least one value each"),
         ({"depths": (50, 0)}, "depths has 0; allowed: 1 or more"),
@@ -73,6 +76,6 @@ def test_draws_of_nothing_are_equal_weights() -> None:
         ({"rrf_k_min": 80.0}, r"rrf_k 80.0\.\.200.0; allowed: above 0, with the usual 60 inside"),
     ],
 )
-def test_a_space_refuses_what_it_cannot_hold(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_spaces_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         FusionSpaceConfig(**values)

@@ -1,3 +1,5 @@
+"""The search spaces of rankers and of fine-tuning."""
+
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -21,7 +23,7 @@ from tune_spaces.ranker_space import RankerSpaceConfig, ranker_of_point, ranker_
 NUM_DRAWS = 50
 
 
-def test_every_point_is_a_ranker_and_what_is_not_searched_stays() -> None:
+def test_every_point_gives_a_ranker_and_other_settings_stay() -> None:
     base = LambdaMartConfig(num_rounds=7, seed=3)
     space = ranker_space(RankerSpaceConfig())
     for _ in range(NUM_DRAWS):
@@ -31,7 +33,7 @@ def test_every_point_is_a_ranker_and_what_is_not_searched_stays() -> None:
         assert (ranker["num_rounds"], ranker["seed"]) == (7, 3)
 
 
-def test_every_point_is_a_fit_and_a_loss_and_what_is_not_searched_stays() -> None:
+def test_every_point_gives_a_fit_and_a_loss_and_other_settings_stay() -> None:
     base = FitConfig(epochs=9, learning_rate=5e-5)
     pairs = TextPairsConfig(texts_per_anchor=3, loss=LossConfig(in_batch=0.7))
     space = finetuning_space(FinetuningSpaceConfig(learning_rates=(1e-5, 1e-4)), point_of(base, pairs))
@@ -44,17 +46,17 @@ def test_every_point_is_a_fit_and_a_loss_and_what_is_not_searched_stays() -> Non
         assert 0.02 <= shown.loss.temperature <= 0.2
 
 
-def test_the_space_of_fits_holds_the_settings_it_begins_with() -> None:
+def test_the_space_of_fits_contains_the_initial_settings() -> None:
     own = point_of(FitConfig(learning_rate=1e-2, batch_size=5), TextPairsConfig(loss=LossConfig(temperature=0.01)))
     space = finetuning_space(FinetuningSpaceConfig(), own)
     assert (space["learning_rate"].lower, space["learning_rate"].upper) == (5e-6, 1e-2)
     assert (space["temperature"].lower, space["temperature"].upper) == (0.01, 0.2)
     assert space["batch_size"].categories == [8, 16, 32, 5]
-    assert space["weight_decay"].categories == [0.0, 0.01, 0.1], "the own value is there already"
+    assert space["weight_decay"].categories == [0.0, 0.01, 0.1], "the initial value is in the list already"
 
 
 @pytest.mark.parametrize(
-    ("space", "values", "words"),
+    ("space", "values", "message"),
     [
         (RankerSpaceConfig, {"learning_rates": (0.1, 0.1)}, r"learning_rates is 0.1\.\.0.1; allowed: above 0, rising"),
         (RankerSpaceConfig, {"num_leaves": ()}, "num_leaves, min_data_in_leaf and prior_weights need at least one"),
@@ -63,6 +65,6 @@ def test_the_space_of_fits_holds_the_settings_it_begins_with() -> None:
         (FinetuningSpaceConfig, {"batch_sizes": ()}, "batch_sizes is empty; allowed: at least one value"),
     ],
 )
-def test_a_space_refuses_what_it_cannot_hold(space: type[Any], values: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_spaces_are_refused(space: type[Any], values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         space(**values)

@@ -25,7 +25,7 @@ def agreement_features() -> Iterator[Feature]:
 def _words_agree(field: str) -> Feature:
     @feature(name=f"{field}_words_agree", version=1, reads=(f"query_is_{field}_word", f"{field}_counts"))
     def words_agree(is_value_word: Ragged, counts: Ragged) -> Floats:
-        """Of the query's words that occur in this field of the catalog, the share that occurs in this field of the product."""
+        """Of the query's words that any product has in this field, the share that this product has there."""
         known = is_value_word.values > 0
         return share(sums(known & (counts.values > 0), counts.offsets), sums(known, counts.offsets))
 
@@ -35,7 +35,7 @@ def _words_agree(field: str) -> Feature:
 def _is_named(field: str) -> Feature:
     @feature(name=f"{field}_is_named", version=1, reads=(f"{field}_named", f"{field}_requested", f"{field}_values"))
     def is_named(named: Ints, requested: Ints, num_values: Ints) -> Floats:
-        """1 if the query names the product's value in full, 0 if it names another; NaN if it names none or the product has none."""
+        """1 if the query names the product's value in full, 0 if it names another; NaN if either has none."""
         return np.where((requested > 0) & (num_values > 0), named > 0, np.nan)
 
     return is_named
@@ -61,7 +61,7 @@ def attributes_agree(agreed: Ints, requested: Ints) -> Floats:
 
 @feature(version=1, reads=("attributes_present", "attributes_agreed", "attributes_requested"))
 def attributes_conflict(present: Ints, agreed: Ints, requested: Ints) -> Floats:
-    """Of the attributes for which the query names a value, the share where the product has another value: red is wanted, it is blue."""
+    """Of the attributes for which the query names a value, the share where the product has another value."""
     return share(present - agreed, requested)
 
 

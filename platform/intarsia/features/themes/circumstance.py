@@ -19,7 +19,7 @@ def circumstance_features() -> Iterator[Feature]:
 
 @feature(version=1, reads=("asked_at_s", "updated_at_s"))
 def days_since_update(asked_at_s: Floats, updated_at_s: Floats) -> Floats:
-    """Days from the product's last change to the request; 0 if it was changed later, NaN if the time of the change is unknown."""
+    """Days from the product's last change to the request; 0 if it was changed later, NaN if unknown."""
     age_s: Floats = np.maximum(asked_at_s - updated_at_s, 0.0)
     return age_s / _SECONDS_PER_DAY
 

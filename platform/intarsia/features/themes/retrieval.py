@@ -31,9 +31,9 @@ def _score_family(name: str) -> Iterator[Feature]:
 
     @feature(name=f"{name}_minmax", version=1, reads=(f"{name}_score", f"{name}_low", f"{name}_high"))
     def minmax(score: Floats, low: Floats, high: Floats) -> Floats:
-        """The score scaled from the candidates' lowest (0) to highest (1); 1 if all are equal, so that a single hit is not 0."""
+        """The score scaled from the candidates' lowest (0) to highest (1); 1 if all are equal."""
         scaled: Floats = (score - low) / np.where(high > low, high - low, 1.0)
-        return scaled + np.equal(high, low)  # NaN stays NaN
+        return scaled + np.equal(high, low)  # 1 for a single hit; NaN stays NaN
 
     @feature(name=f"{name}_z", version=1, reads=(f"{name}_score", f"{name}_mean", f"{name}_spread"))
     def z(score: Floats, mean: Floats, spread: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Similarity to the best fused candidates and to the query's words; similarity to the query itself is in `retrieval.py`."""
+"""Similarity to the best fused candidates and to the query's words; for the query itself see `retrieval.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _feedback(space: str) -> Feature:
 def _words(space: str) -> Feature:
     @feature(name=f"{space}_words", version=1, reads=(f"words_{space}",))
     def words(similarity: Floats) -> Floats:
-        """Cosine to the vector predicted from the query words, minus that of the mean product; NaN without vector or known word."""
+        """Cosine to the vector predicted from the query words, minus that of the mean product; NaN without one."""
         return similarity
 
     return words

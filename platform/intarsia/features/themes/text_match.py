@@ -166,7 +166,7 @@ def title_worst_similarity(similarities: Ragged) -> Floats:
 
 @feature(version=1, reads=("query_is_number", *ALL_COUNTS))
 def numbers_found(is_number: Ragged, *counts: Ragged) -> Floats:
-    """Share of the query's words with a digit (sizes, models, years) that occur in any field; NaN for a query without any."""
+    """Share of the query's words with a digit (sizes, models, years) that occur in any field; NaN without any."""
     return share(
         sums((is_number.values > 0) & _in_any(counts), is_number.offsets), sums(is_number.values, is_number.offsets)
     )

@@ -21,13 +21,13 @@ from tests.unit.fusion.feature.vector_catalog import IMAGE_DIM, SMALL, TEXT_DIM,
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def small(kind: FeatureMethodName = "average") -> FeatureScorer:
+def fit_small(kind: FeatureMethodName = "average") -> FeatureScorer:
     return fit_scorer(kind, training_data(), training_data(seed=6), replace(SMALL, num_steps=1), seed=1)
 
 
 @pytest.fixture(scope="module")
 def scorer() -> FeatureScorer:
-    return small()
+    return fit_small()
 
 
 def vectors_of(num: int, text_dim: int = TEXT_DIM, image_dim: int = IMAGE_DIM) -> ProductVectors:
@@ -41,7 +41,7 @@ def vectors_of(num: int, text_dim: int = TEXT_DIM, image_dim: int = IMAGE_DIM) -
 
 def test_serving_imports_no_torch() -> None:
     code = "import intarsia.fusion.feature.feature_fuser, sys; print('torch' in sys.modules)"
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env={"PYTHONPATH": str(ROOT / "platform")},
         capture_output=True,
@@ -49,44 +49,44 @@ def test_serving_imports_no_torch() -> None:
         check=True,
         timeout=120,
     )
-    assert found.stdout.strip() == "False"
+    assert completed.stdout.strip() == "False"
 
 
-def test_another_catalog_is_read_anew(scorer: FeatureScorer) -> None:
-    asked = query(text=unit(np.arange(1.0, TEXT_DIM + 1)))
+def test_another_catalog_replaces_the_cached_tokens(scorer: FeatureScorer) -> None:
+    query_vectors = query(text=unit(np.arange(1.0, TEXT_DIM + 1)))
     first, second = vectors_of(6), vectors_of(6)
     second = replace(second, text_ND=second.text_ND[::-1].copy(), image_NE=second.image_NE[::-1].copy())
     rows = np.arange(6, dtype=np.int64)
-    forwards, backwards = scorer.score(asked, first, rows), scorer.score(asked, second, rows)
+    forwards, backwards = scorer.score(query_vectors, first, rows), scorer.score(query_vectors, second, rows)
     assert np.allclose(forwards, backwards[::-1], atol=1e-5)
-    assert scorer.score(asked, first, rows).tobytes() == forwards.tobytes()
+    assert scorer.score(query_vectors, first, rows).tobytes() == forwards.tobytes()
 
 
-def test_a_catalog_larger_than_one_reading_is_read_whole(scorer: FeatureScorer) -> None:
-    asked, many = query(text=unit(np.arange(1.0, TEXT_DIM + 1))), vectors_of(5000)
+def test_a_catalog_larger_than_one_run_is_read_completely(scorer: FeatureScorer) -> None:
+    query_vectors, many = query(text=unit(np.arange(1.0, TEXT_DIM + 1))), vectors_of(5000)
     rows = np.array([0, 4095, 4096, 4999])
     few = ProductVectors(text_ND=many.text_ND[rows], image_NE=many.image_NE[rows], has_N2=many.has_N2[rows])
-    alone = scorer.score(asked, few, np.arange(4, dtype=np.int64))
-    assert np.allclose(scorer.score(asked, many, rows), alone, atol=1e-5)
+    expected = scorer.score(query_vectors, few, np.arange(4, dtype=np.int64))
+    assert np.allclose(scorer.score(query_vectors, many, rows), expected, atol=1e-5)
 
 
-def test_a_catalog_without_any_image_is_fitted_and_scored_by_words() -> None:
-    taught = training_data()
-    assert taught.products is not None
-    wordy = replace(
-        taught.products,
-        image_NE=np.zeros((len(taught.products.text_ND), 0), np.float32),
-        has_N2=taught.products.has_N2 & np.array([True, False]),
+def test_a_catalog_without_images_is_fitted_and_scored_by_text() -> None:
+    data = training_data()
+    assert data.products is not None
+    text_only = replace(
+        data.products,
+        image_NE=np.zeros((len(data.products.text_ND), 0), np.float32),
+        has_N2=data.products.has_N2 & np.array([True, False]),
     )
-    taught = replace(taught, products=wordy)
-    scorer = fit_scorer("gated", taught, taught, replace(SMALL, num_steps=20), seed=1)
+    data = replace(data, products=text_only)
+    scorer = fit_scorer("gated", data, data, replace(SMALL, num_steps=20), seed=1)
     curve = dict(scorer.metadata[VALIDATION_CURVE])
     assert max(curve.values()) > curve[0]
-    one = taught.candidates[0]
-    assert np.isfinite(scorer.score(one.query_vectors, wordy, one.rows_C)).all()
+    candidates = data.candidates[0]
+    assert np.isfinite(scorer.score(candidates.query_vectors, text_only, candidates.rows_C)).all()
 
 
-def test_a_query_by_image_is_answered_too(scorer: FeatureScorer) -> None:
+def test_an_image_query_finds_the_product_of_that_image(scorer: FeatureScorer) -> None:
     products = vectors_of(30)
     own = scorer.score(query(image=products.image_NE[7]), products, np.arange(30, dtype=np.int64))
     assert own.argmax() == 7
@@ -106,39 +106,39 @@ def test_a_query_of_another_space_is_refused(scorer: FeatureScorer) -> None:
     other = QueryVector(space_id=SpaceId("text-2"), values_D=unit(np.ones(TEXT_DIM)))
     with pytest.raises(ReleaseMismatch, match="text vector is of space text-2, feature fusion was fitted on text; fit"):
         scorer.score({"text": other}, vectors_of(3), np.arange(3, dtype=np.int64))
-    taught = training_data()
-    mixed = [*taught.candidates]
-    mixed[4] = replace(mixed[4], query_vectors={"text": other})
+    data = training_data()
+    candidates_of_two_spaces = [*data.candidates]
+    candidates_of_two_spaces[4] = replace(candidates_of_two_spaces[4], query_vectors={"text": other})
     with pytest.raises(
         ReleaseMismatch, match="vectors are of spaces text and text-2, and feature fusion needs one; leave"
     ):
-        fit_scorer("average", replace(taught, candidates=mixed), taught, replace(SMALL, num_steps=1))
+        fit_scorer("average", replace(data, candidates=candidates_of_two_spaces), data, replace(SMALL, num_steps=1))
 
 
-def test_only_the_adversarial_kind_generates_images(scorer: FeatureScorer) -> None:
+def test_only_the_adversarial_method_generates_images(scorer: FeatureScorer) -> None:
     texts = vectors_of(5).text_ND
-    made = small("adversarial").generate_images(texts)
-    assert made.shape == (5, IMAGE_DIM)
-    assert np.allclose(np.linalg.norm(made, axis=1), 1.0, atol=1e-5)
+    generated = fit_small("adversarial").generate_images(texts)
+    assert generated.shape == (5, IMAGE_DIM)
+    assert np.allclose(np.linalg.norm(generated, axis=1), 1.0, atol=1e-5)
     with pytest.raises(ConfigError, match="feature fusion average generates nothing; allowed: adversarial"):
         scorer.generate_images(texts)
 
 
-def test_the_generator_learns_what_images_look_like() -> None:
-    taught = training_data()
-    assert taught.products is not None
-    says_colour = np.arange(len(taught.products.text_ND)) % 2 == 1
-    texts, images = taught.products.text_ND[says_colour], taught.products.image_NE[says_colour]
+def test_the_generator_learns_to_predict_images() -> None:
+    data = training_data()
+    assert data.products is not None
+    has_colour_in_text = np.arange(len(data.products.text_ND)) % 2 == 1
+    texts, images = data.products.text_ND[has_colour_in_text], data.products.image_NE[has_colour_in_text]
 
-    def likeness(num_steps: int) -> float:
+    def mean_cosine(num_steps: int) -> float:
         config = replace(SMALL, num_steps=num_steps, measure_every=100, own_weight=1.0)
-        made = fit_scorer("adversarial", taught, taught, config, seed=1).generate_images(texts)
-        return float(np.vecdot(made, images).mean())
+        generated = fit_scorer("adversarial", data, data, config, seed=1).generate_images(texts)
+        return float(np.vecdot(generated, images).mean())
 
-    assert likeness(100) > likeness(1) + 0.3
+    assert mean_cosine(100) > mean_cosine(1) + 0.3
 
 
-def test_a_missing_or_torn_folder_is_refused_by_name(scorer: FeatureScorer, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_file_is_refused(scorer: FeatureScorer, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"joint\.json does not exist; fit the feature fusion again"):
         FeatureScorer.open(tmp_path)
     scorer.save(tmp_path)
@@ -153,11 +153,11 @@ def test_a_missing_or_torn_folder_is_refused_by_name(scorer: FeatureScorer, tmp_
         FeatureScorer.open(tmp_path)
 
 
-def test_the_card_says_how_it_was_fitted(scorer: FeatureScorer, tmp_path: Path) -> None:
+def test_the_metadata_describe_the_fit(scorer: FeatureScorer, tmp_path: Path) -> None:
     scorer.save(tmp_path)
-    card = json.loads((tmp_path / SCORER_FILE).read_text(encoding="utf-8"))
-    assert card["kind"] == "average"
-    assert FIT_S not in card
+    saved = json.loads((tmp_path / SCORER_FILE).read_text(encoding="utf-8"))
+    assert saved["kind"] == "average"
+    assert FIT_S not in saved
     assert scorer.metadata[FIT_S] > 0
-    assert (card["text_dim"], card["image_dim"]) == (TEXT_DIM, IMAGE_DIM)
-    assert [step for step, _ in card[VALIDATION_CURVE]] == [0, 1]
+    assert (saved["text_dim"], saved["image_dim"]) == (TEXT_DIM, IMAGE_DIM)
+    assert [step for step, _ in saved[VALIDATION_CURVE]] == [0, 1]

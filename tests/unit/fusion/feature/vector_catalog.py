@@ -1,9 +1,9 @@
-"""A made catalog of vectors whose judged queries need both words and pictures: for tests of feature fusion.
+"""A synthetic catalog of vectors whose judged queries need both text and image: for tests of feature fusion.
 
-A product is a kind (only its text says it) and a colour (its picture says it, for half of the products their text too); a query asks for
-a kind in a colour. Texts and queries also name a brand, which misleads: it has no part in what is relevant.
+A product has a type, which only its text contains, and a colour, which its image contains, and for half of the products
+the text too. A query names a type and a colour. Texts and queries also contain a brand, which is irrelevant.
 
-Letters: N products, Q queries, C candidates.
+Shapes: N products, Q queries, C candidates.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def training_data(seed: int = 5, *, num_queries: int = 24, first: int = 0) -> FusionTrainingData:
-    """Queries `first` and on; all seeds share the catalog."""
+    """Judged queries, numbered from `first`; all seeds share the catalog."""
     world = np.random.default_rng(1)
     kinds_N, colours_N = world.integers(NUM_KINDS, size=NUM_PRODUCTS), world.integers(NUM_COLOURS, size=NUM_PRODUCTS)
     of_kind, of_colour = world.normal(size=(NUM_KINDS, TEXT_DIM)), world.normal(size=(NUM_COLOURS, TEXT_DIM))
     of_brand, brands_N = 1.5 * world.normal(size=(NUM_BRANDS, TEXT_DIM)), world.integers(NUM_BRANDS, size=NUM_PRODUCTS)
-    looks = world.normal(size=(NUM_COLOURS, IMAGE_DIM))
-    said_N1 = (np.arange(NUM_PRODUCTS) % 2)[:, None]
-    text_ND = of_kind[kinds_N] + said_N1 * of_colour[colours_N] + of_brand[brands_N]
+    image_of_colour = world.normal(size=(NUM_COLOURS, IMAGE_DIM))
+    in_text_N1 = (np.arange(NUM_PRODUCTS) % 2)[:, None]
+    text_ND = of_kind[kinds_N] + in_text_N1 * of_colour[colours_N] + of_brand[brands_N]
     text_ND += 0.3 * world.normal(size=(NUM_PRODUCTS, TEXT_DIM))
-    image_NE = looks[colours_N] + 0.3 * world.normal(size=(NUM_PRODUCTS, IMAGE_DIM))
+    image_NE = image_of_colour[colours_N] + 0.3 * world.normal(size=(NUM_PRODUCTS, IMAGE_DIM))
     products = ProductVectors(
         text_ND=unit(text_ND), image_NE=unit(image_NE), has_N2=np.ones((NUM_PRODUCTS, 2), np.bool_)
     )
     rng = np.random.default_rng(seed)
-    found, grades = [], []
+    queries, grades = [], []
     for _ in range(num_queries):
         kind, colour = rng.integers(NUM_KINDS), rng.integers(NUM_COLOURS)
         rows_C = np.sort(rng.choice(NUM_PRODUCTS, 80, replace=False)).astype(np.int64)
         vector_D = of_kind[kind] + of_colour[colour] + of_brand[rng.integers(NUM_BRANDS)]
         vector_D += 0.3 * rng.normal(size=TEXT_DIM)
-        found.append(candidates(rows_C, {"text": unit(vector_D)}))
+        queries.append(candidates(rows_C, {"text": unit(vector_D)}))
         grades.append(np.where((kinds_N[rows_C] == kind) & (colours_N[rows_C] == colour), 2.0, 0.0))
     ids = tuple(f"q{first + number}" for number in range(num_queries))
-    return FusionTrainingData(query_ids=ids, candidates=found, grades=grades, judged=grades, products=products)
+    return FusionTrainingData(query_ids=ids, candidates=queries, grades=grades, judged=grades, products=products)
 
 
 def candidates(rows_C: np.ndarray, vectors: Mapping[str, np.ndarray]) -> Candidates:
-    """Candidates that one retriever brought in the order of their rows."""
+    """Candidates that one retriever returned in the order of their rows."""
     num = len(rows_C)
     return Candidates(
         release_id=ReleaseId("r-1"),

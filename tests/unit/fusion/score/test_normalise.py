@@ -45,28 +45,28 @@ def test_each_normaliser_by_hand(name: NormaliserName, expected: list[float]) ->
     ],
 )
 @pytest.mark.parametrize("num", [1, 3])
-def test_a_lone_score_and_equal_scores_are_above_zero(name: NormaliserName, value: float, num: int) -> None:
+def test_a_single_score_and_equal_scores_are_above_zero(name: NormaliserName, value: float, num: int) -> None:
     assert normalised(name, [0.1] * num) == pytest.approx([value] * num)
 
 
 @pytest.mark.parametrize("name", sorted(NORMALISERS))
-def test_what_cannot_be_scored_stays_missing_and_moves_nothing_else(name: NormaliserName) -> None:
+def test_missing_scores_stay_missing_and_do_not_affect_the_others(name: NormaliserName) -> None:
     assert normalised(name, [1.0, NAN, 5.0, 2.0]) == pytest.approx(
         [*normalised(name, [1.0, 5.0, 2.0])[:1], NAN, *normalised(name, [1.0, 5.0, 2.0])[1:]], nan_ok=True
     )
     assert all(map(math.isnan, normalised(name, [NAN, NAN])))
 
 
-def test_scores_at_the_lowest_there_can_be_are_zero_not_undefined() -> None:
+def test_scores_at_the_lowest_possible_value_are_zero() -> None:
     assert normalised("theoretical_min_max", [0.0, 0.0]) == [0.0, 0.0]
 
 
-def test_tied_scores_share_their_quantile() -> None:
+def test_equal_scores_have_equal_quantiles() -> None:
     assert normalised("quantile", [3.0, 1.0, 3.0, 2.0]) == [1.0, 0.25, 1.0, 0.5]
 
 
-def test_a_retriever_without_a_lowest_score_takes_the_lowest_of_the_query() -> None:
+def test_without_a_lower_bound_the_lowest_score_of_the_query_is_used() -> None:
     groups = Groups(np.array([0, 3, 5], np.int64))
     scores_1n = np.array([[-40.0, -10.0, 20.0, 7.0, 9.0]])
-    found = NORMALISERS["theoretical_min_max"](scores_1n, groups, np.array([NAN]))
-    assert found.tolist() == [[0.0, 0.5, 1.0, 0.0, 1.0]]
+    normal = NORMALISERS["theoretical_min_max"](scores_1n, groups, np.array([NAN]))
+    assert normal.tolist() == [[0.0, 0.5, 1.0, 0.0, 1.0]]

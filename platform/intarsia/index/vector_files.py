@@ -1,4 +1,4 @@
-"""Vector indexes at rest: one folder each, exact below a configured size and a graph above it.
+"""Folders of vector indexes: exact up to a configured size, a graph above it.
 
 Letters: N products, V views, D width.
 """
@@ -16,31 +16,29 @@ from numpy.typing import NDArray
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.errors import ArtifactError, DataError
 from intarsia.ids import SpaceId
-from intarsia.index.flat import FlatIndex
 from intarsia.index.header import open_array, read_header, write_header
-from intarsia.index.hnsw import HnswIndex, build_graph
-from intarsia.index.protocol import VectorIndex
-from intarsia.index.vectors import StoredVectors
+from intarsia.index.vector_index import FlatIndex, HnswIndex, StoredVectors, VectorIndex, build_graph
+from intarsia.maths.arrays import Float32s, Ints
 
 _FORMAT = "vector_index/1"
 _VECTORS, _ROWS, _VIEWS = "vectors.npy", "rows.npy", "views.npy"
 _NORM_TOLERANCE = 1e-3
-_CHECK_ROWS = 65_536  # vectors looked at together when norms are checked: bounds the memory of the check
+_CHECK_ROWS = 65_536  # vectors whose lengths are checked together: bounds memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorIndexConfig:
-    """How vectors are searched."""
+    """Settings of vector search."""
 
-    exact_up_to: int = setting(
-        "number of vectors up to which search is exact; above it a graph (HNSW) is built", 100_000
-    )
-    hnsw_links: int = setting("links per vector of the graph (M); does nothing for an exact index", 32)
+    exact_up_to: int = setting("maximum number of vectors for exact search; above it, an HNSW graph is built", 100_000)
+    hnsw_links: int = setting("links per vector of the graph (M)", 32, advanced=True)
     hnsw_ef_construction: int = setting(
-        "candidates looked at when a vector is linked in; more is slower and truer", 100
+        "candidates examined when a vector is added; more is slower and more accurate", 100, advanced=True
     )
-    hnsw_ef_search: int = setting("least number of candidates looked at per query; more is slower and truer", 400)
-    build_threads: int = setting("threads that build the graph; only 1 gives the same graph every time", 1)
+    hnsw_ef_search: int = setting(
+        "minimum number of candidates examined per query; more is slower and more accurate", 400, advanced=True
+    )
+    build_threads: int = setting("threads that build the graph; only 1 is reproducible", 1, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "exact_up_to", low=0)
@@ -51,22 +49,23 @@ class VectorIndexConfig:
 def build_vector_index(
     config: VectorIndexConfig,
     space_id: SpaceId,
-    vectors_VD: NDArray[np.float32],
-    rows_V: NDArray[np.int64],
+    vectors_VD: Float32s,
+    rows_V: Ints,
     num_rows: int,
     folder: Path,
     views_V: NDArray[np.int32] | None = None,
 ) -> None:
-    """Fill a folder with an index of some vectors.
+    """Write an index of vectors.
 
     Args:
-        config: says which kind it becomes.
+        config: decides which kind it becomes.
         space_id: the space of the vectors.
-        vectors_VD: unit vectors; V = 0 is legal (a catalog without pictures), D must then still be the space's width.
+        vectors_VD: unit vectors; V may be 0 (a catalog without images), but D must be the width of the space.
         rows_V: the product of each vector, ascending.
-        num_rows: N, all products, also those without vectors.
-        folder: made if absent.
-        views_V: the view number of each vector, ascending within a product, gaps allowed; None numbers a product's vectors from 0.
+        num_rows: N, including products without vectors.
+        folder: created if missing.
+        views_V: the view number of each vector, ascending within a product, gaps allowed; default: numbered from 0
+            within each product.
 
     Raises:
         DataError: a vector is not of unit length, or a row or view number is out of order or range.
@@ -100,10 +99,10 @@ def build_vector_index(
 
 
 def open_vector_index(folder: Path) -> VectorIndex:
-    """The index of a folder, memory-mapped.
+    """Open an index, memory-mapped.
 
     Raises:
-        ArtifactError: the folder is torn, of another format version, or of a kind this code does not know.
+        ArtifactError: the folder is torn, has another format version, or an unknown kind.
     """
     facts = read_header(folder, _FORMAT)
     stored = StoredVectors(
@@ -115,21 +114,24 @@ def open_vector_index(folder: Path) -> VectorIndex:
     )
     if stored.vectors_VD.shape != (facts["num_views"], facts["dim"]):
         raise ArtifactError(
-            f"{folder / _VECTORS} holds {stored.vectors_VD.shape} values; index.json says "
-            f"{(facts['num_views'], facts['dim'])}: files of two builds, run build_indexes again"
+            f"{folder / _VECTORS} has shape {stored.vectors_VD.shape}; index.json says "
+            f"{(facts['num_views'], facts['dim'])}: the files are of two builds. Fix: run build_indexes again"
         )
-    if facts["kind"] not in KINDS:
-        raise ArtifactError(f"{folder} is an index of kind {facts['kind']!r}; this code knows {', '.join(KINDS)}")
-    return KINDS[facts["kind"]](folder, stored, facts["params"])
+    if facts["kind"] not in VECTOR_INDEX_KINDS:
+        raise ArtifactError(
+            f"{folder} is an index of kind {facts['kind']!r}; "
+            f"this version reads {', '.join(VECTOR_INDEX_KINDS)}. Fix: run build_indexes again"
+        )
+    return VECTOR_INDEX_KINDS[facts["kind"]](folder, stored, facts["params"])
 
 
-KINDS: Mapping[str, Callable[[Path, StoredVectors, Mapping[str, Any]], VectorIndex]] = {
+VECTOR_INDEX_KINDS: Mapping[str, Callable[[Path, StoredVectors, Mapping[str, Any]], VectorIndex]] = {
     "flat": lambda folder, stored, params: FlatIndex(stored),
     "hnsw": lambda folder, stored, params: HnswIndex.open(folder, stored, ef_search=params["hnsw_ef_search"]),
 }
 
 
-def _check_numbers(rows_V: NDArray[np.int64], views_V: NDArray[np.int32], num_rows: int) -> None:
+def _check_numbers(rows_V: Ints, views_V: NDArray[np.int32], num_rows: int) -> None:
     assert rows_V.dtype == np.int64 and views_V.dtype == np.int32 and rows_V.shape == views_V.shape
     if len(rows_V) and (np.any(np.diff(rows_V) < 0) or rows_V[0] < 0 or rows_V[-1] >= num_rows):
         raise DataError(
@@ -137,7 +139,7 @@ def _check_numbers(rows_V: NDArray[np.int64], views_V: NDArray[np.int32], num_ro
             field="rows",
             found=f"{int(rows_V.min())}..{int(rows_V.max())}",
             allowed=f"ascending row numbers 0..{num_rows - 1}",
-            fix="sort the vectors by the row of their product, and leave out products that are not in the catalog",
+            fix="sort the vectors by product row, and leave out products that are not in the catalog",
         )
     wrong = np.flatnonzero((rows_V[1:] == rows_V[:-1]) & (views_V[1:] <= views_V[:-1]))
     if len(wrong):
@@ -148,11 +150,11 @@ def _check_numbers(rows_V: NDArray[np.int64], views_V: NDArray[np.int32], num_ro
             field="view",
             found=int(views_V[at]),
             allowed=f"above {int(views_V[at - 1])}, the view before it of product row {int(rows_V[at])}",
-            fix="give each view of a product once, in order; run embed_products again",
+            fix="pass each view of a product once, in order; run embed_products again",
         )
 
 
-def _check_vectors(vectors_VD: NDArray[np.float32]) -> None:
+def _check_vectors(vectors_VD: Float32s) -> None:
     assert vectors_VD.ndim == 2 and vectors_VD.dtype == np.float32 and vectors_VD.shape[1] >= 1
     for start in range(0, len(vectors_VD), _CHECK_ROWS):
         block = vectors_VD[start : start + _CHECK_ROWS]
@@ -165,5 +167,5 @@ def _check_vectors(vectors_VD: NDArray[np.float32]) -> None:
                 field="length",
                 found=float(norms[wrong[0]]),
                 allowed="1 (unit vectors)",
-                fix="encoders give unit vectors; run embed_products again",
+                fix="pass unit vectors; run embed_products again",
             )

@@ -24,28 +24,26 @@ def fit(train: FusionTrainingData) -> CrossFitFuser:
     return cross_fit(small_config("boosting"), train, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
 
 
-def bits(fuser: Fuser) -> bytes:
-    fused = [fuser.fuse(one).fused_C for one in training_data("test").candidates]
+def score_bytes(fuser: Fuser) -> bytes:
+    fused = [fuser.fuse(candidates).fused_C for candidates in training_data("test").candidates]
     return b"".join(fused_C.tobytes() for fused_C in fused if fused_C is not None)
 
 
-def test_a_fold_hangs_on_the_id_alone_and_folds_are_about_even() -> None:
+def test_the_fold_depends_on_the_id_only_and_folds_have_similar_sizes() -> None:
     folds = [fold_of(f"query {number}", 5) for number in range(1000)]
     assert min(np.bincount(folds, minlength=5)) > 150
     assert fold_of("query 7", 5) == folds[7]
 
 
-def test_a_fold_fuser_never_saw_its_queries() -> None:
+def test_a_fold_fuser_does_not_depend_on_the_grades_of_its_fold() -> None:
     train = training_data("train")
-    held = np.array([fold_of(name, NUM_FOLDS) == 1 for name in train.query_ids])
-    assert held.any()
-    turned = replace(
-        train, grades=[3.0 - grades if out else grades for grades, out in zip(train.grades, held, strict=True)]
-    )
-    before, after = fit(train), fit(turned)
-    assert bits(before.folds[1]) == bits(after.folds[1])
+    in_fold = np.array([fold_of(name, NUM_FOLDS) == 1 for name in train.query_ids])
+    assert in_fold.any()
+    grades = [3.0 - grades if changed else grades for grades, changed in zip(train.grades, in_fold, strict=True)]
+    before, after = fit(train), fit(replace(train, grades=grades))
+    assert score_bytes(before.folds[1]) == score_bytes(after.folds[1])
     for fold in (0, 2):
-        assert bits(before.folds[fold]) != bits(after.folds[fold])
+        assert score_bytes(before.folds[fold]) != score_bytes(after.folds[fold])
 
 
 def test_each_train_query_is_fused_by_the_fuser_of_its_fold() -> None:
@@ -54,16 +52,17 @@ def test_each_train_query_is_fused_by_the_fuser_of_its_fold() -> None:
         assert crossed.out_of_fold(name) is crossed.folds[fold_of(name, NUM_FOLDS)]
 
 
-def test_saved_and_opened_full_and_folds_have_the_same_bits(tmp_path: Path) -> None:
+def test_a_saved_and_opened_cross_fit_gives_the_same_scores(tmp_path: Path) -> None:
     crossed = fit(training_data("train"))
     crossed.save(tmp_path)
     opened = open_cross_fit(tmp_path)
     assert len(opened.folds) == NUM_FOLDS
-    assert [bits(one) for one in (opened.full, *opened.folds)] == [bits(one) for one in (crossed.full, *crossed.folds)]
-    assert bits(open_fuser(tmp_path)) == bits(crossed.full)
+    opened_bytes = [score_bytes(fuser) for fuser in (opened.full, *opened.folds)]
+    assert opened_bytes == [score_bytes(fuser) for fuser in (crossed.full, *crossed.folds)]
+    assert score_bytes(open_fuser(tmp_path)) == score_bytes(crossed.full)
 
 
-def test_what_was_not_fitted_needs_no_folds(tmp_path: Path) -> None:
+def test_a_method_that_is_not_fitted_has_no_folds(tmp_path: Path) -> None:
     crossed = cross_fit(
         FusionSpec(kind="rrf"), training_data("train"), training_data("validation"), num_folds=NUM_FOLDS, seed=3
     )
@@ -74,7 +73,7 @@ def test_what_was_not_fitted_needs_no_folds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"num_folds": null}'])
-def test_a_torn_list_of_folds_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_damaged_folds_file_is_refused(text: str, tmp_path: Path) -> None:
     fit(training_data("train")).save(tmp_path)
     (tmp_path / FOLDS / FOLDS_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"folds.json does not give the number of folds"):
@@ -93,14 +92,14 @@ def test_fewer_than_two_folds_are_refused() -> None:
         fold_of("a", 1)
 
 
-def test_a_fold_that_leaves_nothing_to_learn_is_refused() -> None:
+def test_a_fold_outside_of_which_nothing_is_relevant_is_refused() -> None:
     one_query = select_queries(training_data("train"), [0])
     with pytest.raises(DataError, match=r"no query with a relevant candidate outside fold . of 2, of 1 in all"):
         queries_outside_fold(one_query, fold_of("train-0", 2), 2)
 
 
-def test_lessons_without_anything_relevant_are_refused() -> None:
+def test_training_data_without_a_relevant_candidate_is_refused() -> None:
     train = training_data("train")
-    barren = replace(train, grades=[np.zeros_like(grades) for grades in train.grades])
+    irrelevant = replace(train, grades=[np.zeros_like(grades) for grades in train.grades])
     with pytest.raises(DataError, match=r"none above 0 among the candidates of the 24 train queries"):
-        cross_fit(BoostingConfig(), barren, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
+        cross_fit(BoostingConfig(), irrelevant, training_data("validation"), num_folds=NUM_FOLDS, seed=3)
