@@ -36,8 +36,8 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ConfigError
-from intarsia.evaluation.compare import PairedDifference, paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
+from intarsia.evaluation.significance import PairedDifference, paired_bootstrap
 from intarsia.ids import ProductId, ReleaseId, RequestId
 from intarsia.lake import Lake
 from intarsia.maths.arrays import Floats

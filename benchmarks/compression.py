@@ -34,8 +34,8 @@ from intarsia.encoders.onnx_query import OnnxTextEncoder
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.transformer import TransformerTextEncoder
-from intarsia.evaluation.compare import paired_bootstrap
 from intarsia.evaluation.metrics import GAINS, Gain
+from intarsia.evaluation.significance import paired_bootstrap
 from intarsia.lake import Lake
 from intarsia.maths.arrays import Float32s
 from intarsia.maths.ndcg import dcg, ndcg

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.result_tables import ResultRow, add_json_option, interval_cell, write_rows
 from intarsia.errors import ConfigError, IntarsiaError
-from intarsia.evaluation.compare import bootstrap_mean
+from intarsia.evaluation.significance import bootstrap_mean
 from intarsia.ids import RequestId
 from intarsia.lake import Lake
 from intarsia.records.query import Query

@@ -14,7 +14,7 @@ from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.lake_models import TOWER_CURVE, TOWER_SETTINGS, text_tower_config
 from intarsia.encoders.open import open_query_encoder, open_text_encoder
 from intarsia.errors import ConfigError, ReleaseMismatch
-from intarsia.experiments.out_of_fold_retrieval import QUERY_SIDE, TEXT_INDEX
+from intarsia.experiments.out_of_fold_retrieval import QUERY_ENCODER, TEXT_INDEX
 from intarsia.index.vector_files import open_vector_index
 from intarsia.lake import Lake
 from intarsia.onray.torch_training import TorchWorkersConfig
@@ -126,7 +126,10 @@ def test_each_fold_tower_embeds_the_catalog_and_queries(lake: Lake) -> None:
     }
     for fold, encoder in enumerate(towers):
         fold_dir = lake.current("fold_indexes").path / str(fold)
-        index, query_side = open_vector_index(fold_dir / TEXT_INDEX), open_query_encoder(fold_dir / QUERY_SIDE, "fp32")
+        index, query_side = (
+            open_vector_index(fold_dir / TEXT_INDEX),
+            open_query_encoder(fold_dir / QUERY_ENCODER, "fp32"),
+        )
         assert index.space_id == query_side.space_id
         wanted_ND = encoder.encode(TITLES)
         for row in (0, 7, 15):  # the products are numbered as their titles are listed

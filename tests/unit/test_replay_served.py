@@ -220,7 +220,7 @@ def test_a_difference_stops_the_job_and_is_in_the_report(
 ) -> None:
     other = [replace(served_by_id[name], digest=b"\0" * 8) for name in ("seed", "both")]
     folder_of_log = write(lake.root / "served", served_by_id["words"], *other)
-    message = "2 of 3 served requests have other features when they are computed again, first seed, both; "
+    message = "the recomputed features of 2 of 3 served requests differ, first seed, both; "
     with pytest.raises(ReplayDiffers, match=message):
         replayed(served=folder_of_log)
     assert report(lake) == {

@@ -71,7 +71,16 @@ def fuse_one(fuser: BatchFuser, candidates: Candidates) -> Candidates:
 
 @dataclass(frozen=True, slots=True)
 class SpecFuser:
-    """Fuses by a `FusionSpec`."""
+    """Fuses by a `FusionSpec`.
+
+    >>> candidates = Candidates(
+    ...     release_id="r-1", rows_C=np.array([3, 8]), retrievers=("bm25", "text"), views_C=np.zeros(2, np.int32),
+    ...     scores_CR=np.array([[9.0, 0.2], [4.0, 0.9]], np.float32), ranks_CR=np.array([[1, 2], [2, 1]], np.int32),
+    ... )
+    >>> spec = FusionSpec(kind="convex", weights={"bm25": 0.25, "text": 0.75})
+    >>> SpecFuser(spec).fuse(candidates).fused_C.tolist()
+    [0.25, 0.75]
+    """
 
     spec: FusionSpec
 

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from intarsia.maths.arrays import Bools, Float32s, Floats, Ints
 from intarsia.maths.unit_vectors import unit_vectors
 
-_PRODUCTS_PER_CHUNK = (
-    1024  # products compared with all others at a time; bounds memory at about 60 MB for 15,000 products
-)
+_PRODUCTS_PER_CHUNK = 1024  # compared with all others at a time: about 60 MB for 15,000 products
 _MAX_BASKET = 50  # the number of pairs is quadratic; a longer basket belongs to a bot or a reseller
 
 

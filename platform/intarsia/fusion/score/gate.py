@@ -1,13 +1,13 @@
 """Gated fusion: a convex fusion with weights predicted per query; where uncertain, with the common weights.
 
 The weights of query q are w(q) = t w + V x(q), cut at 0 and divided by their sum. w are the common weights, found by
-`weighted.py`. x(q) are
-standardised query performance predictors: statistics of the candidates' scores and ranks. The scale t and the slopes V
-are fitted several times, each time on a bootstrap sample of the train queries. The confidence of a prediction is the
-length of the mean difference to the common weights, divided by the standard deviation of that difference over the fits.
-It is 0 if a predictor lies outside the range of the train queries. A query whose confidence is below a threshold keeps
-the common weights. Cross-validation on train chooses the threshold; it may find that no threshold helps, and then there
-is no gate.
+`weighted.py`. x(q) are standardised query performance predictors: statistics of the candidates' scores and ranks. The
+scale t and the slopes V are fitted several times, each time on a bootstrap sample of the train queries.
+
+The confidence of a prediction is the length of the mean difference to the common weights, divided by the standard
+deviation of that difference over the fits; it is 0 if a predictor lies outside the range of the train queries. A query
+whose confidence is below a threshold keeps the common weights. Cross-validation on train chooses the threshold. If no
+threshold raises nDCG, there is no gate.
 
 The file in order: configuration, predictors, the fitted gate, the fuser, and the fit.
 

@@ -21,7 +21,11 @@ Normaliser = Callable[[Floats, Groups, Floats], Floats]
 
 
 def min_max(scores_Rn: Floats, groups: Groups, lowest_R: Floats) -> Floats:
-    """Scale the query's lowest score to 0, its highest to 1; if all are equal, to 1. Shift and scale do not matter."""
+    """Scale the query's lowest score to 0, its highest to 1; if all are equal, to 1. Shift and scale do not matter.
+
+    >>> min_max(np.array([[1.0, 2.0, 5.0]]), Groups(np.array([0, 3])), np.zeros(1)).tolist()
+    [[0.0, 0.25, 1.0]]
+    """
     low_Rn, high_Rn = groups.spread(groups.smallest(scores_Rn)), groups.spread(groups.largest(scores_Rn))
     return _divide(scores_Rn - low_Rn, high_Rn - low_Rn, if_constant=1.0)
 
@@ -47,9 +51,8 @@ def z_score(scores_Rn: Floats, groups: Groups, lowest_R: Floats) -> Floats:
     mean_RG = groups.total(np.where(finite_Rn, scores_Rn, 0.0)) / num_RG
     deviation_Rn = scores_Rn - groups.spread(mean_RG)
     std_RG = np.sqrt(groups.total(np.where(finite_Rn, deviation_Rn**2, 0.0)) / num_RG)
-    varies_RG = groups.largest(scores_Rn) > groups.smallest(
-        scores_Rn
-    )  # with rounding, equal scores have a tiny deviation
+    # by rounding, equal scores may have a tiny deviation
+    varies_RG = groups.largest(scores_Rn) > groups.smallest(scores_Rn)
     return 0.5 + _divide(deviation_Rn, 6.0 * groups.spread(np.where(varies_RG, std_RG, 0.0)), if_constant=0.0)
 
 

@@ -134,9 +134,8 @@ def test_hiding_never_hides_the_only_modality(rng: np.random.Generator) -> None:
     assert not (hidden & ~has).any()
     assert (hidden.any(axis=1) == has.any(axis=1)).all()
     both = has.all(axis=1)
-    assert np.mean(hidden[both].all(axis=1)) == pytest.approx(
-        0.25 + 0.25, abs=0.05
-    )  # none is drawn, or both are: then none is hidden
+    # neither modality is drawn, or both are, and then none is hidden
+    assert np.mean(hidden[both].all(axis=1)) == pytest.approx(0.25 + 0.25, abs=0.05)
     assert keep_at_least_one(np.array([[False, False]]), np.array([[True, False]])).tolist() == [[True, False]]
 
 

@@ -94,9 +94,8 @@ def test_a_fold_fuser_does_not_depend_on_the_grades_of_its_fold() -> None:
     changed = replace(
         train, grades=[3.0 - g if fold == 1 else g for g, fold in zip(train.grades, query_folds, strict=True)]
     )
-    fold_2 = select_queries(
-        train, [at for at, fold in enumerate(query_folds) if fold == 2]
-    )  # remembering them looks like learning
+    # validation queries that the fits also train on, so that overfitting raises the validation nDCG
+    fold_2 = select_queries(train, [at for at, fold in enumerate(query_folds) if fold == 2])
     overfitting = config(use="only", joint=OVERFITTING)
     before, after = (cross_fit(overfitting, data, fold_2, num_folds=3, seed=7) for data in (train, changed))
     assert score_bytes(before.folds[1]) == score_bytes(after.folds[1])
