@@ -17,7 +17,7 @@ from typing import Any
 
 from intarsia import __version__
 from intarsia.errors import ConfigError
-from intarsia.evaluation.compare import Interval
+from intarsia.evaluation.significance import Interval
 
 ResultCell = str | float | None | Mapping[str, Any]
 ResultRow = Mapping[str, ResultCell]

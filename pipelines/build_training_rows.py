@@ -1,8 +1,8 @@
-"""The judged train and validation queries, as the ranker will meet them: engine candidates, fused, with their features and labels.
+"""Judged train and validation queries -> training rows: fused candidates with features and labels, as in serving.
 
-Train queries are asked twice, the second time of the catalog with some pictures taken away: a ranker that never met a product without its
-picture beside others with theirs does not know what that means, and puts it last (modality dropout; Neverova et al., "ModDrop", TPAMI 2016,
-DOI 10.1109/TPAMI.2015.2461544).
+Train queries are used twice, the second time over the catalog with a share of the images removed, so that the ranker
+learns from result lists where only some products have an image (modality dropout; Neverova et al., "ModDrop", TPAMI
+2016, DOI 10.1109/TPAMI.2015.2461544).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.rank import best_fused
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_assembler, open_fuse_crossed
-from intarsia.experiments.judged_candidates import JudgedCandidates, judged_by_view, read_judged, retrieve_again
-from intarsia.experiments.missing_images import without_images
+from intarsia.experiments.judged_candidates import JudgedCandidates, candidates_by_stage, read_judged, retrieve_again
+from intarsia.experiments.missing_images import retrieve_without_images
 from intarsia.features.assemble import Assembler
 from intarsia.features.default_set import FEATURES
 from intarsia.features.labelled_rows import JudgmentsByPair, by_pair, training_rows
@@ -33,25 +33,26 @@ from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.job import Counts, Job, JobProgress, main
 
-SPLITS: tuple[Split, ...] = ("train", "validation")
+RANKER_SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
-WITH_MISSING_IMAGES = ", with fewer pictures"
+WITH_MISSING_IMAGES = ", with missing images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildTrainingRowsConfig:
-    """How the rows are laid out."""
+    """Missing images, batches and seed."""
 
-    seed: int = setting("of the order of the rows within a query, and of whose pictures are taken away", 20_260)
-    queries_per_part: int = setting("queries that are computed, and written, together", 64)
+    seed: int = setting("seed of the row order within a query, and of the missing images", 20_260, advanced=True)
+    queries_per_part: int = setting("queries per batch", 64, advanced=True)
     missing_images: float = setting(
-        "share of the products whose pictures the train queries miss when they are asked a second time; 0 asks once. Does nothing for a "
-        "catalog without pictures",
+        "share of the products whose images are removed when train queries are used a second time; 0: use them once. "
+        "No effect without images",
         0.5,
     )
     feature_fingerprint: str = setting(
-        "features the rows hold; only there so that new features make new rows: leave it out of the file",
+        "fingerprint of the features, so that new features make new rows; do not set it",
         FEATURES.fingerprint,
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -59,7 +60,8 @@ class BuildTrainingRowsConfig:
         check_range(self, "missing_images", low=0.0, high=1.0)
         if self.feature_fingerprint != FEATURES.fingerprint:
             raise ValueError(
-                f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; leave the setting out"
+                f"feature_fingerprint is {self.feature_fingerprint}, this code computes {FEATURES.fingerprint}; "
+                "leave the setting out"
             )
 
 
@@ -68,44 +70,44 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: JobProgress) -> C
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
     stats = lake.current("product_stats").path
-    _, judgments = read_judged(lake, SPLITS)
+    _, judgments = read_judged(lake, RANKER_SPLITS)
     spec = training_rows_spec(FEATURES.names)
-    counts, number = Counter({"queries": 0, "asked again": 0, "rows": 0, "positive": 0}), itertools.count()
+    counts, number = Counter({"queries": 0, "with missing images": 0, "rows": 0, "positive": 0}), itertools.count()
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
-        for retrieve, found, asked in _askings(config, lake, engine, judgments, progress):
+        for retrieve, queries, suffix in _candidate_sets(config, lake, engine, judgments, progress):
             parts = rows_of(
-                found,
+                queries,
                 by_pair(judgments),
                 fuser=open_fuse_crossed(fusion, retrieve.vectors),
                 rank_depth=engine.rank_depth,
                 assembler=open_assembler(retrieve, stats),
                 columns=retrieve.columns,
                 config=config,
-                asked=asked,
+                id_suffix=suffix,
             )
             for table in parts:
                 spec.write_part(table, folder, next(number))
                 counts["rows"] += table.num_rows
                 counts["positive"] += sum(label > 0 for label in table["label"].to_pylist())
                 progress("rows", counts["rows"], counts["rows"])
-            counts["asked again" if asked else "queries"] += len(found)
+            counts["with missing images" if suffix else "queries"] += len(queries)
         write_json(folder / FEATURES_FILE, {"fingerprint": FEATURES.fingerprint, "names": list(FEATURES.names)})
     return {**counts, "features": len(FEATURES.names)}
 
 
-def _askings(
+def _candidate_sets(
     config: BuildTrainingRowsConfig,
     lake: Lake,
     engine: EngineConfig,
     judgments: Sequence[Judgment],
     progress: JobProgress,
 ) -> Iterator[tuple[RetrieveStage, Sequence[JudgedCandidates], str]]:
-    """The stage that is asked, what it found, and what stands behind the ids of its queries."""
-    for view, found in judged_by_view(lake, engine, SPLITS, progress):
-        yield view.retrieve, found, ""
-        train = [each for each in found if each.judged.split == "train"]
-        if train and config.missing_images and view.retrieve.columns.num_images.any():
-            with_missing_images = without_images(view.retrieve, config.missing_images, config.seed)
+    """(retrieve stage, its judged candidates, suffix of the query ids)."""
+    for stage, queries in candidates_by_stage(lake, engine, RANKER_SPLITS, progress):
+        yield stage.retrieve, queries, ""
+        train = [query for query in queries if query.judged.split == "train"]
+        if train and config.missing_images and stage.retrieve.columns.num_images.any():
+            with_missing_images = retrieve_without_images(stage.retrieve, config.missing_images, config.seed)
             yield (
                 with_missing_images,
                 retrieve_again(with_missing_images, train, judgments, progress),
@@ -114,7 +116,7 @@ def _askings(
 
 
 def rows_of(
-    found: Sequence[JudgedCandidates],
+    queries: Sequence[JudgedCandidates],
     judged: JudgmentsByPair,
     *,
     fuser: CrossFitFuser,
@@ -122,32 +124,30 @@ def rows_of(
     assembler: Assembler,
     columns: ProductColumns,
     config: BuildTrainingRowsConfig,
-    asked: str = "",
+    id_suffix: str = "",
 ) -> Iterator[pa.Table]:
-    """The rows of some queries at a time: the same fusing, cutting, assembling and computing as in serving.
+    """The rows of the queries, in batches, by the functions that serve: fuse, cut to `rank_depth`, assemble, compute.
 
-    A fusion that was fitted on train queries is sure of them as it will be of no other: each is fused by what has not seen it.
+    A fitted fusion scores its own train queries too well, so each train query is fused by the fuser of its fold.
     """
-    for start in range(0, len(found), config.queries_per_part):
-        some = found[start : start + config.queries_per_part]
-        kept = [best_fused(_unseeing(fuser, each).fuse(each.candidates), rank_depth) for each in some]
-        queries = [
-            replace(each.encoded, vectors=candidates.query_vectors) for each, candidates in zip(some, kept, strict=True)
-        ]
-        frame = assembler.assemble(queries, kept)
+    for start in range(0, len(queries), config.queries_per_part):
+        batch = queries[start : start + config.queries_per_part]
+        kept = [best_fused(_out_of_fold(fuser, query).fuse(query.candidates), rank_depth) for query in batch]
+        encoded = [replace(query.encoded, vectors=c.query_vectors) for query, c in zip(batch, kept, strict=True)]
+        frame = assembler.assemble(encoded, kept)
         yield training_rows(
-            [each.judged for each in some],
+            [query.judged for query in batch],
             FEATURES.compute(frame),
             frame.group_offsets,
             [columns.product_ids[row] for candidates in kept for row in candidates.rows_C],
             judged,
             seed=config.seed,
-            id_suffix=asked,
+            id_suffix=id_suffix,
         )
 
 
-def _unseeing(fuser: CrossFitFuser, each: JudgedCandidates) -> Fuser:
-    judged = each.judged
+def _out_of_fold(fuser: CrossFitFuser, query: JudgedCandidates) -> Fuser:
+    judged = query.judged
     return fuser.out_of_fold(str(judged.query_id)) if judged.split == "train" else fuser.full
 
 

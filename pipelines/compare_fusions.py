@@ -1,8 +1,8 @@
-"""The fusion arena: every kind of fusion on the same judged queries, and every one again with more and more pictures missing.
+"""Compare every fusion method on the same judged queries, and again with a growing share of images missing.
 
-Kinds are fitted on train, one is chosen there, every query fused by a fit that did not see it, and the test split is asked once; the
-validation queries would flatter what they stop and whose columns they weigh. It shows and decides nothing that serves: what
-serves is found by `search_fusion`, which tries the kinds that won here.
+Kinds are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation
+queries stop fits and weigh columns, so validation values of fitted methods are optimistic. This job reports only:
+`search_fusion` finds the fusion that serves.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ from intarsia.engine.encode import ALIGNED
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.engine.search import open_retrieve, product_vectors
 from intarsia.errors import DataError
-from intarsia.evaluation.method_comparison import ArenaConfig
-from intarsia.evaluation.method_comparison_report import ArenaSetting, lines_of, write_arena
+from intarsia.evaluation.method_comparison import ComparisonConfig
+from intarsia.evaluation.method_comparison_report import (
+    REPORT_NAME,
+    ComparisonSetting,
+    comparison_lines,
+    write_comparison_report,
+)
 from intarsia.evaluation.qrels import judged_grades, qrels_by_query
-from intarsia.experiments.fusion_benchmark import METRIC, BenchmarkData, Missing, hold
-from intarsia.experiments.fusion_methods import methods
+from intarsia.experiments.fusion_benchmark import METRIC, BenchmarkData, MissingImagesPlan, run_benchmark
+from intarsia.experiments.fusion_methods import ParallelFit, fit_sequentially, fusion_methods
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import (
     UNRELEASED,
@@ -35,8 +40,7 @@ from intarsia.experiments.judged_candidates import (
     read_judged,
     row_numbers,
 )
-from intarsia.experiments.missing_images import mix_images
-from intarsia.experiments.parallel_fit import FitBeside, fit_in_turn
+from intarsia.experiments.missing_images import shuffle_images
 from intarsia.fusion.feature.imputation import (
     CoPurchaseImputer,
     Imputer,
@@ -53,7 +57,7 @@ from intarsia.records.judgment import SPLITS, Split
 from intarsia.tables.events import EVENTS
 from pipelines.job import Counts, Job, JobProgress, main
 
-ENTRY = "fusion_arena"
+COMPARISON_ENTRY = "fusion_comparison"
 
 ImputerName = Literal["nothing", "mean", "neighbours", "bought together", "generated"]
 
@@ -62,40 +66,44 @@ _BASKET_KINDS = ("add_to_cart", "purchase")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareFusionsConfig:
-    """Who enters, and what is taken away."""
+    """Which fusions are compared, and with which images missing."""
 
-    data_set: str = setting("name that stands over the report", "catalog")
-    engine: EngineConfig = setting("how candidates are found; as in search_fusion", factory=EngineConfig)
-    kinds: tuple[str, ...] = setting("kinds of fusion that enter beside the baselines; none named: all there are", ())
+    data_set: str = setting("name of the data in the report", "catalog", advanced=True)
+    engine: EngineConfig = setting("retrieval depths, as in search_fusion", factory=EngineConfig)
+    kinds: tuple[str, ...] = setting("fusion methods to compare with the baselines; empty: all", ())
     settings: Mapping[str, Mapping[str, Any]] = setting(
-        "of a kind, by its name, where the defaults are not meant", factory=dict
+        "settings by method; defaults where a method is not named", factory=dict, advanced=True
     )
     images: Literal["as_they_are", "mixed_up"] = setting(
-        "mixed_up: every picture is another product's, so that a fusion is seen where pictures are noise", "as_they_are"
+        "mixed_up: every image belongs to another product, so that images carry no information",
+        "as_they_are",
+        advanced=True,
     )
     missing: tuple[float, ...] = setting(
-        "shares of the pictures that are taken away, by a hash of the product; none: no curves",
+        "shares of the images to remove, by a hash of the product; empty: no curves",
         (0.0, 0.1, 0.25, 0.5, 0.75, 0.9),
     )
     imputers: tuple[ImputerName, ...] = setting(
-        "what fills the gaps; `bought together` needs the table events, `generated` the kind adversarial (else it is left out)",
+        "what replaces missing image vectors; `bought together` needs the table events, `generated` the method "
+        "adversarial (it is skipped otherwise)",
         ("nothing", "mean", "neighbours", "generated"),
+        advanced=True,
     )
     curves_of: tuple[str, ...] = setting(
-        "contenders that are measured with pictures missing, beside the chosen one; none named: all", ()
+        "methods that are measured with missing images, in addition to the chosen one; empty: all", (), advanced=True
     )
-    neighbours: int = setting("products whose pictures are averaged; for imputer neighbours", 10)
+    neighbours: int = setting("number of products that imputer neighbours averages", 10, advanced=True)
     num_folds: int = setting(
-        "folds of the train queries: a fitted kind is chosen by what fits say that did not see the query, so it is fitted this often more",
-        3,
+        "folds of the train queries; every fitted method is fitted this many times more", 3, advanced=True
     )
     num_workers: int = setting(
-        "processes that fit contenders beside each other, one CPU each; 0: as many as the cluster has CPUs; 1: this process alone",
+        "processes that fit methods in parallel, one CPU each; 0: one per CPU of the cluster; 1: this process only",
         0,
+        advanced=True,
     )
-    arena: ArenaConfig = setting("intervals and tests", factory=ArenaConfig)
-    notes: tuple[str, ...] = setting("sentences for the report", ())
-    seed: int = setting("of every fit, and of which pictures are missing", 13)
+    comparison: ComparisonConfig = setting("intervals and tests", factory=ComparisonConfig)
+    notes: tuple[str, ...] = setting("sentences for the report", (), advanced=True)
+    seed: int = setting("seed of every fit, and of the missing images", 13, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "neighbours", low=1)
@@ -106,117 +114,125 @@ class CompareFusionsConfig:
                 raise ValueError(f"missing has {share}; allowed: 0 to 1")
         if self.missing and not self.imputers:
             raise ValueError("imputers is empty; allowed: at least one, for example nothing")
-        entering = methods(
-            RETRIEVERS, self.kinds, self.settings
-        )  # refuses what it does not know, before anything is encoded
-        names = [one.name for one in entering]
+        methods = fusion_methods(RETRIEVERS, self.kinds, self.settings)  # refuses unknown methods and settings
+        names = [method.name for method in methods]
         for name in self.curves_of:
             if name not in names:
-                raise ValueError(f"curves_of has {name!r}, which does not enter{nearest_of(name, names)}")
+                raise ValueError(f"curves_of has {name!r}, which is not compared{nearest_of(name, names)}")
         if self.missing and set(self.imputers) == {"generated"} and "adversarial" not in names:
             raise ValueError(
-                "imputers has generated alone, which needs adversarial among kinds; allowed: another one beside it"
+                "imputers has only generated, which needs adversarial among kinds; allowed: a second imputer, or that "
+                "kind"
             )
 
 
 def run(config: CompareFusionsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged queries, indexes -> fusion_arena: arena.md, arena.html, arena.json."""
-    ring = open_ring(lake, config.engine, progress, mixed_up=config.seed if config.images == "mixed_up" else None)
-    arena = hold(
-        methods(ring.retrieve.retrievers, config.kinds, config.settings),
-        ring,
-        missing=Missing(
+    """Judged queries, indexes -> fusion_comparison: the report as Markdown, HTML and JSON."""
+    shuffle_seed = config.seed if config.images == "mixed_up" else None
+    data = read_benchmark_data(lake, config.engine, progress, shuffle_seed=shuffle_seed)
+    comparison = run_benchmark(
+        fusion_methods(data.retrieve.retrievers, config.kinds, config.settings),
+        data,
+        missing=MissingImagesPlan(
             shares=config.missing,
-            imputers=dict(named_imputers(config, lake, ring.retrieve)),
+            imputers=dict(named_imputers(config, lake, data.retrieve)),
             seed=config.seed,
             generated="generated" in config.imputers,
             methods=config.curves_of,
         ),
-        config=config.arena,
+        config=config.comparison,
         num_folds=config.num_folds,
         seed=config.seed,
         report=progress,
-        fit_many=fit_in_turn
+        fit_methods=fit_sequentially
         if config.num_workers == 1
-        else FitBeside(work=RayWorkers(num_workers=config.num_workers), folder=lake.root / ENTRY),
+        else ParallelFit(run_tasks=RayWorkers(num_workers=config.num_workers), folder=lake.root / COMPARISON_ENTRY),
     )
-    setting_ = ArenaSetting(
+    comparison_setting = ComparisonSetting(
         data_set=config.data_set,
-        num_products=ring.retrieve.columns.num_rows,
-        num_train=len(ring.asked["train"].query_ids),
-        num_validation=len(ring.asked["validation"].query_ids),
+        num_products=data.retrieve.columns.num_rows,
+        num_train=len(data.queries["train"].query_ids),
+        num_validation=len(data.queries["validation"].query_ids),
         command=shlex.join(["python", "-m", f"pipelines.{JOB.name}", *sys.argv[1:]]),
         notes=config.notes,
     )
-    with lake.publish(ENTRY, {"chosen": arena.chosen}) as folder:
-        write_arena(arena, setting_, [QueryId(name) for name in ring.asked["test"].query_ids], folder)
-    print("\n".join(lines_of(arena)))
-    print(f"report: {lake.current('fusion_arena').path / 'arena.html'}")
-    test = arena.row(arena.chosen).test
+    with lake.publish(COMPARISON_ENTRY, {"chosen": comparison.chosen}) as folder:
+        query_ids = [QueryId(name) for name in data.queries["test"].query_ids]
+        write_comparison_report(comparison, comparison_setting, query_ids, folder)
+    print("\n".join(comparison_lines(comparison)))
+    print(f"report: {lake.current(COMPARISON_ENTRY).path / f'{REPORT_NAME}.html'}")
+    test = comparison.row(comparison.chosen).test
     return {
-        "methods": len(arena.rows),
-        "failed": sum(row.test is None for row in arena.rows),
-        "chosen": arena.chosen,
+        "methods": len(comparison.rows),
+        "failed": sum(row.test is None for row in comparison.rows),
+        "chosen": comparison.chosen,
         f"test_{METRIC}": test.mean if test else None,
-        "never_below_text_only": not arena.below_text_only if arena.curve else None,
+        "never_below_text_only": not comparison.below_text_only if comparison.curve else None,
     }
 
 
-def open_ring(lake: Lake, engine: EngineConfig, progress: JobProgress, *, mixed_up: int | None = None) -> BenchmarkData:
-    """The judged queries of all splits against the lake's current indexes; with a seed, against pictures that it mixes up.
+def read_benchmark_data(
+    lake: Lake, engine: EngineConfig, progress: JobProgress, *, shuffle_seed: int | None = None
+) -> BenchmarkData:
+    """The judged queries of all splits against the lake's current indexes.
 
-    Mixed up, train queries are asked of the text tower of all train queries even where fold_indexes hold those that did not learn from
-    them: of a fine-tuned tower the choice then believes words more than it should.
+    A `shuffle_seed` shuffles the images.
+
+    With shuffled images, train queries are retrieved by the tower that serves even if `fold_indexes` exist; with a
+    fine-tuned tower the text cosines of train queries are then optimistic.
 
     Raises:
-        DataError: a split without a query, or without one that has a relevant product.
+        DataError: a split has no query, or no query with a relevant product.
     """
     encoders = open_judged_encoders(lake)
     retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
-    if mixed_up is not None:
-        retrieve = mix_images(retrieve, mixed_up)
+    if shuffle_seed is not None:
+        retrieve = shuffle_images(retrieve, shuffle_seed)
     rows, asked_at = row_numbers(retrieve), catalog_time(retrieve)
-    asked: dict[Split, EncodedQueries] = {}
+    queries: dict[Split, EncodedQueries] = {}
     candidates: dict[Split, Sequence[Candidates]] = {}
     for number, split in enumerate(SPLITS):
-        queries, judgments = read_judged(lake, [split])
-        if not queries:
+        judged_queries, judgments = read_judged(lake, [split])
+        if not judged_queries:
             raise DataError(
                 table="queries",
                 field="split",
                 found=f"no query of split {split}",
                 allowed="at least one of each split",
-                fix="judge queries of that split: an arena fits and chooses on train, stops fits on validation and tests on test",
+                fix="judge queries of that split: the comparison fits and chooses on train, stops fits on validation, "
+                "and tests on test",
             )
-        ids = [query.query_id for query in queries]
+        ids = [query.query_id for query in judged_queries]
         qrels = qrels_by_query(judgments, ids, rows)
         check_judged(judged_grades(qrels), split)
-        if split == "train" and mixed_up is None:  # by what has not learned from them, as in search_fusion
-            found = judged_candidates(lake, engine, [split], progress)
-            encoded = [each.encoded for each in found]
-            candidates[split] = [each.candidates for each in found]
+        if split == "train" and shuffle_seed is None:  # out of fold, as in search_fusion
+            judged = judged_candidates(lake, engine, [split], progress)
+            encoded = [query.encoded for query in judged]
+            candidates[split] = [query.candidates for query in judged]
         else:
-            encoded = [encoders.encode(as_query(one, asked_at), judged_in_train=split == "train") for one in queries]
-        asked[split] = EncodedQueries(query_ids=tuple(str(one) for one in ids), encoded=encoded, qrels=qrels)
+            encoded = [
+                encoders.encode(as_query(query, asked_at), judged_in_train=split == "train") for query in judged_queries
+            ]
+        queries[split] = EncodedQueries(query_ids=tuple(map(str, ids)), encoded=encoded, qrels=qrels)
         if split not in candidates:
-            candidates[split] = asked[split].of(retrieve)
+            candidates[split] = queries[split].retrieve(retrieve)
         progress("splits", number + 1, len(SPLITS))
     return BenchmarkData(
         retrieve=retrieve,
         products=product_vectors(retrieve.vectors),
-        asked=asked,
+        queries=queries,
         candidates=candidates,
-        into={} if encoders.aligned is None else {ALIGNED: encoders.aligned.images},
+        image_transforms={} if encoders.aligned is None else {ALIGNED: encoders.aligned.images},
     )
 
 
 def named_imputers(
     config: CompareFusionsConfig, lake: Lake, retrieve: RetrieveStage
 ) -> Iterator[tuple[str, Imputer | None]]:
-    """What fills gaps, by name, as the config asks; the generator is only known when the contenders are fitted.
+    """The imputers of the config by name, except `generated`, which is fitted with the methods.
 
     Raises:
-        DataError: companions are asked for, and nobody watched the shop.
+        DataError: `bought together` without a table of events.
     """
     for name in config.imputers:
         if name == "nothing":
@@ -251,11 +267,11 @@ def _bought_together(lake: Lake, retrieve: RetrieveStage) -> Imputer:
 
 JOB = Job(
     name="compare_fusions",
-    summary="the fusion arena: every kind of fusion on the same judged queries, with p values, and with pictures missing",
+    summary="every fusion method on the same judged queries, with p values, and with images missing",
     config=CompareFusionsConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
     optional_reads=("events", "fold_indexes"),
-    writes=(ENTRY,),
+    writes=(COMPARISON_ENTRY,),
     run=run,
 )
 

@@ -1,4 +1,4 @@
-"""judged queries and grades -> `queries` and `judgments`: what training learns from and what a release is measured by."""
+"""Judged queries and grades, from files or from the catalog -> `queries` and `judgments`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query
 from intarsia.tables.products import PRODUCTS
 from pipelines.job import Counts, Job, JobProgress, main
 
-_ALONE: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
-_BESIDE_FILES: tuple[Split, ...] = ("train", "train", "train", "validation")
+_SYNTHETIC_SPLITS: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
+_SYNTHETIC_SPLITS_WITH_FILES = _SYNTHETIC_SPLITS[:-1]  # the test split keeps real queries only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestJudgmentsConfig:
-    """Where the judged set lies and what it means."""
+    """Files of the judged set and their columns, and synthetic queries."""
 
-    folder: Path | None = setting("the data's folder; nothing: the generated market of the lake", None)
-    queries: QueriesMapping = setting("which column of the queries file is what", factory=QueriesMapping)
-    queries_file: FileShape = setting("how the queries file is written", factory=FileShape)
-    judgments: JudgmentsMapping = setting("which column of the judgments file is what", factory=JudgmentsMapping)
-    judgments_file: FileShape = setting("how the judgments file is written", factory=FileShape)
-    has_files: bool = setting("whether there is a judged set; without one, known_items must be asked for", True)
+    folder: Path | None = setting("folder of the data; default: the generated market of the lake", None)
+    queries: QueriesMapping = setting("columns of the queries file", factory=QueriesMapping)
+    queries_file: FileShape = setting("format of the queries file", factory=FileShape, advanced=True)
+    judgments: JudgmentsMapping = setting("columns of the judgments file", factory=JudgmentsMapping)
+    judgments_file: FileShape = setting("format of the judgments file", factory=FileShape, advanced=True)
+    has_files: bool = setting("whether there is a judged set; without one, known_items is required", True)
     known_items: KnownItemsConfig | None = setting(
-        "queries made from the titles, for a shop that has no judged set, or none to train on; beside files they join train and validation "
-        "only, so that the test split stays what people asked",
+        "synthetic queries from the titles, for a shop without judged queries, or without enough to train on; with "
+        "files they join train and validation only, so that the test split has real queries only",
         None,
     )
 
@@ -51,12 +51,16 @@ class IngestJudgmentsConfig:
 
 
 def run(config: IngestJudgmentsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged set -> queries, judgments. Judgments of products that the catalog does not have stay: they count against recall."""
+    """Judged set -> queries, judgments.
+
+    Judgments of products that are not in the catalog are kept: they count against recall.
+    """
     titles = _titles(lake)
     queries, judgments = _judged_files(config, lake) if config.has_files else ([], [])
     if config.known_items is not None:
-        made, made_judgments = known_items(titles, config.known_items, splits=_BESIDE_FILES if queries else _ALONE)
-        queries, judgments = [*queries, *made], [*judgments, *made_judgments]
+        splits = _SYNTHETIC_SPLITS_WITH_FILES if queries else _SYNTHETIC_SPLITS
+        synthetic_queries, synthetic_judgments = known_items(titles, config.known_items, splits=splits)
+        queries, judgments = [*queries, *synthetic_queries], [*judgments, *synthetic_judgments]
     progress("queries", len(queries), len(queries))
     progress("judgments", len(judgments), len(judgments))
     missing = [judgment for judgment in judgments if judgment.product_id not in titles]
@@ -96,8 +100,8 @@ def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]
         yield number, value
 
 
-def files(config: IngestJudgmentsConfig) -> Sequence[Path]:
-    """Both files, and the whole folder where queries have pictures."""
+def judged_set_files(config: IngestJudgmentsConfig) -> Sequence[Path]:
+    """Both files, or the whole folder if the queries have images."""
     if config.folder is None or not config.has_files:
         return []
     if config.queries.image is not None:
@@ -111,7 +115,7 @@ JOB = Job(
     config=IngestJudgmentsConfig,
     reads=("products",),
     optional_reads=("market",),
-    files=files,
+    files=judged_set_files,
     writes=("queries", "judgments"),
     run=run,
 )

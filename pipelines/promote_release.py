@@ -1,4 +1,4 @@
-"""The staged release -> live, through the gate; and back to an earlier one with `to=previous`."""
+"""Make the staged release live if it passes the gate; `to=previous` rolls back to the release before."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from intarsia.features.default_set import FEATURES
 from intarsia.ids import ReleaseId
 from intarsia.lake import Lake, write_json
 from intarsia.release.bundle import verify
-from intarsia.release.pointer import Pointer
-from intarsia.release.promotion_gate import Evidence, ReleaseRefused, check
-from intarsia.release.staged import read_staged
+from intarsia.release.pointer import Pointer, read_staged
+from intarsia.release.promotion_gate import Evidence, ReleaseRefused, check_promotion
 from pipelines.job import Counts, Job, JobProgress, main
 
 
@@ -24,18 +23,19 @@ class PromoteReleaseConfig:
     """Which release to make live."""
 
     to: str = setting(
-        "`staged` goes through the gate; `previous` goes back to the one before; or a release id, which also skips the gate",
+        "`staged`: the staged release, through the gate; `previous`: roll back; or a release id, which skips the gate",
         "staged",
     )
     allow_uncompared: bool = setting(
-        "the gate lets the staged release through although it could not be compared with the live one, which this code cannot open; the "
-        "promotion's record says so",
+        "promote the staged release although it could not be compared with the live one, which this code cannot open; "
+        "the promotion's record notes it",
         False,
+        advanced=True,
     )
 
 
 def run(config: PromoteReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Check the release, then move the pointer; a refusal leaves the live release where it is."""
+    """Check the release, then move the pointer; a refused release leaves the pointer unchanged."""
     releases = lake.root / "releases"
     pointer = Pointer(releases)
     before = pointer.live()
@@ -44,12 +44,12 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: JobProgress) -> Coun
         manifest = verify(releases / release_id)
         if pointer.was_rolled_back(release_id):
             raise ReleaseRefused(
-                f"release {release_id} was rolled back; change something, or insist with to={release_id}"
+                f"release {release_id} was rolled back; change something, or promote it with to={release_id}"
             )
         if release_id == before:
-            held: Mapping[str, str] = {"gate": "it is live already"}
+            checks: Mapping[str, str] = {"gate": "it is live already"}
         else:
-            held = check(
+            checks = check_promotion(
                 build(Evidence, json.loads((lake.current("evaluation").path / "evidence.json").read_text())),
                 release_id=release_id,
                 live=before,
@@ -60,18 +60,18 @@ def run(config: PromoteReleaseConfig, lake: Lake, progress: JobProgress) -> Coun
     else:
         release_id = pointer.previous() if config.to == "previous" else ReleaseId(config.to)
         verify(releases / release_id)
-        held = {"gate": f"skipped: asked for {config.to}"}
+        checks = {"gate": f"skipped: to={config.to}"}
     if release_id != before:
         pointer.move(release_id, at=datetime.now(UTC), why=config.to)
     progress("pointer", 1, 1)
     with lake.publish("promotion") as folder:
-        write_json(folder / "promotion.json", {"live": release_id, "before": before, "held": dict(held)})
-    return {"live": release_id, "before": before or "nothing", **held}
+        write_json(folder / "promotion.json", {"live": release_id, "before": before, "checks": dict(checks)})
+    return {"live": release_id, "before": before or "nothing", **checks}
 
 
 JOB = Job(
     name="promote_release",
-    summary="the staged release -> live, when the gate's checks hold; `to=previous` rolls back",
+    summary="the staged release -> live, if it passes the gate; `to=previous` rolls back",
     config=PromoteReleaseConfig,
     reads=("staged_release", "evaluation"),
     writes=("promotion",),

@@ -1,4 +1,4 @@
-"""The log of served requests, replayed: whether the very features that each request was ranked by can be computed again."""
+"""Replay the log of served requests: check that the features of each request can be computed again bit for bit."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from intarsia.release.bundle import open_bundle
 from intarsia.tables.served_requests import read_served
 from pipelines.job import Counts, Job, JobProgress, main
 
-_NAMED = 10  # request ids in the report and in the error
+_MAX_LISTED = 10  # request ids in the report and in the error
 
 
 class ReplayDiffers(IntarsiaError):
-    """A served request's features could not be computed again to the bit."""
+    """The recomputed features of a served request differ from the logged ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayServedConfig:
     """Which requests are replayed."""
 
-    served: Path | None = setting("folder of the log of served requests; nothing means <lake>/served", None)
-    share: float = setting("share of all requests to replay, 0 to 1, chosen by request id as when they are logged", 1.0)
+    served: Path | None = setting("folder of the log of served requests; default: <lake>/served", None)
+    share: float = setting("share of the requests to replay, 0 to 1, sampled by request id as in the log", 1.0)
 
     def __post_init__(self) -> None:
         check_range(self, "share", low=0, high=1)
 
 
 def run(config: ReplayServedConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Log -> a report; each release is opened once, and the log is read again for each.
+    """Log -> a report. Each release is opened once, and the log is read once per release.
 
     Raises:
-        ReplayDiffers: a digest is not the logged one; the report is there all the same.
+        ReplayDiffers: a digest differs from the logged one; the report is written before.
     """
     folder = config.served or lake.root / "served"
-    by_release = Counter(served.release_id for served in _chosen(folder, config.share))
+    by_release = Counter(served.release_id for served in _sampled(folder, config.share))
     total, done = by_release.total(), 0
     counts = dict.fromkeys(("same", "different", "degraded", "release_gone", "release_refused"), 0)
     different: list[RequestId] = []
@@ -54,7 +54,7 @@ def run(config: ReplayServedConfig, lake: Lake, progress: JobProgress) -> Counts
             counts[engine] += num_requests
             done += num_requests
             continue
-        for served in _chosen(folder, config.share, release_id):
+        for served in _sampled(folder, config.share, release_id):
             outcome = _outcome(served, engine)
             counts[outcome] += 1
             if outcome == "different":
@@ -62,25 +62,25 @@ def run(config: ReplayServedConfig, lake: Lake, progress: JobProgress) -> Counts
             done += 1
             progress("requests", done, max(total, done))
     summary: dict[str, object] = {"requests": done, **counts, "releases": len(by_release)}
-    with lake.publish("served_replay") as place:
-        write_json(place / "report.json", {**summary, "first_different": different[:_NAMED]})
+    with lake.publish("served_replay") as report_folder:
+        write_json(report_folder / "report.json", {**summary, "first_different": different[:_MAX_LISTED]})
     if different:
         raise ReplayDiffers(
-            f"{len(different)} of {counts['same'] + len(different)} served requests have other features when they are "
-            f"computed again, first {', '.join(different[:_NAMED])}; either the code, the release's files or the "
-            f"processor is not what served them. See {lake.current('served_replay').path / 'report.json'}"
+            f"the recomputed features of {len(different)} of {counts['same'] + len(different)} served requests differ, "
+            f"first {', '.join(different[:_MAX_LISTED])}; the code, the release's files or the processor have changed "
+            f"since they were served. See {lake.current('served_replay').path / 'report.json'}"
         )
     return summary
 
 
-def _chosen(folder: Path, share: float, release_id: ReleaseId | None = None) -> Iterator[ServedRequest]:
+def _sampled(folder: Path, share: float, release_id: ReleaseId | None = None) -> Iterator[ServedRequest]:
     for served in read_served(folder):
         if is_sampled(served.request_id, share) and release_id in (None, served.release_id):
             yield served
 
 
 def _open(folder: Path) -> SearchEngine | str:
-    """The stages of a release, or the count its requests fall under."""
+    """The engine of a release, or the name of the count for its requests."""
     if not folder.is_dir():
         return "release_gone"
     try:
@@ -98,7 +98,7 @@ def _outcome(served: ServedRequest, engine: SearchEngine) -> str:
 
 JOB = Job(
     name="replay_served",
-    summary="the log of served requests -> whether their features come out the same again, to the bit",
+    summary="the log of served requests -> whether their features can be computed again bit for bit",
     config=ReplayServedConfig,
     writes=("served_replay",),
     needs_ray=False,

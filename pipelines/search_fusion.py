@@ -1,7 +1,9 @@
-"""Which fusion is best on this catalog's judged queries: found by Ray Tune on train, chosen on validation, the losers reported.
+"""Find the best fusion for this catalog's judged queries.
 
-Candidates are computed once, by the stage that serves. What fusions are tried is `tune_spaces/fusion.py`'s matter, what one is worth
-`engine/fusion_trials.py`'s. A search that was stopped goes on where it stood.
+Ray Tune searches on train, validation queries choose, and the result has every trial.
+
+`tune_spaces/fusion_space.py` defines what is tried, `experiments/fusion_objective.py` what is maximised. Candidates are
+retrieved once, by the stage that serves. A stopped search resumes.
 """
 
 from __future__ import annotations
@@ -16,27 +18,26 @@ from intarsia.engine.config import EngineConfig
 from intarsia.engine.search import open_retrieve, product_vectors
 from intarsia.evaluation.known_items import is_synthetic
 from intarsia.evaluation.qrels import qrels_by_query
+from intarsia.experiments.fusion_objective import PackedCandidates, TrialData, fuser_ndcg
 from intarsia.experiments.fusion_search_result import (
     CUTOFF,
     TRIALS_FILE,
     FusionSearch,
-    Tried,
-    alone,
-    beside_chosen,
-    best_different,
+    MeasuredFusion,
+    best_distinct,
     best_of_kind,
-    by_kind,
-    lean,
+    compare_with_chosen,
+    describe_fusion,
     plain_fusions,
-    said,
+    result_lines,
+    single_retrievers,
     spec_of,
-    table,
+    with_shrunk_weights,
+    with_weights_by_kind,
 )
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import UNRELEASED, check_judged, judged_candidates, read_judged, row_numbers
-from intarsia.experiments.packed_candidates import PackedCandidates
-from intarsia.experiments.text_only_fusion import WordsJudged, choose_text_only, save_text_only
-from intarsia.experiments.trial_objective import TrialLessons, ndcg_of
+from intarsia.experiments.text_only_fusion import TextOnlyData, choose_text_only, save_text_only
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser, cross_fit
 from intarsia.fusion.fuser import SpecFuser
 from intarsia.fusion.method import MethodConfig
@@ -57,27 +58,28 @@ from tune_spaces.fusion_space import FusionSpaceConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFusionConfig:
-    """How candidates are found, which fusions are tried, and how long."""
+    """Retrieval depths, the search space, and the size of the search."""
 
-    engine: EngineConfig = setting("how deep to look; goes into the release with the fusion", factory=EngineConfig)
+    engine: EngineConfig = setting("retrieval and ranking depths; saved with the fusion", factory=EngineConfig)
     space: FusionSpaceConfig = setting("which fusions are tried", factory=FusionSpaceConfig)
-    num_trials: int = setting("points of kinds without fitted parts that are measured on the train queries", 60)
+    num_trials: int = setting("trials of methods without fitted parts", 60)
     num_fitted_trials: int = setting(
-        "points of fitted kinds, each fitted num_folds times; every kind's defaults are tried however few", 1
+        "trials of fitted methods, each fitted num_folds times; the defaults of every method are always tried", 1
     )
-    num_at_once: int = setting("trials beside each other; changes which points are tried", 2)
-    num_finalists: int = setting("best points on train that are measured on validation", 5)
-    trials: TrialsConfig = setting("resources of a trial, and when hopeless ones are stopped", factory=TrialsConfig)
-    num_folds: int = setting("folds of the train queries for kinds that are fitted", 3)
-    num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2)
-    simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / this", 10)
-    min_queries_by_kind: int = setting("train queries of a kind from which it gets weights of its own", 30)
-    synthetic_may_be_dropped: float = setting(
-        "where nobody judged any query: by what share of what it lacks to 1 the nDCG@10 of made queries may be worse for weights nearer to "
-        "equal; made of title words, they flatter bm25",
+    num_at_once: int = setting("concurrent trials; changes which points are tried", 2, advanced=True)
+    num_finalists: int = setting("best trials on train that are measured on validation", 5, advanced=True)
+    trials: TrialsConfig = setting("resources and early stopping of a trial", factory=TrialsConfig)
+    num_folds: int = setting("folds of the train queries for fitted methods", 3, advanced=True)
+    num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2, advanced=True)
+    simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / simplex_steps", 10, advanced=True)
+    min_queries_by_kind: int = setting("fewest train queries of a kind that gets its own weights", 30, advanced=True)
+    max_synthetic_loss: float = setting(
+        "when all queries are synthetic: the share of (1 - nDCG@10) that may be lost by moving the weights towards "
+        "equal weights; queries of title words favour bm25",
         0.1,
+        advanced=True,
     )
-    seed: int = setting("of the search and of the intervals", 13)
+    seed: int = setting("seed of the search and of the intervals", 13, advanced=True)
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "num_at_once", "num_finalists", "simplex_steps", "min_queries_by_kind"):
@@ -85,76 +87,88 @@ class SearchFusionConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.num_folds < 2:
             raise ValueError(f"num_folds is {self.num_folds}; allowed: 2 or more")
-        for name in ("num_fitted_trials", "num_by_kind", "synthetic_may_be_dropped"):
+        for name in ("num_fitted_trials", "num_by_kind", "max_synthetic_loss"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """The queries of one split, packed; as lessons where fitted kinds need them, by words alone where there are pictures."""
+class _SplitData:
+    """The queries of one split.
 
-    task: PackedCandidates
+    Attributes:
+        packed: with all retrievers.
+        training_data: the same as training data; None if no fitted method is searched.
+        text_only: with the text retrievers; None for a catalog without images.
+    """
+
+    packed: PackedCandidates
     training_data: FusionTrainingData | None
-    words: WordsJudged | None
+    text_only: TextOnlyData | None
 
 
 def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged queries and their candidates -> fusion_spec, with the table of everything tried; with pictures, also the fusion of words."""
+    """Judged queries and their candidates -> fusion_spec with the table of all trials.
+
+    With images in the catalog it also has the text-only fusion.
+    """
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
-    only_made = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
+    only_synthetic = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
     inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.optional_reads) if lake.has(name)}
-    found = search_fusion(
-        train.task,
-        validation.task,
+    search = search_fusion(
+        train.packed,
+        validation.packed,
         config,
         folder=lake.root,
         progress=progress,
-        only_made=only_made,
+        only_synthetic=only_synthetic,
         training_data=(train.training_data, validation.training_data),
         identity=short(sha256_json({"config": fingerprint(config), **inputs})),
     )
-    assert found.chosen.spec is not None
-    assert found.chosen.validation is not None
-    with lake.publish("fusion_spec", {"kind": found.chosen.spec.kind}) as folder:
-        fit_to_serve(found.chosen.spec, train.training_data, validation.training_data, config).save(folder)
+    assert search.chosen.spec is not None
+    assert search.chosen.validation is not None
+    with lake.publish("fusion_spec", {"kind": search.chosen.spec.kind}) as folder:
+        fit_chosen(search.chosen.spec, train.training_data, validation.training_data, config).save(folder)
         config.engine.save(folder)
-        write_json(folder / TRIALS_FILE, to_jsonable(found))
-        lines = table(found)
-        if train.words is not None and validation.words is not None:
+        write_json(folder / TRIALS_FILE, to_jsonable(search))
+        lines = result_lines(search)
+        if train.text_only is not None and validation.text_only is not None:
             spec = choose_text_only(
-                train.words,
-                validation.words,
+                train.text_only,
+                validation.text_only,
                 WeightedConfig(normalisers=config.space.normalisers, depth=config.engine.depth),
-                synthetic_may_be_dropped=config.synthetic_may_be_dropped if only_made else None,
+                max_synthetic_loss=config.max_synthetic_loss if only_synthetic else None,
                 seed=config.seed,
             )
             save_text_only(spec, folder)
-            lines.append(f"by words alone: {said(spec)}")
+            lines.append(f"text only: {describe_fusion(spec)}")
     print("\n".join(lines))
     return {
-        "trials": len(found.trials),
-        "failed": sum(one.error is not None for one in found.trials),
-        "stopped": sum(one.stopped for one in found.trials),
-        "kind": found.chosen.spec.kind,
-        "validation_ndcg@10": found.chosen.validation.mean,
+        "trials": len(search.trials),
+        "failed": sum(trial.error is not None for trial in search.trials),
+        "stopped": sum(trial.stopped for trial in search.trials),
+        "kind": search.chosen.spec.kind,
+        "validation_ndcg@10": search.chosen.validation.mean,
     }
 
 
-def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, progress: JobProgress) -> _Judged:
+def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, progress: JobProgress) -> _SplitData:
     """The judged queries of one split, with their candidates."""
-    report = partial(_of_split, progress, split)
-    found = judged_candidates(lake, config.engine, [split], report)
+    judged = judged_candidates(lake, config.engine, [split], partial(_report_split, progress, split))
     _, judgments = read_judged(lake, [split])
     retrieve = open_retrieve(lake.current("indexes").path, config=config.engine, release_id=UNRELEASED)
-    query_ids = [each.judged.query_id for each in found]
+    query_ids = [query.judged.query_id for query in judged]
     qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
-    candidates = [each.candidates for each in found]
-    asked = EncodedQueries(query_ids=tuple(map(str, query_ids)), encoded=[each.encoded for each in found], qrels=qrels)
-    training_data = asked.training_data(candidates, product_vectors(retrieve.vectors)) if config.space.fitted else None
-    words = WordsJudged.of(asked, candidates, qrels) if retrieve.columns.num_images.any() else None
-    return _Judged(task=PackedCandidates.of(candidates, qrels), training_data=training_data, words=words)
+    candidates = [query.candidates for query in judged]
+    queries = EncodedQueries(
+        query_ids=tuple(map(str, query_ids)), encoded=[query.encoded for query in judged], qrels=qrels
+    )
+    training_data = None
+    if config.space.fitted:
+        training_data = queries.training_data(candidates, product_vectors(retrieve.vectors))
+    text_only = TextOnlyData.of(queries, candidates, qrels) if retrieve.columns.num_images.any() else None
+    return _SplitData(packed=PackedCandidates.of(candidates, qrels), training_data=training_data, text_only=text_only)
 
 
 def search_fusion(
@@ -164,35 +178,38 @@ def search_fusion(
     *,
     folder: Path,
     progress: JobProgress,
-    only_made: bool = False,
+    only_synthetic: bool = False,
     training_data: tuple[FusionTrainingData | None, FusionTrainingData | None] = (None, None),
     identity: str = "",
 ) -> FusionSearch:
-    """Tune on train, give the best also weights by kind of query, choose on validation; equal inputs give equal results.
+    """Tune on train, add weights by kind of query to the best trials, choose on validation.
 
-    Among fusions without fitted parts the choice is made on the validation queries, so their intervals flatter it a little: the honest ones
-    are those of the test split. A fitted kind has seen the validation queries (they stop its fit, and weigh its column); it takes over when
-    it is better on the train queries, each measured by a fit that did not see it, than the best of the others is there.
-    Queries that are `only_made` have no say by kind nor in fitted kinds, and of what they choose the weights lean towards equal.
+    Equal inputs give equal results.
+
+    Fusions without fitted parts are chosen on validation queries, so their validation means are slightly optimistic;
+    the test split gives unbiased ones. Validation queries stop the fits of fitted methods and weigh their columns, so a
+    fitted method is chosen on train queries instead: if its out-of-fold mean is higher than the train mean of the best
+    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted methods, and the weights they
+    choose are moved towards equal weights.
 
     Args:
         train: the train queries.
-        validation: the others; the two have no query in common.
-        config: what is tried.
-        folder: where the search keeps its notes while it runs.
-        progress: told of every trial.
-        only_made: nobody judged any query.
-        lessons: the same queries as lessons, train and validation; for kinds that are fitted.
-        identity: names all that decides the result; a search that was stopped goes on under it.
+        validation: the validation queries; no query is in both.
+        config: search space and size.
+        folder: where Ray Tune stores its state while it runs.
+        progress: called after every trial.
+        only_synthetic: there are no judged queries.
+        training_data: the train and validation queries as training data, required by fitted methods.
+        identity: identifies everything that decides the result; a stopped search resumes under it.
 
     Raises:
-        DataError: no product is relevant to any query of one of the splits.
+        DataError: no product is relevant to any query of a split.
         ConfigError: every trial failed.
     """
     check_judged(train.judged_QJ, "train")
     check_judged(validation.judged_QJ, "validation")
-    measured_on = TrialLessons(task=train, train=training_data[0], validation=training_data[1])
-    space = space_of(config, only_made=only_made)
+    data = TrialData(packed=train, train=training_data[0], validation=training_data[1])
+    space = effective_space(config, only_synthetic=only_synthetic)
     plan = FusionSearchPlan(
         space=space,
         max_depth=config.engine.depth,
@@ -203,77 +220,79 @@ def search_fusion(
         trials=config.trials,
         seed=config.seed,
     )
-    trials = search_fusions(plan, measured_on, folder=folder, progress=progress, identity=identity)
-    best = best_different(trials, config.num_finalists)
-    num_by_kind = 0 if only_made else config.num_by_kind
-    steps, least = config.simplex_steps, config.min_queries_by_kind
-    refined = [
-        found for one in best[:num_by_kind] if (found := by_kind(one, train, num_steps=steps, min_queries=least))
+    trials = search_fusions(plan, data, folder=folder, progress=progress, identity=identity)
+    best = best_distinct(trials, config.num_finalists)
+    by_kind = [
+        with_weights_by_kind(trial, train, num_steps=config.simplex_steps, min_queries=config.min_queries_by_kind)
+        for trial in best[: 0 if only_synthetic else config.num_by_kind]
     ]
-    fitted = [one for kind in space.fitted if (one := best_of_kind(trials, kind))]
-    plain_tried = [
-        Tried(name=name, spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
+    plain = [
+        MeasuredFusion(name=name, spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
         for name, spec in plain_fusions(config.engine.depth).items()
     ]
-    finalists = [(one, validation.ndcg(spec_of(one), CUTOFF)) for one in (*plain_tried, *best, *refined)]
-    chosen, chosen_Q = max(
-        finalists, key=lambda each: mean_known(each[1])
-    )  # of equals the first, which is the simplest
-    for one in fitted:
-        finalists.append((one, _fitted_values(one, measured_on, config)))
-        if (one.train or 0.0) > (chosen.train or 0.0):
+    unfitted = (*plain, *best, *(fusion for fusion in by_kind if fusion is not None))
+    finalists = [(fusion, validation.ndcg(spec_of(fusion), CUTOFF)) for fusion in unfitted]
+    # max returns the first of equals, which is the simplest
+    chosen, chosen_Q = max(finalists, key=lambda finalist: mean_known(finalist[1]))
+    for kind in space.fitted:
+        fitted = best_of_kind(trials, kind)
+        if fitted is None:
+            continue
+        finalists.append((fitted, _fitted_values(fitted, data, config)))
+        if (fitted.train or 0.0) > (chosen.train or 0.0):
             chosen, chosen_Q = finalists[-1]
-    if only_made:
-        leaning = lean(chosen, [train, validation], may_lose=config.synthetic_may_be_dropped)
-        finalists.append((leaning, validation.ndcg(spec_of(leaning), CUTOFF)))
+    if only_synthetic:
+        shrunk = with_shrunk_weights(chosen, [train, validation], max_loss=config.max_synthetic_loss)
+        finalists.append((shrunk, validation.ndcg(spec_of(shrunk), CUTOFF)))
         chosen, chosen_Q = finalists[-1]
-    judged = beside_chosen([*alone(train, validation), *finalists], chosen_Q, config.seed)
-    num_baselines = len(judged) - len(finalists) + len(plain_tried)
+    compared = compare_with_chosen([*single_retrievers(train, validation), *finalists], chosen_Q, config.seed)
+    num_baselines = len(compared) - len(finalists) + len(plain)
     return FusionSearch(
-        chosen=next(one for one in judged if one.name == chosen.name),
-        baselines=tuple(judged[:num_baselines]),
-        finalists=tuple(judged[num_baselines:]),
+        chosen=next(fusion for fusion in compared if fusion.name == chosen.name),
+        baselines=tuple(compared[:num_baselines]),
+        finalists=tuple(compared[num_baselines:]),
         trials=tuple(trials),
     )
 
 
-def _fitted_values(one: Tried, training_data: TrialLessons, config: SearchFusionConfig) -> Floats:
-    assert one.spec is not None and training_data.train is not None and training_data.validation is not None
-    fuser = fit_fuser(one.spec, training_data.train, training_data.validation, config.seed)
-    return ndcg_of(fuser, training_data.validation, CUTOFF)
-
-
-def fit_to_serve(
+def fit_chosen(
     spec: MethodConfig,
     train: FusionTrainingData | None,
     validation: FusionTrainingData | None,
     config: SearchFusionConfig,
 ) -> CrossFitFuser:
-    """The chosen fusion; of a fitted kind also the ones that did not see each fold, for who learns from the fused train queries."""
+    """The chosen fusion; a fitted method also has one fuser per fold, for training on out-of-fold fused scores."""
     if isinstance(spec, FusionSpec):
         return CrossFitFuser(full=SpecFuser(spec))
     assert train is not None and validation is not None
     return cross_fit(spec, train, validation, num_folds=config.num_folds, seed=config.seed)
 
 
-def space_of(config: SearchFusionConfig, *, only_made: bool) -> FusionSpaceConfig:
-    """What is searched: nothing that is fitted where all queries were made; re-ranking has one depth, which drops nothing."""
+def effective_space(config: SearchFusionConfig, *, only_synthetic: bool) -> FusionSpaceConfig:
+    """The space without fitted methods if all queries are synthetic, and with one depth if `judged_only`."""
     space = config.space
     if config.engine.judged_only:
         space = replace(space, depths=(config.engine.depth,))
-    if only_made:
+    if only_synthetic:
         kinds = tuple(kind for kind in space.kinds if kind not in space.fitted) or ("equal",)
         space = replace(space, kinds=kinds, settings={})
     return space
 
 
-def _of_split(progress: JobProgress, split: Split, step: str, done: int, total: int) -> None:
+def _fitted_values(fusion: MeasuredFusion, data: TrialData, config: SearchFusionConfig) -> Floats:
+    """The validation values of a fitted method, fitted on all train queries."""
+    assert fusion.spec is not None and data.train is not None and data.validation is not None
+    fuser = fit_fuser(fusion.spec, data.train, data.validation, config.seed)
+    return fuser_ndcg(fuser, data.validation, CUTOFF)
+
+
+def _report_split(progress: JobProgress, split: Split, step: str, done: int, total: int) -> None:
     progress(f"{split} {step}", done, total)
 
 
 JOB = Job(
     name="search_fusion",
-    summary="find the fusion kind, normaliser and weights on judged queries (Ray Tune + Optuna)",
+    summary="find the fusion method, normaliser and weights on judged queries (Ray Tune + Optuna)",
     config=SearchFusionConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
     optional_reads=("fold_indexes",),

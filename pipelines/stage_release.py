@@ -1,4 +1,4 @@
-"""The current artefacts -> one immutable bundle under `<lake>/releases/`."""
+"""Copy the current artefacts of the lake into an immutable release bundle in `<lake>/releases/`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from intarsia.features.default_set import FEATURES
 from intarsia.features.stats import ProductStats
 from intarsia.lake import Lake
 from intarsia.release.bundle import Provenance, open_bundle, verify, write_bundle
-from intarsia.release.pointer import Pointer
-from intarsia.release.staged import ENTRY, read_staged, write_staged
+from intarsia.release.pointer import STAGED_ENTRY, Pointer, read_staged, write_staged
 from pipelines.job import Counts, Job, JobProgress, main
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReleaseConfig:
-    """A release is what the lake holds; there is nothing to set."""
+    """No settings: a release contains the current artefacts of the lake."""
 
 
 def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Copy the parts, write the manifest, and open the bundle once to see that it answers."""
+    """Copy the parts, write the manifest, and open the bundle once to check that it can serve."""
     releases = lake.root / "releases"
     entries = {name: lake.current(name) for name in PARTS}
     stats = ProductStats.open(entries["product_stats"].path)
@@ -45,7 +44,7 @@ def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts
     )
     progress("files", len(manifest.files), len(manifest.files))
     engine = open_bundle(releases / manifest.release_id)
-    with lake.publish(ENTRY) as folder:
+    with lake.publish(STAGED_ENTRY) as folder:
         write_staged(folder, manifest.id)
     num_bytes = sum(file.bytes for file in manifest.files.values())
     return {
@@ -57,7 +56,7 @@ def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts
 
 
 def is_staged(lake: Lake) -> bool:
-    """Whether the release that was staged last lies there with every byte."""
+    """Whether the release that was staged last is complete and unchanged."""
     try:
         verify(lake.root / "releases" / read_staged(lake))
     except ArtifactError:
@@ -66,9 +65,9 @@ def is_staged(lake: Lake) -> bool:
 
 
 def _git_commit() -> str:
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
+    folder = Path(__file__).parent
+    result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
 JOB = Job(
@@ -76,7 +75,7 @@ JOB = Job(
     summary="the current artefacts -> one immutable release bundle, every file's sha256 in its manifest",
     config=StageReleaseConfig,
     reads=PARTS,
-    writes=(ENTRY,),
+    writes=(STAGED_ENTRY,),
     outputs_intact=is_staged,
     needs_ray=False,
     run=run,

@@ -1,4 +1,4 @@
-"""Shoppers of the judged shop: what they asked, saw and took, as a log of served requests and its events."""
+"""Visits of the judged shop, as a log of served requests and their events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from intarsia.tables.served_requests import served_to_row
 
 MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
 Visit = tuple[str, Sequence[str], Sequence[str]]
-"""What was asked, the products shown, and those clicked."""
+"""(query text, products shown, products clicked)."""
 
 
 def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_image: bool = False) -> Lake:
-    """One visit a day from Monday on; every shown product is also an impression."""
+    """Publish one visit per day from Monday on; every shown product is also an impression."""
     writer = SegmentWriter(lake.root / "served")
     events: list[Event] = []
-    for day, (text, shown, taken) in enumerate(visits):
+    for day, (text, shown, clicked) in enumerate(visits):
         at = MONDAY + timedelta(days=day)
         query = Query(
             request_id=RequestId(f"r{day}"),
@@ -31,10 +31,10 @@ def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_image: bool = 
             image=IMAGE_NOT_STORED if with_image else None,
             asked_at=at,
         )
-        page = tuple((place, ProductId(product)) for place, product in enumerate(shown, start=1))
+        page = tuple((position, ProductId(product)) for position, product in enumerate(shown, start=1))
         writer.append(encode_line(served_to_row(ServedRequest(query=query, release_id=ReleaseId("r"), shown=page))))
-        acts: list[tuple[EventKind, str]] = [("impression", product) for product in shown]
-        acts += [("click", product) for product in taken]
+        kinds: list[tuple[EventKind, str]] = [("impression", product) for product in shown]
+        kinds += [("click", product) for product in clicked]
         events += [
             Event(
                 event_id=EventId(f"e{day}-{n}"),
@@ -45,7 +45,7 @@ def fill_with_visits(lake: Lake, visits: Sequence[Visit], *, with_image: bool = 
                 occurred_at=at,
                 received_at=at,
             )
-            for n, (kind, product) in enumerate(acts)
+            for n, (kind, product) in enumerate(kinds)
         ]
     writer.close()
     EVENTS.publish(lake, EVENTS.from_rows([event_to_row(event) for event in events]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from intarsia.evaluation.qrels import Qrels
-from intarsia.experiments.packed_candidates import PackedCandidates
+from intarsia.experiments.fusion_objective import PackedCandidates
 from intarsia.fusion.spec import QUERY_KINDS
 from intarsia.ids import ReleaseId
 from intarsia.records.candidates import Candidates

@@ -1,4 +1,4 @@
-"""A small judged shop in a lake: sixteen products, each asked for by one query."""
+"""A small judged shop in a lake: sixteen products and a query for each of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ TITLES = tuple(f"{colour} {thing}" for colour in COLOURS for thing in THINGS)
 
 
 def split_of(n: int) -> Split:
-    """Of query n."""
+    """The split of query n."""
     return "test" if n % 5 == 4 else "validation" if n % 4 == 3 else "train"
 
 
 def fill_with_judged_shop(lake: Lake) -> Lake:
-    """Who asks for a red bag wants it (3), then other bags (1), and nothing else (0)."""
+    """Publish products, queries and judgments.
+
+    For the query "a red bag" the red bag has grade 3, other bags 1, other products 0.
+    """
     products = [
         Product(
             product_id=ProductId(f"p{n:02d}"), title=title, category_path=(f"Our {title.split()[1]}s",), brand="Acorn"
@@ -41,8 +44,8 @@ def fill_with_judged_shop(lake: Lake) -> Lake:
     return lake
 
 
-def grade_of(asked: str, title: str) -> float:
-    """What asking for one title is worth to another."""
-    if asked == title:
+def grade_of(query_title: str, title: str) -> float:
+    """The grade of a title for the query of another title."""
+    if query_title == title:
         return 3.0
-    return 1.0 if asked.split()[1] == title.split()[1] else 0.0
+    return 1.0 if query_title.split()[1] == title.split()[1] else 0.0

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.errors import ConfigError
-from intarsia.experiments.fusion_search_result import CUTOFF, Tried
-from intarsia.experiments.trial_objective import TrialLessons, score_config
+from intarsia.experiments.fusion_objective import TrialData, score_config
+from intarsia.experiments.fusion_search_result import CUTOFF, MeasuredFusion
 from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.onray.tuning import Figures, Point, PointSearch, TrialsConfig, run_search
@@ -43,12 +43,12 @@ class FusionSearchPlan:
 
 def search_fusions(
     plan: FusionSearchPlan,
-    training_data: TrialLessons,
+    training_data: TrialData,
     *,
     folder: Path,
     progress: Callable[[str, int, int], None],
     identity: str = "",
-) -> list[Tried]:
+) -> list[MeasuredFusion]:
     """Run the trials with Ray Tune and Optuna; they are returned in the order in which they were chosen.
 
     A method without fitted parts is measured in milliseconds, a fitted one in minutes. There is one search for each of
@@ -68,7 +68,7 @@ def search_fusions(
     """
     space = plan.space
     unfitted = tuple(kind for kind in space.kinds if kind not in space.fitted)
-    tried: list[Tried] = []
+    tried: list[MeasuredFusion] = []
     if unfitted:
         group = replace(plan, space=replace(space, kinds=unfitted, settings={}))
         tried += _search_group(group, training_data, plan.num_trials, folder, partial(progress, "trials"), identity)
@@ -83,19 +83,19 @@ def search_fusions(
         except ConfigError as error:  # all failed, as with too few queries; the methods without fitted parts remain
             if not unfitted:
                 raise
-            tried.append(Tried(name="", spec=None, train=None, error=str(error)))
+            tried.append(MeasuredFusion(name="", spec=None, train=None, error=str(error)))
     return [replace(trial, name=f"trial {number}") for number, trial in enumerate(tried)]
 
 
 def _search_group(
     plan: FusionSearchPlan,
-    training_data: TrialLessons,
+    training_data: TrialData,
     num_trials: int,
     folder: Path,
     on_trial: Callable[[int, int], None],
     identity: str,
-) -> Sequence[Tried]:
-    retrievers, space = training_data.task.batch.retrievers, plan.space
+) -> Sequence[MeasuredFusion]:
+    retrievers, space = training_data.packed.batch.retrievers, plan.space
     points = PointSearch(
         measure=partial(measure_fusion_point, plan=plan),
         data=training_data,
@@ -109,7 +109,7 @@ def _search_group(
         trials=plan.trials,
     )
     return [
-        Tried(
+        MeasuredFusion(
             name="",
             spec=_config_or_none(trial.point, retrievers, space),
             train=trial.figures["ndcg"] if trial.figures else None,
@@ -129,10 +129,10 @@ def _config_or_none(point: Point, retrievers: Sequence[str], space: FusionSpaceC
 
 
 def measure_fusion_point(
-    point: Point, training_data: TrialLessons, *, plan: FusionSearchPlan
+    point: Point, training_data: TrialData, *, plan: FusionSearchPlan
 ) -> Figures | Iterator[Figures]:
     """Run one trial: a method without fitted parts gives one figure, a fitted one a figure after each fold."""
-    config = config_of_point(point, training_data.task.batch.retrievers, plan.space)
+    config = config_of_point(point, training_data.packed.batch.retrievers, plan.space)
     ndcgs = score_config(config, training_data, k=CUTOFF, num_folds=plan.num_folds, seed=plan.seed)
     figures: Iterator[Figures] = ({"ndcg": ndcg} for ndcg in ndcgs)
     return next(figures) if isinstance(config, FusionSpec) else figures

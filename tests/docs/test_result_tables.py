@@ -12,7 +12,7 @@ import pytest
 from benchmarks.result_tables import interval_cell, write_rows
 from benchmarks.search_quality import main, missing_images_row, quality_row
 from intarsia.errors import ConfigError
-from intarsia.evaluation.compare import Interval
+from intarsia.evaluation.significance import Interval
 from intarsia.lake import Lake, write_json
 from tests.docs.pages import DOCS, load_generator
 

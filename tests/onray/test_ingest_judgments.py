@@ -1,4 +1,4 @@
-"""The job ingest_judgments."""
+"""The job `ingest_judgments`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from intarsia.lake import Lake
 from intarsia.records.product import Product
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS, product_to_row
-from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, files
+from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, judged_set_files
 from pipelines.job import JobProgress
 from tests.unit.catalog.shop_files import write_jsonl
 
@@ -47,7 +47,7 @@ def test_queries_and_judgments_are_published_and_missing_products_counted(shop: 
     }
 
 
-def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path) -> None:
+def test_one_csv_can_have_queries_products_and_grades(shop: Lake, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("id,query,title,rel\n1,Red Mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
     config = _config(
         tmp_path,
@@ -62,23 +62,27 @@ def test_one_csv_may_hold_queries_products_and_grades(shop: Lake, tmp_path: Path
         },
     )
     with pytest.raises(DataError, match=r"row 2: query_id is .* allowed: one query per id"):
-        JOB.run(config, shop, JobProgress("test"))  # equal but for their case, so they have one id
+        JOB.run(config, shop, JobProgress("test"))  # the same words in another case are the same query
     (tmp_path / "all.csv").write_text("id,query,title,rel\n1,red mug,mug,4\n2,red mug,cup,1\n3,rug,rug,2\n")
     counts = JOB.run(config, shop, JobProgress("test"))
     assert (counts["queries"], counts["judgments"], counts["by grade"]) == (2, 3, {"0": 1, "1": 1, "3": 1})
 
 
-def test_a_row_that_cannot_be_read_stops_the_job(shop: Lake, tmp_path: Path) -> None:
+def test_an_unreadable_row_stops_the_job(shop: Lake, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "queries.jsonl", ["{torn"])
     with pytest.raises(DataError, match=r"queries.jsonl row 1: row is '{torn'; allowed: a readable row"):
         JOB.run(_config(tmp_path), shop, JobProgress("test"))
 
 
-def test_the_whole_folder_is_an_input_if_queries_have_images(tmp_path: Path) -> None:
-    assert files(_config(tmp_path)) == [tmp_path]
+def test_the_whole_folder_is_input_if_queries_have_images(tmp_path: Path) -> None:
+    assert judged_set_files(_config(tmp_path)) == [tmp_path]
     both = _config(tmp_path, queries={"image": None})
-    assert files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
-    assert files(_config(tmp_path, has_files=False, known_items={})) == files(IngestJudgmentsConfig()) == []
+    assert judged_set_files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
+    assert (
+        judged_set_files(_config(tmp_path, has_files=False, known_items={}))
+        == judged_set_files(IngestJudgmentsConfig())
+        == []
+    )
 
 
 def test_neither_files_nor_known_items_is_refused(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class RowCleaner:
         """Read the side files.
 
         Args:
-            mapping: which column is what.
+            mapping: the column mapping.
             folder: folder that image and side-file paths are relative to.
             limits: maximum text lengths; default `CleanLimits()`.
 

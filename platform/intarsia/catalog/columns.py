@@ -63,11 +63,13 @@ def open_columns(folder: Path) -> ProductColumns:
         product_ids = tuple(map(ProductId, json.loads((folder / _IDS).read_text(encoding="utf-8"))))
         terms: Mapping[str, list[str]] = json.loads((folder / _VOCABULARIES).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError, AssertionError) as error:
-        raise ArtifactError(f"product columns in {folder} cannot be read: {error}; run build_indexes again") from None
+        raise ArtifactError(
+            f"product columns in {folder} cannot be read: {error}. Fix: run build_indexes again"
+        ) from None
     lengths = {len(product_ids), *map(len, arrays.values()), *map(len, ragged.values())}
     if len(lengths) != 1:
         raise ArtifactError(
-            f"product columns in {folder} have {sorted(lengths)} rows, not one number; run build_indexes again"
+            f"product columns in {folder} have {sorted(lengths)} rows, not one number. Fix: run build_indexes again"
         )
     return ProductColumns(
         product_ids=product_ids,

@@ -101,7 +101,7 @@ class Documents:
         return self._documents.num_rows
 
     def get(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of some rows, in the order of `rows`.
+        """The documents of `rows`, in that order.
 
         Raises:
             IndexError: a row is not in 0..num_rows - 1.
@@ -125,7 +125,7 @@ class _Mapped:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             self.batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         except (OSError, pa.ArrowInvalid) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}; run build_indexes again") from None
+            raise ArtifactError(f"{path} cannot be read: {error}. Fix: run build_indexes again") from None
         self._ends = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64)
         self.num_rows = int(self._ends[-1]) if len(self._ends) else 0
 

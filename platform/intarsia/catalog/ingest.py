@@ -81,7 +81,7 @@ def clean_catalog(
 
     Args:
         source: products file, or folder of them.
-        mapping: which column is what.
+        mapping: the column mapping.
         folder: folder that image and side-file paths are relative to.
         limits: maximum text lengths.
         staging: an empty folder that every worker can reach.

@@ -1,4 +1,4 @@
-"""Read a raw catalog through a mapping in this process: for notebooks, and to try a mapping before a run."""
+"""Clean a raw catalog in this process: for notebooks, and to try a mapping before a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from intarsia.tables.products import PRODUCTS, REJECTED_PRODUCTS, row_to_product
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedCatalog:
-    """Clean products in the order of their ids, and a row of `rejected_products` for each refused row or field.
+    """Result of `load_catalog`.
 
     Attributes:
-        num_rows: rows of the raw files; each one is a product or has a reject that dropped it.
+        products: clean products, sorted by id.
+        rejects: a row of `rejected_products` for each rejected row or value.
+        num_rows: rows of the raw files; each is a product or has a reject with `dropped`.
     """
 
     products: list[Product]
@@ -34,7 +36,7 @@ def load_catalog(source: str | Path, mapping: str | Path, *, folder: str | Path 
 
     Args:
         source: products file (CSV, JSONL, Parquet), or a folder of them.
-        mapping: YAML file that says which column is what.
+        mapping: YAML file with the column mapping.
         folder: folder to which image paths and joined files are relative; default: the folder of `source`.
 
     Raises:

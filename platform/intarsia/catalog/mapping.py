@@ -1,4 +1,4 @@
-"""The mapping file: which column of a shop's products file is what.
+"""The mapping file: maps the columns of a products file to product fields.
 
 A column is named as in the file; `a.b` is key b of the object in column a. Leave a setting out when the file has no
 such column. Applying the mapping: see `clean.py`.
@@ -31,17 +31,13 @@ def column_list(columns: Columns | None) -> tuple[str, ...]:
 class FileShape:
     """How a raw file is written. Parquet ignores all settings but `format`, JSONL all but `format` and `encoding`."""
 
-    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None, advanced=True)
+    format: Format | None = setting("csv, jsonl or parquet; default: from the file name", None)
     encoding: str = setting(
-        "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)",
-        "utf-8",
-        advanced=True,
+        "a Python codec name, for example gb18030; utf-16 is not supported (line ends must be one byte)", "utf-8"
     )
-    delimiter: str | None = setting(
-        "character between fields; default: a tab for .tsv, else a comma", None, advanced=True
-    )
-    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"', advanced=True)
-    header: tuple[str, ...] = setting("column names, when the file has no header line", (), advanced=True)
+    delimiter: str | None = setting("character between fields; default: a tab for .tsv, else a comma", None)
+    quote: str = setting("character around fields that hold delimiters or line ends; empty: none", '"')
+    header: tuple[str, ...] = setting("column names, when the file has no header line", ())
 
     def __post_init__(self) -> None:
         try:
@@ -174,7 +170,7 @@ class MergeShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogMapping:
-    """Which column of a products file is what."""
+    """Maps the columns of a products file to product fields."""
 
     product_id: str = setting("column with the id; unique in the catalog")
     title: Columns = setting("column, or several that are joined by a space")

@@ -1,4 +1,4 @@
-"""Several systems on the same judged queries: every metric with its interval, who beats whom, and in which slices.
+"""Measure several systems on the same judged queries: metrics with intervals, paired comparisons, and slices.
 
 Letters: Q queries, N products, M metrics.
 """
@@ -12,26 +12,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from intarsia.config import setting
-from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_means, paired_bootstrap
 from intarsia.evaluation.metrics import Gain, coverage_at_k, metric_values, split_metric
 from intarsia.evaluation.qrels import Order, Qrels, grade_orders
-from intarsia.evaluation.significance import holm, permutation_p_values
+from intarsia.evaluation.significance import (
+    Interval,
+    PairedDifference,
+    bootstrap_means,
+    holm,
+    paired_bootstrap,
+    permutation_p_values,
+)
 from intarsia.evaluation.slices import Slice
 from intarsia.maths.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured, and how surely."""
+    """Metrics, and bootstrap settings of their intervals."""
 
     metrics: tuple[str, ...] = setting(
-        "kind@k, the headline metric first",
+        "metrics as name@k; the first is the headline metric",
         ("ndcg@10", "mrr@10", "recall@100", "precision@10", "recall@10", "f1@10"),
     )
-    gain: Gain = setting("what a grade is worth to ndcg: exponential (2^grade - 1) or linear", "exponential")
-    coverage_k: int = setting("catalog coverage counts the products on the first this many positions", 10)
-    num_resamples: int = setting("bootstrap resamples of the queries", 10_000)
-    seed: int = setting("of the bootstrap", 17)
+    gain: Gain = setting(
+        "gain of a grade in ndcg: exponential (2^grade - 1) or linear (grade)", "exponential", advanced=True
+    )
+    coverage_k: int = setting(
+        "catalog coverage counts the products in the first this many positions", 10, advanced=True
+    )
+    num_resamples: int = setting("bootstrap resamples of the queries", 10_000, advanced=True)
+    seed: int = setting("seed of the bootstrap and of the missing images", 17, advanced=True)
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -43,18 +53,18 @@ class EvaluationConfig:
 
     @property
     def headline(self) -> str:
-        """The metric that comparisons and slices are made on."""
+        """The metric of comparisons and slices."""
         return self.metrics[0]
 
     @property
     def depth(self) -> int:
-        """How many positions of an order are looked at."""
+        """The largest k of the metrics."""
         return max(split_metric(name)[1] for name in self.metrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemRow:
-    """One system's means over all queries with a positive, and its share of the catalog shown."""
+    """One system: means over the queries with a relevant product, and the share of the catalog that it shows."""
 
     name: str
     metrics: Mapping[str, Interval]
@@ -65,7 +75,8 @@ class SystemRow:
 class ComparisonRow:
     """`system` minus `baseline` on one metric.
 
-    `p_holm` is of a permutation test, corrected for all comparisons of the evaluation; NaN where it was not made.
+    `p_holm` is the p value of a permutation test, corrected for all comparisons of the evaluation; NaN if no test was
+    made.
     """
 
     system: str
@@ -77,7 +88,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceRow:
-    """The headline metric of systems on one slice, and the first pair compared there."""
+    """The headline metric of the systems on one slice; `paired` compares the first pair there."""
 
     group: str
     name: str
@@ -88,7 +99,10 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All tables of one evaluation; `values` keeps the headline metric of each system per query (NaN: no positive)."""
+    """All tables of one evaluation.
+
+    `values` has the headline metric of each system per query, NaN without a relevant product.
+    """
 
     headline: str
     num_queries: int
@@ -99,7 +113,7 @@ class Evaluation:
     values: Mapping[str, Floats]
 
     def paired(self, system: str, baseline: str) -> PairedDifference:
-        """The comparison of a pair that was asked for, on the headline metric."""
+        """The comparison of one of the requested pairs, on the headline metric."""
         return next(row.paired for row in self.comparisons if (row.system, row.baseline) == (system, baseline))
 
 
@@ -111,36 +125,38 @@ def evaluate_systems(
     slices: Sequence[Slice],
     num_products: int,
     config: EvaluationConfig,
-    whole_only: Sequence[str] = (),
+    not_in_slices: Sequence[str] = (),
 ) -> Evaluation:
     """Measure systems against judgments.
 
     Args:
-        systems: each system's orders, one for each of `qrels`, best first, at least `config.depth` long where there is so much.
+        systems: each system's orders, one per entry of `qrels`, best first, at least `config.depth` long where so many
+            products exist.
         qrels: the judgments of each query.
-        pairs: (system, baseline) to be compared; the first is also compared in every slice.
-        slices: parts of the queries.
+        pairs: (system, baseline) to compare; the first pair is also compared in every slice.
+        slices: subsets of the queries.
         num_products: size of the catalog, for coverage.
-        config: what to measure.
-        whole_only: systems that no slice shows.
+        config: metrics and bootstrap settings.
+        not_in_slices: systems that the slices leave out.
 
     Raises:
-        ValueError: a pair names a system that is not there, or a system does not have one order for each query.
+        ValueError: a pair names a system that was not measured, or a system does not have one order for each query.
     """
     _check(systems, qrels, pairs)
-    measured = {name: _measure(orders, qrels, config) for name, orders in systems.items()}
-    values = {name: by_metric[config.headline] for name, by_metric in measured.items()}
+    metrics_by_system = {name: _measure(orders, qrels, config) for name, orders in systems.items()}
+    values = {name: by_metric[config.headline] for name, by_metric in metrics_by_system.items()}
+    slice_values = {name: values_Q for name, values_Q in values.items() if name not in not_in_slices}
     return Evaluation(
         headline=config.headline,
         num_queries=len(qrels),
-        num_without_positive=sum(not (one.grades_J > 0).any() for one in qrels),
+        num_without_positive=sum(not (judged.grades_J > 0).any() for judged in qrels),
         systems=tuple(
             SystemRow(
                 name=name,
                 metrics=_intervals(by_metric, config),
                 coverage=coverage_at_k(systems[name], num_products, config.coverage_k),
             )
-            for name, by_metric in measured.items()
+            for name, by_metric in metrics_by_system.items()
         ),
         comparisons=tuple(
             ComparisonRow(
@@ -148,17 +164,13 @@ def evaluate_systems(
             )
             for (a, b), p in zip(pairs, _p_holm(values, pairs, config), strict=True)
         ),
-        slices=tuple(
-            _slice_row(one, {name: values[name] for name in values if name not in whole_only}, pairs, config)
-            for one in slices
-            if one.mask_Q.any()
-        ),
+        slices=tuple(_slice_row(part, slice_values, pairs, config) for part in slices if part.mask_Q.any()),
         values=values,
     )
 
 
 def mean_of(orders: Sequence[Order], qrels: Sequence[Qrels], metric: str, gain: Gain) -> float:
-    """The mean of one metric over the queries with a positive; 0 when there is none."""
+    """The mean of one metric over the queries with a relevant product; 0 when there is none."""
     values_Q = metric_values(metric, grade_orders(orders, qrels, split_metric(metric)[1]), gain)
     return float(np.nanmean(values_Q)) if np.isfinite(values_Q).any() else 0.0
 
@@ -196,13 +208,13 @@ def _p_holm(values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], conf
 
 
 def _slice_row(
-    one: Slice, values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], config: EvaluationConfig
+    part: Slice, values: Mapping[str, Floats], pairs: Sequence[tuple[str, str]], config: EvaluationConfig
 ) -> SliceRow:
-    inside = {name: values_Q[one.mask_Q] for name, values_Q in values.items()}
+    inside = {name: values_Q[part.mask_Q] for name, values_Q in values.items()}
     return SliceRow(
-        group=one.group,
-        name=one.name,
-        num_queries=int(one.mask_Q.sum()),
+        group=part.group,
+        name=part.name,
+        num_queries=int(part.mask_Q.sum()),
         systems=_intervals(inside, config),
         paired=_compare(inside[pairs[0][0]], inside[pairs[0][1]], config) if pairs else None,
     )

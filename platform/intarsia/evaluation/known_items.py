@@ -1,9 +1,13 @@
-"""Judged queries made from the catalog alone, for a shop that has none: each looks for one known product by some words of its title.
+"""Synthetic known-item queries from the catalog, for a shop without judged queries.
 
-They say whether the line finds what is named, not whether people like the answer: a report on them says so, and judged queries replace
-them. Words are drawn from the title and, with a share `noise`, from the whole catalog (the paper's mixture of item and background).
+Each query searches for one product by words of its title.
 
-Source: Azzopardi, de Rijke and Balog, "Building simulated queries for known-item topics", SIGIR 2007. doi:10.1145/1277741.1277820
+They measure whether search finds a named product, not whether people like the results. Reports say so, and judged
+queries replace them. Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's
+mixture of item and background).
+
+Source: Azzopardi, de Rijke and Balog, "Building simulated queries for known-item topics", SIGIR 2007.
+doi:10.1145/1277741.1277820
 """
 
 from __future__ import annotations
@@ -25,22 +29,28 @@ _PREFIX = "known-"
 
 
 def is_synthetic(query_id: QueryId) -> bool:
-    """Whether a query was made here, not asked by a person."""
+    """Whether a query was made by `known_items`.
+
+    >>> is_synthetic(QueryId("known-00007")), is_synthetic(QueryId("q7"))
+    (True, False)
+    """
     return query_id.startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownItemsConfig:
-    """How many queries to make, and how long."""
+    """Number and length of the synthetic queries."""
 
-    num_queries: int = setting("queries to make, each for another product; fewer when the catalog is smaller", 300)
-    min_words: int = setting("fewest words of a query", 2)
-    max_words: int = setting("most words of a query", 4)
+    num_queries: int = setting("number of queries, each for another product; fewer when the catalog is smaller", 300)
+    min_words: int = setting("fewest words of a query", 2, advanced=True)
+    max_words: int = setting("most words of a query", 4, advanced=True)
     noise: float = setting(
-        "share of words drawn from the whole catalog instead of the title: what people remember wrongly, or say in other words",
+        "share of words drawn from the whole catalog instead of the title: words that people remember wrongly, or "
+        "replace by others",
         0.0,
+        advanced=True,
     )
-    seed: int = setting("of every draw", 11)
+    seed: int = setting("seed of every draw", 11, advanced=True)
 
     def __post_init__(self) -> None:
         if self.num_queries < 1:
@@ -56,69 +66,70 @@ class KnownItemsConfig:
 def known_items(
     titles: Mapping[ProductId, str], config: KnownItemsConfig, *, splits: Sequence[Split]
 ) -> tuple[list[JudgedQuery], list[Judgment]]:
-    """Queries of title words, drawn in proportion to how rare they are in the catalog, in the title's order.
+    """Queries of title words, drawn in proportion to their rarity in the catalog, in the title's order.
 
     Args:
-        titles: the catalog; products with the same folded title are all right answers.
-        config: how many, how long.
-        splits: dealt out in turn over the queries; (train, train, train, validation, test) gives 60 / 20 / 20.
+        titles: title of each product; all products with the same folded title are relevant.
+        config: number and length.
+        splits: assigned to the queries in turn; (train, train, train, validation, test) gives 60 / 20 / 20.
 
     Returns:
         The queries, `known-00000` on, and their judgments, grade 3.
     """
     rng = np.random.default_rng(config.seed)
     words = {product_id: text.unstemmed_words(title) for product_id, title in sorted(titles.items())}
-    twins: dict[str, list[ProductId]] = {}
+    same_title: dict[str, list[ProductId]] = {}
     for product_id, title in sorted(titles.items()):
-        twins.setdefault(text.fold(title), []).append(product_id)
-    num_with = Counter(word for each in words.values() for word in set(each))
-    catalog_words = [word for each in words.values() for word in each]
-    able = [product_id for product_id, each in words.items() if len(set(each)) >= config.min_words]
-    chosen = rng.permutation(len(able))[: config.num_queries]
+        same_title.setdefault(text.fold(title), []).append(product_id)
+    num_with = Counter(word for title_words in words.values() for word in set(title_words))
+    catalog_words = [word for title_words in words.values() for word in title_words]
+    eligible = [product_id for product_id, title_words in words.items() if len(set(title_words)) >= config.min_words]
     queries: list[JudgedQuery] = []
     judgments: list[Judgment] = []
-    for number, at in enumerate(chosen):
-        product_id = able[int(at)]
-        asked = _with_noise(
-            _draw_words(words[product_id], num_with, len(words), config, rng), catalog_words, config, rng
-        )
+    for number, at in enumerate(rng.permutation(len(eligible))[: config.num_queries]):
+        target = eligible[int(at)]
+        query_words = _draw_words(words[target], num_with, len(words), config, rng)
+        query_words = _with_noise(query_words, catalog_words, config, rng)
         query_id = QueryId(f"{_PREFIX}{number:05d}")
-        joined = "".join(asked) if all(text.has_han(word) for word in asked) else " ".join(asked)
+        query_text = ("" if all(text.has_han(word) for word in query_words) else " ").join(query_words)
         queries.append(
             JudgedQuery(
                 query_id=query_id,
-                text=joined,
+                text=query_text,
                 image=None,
-                locale=text.detect_locale(joined),
+                locale=text.detect_locale(query_text),
                 split=splits[number % len(splits)],
             )
         )
         judgments += [
-            Judgment(query_id=query_id, product_id=twin, grade=_TOP_GRADE)
-            for twin in twins[text.fold(titles[product_id])]
+            Judgment(query_id=query_id, product_id=product_id, grade=_TOP_GRADE)
+            for product_id in same_title[text.fold(titles[target])]
         ]
     return queries, judgments
 
 
 def _draw_words(
-    title: Sequence[str],
+    title_words: Sequence[str],
     num_with: Mapping[str, int],
     num_titles: int,
     config: KnownItemsConfig,
     rng: np.random.Generator,
 ) -> list[str]:
-    distinct = list(dict.fromkeys(title))
+    distinct = list(dict.fromkeys(title_words))
     num_words = int(rng.integers(config.min_words, config.max_words + 1))
     rarity = np.array([math.log(1 + num_titles / num_with[word]) for word in distinct])
-    places = rng.choice(len(distinct), size=min(num_words, len(distinct)), replace=False, p=rarity / rarity.sum())
-    return [distinct[place] for place in sorted(places)]
+    positions = rng.choice(len(distinct), size=min(num_words, len(distinct)), replace=False, p=rarity / rarity.sum())
+    return [distinct[position] for position in sorted(positions)]
 
 
 def _with_noise(
-    asked: Sequence[str], catalog_words: Sequence[str], config: KnownItemsConfig, rng: np.random.Generator
+    words: Sequence[str], catalog_words: Sequence[str], config: KnownItemsConfig, rng: np.random.Generator
 ) -> list[str]:
-    """Words may be others of the catalog, as likely as they are common there; one word, drawn, always leads to the product."""
-    strangers = rng.integers(len(catalog_words), size=len(asked))
-    replaced = rng.random(len(asked)) < config.noise
-    replaced[int(rng.integers(len(asked)))] = False
-    return [catalog_words[s] if r else word for word, s, r in zip(asked, strangers, replaced, strict=True)]
+    """Replace words by catalog words, drawn by their frequency; at least one word of the title stays."""
+    replacements = rng.integers(len(catalog_words), size=len(words))
+    is_replaced = rng.random(len(words)) < config.noise
+    is_replaced[int(rng.integers(len(words)))] = False
+    return [
+        catalog_words[replacement] if replaced else word
+        for word, replacement, replaced in zip(words, replacements, is_replaced, strict=True)
+    ]

@@ -1,6 +1,6 @@
-"""How the fitted parts of a release learned, as a report shows it: points by step, and the table that says in figures what is drawn.
+"""Learning curves of the fitted parts of a release, as points by step, and their table in a report.
 
-Where the curves lie is `engine/learning_curves.py`'s matter.
+`experiments/fit_curves.py` reads the curves from the lake.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Points = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningCurve:
-    """What was noted while one part was fitted.
+    """The learning curve of one part.
 
     Attributes:
         part: its name in the report.
-        unit: what is counted: steps, or trees.
-        loss: of the examples it learned from, lower is better; may be empty.
-        figures: measured on what it did not learn from, by name, higher is better; none of them is empty.
-        kept_at: the step whose parameters the release has; none where nobody noted it.
+        unit: unit of the x axis: steps, or trees.
+        loss: training loss, lower is better; may be empty.
+        figures: held-out metrics by name, higher is better; none of them is empty.
+        kept_at: the step whose parameters the release has; None if it was not recorded.
     """
 
     part: str
@@ -34,8 +34,8 @@ class LearningCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurveRow:
-    """One line of a curve as a row; of equally good steps the first counts as the best."""
+class LearningCurveRow:
+    """One line of a learning curve as a table row; of equally good steps the first counts as the best."""
 
     part: str
     line: str
@@ -47,8 +47,8 @@ class CurveRow:
     kept_at: int | None
 
 
-def curve_rows(curves: Sequence[LearningCurve]) -> list[CurveRow]:
-    """A row for every line that is drawn."""
+def learning_curve_rows(curves: Sequence[LearningCurve]) -> list[LearningCurveRow]:
+    """A row for every line of the plots."""
     rows = []
     for curve in curves:
         if curve.loss:
@@ -58,14 +58,20 @@ def curve_rows(curves: Sequence[LearningCurve]) -> list[CurveRow]:
 
 
 def best_point(points: Iterable[tuple[int, float]]) -> tuple[int, float]:
-    """The first of the points with the highest value."""
+    """The first of the points with the highest value.
+
+    >>> best_point([(1, 0.2), (2, 0.5), (3, 0.5)])
+    (2, 0.5)
+    """
     return max(points, key=_value)
 
 
-def _row(curve: LearningCurve, line: str, points: Points, best_of: Callable[..., tuple[int, float]]) -> CurveRow:
+def _row(
+    curve: LearningCurve, line: str, points: Points, best_of: Callable[..., tuple[int, float]]
+) -> LearningCurveRow:
     best_at, best = best_of(points, key=_value)
     length = points[-1][0]
-    return CurveRow(
+    return LearningCurveRow(
         part=curve.part,
         line=line,
         length=f"{length:,} {curve.unit}{'' if length == 1 else 's'}",

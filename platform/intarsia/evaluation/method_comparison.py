@@ -1,7 +1,7 @@
-"""Many contenders on the same judged queries: who is better than the best baseline beyond chance, who is chosen, who survives gaps.
+"""Compare fusion methods on the same judged queries: choose one on train, and test all once.
 
-Contenders come as measured values, query by query; what they are and how they were fitted is not this file's matter, how the result
-is shown is `arena_report.py`'s. Letters: Q queries, M contenders.
+This module reads per-query values only. `experiments/fusion_benchmark.py` fits and measures the methods,
+`method_comparison_report.py` writes the report. Letters: Q queries, M methods.
 """
 
 from __future__ import annotations
@@ -14,33 +14,36 @@ from typing import Literal
 import numpy as np
 
 from intarsia.config import check_range, setting
-from intarsia.evaluation.compare import (
+from intarsia.evaluation.significance import (
+    NUM_PERMUTATIONS,
     NUM_RESAMPLES,
     Interval,
     PairedDifference,
     Verdict,
     bootstrap_mean,
+    holm,
     paired_bootstrap,
+    permutation_p_values,
 )
-from intarsia.evaluation.significance import NUM_PERMUTATIONS, holm, permutation_p_values
 from intarsia.maths.arrays import Floats
 
-Family = Literal["baseline", "score", "feature", "column", "witness"]
-"""What a contender is: plain; a fusion of scores; of features, alone; of features, as one more column to scores; or a system that is
-measured for what it shows and cannot be chosen (text only, the choice without pictures).
+Family = Literal["baseline", "score", "feature", "column", "reference"]
+"""Family of a method: one retriever or an unfitted fusion (baseline); a fusion of scores (score); of vectors, by its
+own score only (feature); of vectors, as one more score column (column); or a system that is measured and cannot be
+chosen (reference: text only, or the chosen method without images).
 """
 
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaConfig:
-    """How surely."""
+class ComparisonConfig:
+    """Bootstrap and permutation-test settings."""
 
-    alpha: float = setting("corrected p from below which a difference is no chance", 0.05)
-    num_resamples: int = setting("bootstrap resamples of the queries", NUM_RESAMPLES)
-    num_permutations: int = setting("sign changes drawn for each test", NUM_PERMUTATIONS)
-    seed: int = setting("of the resamples and the sign changes", 17)
+    alpha: float = setting("significance level of the corrected p values", 0.05, advanced=True)
+    num_resamples: int = setting("bootstrap resamples of the queries", NUM_RESAMPLES, advanced=True)
+    num_permutations: int = setting("sign vectors drawn for each permutation test", NUM_PERMUTATIONS, advanced=True)
+    seed: int = setting("seed of the resamples and the sign vectors", 17, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "num_resamples", "num_permutations", low=1)
@@ -50,19 +53,20 @@ class ArenaConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMethod:
-    """One contender as it was measured; `error` says why it has no values. Values are NaN where a query has no positive.
+    """The measured values of one method, NaN where a query has no relevant product; `error` says why there are none.
 
     Attributes:
-        said: what was fitted, in words; may be empty.
-        train_Q: of the train queries, each as a fit orders it that did not see the query: what the choice is made by.
-        validation_Q: of queries that no fit learned from, but that stopped fits and weighed columns: they flatter what is fitted.
-        fit_s: seconds to fit it; 0 for what is not fitted.
-        ms_per_query: median time to fuse one query's candidates.
+        description: the fitted weights or settings; may be empty.
+        train_Q: train queries, each fused by a fit without the query's fold. The choice is made by these.
+        validation_Q: validation queries. They stop fits and weigh columns, so the values of fitted methods are
+            optimistic.
+        fit_s: seconds to fit; 0 for a method without fitted parts.
+        ms_per_query: median time to fuse the candidates of one query.
     """
 
     name: str
     family: Family
-    said: str = ""
+    description: str = ""
     train_Q: Floats | None = None
     validation_Q: Floats | None = None
     test_Q: Floats | None = None
@@ -72,13 +76,13 @@ class ComparedMethod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """A contender minus a baseline over the same queries.
+class BaselineComparison:
+    """A method minus a baseline over the same test queries.
 
     Attributes:
-        p: two-sided, of the paired permutation test.
-        p_holm: the same, corrected for all contenders that were set beside this baseline.
-        alpha: from below which p_holm is no chance.
+        p: two-sided p value of the paired permutation test.
+        p_holm: the same, corrected for all methods that are compared with this baseline.
+        alpha: significance level.
     """
 
     paired: PairedDifference
@@ -95,24 +99,28 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaRow:
-    """One contender in the table; `against` holds its contest with each reference, and is empty for baselines, witnesses and failures."""
+class MethodRow:
+    """One method in the table.
 
-    entrant: ComparedMethod
+    `against` has its comparison with each baseline; it is empty for baselines, references and failures.
+    """
+
+    method: ComparedMethod
     train: float
     validation: float
     test: Interval | None
-    against: Mapping[str, Contest] = field(default_factory=dict)
+    against: Mapping[str, BaselineComparison] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """One contender when a share of all pictures is missing, what stands in for them, and what is left over text only.
+class MissingImagesPoint:
+    """One method at one share of missing images.
 
     Attributes:
-        missing: share of the pictures that were taken away.
-        imputer: what filled the gaps.
-        minus_text_only: the paired difference to the system that never reads a picture.
+        imputer: what replaced the missing image vectors; empty for the text-only system.
+        missing: share of the images that were removed.
+        value: the metric on the test queries.
+        minus_text_only: paired difference to the text-only system.
     """
 
     method: str
@@ -123,88 +131,92 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arena:
-    """All that came out.
+class MethodComparison:
+    """The result of a comparison.
 
     Attributes:
-        metric: of every value.
-        rows: every contender, best on train (see `Entrant.train_Q`) first, failures last.
-        references: the baselines that others are set beside: BM25, the best single retriever, RRF, equal weights.
+        metric: the metric of all values.
+        rows: every method, the best on train first, failures last.
+        baselines: names of the baselines that the methods are compared with: BM25, the best single retriever, RRF,
+            equal weights.
         best_baseline: the best of these on validation.
-        chosen: the contender with the best train mean; of equals the first given.
-        curve: by missing pictures; empty where it was not asked for.
-        imputer: what the choice goes with, by its curve on validation.
-        no_curve: why curves that were asked for are not there; empty where all are.
-        text_only: the witness that curves are set beside, the better one on train of those that read no picture.
-        image_share: the choice minus the same kind fitted and asked without pictures; None where that was not measured.
+        chosen: the method with the best train mean; the first of equals.
+        curve: points by missing images; may be empty.
+        imputer: the best imputer for the chosen method, by its curve on validation.
+        no_curve: why requested curves are missing; empty if none is.
+        text_only: the system that curves are compared with: the better on train of the two references.
+        image_gain: the chosen method minus the same method fitted and run without images; None if it was not measured.
     """
 
     metric: str
     num_queries: int
-    rows: tuple[ArenaRow, ...]
-    references: tuple[str, ...]
+    rows: tuple[MethodRow, ...]
+    baselines: tuple[str, ...]
     best_baseline: str
     chosen: str
-    curve: tuple[CurvePoint, ...] = ()
+    curve: tuple[MissingImagesPoint, ...] = ()
     imputer: str = ""
     no_curve: str = ""
     text_only: str = ""
-    image_share: PairedDifference | None = None
+    image_gain: PairedDifference | None = None
 
     @property
-    def below_text_only(self) -> tuple[CurvePoint, ...]:
-        """Where the chosen one, with its imputer, is worse than text only beyond the interval: it may not serve if there is any."""
-        mine = [one for one in self.curve if (one.method, one.imputer) == (self.chosen, self.imputer)]
-        return tuple(one for one in mine if one.minus_text_only.verdict == "worse")
+    def below_text_only(self) -> tuple[MissingImagesPoint, ...]:
+        """The points where the chosen method, with its imputer, is worse than text only beyond the interval."""
+        curve = [point for point in self.curve if (point.method, point.imputer) == (self.chosen, self.imputer)]
+        return tuple(point for point in curve if point.minus_text_only.verdict == "worse")
 
-    def row(self, name: str) -> ArenaRow:
-        """The row of a contender."""
-        return next(row for row in self.rows if row.entrant.name == name)
+    def row(self, name: str) -> MethodRow:
+        """The row of a method."""
+        return next(row for row in self.rows if row.method.name == name)
 
 
-def judge(entrants: Sequence[ComparedMethod], *, metric: str, references: Sequence[str], config: ArenaConfig) -> Arena:
-    """Choose by train queries that a fit did not see, test once.
+def compare_methods(
+    methods: Sequence[ComparedMethod], *, metric: str, baselines: Sequence[str], config: ComparisonConfig
+) -> MethodComparison:
+    """Choose a method by its out-of-fold train values, and compare all methods with the baselines on test.
 
     Args:
-        entrants: all contenders, the simplest first: of equal ones the first is chosen.
-        metric: what their values are.
-        references: names of the baselines to be compared with; one that is named twice counts once.
-        config: how surely.
+        methods: all methods, the simplest first: of equal ones the first is chosen.
+        metric: the metric of their values.
+        baselines: names of the baselines to compare with; duplicates count once.
+        config: bootstrap and test settings.
 
     Raises:
-        ValueError: a reference is not among the contenders, or was not measured.
+        ValueError: a baseline is not among the methods, or was not measured.
     """
-    measured = [one for one in entrants if one.test_Q is not None]
-    by_name = {one.name: one for one in measured}
-    unknown = [name for name in references if name not in by_name]
-    if unknown or not references:
-        raise ValueError(f"reference {unknown or 'none'} was not measured; measured: {', '.join(by_name)}")
-    names = tuple(dict.fromkeys(references))
-    able = [one for one in measured if one.family != "witness"]
+    measured = [method for method in methods if method.test_Q is not None]
+    by_name = {method.name: method for method in measured}
+    unknown = [name for name in baselines if name not in by_name]
+    if unknown or not baselines:
+        raise ValueError(f"baseline {unknown or 'none'} was not measured; measured: {', '.join(by_name)}")
+    names = tuple(dict.fromkeys(baselines))
     best_baseline = max(names, key=lambda name: _mean(by_name[name].validation_Q))
-    chosen = _first_best(able)
-    rivals = [one for one in measured if one.family not in ("baseline", "witness")]
-    contests = {name: _contests(rivals, by_name[name], config) for name in names}
+    chosen = _first_best([method for method in measured if method.family != "reference"])
+    compared = [method for method in measured if method.family not in ("baseline", "reference")]
+    comparisons = {name: _compare_with(by_name[name], compared, config) for name in names}
     rows = [
-        _row(one, {name: contests[name][one.name] for name in names if one.name in contests[name]}, config)
-        for one in entrants
+        _row(
+            method, {name: comparisons[name][method.name] for name in names if method.name in comparisons[name]}, config
+        )
+        for method in methods
     ]
     rows.sort(key=lambda row: -np.inf if math.isnan(row.train) else row.train, reverse=True)
-    return Arena(
+    return MethodComparison(
         metric=metric,
         num_queries=rows[0].test.num_queries if rows[0].test else 0,
         rows=tuple(rows),
-        references=names,
+        baselines=names,
         best_baseline=best_baseline,
         chosen=chosen.name,
     )
 
 
-def curve_point(
-    method: str, imputer: str, missing: float, values_Q: Floats, text_only_Q: Floats, config: ArenaConfig
-) -> CurvePoint:
+def missing_images_point(
+    method: str, imputer: str, missing: float, values_Q: Floats, text_only_Q: Floats, config: ComparisonConfig
+) -> MissingImagesPoint:
     """One point of a curve from the values of both systems on the same queries."""
-    return CurvePoint(
+    return MissingImagesPoint(
         method=method,
         imputer=imputer,
         missing=missing,
@@ -213,19 +225,23 @@ def curve_point(
     )
 
 
-def _first_best(entrants: Sequence[ComparedMethod]) -> ComparedMethod:
-    means = [_mean(one.train_Q) for one in entrants]
-    return next(one for one, mean in zip(entrants, means, strict=True) if mean >= max(means) - _ROUNDING)
+def _first_best(methods: Sequence[ComparedMethod]) -> ComparedMethod:
+    means = [_mean(method.train_Q) for method in methods]
+    return next(method for method, mean in zip(methods, means, strict=True) if mean >= max(means) - _ROUNDING)
 
 
-def _contests(rivals: Sequence[ComparedMethod], baseline: ComparedMethod, config: ArenaConfig) -> dict[str, Contest]:
-    if not rivals:
+def _compare_with(
+    baseline: ComparedMethod, methods: Sequence[ComparedMethod], config: ComparisonConfig
+) -> dict[str, BaselineComparison]:
+    if not methods:
         return {}
     assert baseline.test_Q is not None
-    differences_QM = np.stack([one.test_Q - baseline.test_Q for one in rivals if one.test_Q is not None], axis=1)
+    differences_QM = np.stack(
+        [method.test_Q - baseline.test_Q for method in methods if method.test_Q is not None], axis=1
+    )
     p_M = permutation_p_values(differences_QM, seed=config.seed, num_permutations=config.num_permutations)
     return {
-        one.name: Contest(
+        method.name: BaselineComparison(
             paired=PairedDifference(
                 difference=bootstrap_mean(differences_Q, seed=config.seed, num_resamples=config.num_resamples)
             ),
@@ -233,18 +249,18 @@ def _contests(rivals: Sequence[ComparedMethod], baseline: ComparedMethod, config
             p_holm=float(p_holm),
             alpha=config.alpha,
         )
-        for one, differences_Q, p, p_holm in zip(rivals, differences_QM.T, p_M, holm(p_M), strict=True)
+        for method, differences_Q, p, p_holm in zip(methods, differences_QM.T, p_M, holm(p_M), strict=True)
     }
 
 
-def _row(one: ComparedMethod, against: Mapping[str, Contest], config: ArenaConfig) -> ArenaRow:
-    test = (
-        None if one.test_Q is None else bootstrap_mean(one.test_Q, seed=config.seed, num_resamples=config.num_resamples)
-    )
-    train, validation = _mean(one.train_Q), _mean(one.validation_Q)
-    return ArenaRow(entrant=one, train=train, validation=validation, test=test, against=against)
+def _row(method: ComparedMethod, against: Mapping[str, BaselineComparison], config: ComparisonConfig) -> MethodRow:
+    test = None
+    if method.test_Q is not None:
+        test = bootstrap_mean(method.test_Q, seed=config.seed, num_resamples=config.num_resamples)
+    train, validation = _mean(method.train_Q), _mean(method.validation_Q)
+    return MethodRow(method=method, train=train, validation=validation, test=test, against=against)
 
 
 def _mean(values_Q: Floats | None) -> float:
-    """Over the queries with a positive; NaN without any."""
+    """The mean over the queries with a relevant product; NaN without any."""
     return math.nan if values_Q is None or np.isnan(values_Q).all() else float(np.nanmean(values_Q))

@@ -1,28 +1,25 @@
-"""What an arena says to people: one table, one plot of curves, the verdicts, as Markdown, one HTML file, JSON, and lines for a terminal.
-
-Nothing is measured here.
-"""
+"""Report of a method comparison: Markdown, one HTML file, JSON, and lines for a terminal."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from intarsia.config import to_jsonable
 from intarsia.evaluation import plots
-from intarsia.evaluation.method_comparison import Arena, ArenaRow, Contest
-from intarsia.evaluation.report import format_interval, format_number, format_p, templates
+from intarsia.evaluation.method_comparison import BaselineComparison, MethodComparison, MethodRow
+from intarsia.evaluation.report import format_interval, format_number, format_p, nan_to_none, report_environment
 from intarsia.ids import QueryId
 from intarsia.lake import write_json
 
+REPORT_NAME = "fusion_comparison"
+"""Stem of the report's files."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArenaSetting:
-    """What was measured where: enough to measure it again."""
+class ComparisonSetting:
+    """Data and command of a comparison: enough to run it again."""
 
     data_set: str
     num_products: int
@@ -33,8 +30,8 @@ class ArenaSetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurveRow:
-    """One line of the table of curves: the values by share of missing pictures."""
+class MissingImagesRow:
+    """One row of the missing-images table: the values of a method with an imputer, by share of missing images."""
 
     method: str
     imputer: str
@@ -42,177 +39,194 @@ class CurveRow:
     worse_than_text_only: tuple[bool, ...]
 
 
-def write_arena(arena: Arena, setting: ArenaSetting, query_ids: Sequence[QueryId], folder: Path) -> None:
-    """Write `arena.md`, `arena.html` and `arena.json`; the same arena gives the same bytes."""
-    environment = templates()
+def write_comparison_report(
+    comparison: MethodComparison, setting: ComparisonSetting, query_ids: Sequence[QueryId], folder: Path
+) -> None:
+    """Write `fusion_comparison.md`, `.html` and `.json`; the same comparison gives the same bytes.
+
+    Args:
+        comparison: the result.
+        setting: its data and command.
+        query_ids: the test queries, in the order of the values.
+        folder: created if it does not exist.
+    """
+    environment = report_environment()
     environment.filters["time"] = format_time
-    shown = {
-        "arena": arena,
+    variables = {
+        "comparison": comparison,
         "setting": setting,
-        "chosen": arena.row(arena.chosen),
-        "shares": sorted({one.missing for one in arena.curve}),
-        "curves": curve_rows(arena),
-        "said": said(arena),
+        "chosen": comparison.row(comparison.chosen),
+        "shares": sorted({point.missing for point in comparison.curve}),
+        "curves": missing_images_rows(comparison),
+        "conclusions": conclusions(comparison),
     }
-    drawn = {"methods": plots.methods(arena)}
-    if arena.curve:
-        drawn["curves"] = plots.missing_images(arena, _lines_to_show(arena))
+    svgs = {"methods": plots.methods(comparison)}
+    if comparison.curve:
+        svgs["curves"] = plots.missing_images(comparison, _coloured_lines(comparison))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "arena.md").write_text(environment.get_template("arena.md").render(shown), encoding="utf-8")
-    page = environment.get_template("arena.html").render(shown, plots=drawn)
-    (folder / "arena.html").write_text(page, encoding="utf-8")
-    write_json(folder / "arena.json", json_of(arena, setting, query_ids))
+    markdown = environment.get_template("method_comparison.md").render(variables)
+    (folder / f"{REPORT_NAME}.md").write_text(markdown, encoding="utf-8")
+    page = environment.get_template("method_comparison.html").render(variables, plots=svgs)
+    (folder / f"{REPORT_NAME}.html").write_text(page, encoding="utf-8")
+    write_json(folder / f"{REPORT_NAME}.json", comparison_to_jsonable(comparison, setting, query_ids))
 
 
-def lines_of(arena: Arena) -> list[str]:
-    """The table for a terminal, and the verdicts."""
+def comparison_lines(comparison: MethodComparison) -> list[str]:
+    """The table of methods and the conclusions, for a terminal."""
     lines = [
-        f"{'contender':<28} train  valid  {arena.metric} [95 %]        against {arena.best_baseline:<22} p (Holm)   fit      per query"
+        f"{'method':<28} train  valid  {comparison.metric} [95 %]        against {comparison.best_baseline:<22} p "
+        "(Holm)   fit      per query"
     ]
-    for row in arena.rows:
-        one = row.entrant
+    for row in comparison.rows:
+        method = row.method
         if row.test is None:
-            lines.append(f"{one.name:<28} failed: {one.error}")
+            lines.append(f"{method.name:<28} failed: {method.error}")
             continue
-        contest = row.against.get(arena.best_baseline)
-        against = _contest_text(contest) if contest else ""
+        against = row.against.get(comparison.best_baseline)
         lines.append(
-            f"{one.name:<28} {format_number(row.train)}  {format_number(row.validation)}  {format_interval(row.test)}  {against:<47} "
-            f"{format_time(one.fit_s):>8} {one.ms_per_query:6.2f} ms"
+            f"{method.name:<28} {format_number(row.train)}  {format_number(row.validation)}  "
+            f"{format_interval(row.test)}  "
+            f"{_difference_text(against) if against else '':<47} {format_time(method.fit_s):>8} "
+            f"{method.ms_per_query:6.2f} ms"
         )
-    return [*lines, *said(arena)]
+    return [*lines, *conclusions(comparison)]
 
 
-def said(arena: Arena) -> list[str]:
-    """What came out, in sentences."""
-    row = arena.row(arena.chosen)
+def conclusions(comparison: MethodComparison) -> list[str]:
+    """Sentences on the chosen method, its comparison with each baseline, and the effect of missing images."""
+    row = comparison.row(comparison.chosen)
     lines = [
-        f"chosen by train queries that its fit did not see: {arena.chosen}"
-        + (f" ({row.entrant.said})" if row.entrant.said else "")
+        f"chosen on out-of-fold train queries: {comparison.chosen}"
+        + (f" ({row.method.description})" if row.method.description else "")
     ]
-    lines += [f"{arena.chosen} against {name}: {_contest_text(contest)}" for name, contest in row.against.items()]
-    if arena.image_share is not None:
-        gain = arena.image_share.difference
+    lines += [f"{comparison.chosen} against {name}: {_difference_text(value)}" for name, value in row.against.items()]
+    if comparison.image_gain is not None:
+        gain = comparison.image_gain.difference
         lines.append(
-            f"{arena.chosen} against the same without pictures: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
-            f"{arena.image_share.verdict}"
+            f"{comparison.chosen} against the same without images: {gain.mean:+.3f} [{gain.low:+.3f}, "
+            f"{gain.high:+.3f}] {comparison.image_gain.verdict}"
         )
-    if arena.no_curve:
-        lines.append(f"missing pictures: {arena.no_curve}")
-    if arena.curve:
-        worse = arena.below_text_only
-        shares = ", ".join(f"{one.missing:.0%}" for one in worse)
-        lines.append(
-            f"missing pictures, filled by {arena.imputer}: "
-            + (
-                f"below {arena.text_only} at {shares} missing"
-                if worse
-                else f"nowhere below {arena.text_only} by more than its interval"
-            )
+    if comparison.no_curve:
+        lines.append(f"missing images: {comparison.no_curve}")
+    if comparison.curve:
+        shares = ", ".join(f"{point.missing:.0%}" for point in comparison.below_text_only)
+        outcome = (
+            f"below {comparison.text_only} at {shares} missing"
+            if shares
+            else f"nowhere below {comparison.text_only} by more than its interval"
         )
+        lines.append(f"missing images, filled by {comparison.imputer}: {outcome}")
     return lines
 
 
-def curve_rows(arena: Arena) -> list[CurveRow]:
-    """The curves as a table."""
-    pairs = dict.fromkeys((one.method, one.imputer) for one in arena.curve)
+def missing_images_rows(comparison: MethodComparison) -> list[MissingImagesRow]:
+    """The curves as a table, a row for each (method, imputer)."""
     rows = []
-    for method, imputer in pairs:
-        points = [one for one in arena.curve if (one.method, one.imputer) == (method, imputer)]
-        points.sort(key=lambda one: one.missing)
+    for method, imputer in dict.fromkeys((point.method, point.imputer) for point in comparison.curve):
+        points = [point for point in comparison.curve if (point.method, point.imputer) == (method, imputer)]
+        points.sort(key=lambda point: point.missing)
         rows.append(
-            CurveRow(
+            MissingImagesRow(
                 method=method,
                 imputer=imputer,
-                values=tuple(one.value.mean for one in points),
-                worse_than_text_only=tuple(one.minus_text_only.verdict == "worse" for one in points),
+                values=tuple(point.value.mean for point in points),
+                worse_than_text_only=tuple(point.minus_text_only.verdict == "worse" for point in points),
             )
         )
     return rows
 
 
-def json_of(arena: Arena, setting: ArenaSetting, query_ids: Sequence[QueryId]) -> dict[str, object]:
-    """Every figure, and the test values query by query: None where a query has no positive."""
+def comparison_to_jsonable(
+    comparison: MethodComparison, setting: ComparisonSetting, query_ids: Sequence[QueryId]
+) -> dict[str, object]:
+    """All figures, and the test values of each query: None where a query has no relevant product."""
     return {
         "setting": to_jsonable(setting),
-        "metric": arena.metric,
-        "num_queries": arena.num_queries,
-        "references": list(arena.references),
-        "best_baseline": arena.best_baseline,
-        "chosen": arena.chosen,
-        "imputer": arena.imputer,
-        "no_curve": arena.no_curve,
-        "text_only": arena.text_only,
-        "never_below_text_only": not arena.below_text_only if arena.curve else None,
-        "image_share": None if arena.image_share is None else _difference(arena.image_share.difference),
-        "methods": [_row_json(row) for row in arena.rows],
+        "metric": comparison.metric,
+        "num_queries": comparison.num_queries,
+        "baselines": list(comparison.baselines),
+        "best_baseline": comparison.best_baseline,
+        "chosen": comparison.chosen,
+        "imputer": comparison.imputer,
+        "no_curve": comparison.no_curve,
+        "text_only": comparison.text_only,
+        "never_below_text_only": not comparison.below_text_only if comparison.curve else None,
+        "image_gain": None
+        if comparison.image_gain is None
+        else _interval_to_jsonable(comparison.image_gain.difference),
+        "methods": [_row_to_jsonable(row) for row in comparison.rows],
         "curve": [
             {
-                "method": one.method,
-                "imputer": one.imputer,
-                "missing": one.missing,
-                **_difference(one.value),
-                "minus_text_only": _difference(one.minus_text_only.difference),
-                "verdict": one.minus_text_only.verdict,
+                "method": point.method,
+                "imputer": point.imputer,
+                "missing": point.missing,
+                **_interval_to_jsonable(point.value),
+                "minus_text_only": _interval_to_jsonable(point.minus_text_only.difference),
+                "verdict": point.minus_text_only.verdict,
             }
-            for one in arena.curve
+            for point in comparison.curve
         ],
         "query_ids": list(query_ids),
         "values": {
-            row.entrant.name: [None if np.isnan(value) else float(value) for value in row.entrant.test_Q]
-            for row in arena.rows
-            if row.entrant.test_Q is not None
+            row.method.name: [nan_to_none(value) for value in row.method.test_Q.tolist()]
+            for row in comparison.rows
+            if row.method.test_Q is not None
         },
     }
 
 
 def format_time(seconds: float) -> str:
-    """Seconds to a sensible digit; a dash for what takes none."""
+    """Seconds with one decimal below 100, none above; a dash for 0.
+
+    >>> format_time(3.14159), format_time(1234.5), format_time(0.0)
+    ('3.1 s', '1234 s', '–')
+    """
     return "–" if not seconds else f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
-def _contest_text(contest: Contest) -> str:
-    gain = contest.paired.difference
-    return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] p {format_p(contest.p_holm)} {contest.verdict}"
+def _difference_text(comparison: BaselineComparison) -> str:
+    gain = comparison.paired.difference
+    return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] p {format_p(comparison.p_holm)} {comparison.verdict}"
 
 
-def _lines_to_show(arena: Arena) -> list[tuple[str, str]]:
-    """The chosen one with its imputer first, text only, the best baseline, then the chosen one with the other imputers."""
-    pairs = list(dict.fromkeys((one.method, one.imputer) for one in arena.curve))
-    mine = [(arena.chosen, arena.imputer), (arena.text_only, ""), (arena.best_baseline, arena.imputer)]
-    mine += [pair for pair in pairs if pair[0] == arena.chosen]
-    return [pair for pair in dict.fromkeys(mine) if pair in pairs]
+def _coloured_lines(comparison: MethodComparison) -> list[tuple[str, str]]:
+    """The curves in colour: the chosen method with each imputer, text only, and the best baseline."""
+    chosen = comparison.chosen
+    pairs = list(dict.fromkeys((point.method, point.imputer) for point in comparison.curve))
+    lines = [
+        (chosen, comparison.imputer),
+        (comparison.text_only, ""),
+        (comparison.best_baseline, comparison.imputer),
+        *(pair for pair in pairs if pair[0] == chosen),
+    ]
+    return [pair for pair in dict.fromkeys(lines) if pair in pairs]
 
 
-def _row_json(row: ArenaRow) -> dict[str, object]:
-    one = row.entrant
+def _row_to_jsonable(row: MethodRow) -> dict[str, object]:
+    method = row.method
     return {
-        "name": one.name,
-        "family": one.family,
-        "said": one.said,
-        "error": one.error,
-        "train": _number(row.train),
-        "validation": _number(row.validation),
-        "test": None if row.test is None else _difference(row.test),
-        "fit_s": round(one.fit_s, 3),
-        "ms_per_query": _number(one.ms_per_query),
+        "name": method.name,
+        "family": method.family,
+        "description": method.description,
+        "error": method.error,
+        "train": nan_to_none(row.train),
+        "validation": nan_to_none(row.validation),
+        "test": None if row.test is None else _interval_to_jsonable(row.test),
+        "fit_s": round(method.fit_s, 3),
+        "ms_per_query": nan_to_none(method.ms_per_query),
         "against": {
             name: {
-                **_difference(contest.paired.difference),
-                "p": contest.p,
-                "p_holm": contest.p_holm,
-                "verdict": contest.verdict,
+                **_interval_to_jsonable(comparison.paired.difference),
+                "p": comparison.p,
+                "p_holm": comparison.p_holm,
+                "verdict": comparison.verdict,
             }
-            for name, contest in row.against.items()
+            for name, comparison in row.against.items()
         },
     }
 
 
-def _difference(interval: object) -> dict[str, object]:
+def _interval_to_jsonable(interval: object) -> dict[str, object]:
     return {
-        name: _number(value) if isinstance(value, float) else value for name, value in to_jsonable(interval).items()
+        name: nan_to_none(value) if isinstance(value, float) else value for name, value in to_jsonable(interval).items()
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -1,7 +1,7 @@
-"""What an order of products is worth to who asked: one number per query, NaN where the query has no positive.
+"""Ranking metrics: one value per query, NaN where the query has no relevant product.
 
-A query without a positive can tell no two systems apart: it is left out of every mean, and reports say how many were. Orders hold a product
-once, so there are no ties to break here. Letters: Q queries, K positions, J judged products.
+A query without a relevant product scores the same in every system. It is left out of every mean, and reports say how
+many there are. Letters: Q queries, K positions, J judged products.
 """
 
 from __future__ import annotations
@@ -24,33 +24,32 @@ GAINS: Mapping[Gain, Callable[[Floats], Floats]] = {
 
 
 def ndcg_at_k(graded: GradedOrders, k: int, gain: Gain = "exponential") -> Floats:
-    """Discounted gain of the first k positions, by that of the best possible order over *all* judged products: [Q], 0..1.
+    """NDCG of the first k positions; the ideal order is over all judged products, retrieved or not: float64 [Q], 0..1.
 
-    Position p (from 1) is discounted by log2(p + 1).
-    Source: Järvelin and Kekäläinen, TOIS 2002; gain 2^grade - 1 after Burges et al., ICML 2005.
+    See `maths/ndcg.py` for the definition and its sources.
     """
-    return ndcg(GAINS[gain](_first(graded, k)), dcg(GAINS[gain](graded.judged_QJ[:, :k])))
+    return ndcg(GAINS[gain](_top(graded, k)), dcg(GAINS[gain](graded.judged_QJ[:, :k])))
 
 
 def mrr_at_k(graded: GradedOrders, k: int) -> Floats:
-    """1 / position of the first relevant product, 0 when none is among the first k: [Q]."""
-    relevant_QK = _first(graded, k) > 0
+    """Reciprocal rank of the first relevant product, 0 when none is in the first k: float64 [Q]."""
+    relevant_QK = _top(graded, k) > 0
     first_Q = relevant_QK.argmax(axis=1)
     return _with_positive(graded, np.where(relevant_QK.any(axis=1), 1.0 / (first_Q + 1.0), 0.0))
 
 
 def recall_at_k(graded: GradedOrders, k: int) -> Floats:
-    """Share of the relevant products that are among the first k: [Q]."""
-    return _with_positive(graded, _num_found(graded, k) / np.maximum(graded.num_relevant_Q, 1))
+    """Share of the relevant products that are in the first k: float64 [Q]."""
+    return _with_positive(graded, _num_relevant_in(graded, k) / np.maximum(graded.num_relevant_Q, 1))
 
 
 def precision_at_k(graded: GradedOrders, k: int) -> Floats:
-    """Share of the first k positions that hold a relevant product; a shorter order is not excused: [Q]."""
-    return _with_positive(graded, _num_found(graded, k) / k)
+    """Relevant products in the first k, divided by k also when the order is shorter: float64 [Q]."""
+    return _with_positive(graded, _num_relevant_in(graded, k) / k)
 
 
 def f1_at_k(graded: GradedOrders, k: int) -> Floats:
-    """Harmonic mean of precision and recall among the first k; 0 when both are: [Q]."""
+    """Harmonic mean of precision and recall in the first k; 0 when both are 0: float64 [Q]."""
     precision_Q, recall_Q = precision_at_k(graded, k), recall_at_k(graded, k)
     sum_Q = precision_Q + recall_Q
     f1_Q: Floats = np.divide(2.0 * precision_Q * recall_Q, sum_Q, out=sum_Q.copy(), where=sum_Q > 0)
@@ -58,7 +57,7 @@ def f1_at_k(graded: GradedOrders, k: int) -> Floats:
 
 
 def coverage_at_k(orders: Sequence[Order], num_products: int, k: int) -> float:
-    """Share of the catalog that is among the first k of some query; a property of the system, not of a query."""
+    """Share of the catalog that is in the first k of at least one query; one value per system."""
     if not orders or not num_products:
         return 0.0
     return len(np.unique(np.concatenate([order[:k] for order in orders]))) / num_products
@@ -76,34 +75,37 @@ METRICS: Mapping[str, QueryMetric] = {
 
 
 def split_metric(name: str) -> tuple[str, int]:
-    """`ndcg@10` as its kind and its k.
+    """Split a metric such as `ndcg@10` into its name and its k.
+
+    >>> split_metric("ndcg@10")
+    ('ndcg', 10)
 
     Raises:
-        ConfigError: an unknown kind, or k is not a whole number above 0.
+        ConfigError: an unknown name, or k is not a whole number above 0.
     """
-    kind, at, k = name.partition("@")
-    if kind not in METRICS:
+    metric, at, k = name.partition("@")
+    if metric not in METRICS:
         raise ConfigError(f"metric {name!r} is not known; allowed: {', '.join(f'{known}@k' for known in METRICS)}")
     if not at or not k.isdigit() or int(k) < 1:
-        raise ConfigError(f"metric {name!r} has no k; write for example {kind}@10")
-    return kind, int(k)
+        raise ConfigError(f"metric {name!r} has no k; write for example {metric}@10")
+    return metric, int(k)
 
 
 def metric_values(name: str, graded: GradedOrders, gain: Gain = "exponential") -> Floats:
-    """The metric called `kind@k`, per query: [Q]; `gain` matters to ndcg only."""
-    kind, k = split_metric(name)
-    return ndcg_at_k(graded, k, gain) if kind == "ndcg" else METRICS[kind](graded, k)
+    """The metric `name@k` of each query: float64 [Q]; only ndcg reads `gain`."""
+    metric, k = split_metric(name)
+    return ndcg_at_k(graded, k, gain) if metric == "ndcg" else METRICS[metric](graded, k)
 
 
-def _first(graded: GradedOrders, k: int) -> Floats:
+def _top(graded: GradedOrders, k: int) -> Floats:
     num_graded = graded.grades_QK.shape[1]
     if not 1 <= k <= num_graded:
         raise ValueError(f"k is {k}, and the orders are graded to position {num_graded}; allowed: 1..{num_graded}")
     return graded.grades_QK[:, :k]
 
 
-def _num_found(graded: GradedOrders, k: int) -> Floats:
-    num_Q: Floats = np.count_nonzero(_first(graded, k) > 0, axis=1).astype(np.float64)
+def _num_relevant_in(graded: GradedOrders, k: int) -> Floats:
+    num_Q: Floats = np.count_nonzero(_top(graded, k) > 0, axis=1).astype(np.float64)
     return num_Q
 
 

@@ -1,4 +1,4 @@
-"""The judgments of queries by row number, and what they say about an order of products. What is made of it is `metrics.py`'s matter.
+"""The judgments of queries by row number, and the grades of an order of products. Metrics: see `metrics.py`.
 
 Letters: Q queries, K positions, J judged products of the query that has most.
 """
@@ -23,9 +23,14 @@ NOT_IN_CATALOG = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Qrels:
-    """The judgments of one query: rows ascending, with their grades; a judged product that is not in the catalog has row -1.
+    """The judgments of one query: rows ascending, with their grades.
 
-    Such a product can never be found, but it was asked for: it stays in what an ideal system would show.
+    A judged product that is not in the catalog has row -1.
+
+    Such a product cannot be retrieved. It still counts in the ideal order and as relevant.
+
+    >>> Qrels(rows_J=np.array([2, 5]), grades_J=np.array([3.0, 1.0])).grades_of(np.array([5, 4, 2])).tolist()
+    [1.0, 0.0, 3.0]
     """
 
     rows_J: NDArray[np.int64]
@@ -33,11 +38,13 @@ class Qrels:
 
     def __post_init__(self) -> None:
         assert self.rows_J.shape == self.grades_J.shape
-        known = self.rows_J[self.rows_J != NOT_IN_CATALOG]
-        assert bool(np.all(np.diff(self.rows_J) >= 0) and np.all(np.diff(known) > 0)), "rows ascending, judged once"
+        in_catalog = self.rows_J[self.rows_J != NOT_IN_CATALOG]
+        assert bool(np.all(np.diff(self.rows_J) >= 0) and np.all(np.diff(in_catalog) > 0)), (
+            "rows ascending, judged once"
+        )
 
     def grades_of(self, rows: NDArray[np.int64]) -> Floats:
-        """The grade of each row; 0 where nobody judged."""
+        """The grade of each row; 0 for a row that was not judged."""
         if not len(self.rows_J):
             return np.zeros(len(rows))
         at = np.minimum(np.searchsorted(self.rows_J, rows), len(self.rows_J) - 1)
@@ -46,11 +53,11 @@ class Qrels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradedOrders:
-    """One system's orders of all queries, seen through the judgments.
+    """The grades of one system's orders of all queries.
 
     Attributes:
-        grades_QK: grade at each position; 0 where nobody judged, or where the order has ended.
-        judged_QJ: all judged grades of the query, highest first, then zeros: what an ideal order shows.
+        grades_QK: grade at each position; 0 for a product that was not judged, and behind the end of the order.
+        judged_QJ: all judged grades of the query, highest first, padded with zeros: the ideal order.
     """
 
     grades_QK: Floats
@@ -58,7 +65,7 @@ class GradedOrders:
 
     @property
     def num_relevant_Q(self) -> NDArray[np.int64]:
-        """Products with a grade above 0, found or not: int64 [Q]."""
+        """Number of products with a grade above 0, retrieved or not: int64 [Q]."""
         num_Q: NDArray[np.int64] = np.count_nonzero(self.judged_QJ > 0, axis=1)
         return num_Q
 
@@ -70,7 +77,7 @@ def qrels_by_query(
 
     Args:
         judgments: at most one for a query and product.
-        query_ids: which queries.
+        query_ids: the queries.
         rows: row number by product id.
     """
     grades: dict[QueryId, list[tuple[int, float]]] = {query_id: [] for query_id in query_ids}
@@ -84,16 +91,16 @@ def grade_orders(orders: Sequence[Order], qrels: Sequence[Qrels], depth: int) ->
     """The grades at the first `depth` positions of each query's order."""
     grades_QK = np.zeros((len(orders), depth))
     for grades_K, order, judged in zip(grades_QK, orders, qrels, strict=True):
-        shown = order[:depth]
-        grades_K[: len(shown)] = judged.grades_of(shown)
+        top_rows = order[:depth]
+        grades_K[: len(top_rows)] = judged.grades_of(top_rows)
     return GradedOrders(grades_QK=grades_QK, judged_QJ=judged_grades(qrels))
 
 
 def judged_grades(qrels: Sequence[Qrels]) -> Floats:
-    """All judged grades, highest first, padded with zeros to the query that has most: [Q, J]."""
-    judged_QJ = np.zeros((len(qrels), max((len(one.grades_J) for one in qrels), default=0)))
-    for judged_J, one in zip(judged_QJ, qrels, strict=True):
-        judged_J[: len(one.grades_J)] = -np.sort(-one.grades_J)
+    """All judged grades of each query, highest first, padded with zeros: float64 [Q, J]."""
+    judged_QJ = np.zeros((len(qrels), max((len(judged.grades_J) for judged in qrels), default=0)))
+    for judged_J, judged in zip(judged_QJ, qrels, strict=True):
+        judged_J[: len(judged.grades_J)] = -np.sort(-judged.grades_J)
     return judged_QJ
 
 

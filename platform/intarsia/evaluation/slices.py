@@ -1,4 +1,7 @@
-"""Named parts of the judged queries: a mean over all may hide that one language, or products without a picture, lost."""
+"""Slices of the judged queries, by language, kind, images and popularity.
+
+A mean over all queries can hide that one slice got worse.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from intarsia.records.judgment import JudgedQuery
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """Some of the queries: bool [Q]; slices of one `group` are meant to be read beside each other."""
+    """A subset of the queries, bool [Q]; a report shows the slices of one `group` together."""
 
     group: str
     name: str
@@ -25,33 +28,33 @@ class Slice:
 def standard_slices(
     queries: Sequence[JudgedQuery], qrels: Sequence[Qrels], has_image_N: NDArray[np.bool_], clicks_N: Floats
 ) -> list[Slice]:
-    """Language, kind of query, with and without pictures, head and tail: by the number of relevant products, and by the clicks on them.
+    """Slices by locale, kind of query, and images, number and clicks of the relevant products.
 
     Args:
         queries: Q judged queries.
-        qrels: what is relevant to each.
-        has_image_N: whether a product has a picture.
-        clicks_N: how often it was clicked; NaN in a shop that was not watched, which then has no slices by clicks.
+        qrels: the judgments of each query.
+        has_image_N: whether a product has an image.
+        clicks_N: number of clicks on each product; NaN without behaviour data, which gives no slices by clicks.
     """
-    num_relevant_Q = np.array([np.count_nonzero(one.grades_J > 0) for one in qrels], np.float64)
-    imaged_Q = relevant_mean(qrels, has_image_N.astype(np.float64))
+    num_relevant_Q = np.array([np.count_nonzero(judged.grades_J > 0) for judged in qrels], np.float64)
+    image_share_Q = mean_over_relevant(qrels, has_image_N.astype(np.float64))
     return [
         *slices_by_value("locale", [query.locale for query in queries]),
         *slices_by_value("query", [query.kind for query in queries]),
-        *slices_by_share("pictures", imaged_Q, all_have="every relevant product", some_lack="not every"),
+        *slices_by_share("images", image_share_Q, all_have="every relevant product", some_lack="not every"),
         *slices_at_median("relevant products", num_relevant_Q, low="few (tail)", high="many (head)"),
-        *slices_at_median("clicks on them", relevant_mean(qrels, clicks_N), low="few (tail)", high="many (head)"),
+        *slices_at_median("clicks on them", mean_over_relevant(qrels, clicks_N), low="few (tail)", high="many (head)"),
     ]
 
 
 def slices_by_value(group: str, values_Q: Sequence[str]) -> list[Slice]:
-    """One slice for each value, in the values' order."""
+    """One slice for each value, in sorted order."""
     array_Q = np.array(values_Q, dtype=str)
     return [Slice(group=group, name=value, mask_Q=array_Q == value) for value in sorted(set(values_Q))]
 
 
 def slices_by_share(group: str, share_Q: Floats, *, all_have: str, some_lack: str) -> list[Slice]:
-    """Queries whose share is 1, and those below; NaN (nothing to share) is in neither."""
+    """Queries whose share is 1, and those below; NaN is in neither."""
     known_Q = ~np.isnan(share_Q)
     return [
         Slice(group=group, name=all_have, mask_Q=known_Q & (share_Q == 1.0)),
@@ -60,20 +63,20 @@ def slices_by_share(group: str, share_Q: Floats, *, all_have: str, some_lack: st
 
 
 def slices_at_median(group: str, values_Q: Floats, *, low: str, high: str) -> list[Slice]:
-    """Queries up to the median, and above it; NaN is in neither. Many equal values make unequal halves."""
+    """Queries up to the median, and above it; NaN is in neither. With many equal values the halves are unequal."""
     known_Q = ~np.isnan(values_Q)
-    middle = np.median(values_Q[known_Q]) if known_Q.any() else 0.0
+    median = np.median(values_Q[known_Q]) if known_Q.any() else 0.0
     return [
-        Slice(group=group, name=low, mask_Q=known_Q & (values_Q <= middle)),
-        Slice(group=group, name=high, mask_Q=known_Q & (values_Q > middle)),
+        Slice(group=group, name=low, mask_Q=known_Q & (values_Q <= median)),
+        Slice(group=group, name=high, mask_Q=known_Q & (values_Q > median)),
     ]
 
 
-def relevant_mean(qrels: Sequence[Qrels], values_N: Floats) -> Floats:
-    """Mean value (clicks, or the share that has a picture) of each query's relevant products in the catalog: [Q]; NaN without any."""
-    means = np.full(len(qrels), np.nan)
-    for at, one in enumerate(qrels):
-        rows = one.rows_J[(one.grades_J > 0) & (one.rows_J >= 0)]
+def mean_over_relevant(qrels: Sequence[Qrels], values_N: Floats) -> Floats:
+    """Mean of a product value over each query's relevant products in the catalog: float64 [Q]; NaN without any."""
+    means_Q = np.full(len(qrels), np.nan)
+    for number, judged in enumerate(qrels):
+        rows = judged.rows_J[(judged.grades_J > 0) & (judged.rows_J >= 0)]
         if len(rows):
-            means[at] = np.mean(values_N[rows])
-    return means
+            means_Q[number] = np.mean(values_N[rows])
+    return means_Q

@@ -25,7 +25,7 @@ _MAY_BE_CONSTANT = ("request_id", "release_id", "kind", "received_at")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMapping:
-    """Which column of an events file is what. A field that is not mapped is read from the column of its own name."""
+    """Maps the columns of an events file to event fields; an unmapped field is read from the column of its name."""
 
     columns: Mapping[str, str] = setting("event field -> column of the file", factory=dict)
     kinds: Mapping[str, str] = setting(

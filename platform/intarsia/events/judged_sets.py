@@ -25,7 +25,7 @@ _HASH_SPLITS: tuple[Split, ...] = ("train",) * 6 + ("validation",) * 2 + ("test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueriesMapping:
-    """Which column of the queries file is what; the defaults fit the generated market.
+    """Maps the columns of the queries file; the defaults fit the generated market.
 
     Rows may lack the columns `image` and `locale_column`.
     """
@@ -56,7 +56,7 @@ class QueriesMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgmentsMapping:
-    """Which column of the judgments file is what; the defaults fit the generated market."""
+    """Maps the columns of the judgments file; the defaults fit the generated market."""
 
     file: str = setting("judgments file, relative to the data folder", "judgments.tsv")
     query_id: str | None = setting("column of the query id; null: the id is derived from `query_text`", "query_id")

@@ -1,1 +1,1 @@
-"""Offline experiments: judged queries through a release, fusion search, method comparison, missing-image curves."""
+"""Offline experiments: judged queries through a release, fusion search, method comparison, missing images."""

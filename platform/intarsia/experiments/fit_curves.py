@@ -1,7 +1,7 @@
-"""How the fitted parts of a release learned: their curves, read from the release and from the lake it was made in.
+"""Read the learning curves of the fitted parts of a release, from the release and from the lake that made it.
 
-A release carries what it serves with: the curves of its ranker and of a fusion that learned lie in it. Those of its encoders and of the
-heads that align them stay in the lake; one that has trained others since, known by their vector space, no longer has them.
+A release holds the curves of its ranker and of a fitted fusion. Those of its encoders and alignment heads stay in the
+lake. They are left out if the lake has trained other encoders since; the id of the vector space tells.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from intarsia.fusion.feature.scorer import VALIDATION_CURVE as FUSION_CURVE
 from intarsia.lake import Entry, Lake
 from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
 
-CURVE, SETTINGS = "curve.json", "training.json"
-"""What a job that trains an encoder writes beside it: its curve, and which step was kept."""
+CURVE_FILE, FIT_FILE = "curve.json", "training.json"
+"""Files that a training job writes next to an encoder: its curve, and which step was kept."""
 
-_WORDS, _TOWER = "masked_words", "tower"  # fits of a text tower; the others are of its folds
+_WORDS, _TOWER = "masked_words", "tower"  # fits of a text tower; all others are its folds
 _VALIDATION, _HELD_OUT = "validation {name}", "held out, {name}"
 _NDCG = "nDCG@10"
 _TEXT_FIGURES = {"ndcg@10": _VALIDATION.format(name=_NDCG)}
@@ -38,46 +38,46 @@ _ALIGNMENT_FIGURES = {
     "text_to_image_r@1": _HELD_OUT.format(name="text to image R@1"),
     "image_to_text_r@1": _HELD_OUT.format(name="image to text R@1"),
 }
-"""What the jobs measure, as the report calls it; what is not named here (other depths of the same thing) is not shown."""
+"""Metrics of the jobs and their titles in the report; others (other depths of the same metric) are not shown."""
 
 
 def read_learning_curves(release: Path, lake: Lake) -> tuple[LearningCurve, ...]:
-    """The curves of all that was fitted for a release, in the order in which it is made; parts without a curve are left out.
+    """The curves of all fitted parts of a release, in the order of the jobs; parts without a curve are left out.
 
-    Of a text tower with folds the tower that serves is shown; the folds where that is a mix of them and was never fitted itself.
+    A text tower with folds shows the fit of the tower that serves, or its folds if the tower is their average.
 
     Args:
         release: folder of the bundle.
-        lake: where its encoders were trained; one that has none of them is fine.
+        lake: where its encoders were trained; it may have none of them.
 
     Raises:
-        ArtifactError: a curve is torn, or the release does not name its vector spaces.
+        ArtifactError: a curve is not readable, or the release does not name its vector spaces.
     """
     in_release = stored_spaces(release / "indexes")
-    found: list[LearningCurve] = []
+    curves: list[LearningCurve] = []
     if tower := _trained(lake, "text_tower", in_release.get("text")):
-        found += _of_text_tower(tower)
+        curves += _of_text_tower(tower)
     if tower := _trained(lake, "image_tower", in_release.get("image")):
-        found += _of_image_tower(tower)
+        curves += _of_image_tower(tower)
     if heads := _trained(lake, "alignment", in_release.get("aligned")):
-        found += _of_alignment(heads)
-    found += _of_fusion(release / "fusion_spec")
-    found += _of_ranker(release / "ranker")
-    return tuple(curve for curve in found if curve.loss or curve.figures)
+        curves += _of_alignment(heads)
+    curves += _of_fusion(release / "fusion_spec")
+    curves += _of_ranker(release / "ranker")
+    return tuple(curve for curve in curves if curve.loss or curve.figures)
 
 
 def _trained(lake: Lake, name: str, space_id: str | None) -> Entry | None:
-    """The lake's artefact, where it is the one that made this space and kept its curve."""
+    """The lake's entry, if it made this vector space and has a curve."""
     if space_id is None or not lake.has(name):
         return None
     entry = lake.current(name)
-    return entry if entry.notes.get("space_id") == space_id and (entry.path / CURVE).is_file() else None
+    return entry if entry.notes.get("space_id") == space_id and (entry.path / CURVE_FILE).is_file() else None
 
 
 def _of_text_tower(tower: Entry) -> Iterator[LearningCurve]:
-    with _read(tower.path / SETTINGS, "finetune_text") as told:
-        kept = {name: int(fit["kept_step"]) for name, fit in told["fits"].items()}
-    with _read(tower.path / CURVE, "finetune_text") as curves:
+    with _read(tower.path / FIT_FILE, "finetune_text") as training:
+        kept = {name: int(fit["kept_step"]) for name, fit in training["fits"].items()}
+    with _read(tower.path / CURVE_FILE, "finetune_text") as curves:
         if _WORDS in curves:
             yield _of_steps("text tower, hidden words", curves[_WORDS], _WORD_FIGURES, kept[_WORDS])
         if _TOWER in curves:
@@ -88,15 +88,15 @@ def _of_text_tower(tower: Entry) -> Iterator[LearningCurve]:
 
 
 def _of_image_tower(tower: Entry) -> Iterator[LearningCurve]:
-    with _read(tower.path / SETTINGS, "finetune_image") as told:
-        kept_at = int(told["kept_step"])
-    with _read(tower.path / CURVE, "finetune_image") as curve:
+    with _read(tower.path / FIT_FILE, "finetune_image") as training:
+        kept_at = int(training["kept_step"])
+    with _read(tower.path / CURVE_FILE, "finetune_image") as curve:
         yield _of_steps("image tower", curve, _IMAGE_FIGURES, kept_at)
 
 
 def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
-    with _read(heads.path / CURVE, "align_modalities") as told:
-        yield _of_steps("alignment", told["curve"], _ALIGNMENT_FIGURES, told.get("kept_step"))
+    with _read(heads.path / CURVE_FILE, "align_modalities") as alignment:
+        yield _of_steps("alignment", alignment["curve"], _ALIGNMENT_FIGURES, alignment.get("kept_step"))
 
 
 def _of_fusion(folder: Path) -> Iterator[LearningCurve]:
@@ -123,7 +123,7 @@ def _of_ranker(folder: Path) -> Iterator[LearningCurve]:
 def _of_steps(
     part: str, curve: Sequence[Mapping[str, Any]], names: Mapping[str, str], kept_at: int | None
 ) -> LearningCurve:
-    """The curve of a fit by `encoders/learning/loop.py`: a loss at every step, figures where an epoch ended."""
+    """The curve of a fit by `training/loop.py`: the loss of every step, metrics at the end of each epoch."""
     figures: dict[str, Points] = {
         title: tuple((int(p["step"]), float(p["figures"][name])) for p in curve if name in p["figures"])
         for name, title in names.items()
@@ -138,7 +138,7 @@ def _of_steps(
 
 @contextmanager
 def _read(path: Path, job: str) -> Iterator[Any]:
-    """The content of a JSON file, for a block that finds a curve in it."""
+    """The content of a JSON file; errors of the block that reads it become an ArtifactError."""
     try:
         yield json.loads(path.read_text(encoding="utf-8"))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:

@@ -1,20 +1,30 @@
-"""What a search for the fusion found: everything tried, the finalists beside the chosen one, and how that is said.
+"""The result of a fusion search: all trials, and the finalists compared with the chosen fusion.
 
-Who tries what is `pipelines/search_fusion`'s matter. Letters: Q queries, M finalists.
+`pipelines/search_fusion.py` runs the search and writes the result to `trials.json`; `evaluate_release` reads it.
+Letters: Q queries, M finalists.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from intarsia.config import to_jsonable
-from intarsia.evaluation.compare import Interval, PairedDifference, bootstrap_mean, paired_bootstrap
-from intarsia.evaluation.significance import holm, permutation_p_values
-from intarsia.experiments.packed_candidates import PackedCandidates, shrink_to_uniform, weigh_by_kind
+from intarsia.evaluation.report import FusionTrialRow
+from intarsia.evaluation.significance import (
+    Interval,
+    PairedDifference,
+    bootstrap_mean,
+    holm,
+    paired_bootstrap,
+    permutation_p_values,
+)
+from intarsia.experiments.fusion_objective import PackedCandidates, shrink_to_uniform, weigh_by_kind
 from intarsia.fusion.fuser import SPEC_METHODS
 from intarsia.fusion.method import MethodConfig
 from intarsia.fusion.registry import FUSION_METHODS
@@ -23,22 +33,26 @@ from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
 
 CUTOFF = 10
-"""nDCG@10 is what is searched for."""
+"""The search maximises nDCG@10."""
 TRIALS_FILE = "trials.json"
-"""The `FusionSearch` as plain values, in the folder of the fusion."""
-SHRINKAGE = ", leaning"
-"""Ends the name of a fusion whose weights were moved towards equal."""
+"""The `FusionSearch` as JSON, in the folder of the fusion."""
+SHRINKAGE = ", shrunk"
+"""Suffix of the name of a fusion whose weights were moved towards equal weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
-    """One fusion and its mean nDCG@10; a baseline that asks one retriever alone has no spec, a failed trial no figures.
+class MeasuredFusion:
+    """One fusion and its mean nDCG@10.
 
     Attributes:
-        spec: the settings, of whatever kind.
-        train: on the train queries; of a fitted kind, on queries that its fit had not seen.
-        p_holm: of a permutation test between the chosen one and it on validation, corrected for all it is set beside.
-        stopped: the trial was given up before all its folds were measured.
+        name: name in the report.
+        spec: its settings, of any method; None for a single retriever, and for a trial without a valid configuration.
+        train: mean on the train queries, out of fold for a fitted method; None for a failed trial.
+        validation: mean on the validation queries.
+        chosen_minus_it: the chosen fusion minus this one on validation.
+        p_holm: permutation test of that difference, corrected for all fusions of the table.
+        error: why the trial failed.
+        stopped: the trial was stopped before all folds were measured.
     """
 
     name: str
@@ -53,122 +67,201 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSearch:
-    """The fusion that was best on validation, the baselines and finalists beside it, and every trial."""
+    """The chosen fusion, the baselines and finalists compared with it, and every trial."""
 
-    chosen: Tried
-    baselines: tuple[Tried, ...]
-    finalists: tuple[Tried, ...]
-    trials: tuple[Tried, ...]
+    chosen: MeasuredFusion
+    baselines: tuple[MeasuredFusion, ...]
+    finalists: tuple[MeasuredFusion, ...]
+    trials: tuple[MeasuredFusion, ...]
 
 
-def best_different(trials: Sequence[Tried], num: int) -> list[Tried]:
-    """The trials of specs that are best on train, of those with equal figures the deepest only: it gives the ranker most to lift."""
-    different: dict[float, Tried] = {}
-    for one in trials:
+def best_distinct(trials: Sequence[MeasuredFusion], num: int) -> list[MeasuredFusion]:
+    """The best unfitted trials on train.
+
+    Of trials with equal scores only the deepest is kept: it gives the ranker most candidates.
+    """
+    by_score: dict[float, MeasuredFusion] = {}
+    for trial in trials:
         if (
-            isinstance(one.spec, FusionSpec)
-            and one.train is not None
-            and (one.train not in different or spec_of(one).depth > spec_of(different[one.train]).depth)
+            isinstance(trial.spec, FusionSpec)
+            and trial.train is not None
+            and (trial.train not in by_score or spec_of(trial).depth > spec_of(by_score[trial.train]).depth)
         ):
-            different[one.train] = one
-    return [different[train] for train in sorted(different, reverse=True)[:num]]
+            by_score[trial.train] = trial
+    return [by_score[score] for score in sorted(by_score, reverse=True)[:num]]
 
 
-def best_of_kind(trials: Sequence[Tried], kind: str) -> Tried | None:
-    """The trial of a fitted kind that is best on train, of those that were measured to the end."""
-    mine = [
-        one
-        for one in trials
-        if one.spec is not None and one.spec.kind == kind and one.train is not None and not one.stopped
+def best_of_kind(trials: Sequence[MeasuredFusion], kind: str) -> MeasuredFusion | None:
+    """The best trial of a fitted method on train, among those that were not stopped."""
+    finished = [
+        trial
+        for trial in trials
+        if trial.spec is not None and trial.spec.kind == kind and trial.train is not None and not trial.stopped
     ]
-    return max(mine, key=lambda one: one.train or 0.0, default=None)
+    return max(finished, key=lambda trial: trial.train or 0.0, default=None)
 
 
-def by_kind(one: Tried, train: PackedCandidates, *, num_steps: int, min_queries: int) -> Tried | None:
-    """The same fusion with weights by kind of query; None where no kind of query gains by weights of its own."""
-    spec = weigh_by_kind(spec_of(one), train, k=CUTOFF, num_steps=num_steps, min_queries=min_queries)
+def with_weights_by_kind(
+    fusion: MeasuredFusion, train: PackedCandidates, *, num_steps: int, min_queries: int
+) -> MeasuredFusion | None:
+    """The same fusion with weights by kind of query; None if no kind of query gains by its own weights."""
+    spec = weigh_by_kind(spec_of(fusion), train, k=CUTOFF, num_steps=num_steps, min_queries=min_queries)
     if not spec.weights_by_kind:
         return None
-    return Tried(name=f"{one.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
+    return MeasuredFusion(name=f"{fusion.name}, by kind", spec=spec, train=mean_known(train.ndcg(spec, CUTOFF)))
 
 
-def lean(one: Tried, tasks: Sequence[PackedCandidates], *, may_lose: float) -> Tried:
-    """The same fusion, its weights nearer to equal; the first of `tasks` is train."""
-    spec = shrink_to_uniform(spec_of(one), tasks, k=CUTOFF, may_lose=may_lose)
-    return Tried(name=f"{one.name}{SHRINKAGE}", spec=spec, train=mean_known(tasks[0].ndcg(spec, CUTOFF)))
+def with_shrunk_weights(
+    fusion: MeasuredFusion, splits: Sequence[PackedCandidates], *, max_loss: float
+) -> MeasuredFusion:
+    """Move the weights of a fusion towards equal weights, as far as the nDCG allows.
+
+    This is for queries that favour one retriever, such as synthetic ones.
+    """
+    spec = shrink_to_uniform(spec_of(fusion), splits, k=CUTOFF, max_loss=max_loss)
+    return MeasuredFusion(name=f"{fusion.name}{SHRINKAGE}", spec=spec, train=mean_known(splits[0].ndcg(spec, CUTOFF)))
 
 
 def plain_fusions(depth: int) -> dict[str, FusionSpec]:
-    """What every search is set beside."""
+    """The baselines of every search, by name."""
     return {
         "equal weights": FusionSpec(kind="equal", depth=depth),
         "rrf, k 60": FusionSpec(kind="rrf", depth=depth),
     }
 
 
-def alone(train: PackedCandidates, validation: PackedCandidates) -> Iterator[tuple[Tried, Floats]]:
-    """Each retriever's own order; a query that it cannot answer counts 0."""
-    order = FusionSpec(kind="equal")  # of one retriever: the order of its scores
+def single_retrievers(train: PackedCandidates, validation: PackedCandidates) -> Iterator[tuple[MeasuredFusion, Floats]]:
+    """The order of each retriever alone, with its validation values; a query that it cannot answer counts 0."""
+    spec = FusionSpec(kind="equal")  # with one retriever: the order of its scores
     for name in validation.batch.retrievers:
-        on_train = mean_known(train.alone(name).ndcg(order, CUTOFF))
-        yield Tried(name=f"{name} alone", spec=None, train=on_train), validation.alone(name).ndcg(order, CUTOFF)
+        on_train = mean_known(train.only_retriever(name).ndcg(spec, CUTOFF))
+        on_validation_Q = validation.only_retriever(name).ndcg(spec, CUTOFF)
+        yield MeasuredFusion(name=f"{name} alone", spec=None, train=on_train), on_validation_Q
 
 
-def beside_chosen(tried: Sequence[tuple[Tried, Floats]], chosen_Q: Floats, seed: int) -> list[Tried]:
-    """Each with its interval, and the chosen one beside it: paired difference, and p corrected for all that differ from it at all."""
-    values_QM = np.stack([values_Q for _, values_Q in tried], axis=1)
+def compare_with_chosen(
+    fusions: Sequence[tuple[MeasuredFusion, Floats]], chosen_Q: Floats, seed: int
+) -> list[MeasuredFusion]:
+    """Each fusion with its validation interval and its paired difference to the chosen one.
+
+    The p values are corrected for all fusions.
+    """
+    values_QM = np.stack([values_Q for _, values_Q in fusions], axis=1)
     p_M = permutation_p_values(chosen_Q[:, None] - values_QM, seed=seed)
     return [
         replace(
-            one,
+            fusion,
             validation=bootstrap_mean(values_Q, seed=seed),
             chosen_minus_it=paired_bootstrap(chosen_Q, values_Q, seed=seed),
             p_holm=float(p),
         )
-        for (one, values_Q), p in zip(tried, holm(p_M), strict=True)
+        for (fusion, values_Q), p in zip(fusions, holm(p_M), strict=True)
     ]
 
 
-def spec_of(one: Tried) -> FusionSpec:
-    """Its settings, where they are a spec."""
-    assert isinstance(one.spec, FusionSpec)
-    return one.spec
+def spec_of(fusion: MeasuredFusion) -> FusionSpec:
+    """The settings of an unfitted fusion."""
+    assert isinstance(fusion.spec, FusionSpec)
+    return fusion.spec
 
 
-def table(found: FusionSearch) -> list[str]:
-    """The lines that the job prints: baselines, finalists, and what the chosen one gains over each."""
+def result_lines(search: FusionSearch) -> list[str]:
+    """The table of baselines and finalists for a terminal, and the chosen fusion."""
     lines = [f"{'nDCG@10':<26} train  validation [95 %]      the chosen minus it"]
-    for one in (*found.baselines, *found.finalists):
-        assert one.train is not None
-        assert one.validation is not None
-        assert one.chosen_minus_it is not None
-        gain, mean = one.chosen_minus_it.difference, one.validation
-        against = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] {one.chosen_minus_it.verdict}"
+    for fusion in (*search.baselines, *search.finalists):
+        assert fusion.train is not None
+        assert fusion.validation is not None
+        assert fusion.chosen_minus_it is not None
+        gain, mean = fusion.chosen_minus_it.difference, fusion.validation
+        difference = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] {fusion.chosen_minus_it.verdict}"
         lines.append(
-            f"{one.name:<26} {one.train:.3f}  {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]  "
-            f"{'chosen' if one.name == found.chosen.name else against}"
+            f"{fusion.name:<26} {fusion.train:.3f}  {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]  "
+            f"{'chosen' if fusion.name == search.chosen.name else difference}"
         )
-    lines += [f"{one.name} failed: {one.error}" for one in found.trials if one.error]
-    assert found.chosen.spec is not None
-    return [*lines, f"chosen: {said(found.chosen.spec)}"]
+    lines += [f"{trial.name} failed: {trial.error}" for trial in search.trials if trial.error]
+    assert search.chosen.spec is not None
+    return [*lines, f"chosen: {describe_fusion(search.chosen.spec)}"]
 
 
-def said(spec: MethodConfig) -> str:
-    """A fusion on one line."""
+def describe_fusion(spec: MethodConfig) -> str:
+    """A fusion as one line of text."""
     return f"{spec.kind}, {describe_settings(to_jsonable(spec))}{'' if isinstance(spec, FusionSpec) else ', fitted'}"
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
-    """A fusion's settings in words, without its kind: of a fitted one, whose weights are found, what differs from the kind's defaults."""
+    """The settings of a fusion as text, without its method; for a fitted method only what differs from the defaults."""
     if settings["kind"] in SPEC_METHODS:
-        return _spec_said(settings)
+        return _describe_spec(settings)
     kind = FUSION_METHODS.get(settings["kind"])
-    usual = dict(_flat(to_jsonable(kind.config(kind=settings["kind"])))) if kind else {}
-    changed = [f"{name} {value}" for name, value in _flat(settings) if name != "kind" and usual.get(name) != value]
+    defaults = dict(_flatten(to_jsonable(kind.config(kind=settings["kind"])))) if kind else {}
+    changed = [f"{name} {text}" for name, text in _flatten(settings) if name != "kind" and defaults.get(name) != text]
     return ", ".join(changed) or "defaults"
 
 
-def _spec_said(spec: Mapping[str, Any]) -> str:
+def read_search(fusion_spec: Path) -> Mapping[str, Any]:
+    """The `FusionSearch` of a saved fusion, as JSON values."""
+    search: Mapping[str, Any] = json.loads((fusion_spec / TRIALS_FILE).read_text(encoding="utf-8"))
+    return search
+
+
+def trial_rows(search: Mapping[str, Any]) -> tuple[FusionTrialRow, ...]:
+    """Every trial in the order in which the search chose them, also stopped and failed ones.
+
+    Args:
+        search: from `read_search`.
+    """
+    return tuple(
+        FusionTrialRow(
+            number=number,
+            kind=trial["spec"]["kind"] if trial["spec"] else "",
+            settings=describe_settings(trial["spec"]) if trial["spec"] else "",
+            score=trial["train"],
+            stopped=trial.get("stopped", False),
+            error=trial["error"] or "",
+        )
+        for number, trial in enumerate(search["trials"])
+    )
+
+
+def describe_choice(search: Mapping[str, Any]) -> str:
+    """Which fusion was chosen and by which queries, in one or two sentences; empty if the table names none.
+
+    Args:
+        search: from `read_search`.
+    """
+    chosen = search.get("chosen")
+    if chosen is None:
+        return ""
+    name = f"Chosen: {chosen['name']} ({chosen['spec']['kind']})"
+    if chosen["name"].endswith(SHRINKAGE):
+        return (
+            f"{name}. There are no judged queries, and synthetic queries favour bm25: it is the best on the synthetic "
+            "validation queries, with its weights moved towards equal as far as search_fusion.max_synthetic_loss "
+            "allows."
+        )
+    best_unfitted = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
+    if chosen["spec"]["kind"] in SPEC_METHODS:
+        beaten = "; no fitted method was better on out-of-fold train queries"
+        return f"{name}, {best_unfitted}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
+    unfitted = [fusion for fusion in (*search["baselines"], *search["finalists"]) if _is_unfitted(fusion)]
+    best = max(unfitted, key=lambda fusion: fusion["validation"]["mean"])  # the first of equals, as in the search
+    return (
+        f"{name}. It is fitted, and validation queries stop its fit, so it was chosen on the train queries: its "
+        f"out-of-fold "
+        f"mean is {chosen['train']:.3f}, against {best['train']:.3f} of {best['name']} ({best['spec']['kind']}), "
+        f"{best_unfitted}."
+    )
+
+
+def _is_fitted(fusion: Mapping[str, Any]) -> bool:
+    return fusion["spec"] is not None and not _is_unfitted(fusion) and fusion["train"] is not None
+
+
+def _is_unfitted(fusion: Mapping[str, Any]) -> bool:
+    return fusion["spec"] is not None and fusion["spec"]["kind"] in SPEC_METHODS
+
+
+def _describe_spec(spec: Mapping[str, Any]) -> str:
     scale = f"k {spec['rrf_k']:.1f}" if spec["kind"] == "rrf" else spec["normaliser"]
     parts = [f"{scale}, depth {spec['depth']}"]
     for kind, weights in [("all", spec["weights"]), *spec["weights_by_kind"].items()]:
@@ -177,10 +270,10 @@ def _spec_said(spec: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings within settings under dotted names, numbers rounded to be read."""
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings under dotted names, numbers with three digits."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Judged queries as fusers learn from them and are measured on: candidates by the stage that serves, grades, and the products' vectors.
+"""Judged queries as training data of fusers, and the metric of a fuser on them.
 
 Letters: N products, C candidates, Q queries.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
 from intarsia.evaluation.qrels import Order, Qrels, grade_orders
+from intarsia.experiments.judged_candidates import retrieve_one
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
 from intarsia.maths.arrays import Floats
-from intarsia.names import TEXT_RETRIEVERS
 from intarsia.records.candidates import Candidates, best_first
 from intarsia.records.query import EncodedQuery
 
@@ -26,53 +26,32 @@ _NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedQueries:
-    """The judged queries of one split, encoded once, so that they can be asked of several catalogs."""
+    """The judged queries of one split, encoded once for retrieval from several catalogs."""
 
     query_ids: tuple[str, ...]
     encoded: Sequence[EncodedQuery]
     qrels: Sequence[Qrels]
 
-    def of(self, retrieve: RetrieveStage) -> list[Candidates]:
-        """Their candidates; where only judged products may compete, those of each query in the catalog."""
-        if not retrieve.config.judged_only:
-            return [retrieve.retrieve([one])[0] for one in self.encoded]
-        judged = [one.rows_J[one.rows_J >= 0] for one in self.qrels]
-        return [retrieve.retrieve([one], among=[rows])[0] for one, rows in zip(self.encoded, judged, strict=True)]
+    def retrieve(self, stage: RetrieveStage) -> list[Candidates]:
+        """The candidates of each query; with `judged_only`, among its judged products."""
+        return [
+            retrieve_one(stage, query, judged.rows_J[judged.rows_J >= 0])
+            for query, judged in zip(self.encoded, self.qrels, strict=True)
+        ]
 
     def training_data(self, candidates: Sequence[Candidates], products: ProductVectors | None) -> FusionTrainingData:
-        """These queries with some candidates of theirs."""
+        """Training data from these queries and their candidates."""
         return FusionTrainingData(
             query_ids=self.query_ids,
             candidates=candidates,
-            grades=[one.grades_of(each.rows_C) for one, each in zip(self.qrels, candidates, strict=True)],
-            judged=[one.grades_J for one in self.qrels],
+            grades=[judged.grades_of(c.rows_C) for judged, c in zip(self.qrels, candidates, strict=True)],
+            judged=[judged.grades_J for judged in self.qrels],
             products=products,
         )
 
 
-def without_images(candidates: Candidates) -> Candidates:
-    """The candidates as if no retriever that reads pictures existed: their columns, and what only they brought, are gone."""
-    keep_R = [r for r, name in enumerate(candidates.retrievers) if name in TEXT_RETRIEVERS]
-    words = replace(
-        candidates,
-        retrievers=tuple(candidates.retrievers[r] for r in keep_R),
-        scores_CR=np.ascontiguousarray(candidates.scores_CR[:, keep_R]),
-        ranks_CR=np.ascontiguousarray(candidates.ranks_CR[:, keep_R]),
-        views_C=np.full(len(candidates.rows_C), -1, np.int32),
-        query_vectors={name: vector for name, vector in candidates.query_vectors.items() if name in TEXT_RETRIEVERS},
-    )
-    return words.only(np.asarray((words.ranks_CR > 0).any(axis=1)))
-
-
-def vectors_without_images(products: ProductVectors) -> ProductVectors:
-    """The products as if none had a picture."""
-    has_N2 = products.has_N2.copy()
-    has_N2[:, 1] = False
-    return replace(products, image_NE=np.zeros_like(products.image_NE), has_N2=has_N2)
-
-
 def fused_order(fuser: Fuser, candidates: Candidates) -> Order:
-    """Product rows by fused score, best first; nothing of nothing."""
+    """Product rows by fused score, best first; empty without candidates."""
     if not len(candidates.rows_C):
         return _NO_ROWS
     fused = fuser.fuse(candidates)
@@ -80,24 +59,30 @@ def fused_order(fuser: Fuser, candidates: Candidates) -> Order:
     return fused.rows_C[best_first(fused.fused_C, fused.rows_C)]
 
 
-def measure(
+def measure_fuser(
     fuser: Fuser, candidates: Sequence[Candidates], qrels: Sequence[Qrels], metric: str
 ) -> tuple[Floats, float]:
-    """A metric such as ndcg@10 of each query, [Q], NaN where nothing is relevant; and the median milliseconds of one query's fusing."""
+    """A metric such as ndcg@10 of each query, and the median milliseconds to fuse one query.
+
+    The metric is float64 [Q], NaN without a relevant product.
+    """
     orders, times_ms = [], []
-    for each in candidates:
+    for query_candidates in candidates:
         started_s = time.perf_counter()
-        orders.append(fused_order(fuser, each))
+        orders.append(fused_order(fuser, query_candidates))
         times_ms.append(1000.0 * (time.perf_counter() - started_s))
     return _values(orders, qrels, metric), float(np.median(times_ms)) if times_ms else 0.0
 
 
 def out_of_fold_metric(
-    fuser: CrossFitFuser, asked: EncodedQueries, candidates: Sequence[Candidates], metric: str
+    fuser: CrossFitFuser, queries: EncodedQueries, candidates: Sequence[Candidates], metric: str
 ) -> Floats:
-    """The metric of each train query, [Q], as `measure` gives it, by the fuser that was fitted without the query's fold."""
-    pairs = zip(asked.query_ids, candidates, strict=True)
-    return _values([fused_order(fuser.out_of_fold(query_id), each) for query_id, each in pairs], asked.qrels, metric)
+    """The metric of each train query, float64 [Q], fused by the fuser that was fitted without the query's fold."""
+    orders = [
+        fused_order(fuser.out_of_fold(query_id), query_candidates)
+        for query_id, query_candidates in zip(queries.query_ids, candidates, strict=True)
+    ]
+    return _values(orders, queries.qrels, metric)
 
 
 def _values(orders: Sequence[Order], qrels: Sequence[Qrels], metric: str) -> Floats:

@@ -1,7 +1,8 @@
-"""The first stage as a train query must meet it: by the text tower of its fold, which has not learned from it.
+"""Out-of-fold retrieval of train queries: each is retrieved by the text tower of its fold, which was not trained on it.
 
-A tower that learned from a query ranks that query's products far better than it will rank anyone else's; what is then fitted on such
-cosines trusts them too much. Validation and test queries, which no tower saw, are answered as they will be served.
+A tower ranks the products of its own train queries better than those of other queries. Fusion and ranker fitted on such
+cosines would weigh them too high. Validation and test queries, which no tower was trained on, are retrieved by the
+stage that serves.
 """
 
 from __future__ import annotations
@@ -12,71 +13,77 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from intarsia.encoders.open import open_query_encoder
+from intarsia.encoders.open import Precision, open_query_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import fold_of
 from intarsia.index.vector_files import open_vector_index
 from intarsia.records.judgment import JudgedQuery
 
-TEXT_INDEX, QUERY_SIDE, MANIFEST = "text", "query", "manifest.json"
-"""Folders of one fold, its catalog's vectors and its exported query encoder; beside the folds, how many products they hold."""
+TEXT_INDEX, QUERY_ENCODER = "text", "query"
+"""Folders of one fold: the catalog's vectors, and the exported query encoder."""
+FOLDS_MANIFEST = "manifest.json"
+"""In the entry's folder: the number of products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A first stage and what encodes its queries."""
+class FirstStage:
+    """A retrieve stage and the encoders of its queries."""
 
     encoders: QueryEncoders
     retrieve: RetrieveStage
 
 
-def open_fold_views(folder: Path, served: View, *, precision: Precision = "int8") -> tuple[View, ...]:
-    """One view per fold; all but the text vectors is the served one's.
+def open_fold_stages(folder: Path, served: FirstStage, *, precision: Precision = "int8") -> tuple[FirstStage, ...]:
+    """One stage per fold; only the text vectors and the text encoder differ from the served stage.
 
     Args:
-        folder: of the lake entry `fold_indexes`.
-        served: the view that serves.
-        precision: of the folds' query encoders, the same as that of the served one.
+        folder: folder of the lake entry `fold_indexes`.
+        served: the stage that serves.
+        precision: precision of the folds' query encoders, the same as in serving.
 
     Raises:
-        ArtifactError: no fold lies there.
-        ReleaseMismatch: a fold's vectors are not its encoder's, or of another catalog.
+        ArtifactError: the folder has no fold.
+        ReleaseMismatch: a fold's vectors belong to another encoder or another catalog.
     """
-    places = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
-    if not places:
+    fold_folders = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
+    if not fold_folders:
         raise ArtifactError(f"{folder} holds no folds; run python -m pipelines.embed_folds")
-    num_rows = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["num_rows"]
+    num_rows = json.loads((folder / FOLDS_MANIFEST).read_text(encoding="utf-8"))["num_rows"]
     if num_rows != served.retrieve.columns.num_rows:
         raise ReleaseMismatch(
-            f"the folds hold {num_rows} products, the catalog {served.retrieve.columns.num_rows}; run python -m pipelines.embed_folds again"
+            f"the folds hold {num_rows} products, the catalog {served.retrieve.columns.num_rows}; "
+            "run python -m pipelines.embed_folds again"
         )
-    return tuple(_open_one(place, served, precision) for place in places)
+    return tuple(_open_fold(fold_folder, served, precision) for fold_folder in fold_folders)
 
 
-def by_view(
-    queries: Sequence[JudgedQuery], served: View, folds: Sequence[View]
-) -> list[tuple[View, list[JudgedQuery]]]:
-    """The queries of each view, the served one first; a train query belongs to its fold's, where there are folds."""
-    groups: list[tuple[View, list[JudgedQuery]]] = [(view, []) for view in (served, *folds)]
+def group_by_stage(
+    queries: Sequence[JudgedQuery], served: FirstStage, folds: Sequence[FirstStage]
+) -> list[tuple[FirstStage, list[JudgedQuery]]]:
+    """The queries of each stage, the served one first.
+
+    A train query belongs to the stage of its fold, if there are folds.
+    """
+    groups: list[tuple[FirstStage, list[JudgedQuery]]] = [(stage, []) for stage in (served, *folds)]
     for query in queries:
         number = 1 + fold_of(str(query.query_id), len(folds)) if folds and query.split == "train" else 0
         groups[number][1].append(query)
     return groups
 
 
-def _open_one(place: Path, served: View, precision: Precision) -> View:
-    index = open_vector_index(place / TEXT_INDEX)
-    encoder = open_query_encoder(place / QUERY_SIDE, precision=precision)
+def _open_fold(folder: Path, served: FirstStage, precision: Precision) -> FirstStage:
+    index = open_vector_index(folder / TEXT_INDEX)
+    encoder = open_query_encoder(folder / QUERY_ENCODER, precision=precision)
     if encoder.space_id != index.space_id:
         raise ReleaseMismatch(
-            f"fold {place.name} holds vectors of space {index.space_id}, its query encoder makes {encoder.space_id}; "
+            f"fold {folder.name} holds vectors of space {index.space_id}, its query encoder makes {encoder.space_id}; "
             "run python -m pipelines.embed_folds again"
         )
     vectors = {**served.retrieve.vectors, "text": index}
-    return View(
+    return FirstStage(
         encoders=replace(served.encoders, text=cast("Encoder[str]", encoder), aligned_text=served.encoders.text),
         retrieve=replace(served.retrieve, vectors=vectors),
     )

@@ -1,1 +1,1 @@
-"""The life of a release: staged as an immutable bundle, opened only when every digest matches, promoted through a gate, rolled back."""
+"""Releases: staged as an immutable bundle, verified by digest when opened, promoted through a gate, rolled back."""

@@ -1,4 +1,4 @@
-"""Writing a bundle aside and moving it into place whole; opening one only when every file's digest matches its manifest."""
+"""Write a release bundle atomically, and open one only when the digest of every file matches its manifest."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from intarsia.engine.search import PARTS, SearchEngine
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId, sha256_file, sha256_json, sha256_tree, short
 from intarsia.lake import Entry, staging_dir
-from intarsia.release.manifest import FILE, SCHEMA_VERSION, SEAL, FileDigest, Manifest
+from intarsia.release.manifest import (
+    MANIFEST_DIGEST_FILE,
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    FileDigest,
+    Manifest,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What a bundle cannot know from its own files."""
+    """The fields of the manifest that are not computed from the bundle's files; see `Manifest`."""
 
     created_at: datetime
     git_commit: str
@@ -31,18 +37,20 @@ class Provenance:
 
 
 def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Provenance) -> Manifest:
-    """Copy the parts (hard links where the file system allows) and write the manifest; the same parts give the same release id.
+    """Copy the parts (hard links if the file system allows) and write the manifest.
+
+    The same parts give the same release id.
 
     Args:
-        releases: folder that holds one folder per release.
+        releases: folder with one folder per release.
         entries: the lake's current entry of every part in `PARTS`.
-        provenance: the rest of the manifest.
+        provenance: the other fields of the manifest.
 
     Returns:
-        The manifest; an existing release of the same id is checked and kept, or written again when it is torn.
+        The manifest. An existing release of the same id is kept if it verifies, and written again otherwise.
 
     Raises:
-        ArtifactError: the files of a part are not those its entry was published with.
+        ArtifactError: the files of a part have changed since its entry was published.
     """
     assert set(entries) == set(PARTS), "a bundle has all parts and no others"
     parts = {name: entry.digest for name, entry in entries.items()}
@@ -80,43 +88,43 @@ def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Prove
 
 
 def verify(folder: Path) -> Manifest:
-    """The manifest of a bundle whose every file is there, has its digest, and has no stranger beside it.
+    """The manifest of a bundle, after checking that its files are exactly those of the manifest.
 
     Raises:
-        ArtifactError: the folder bears another name than its release, or a file, the first one named, is missing, changed or not in the
-            manifest.
+        ArtifactError: the folder is not named after its release, or a file (the first one is named) is missing, has
+            changed, or is not in the manifest.
     """
     manifest = Manifest.open(folder)
     if folder.absolute().name != manifest.release_id:
         raise ArtifactError(
-            f"{folder} holds release {manifest.release_id}, and a release lies in a folder of its own name; "
+            f"{folder} holds release {manifest.release_id}, and the folder of a release has its id as name; "
             f"rename the folder to {manifest.release_id}, or stage the release again"
         )
-    found = _digests(folder)
+    actual = _digests(folder)
     for path, expected in manifest.files.items():
-        if path not in found:
+        if path not in actual:
             raise ArtifactError(
                 f"release {manifest.release_id}: {path} is missing; stage the release again or roll back"
             )
-        if found[path] != expected:
+        if actual[path] != expected:
             raise ArtifactError(
-                f"release {manifest.release_id}: {path} has sha256 {short(found[path].sha256)}, the manifest says "
+                f"release {manifest.release_id}: {path} has sha256 {short(actual[path].sha256)}, the manifest has "
                 f"{short(expected.sha256)}; stage the release again or roll back"
             )
-    if strangers := sorted(set(found) - set(manifest.files)):
-        raise ArtifactError(f"release {manifest.release_id}: {strangers[0]} is not in the manifest; remove it")
+    if extra := sorted(set(actual) - set(manifest.files)):
+        raise ArtifactError(f"release {manifest.release_id}: {extra[0]} is not in the manifest; remove it")
     return manifest
 
 
 def open_bundle(folder: Path) -> SearchEngine:
-    """Check every digest, then open the three stages of a release."""
+    """Verify every digest, then open the three stages of a release."""
     manifest = verify(folder)
     return SearchEngine.open(folder, release_id=manifest.id)
 
 
 def _digests(folder: Path) -> dict[str, FileDigest]:
-    own = (folder / FILE, folder / SEAL)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p not in own)
+    excluded = (folder / MANIFEST_FILE, folder / MANIFEST_DIGEST_FILE)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p not in excluded)
     return {p.relative_to(folder).as_posix(): FileDigest(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in paths}
 
 

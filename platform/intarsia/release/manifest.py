@@ -1,4 +1,4 @@
-"""What a bundle says of itself."""
+"""The manifest of a release bundle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from intarsia.ids import ReleaseId, sha256_bytes
 from intarsia.lake import write_json
 
 SCHEMA_VERSION = 1
-FILE = "manifest.json"
-SEAL = "manifest.sha256"
-"""The manifest's own digest, beside it, as `sha256sum -c` reads it."""
+MANIFEST_FILE = "manifest.json"
+MANIFEST_DIGEST_FILE = "manifest.sha256"
+"""The manifest's own digest, in the format of `sha256sum -c`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDigest:
-    """One file of the bundle."""
+    """Size and sha256 of one file of the bundle."""
 
     bytes: int
     sha256: str
@@ -28,10 +28,21 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything needed to know what a release is made of, and to refuse it when a byte has changed.
+    """The parts and files of a release, with the digests that detect any changed byte.
 
-    `parts` maps each part to the digest of the lake entry it was copied from; `files` maps each file's path in the bundle to its size and
-    sha256; `parent` is the release that was live when this one was staged.
+    Attributes:
+        release_id: computed from the digests of the parts and the feature fingerprint.
+        schema_version: version of this format.
+        created_at: when it was staged, ISO 8601.
+        git_commit: commit of the code, or `unknown`.
+        intarsia_version: version of the library.
+        parent: the release that was live when this one was staged.
+        num_products: size of the catalog.
+        stats_as_of: time of the product statistics, ISO 8601.
+        space_ids: vector space of each index.
+        feature_fingerprint: fingerprint of the ranker's features.
+        parts: digest of the lake entry that each part was copied from.
+        files: size and sha256 of each file, by its path in the bundle.
     """
 
     release_id: str
@@ -48,41 +59,42 @@ class Manifest:
     files: Mapping[str, FileDigest]
 
     def save(self, folder: Path) -> None:
-        """Write `manifest.json` and its seal."""
-        write_json(folder / FILE, to_jsonable(self))
-        (folder / SEAL).write_bytes(_seal((folder / FILE).read_bytes()))
+        """Write `manifest.json` and its digest file."""
+        write_json(folder / MANIFEST_FILE, to_jsonable(self))
+        (folder / MANIFEST_DIGEST_FILE).write_bytes(_digest_line((folder / MANIFEST_FILE).read_bytes()))
 
     @classmethod
     def open(cls, folder: Path) -> Manifest:
         """Read `manifest.json`.
 
         Raises:
-            ArtifactError: it is missing, changed, or of a schema this code does not read.
+            ArtifactError: it is missing, has changed, or has a schema that this code does not read.
         """
-        path, seal = folder / FILE, folder / SEAL
+        path, digest_path = folder / MANIFEST_FILE, folder / MANIFEST_DIGEST_FILE
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             raise ArtifactError(
-                f"{folder} is not a release: it has no {FILE}; stage one with pipelines.stage_release"
+                f"{folder} is not a release: it has no {MANIFEST_FILE}; stage one with pipelines.stage_release"
             ) from None
-        if not seal.is_file() or seal.read_bytes() != _seal(content):
+        if not digest_path.is_file() or digest_path.read_bytes() != _digest_line(content):
             raise ArtifactError(
-                f"{path} and {SEAL} beside it do not belong together: one is missing or has changed; "
+                f"{path} does not match {MANIFEST_DIGEST_FILE} in its folder: one is missing or has changed; "
                 "stage the release again or roll back"
             )
         values = json.loads(content)
         if values["schema_version"] != SCHEMA_VERSION:
             raise ArtifactError(
-                f"{path} has schema {values['schema_version']}; this code reads {SCHEMA_VERSION}: stage the release again"
+                f"{path} has schema {values['schema_version']}; this code reads {SCHEMA_VERSION}: "
+                "stage the release again"
             )
         return build(cls, values, where=str(path))
 
     @property
     def id(self) -> ReleaseId:
-        """The release id."""
+        """`release_id` as its NewType."""
         return ReleaseId(self.release_id)
 
 
-def _seal(content: bytes) -> bytes:
-    return f"{sha256_bytes(content)}  {FILE}\n".encode()
+def _digest_line(content: bytes) -> bytes:
+    return f"{sha256_bytes(content)}  {MANIFEST_FILE}\n".encode()

@@ -16,7 +16,7 @@ from intarsia.fusion.feature.feature_fuser import FeatureConfig
 from intarsia.fusion.spec import FusionSpec
 from intarsia.lake import Lake
 from pipelines.job import JobProgress
-from pipelines.search_fusion import SearchFusionConfig, fit_to_serve, read_judged_split
+from pipelines.search_fusion import SearchFusionConfig, fit_chosen, read_judged_split
 from tests.unit.engine.small_release import FLOORS, shop
 from tune_spaces.fusion_space import FusionSpaceConfig
 
@@ -44,7 +44,7 @@ def gated(use: Use = "with_scores") -> CrossFitFuser:
     train, validation = (
         read_judged_split(shop().lake, config, split, JobProgress("t")) for split in ("train", "validation")
     )
-    return fit_to_serve(spec, train.training_data, validation.training_data, config)
+    return fit_chosen(spec, train.training_data, validation.training_data, config)
 
 
 def save_gated(folder: Path, use: Use = "with_scores") -> None:

@@ -28,23 +28,23 @@ TITLES = {
 SPLITS: tuple[Split, ...] = ("train", "train", "train", "validation", "test")
 
 
-def test_each_query_looks_for_another_product_by_words_of_its_title() -> None:
+def test_each_query_has_words_of_the_title_of_another_product() -> None:
     queries, judgments = known_items(TITLES, KnownItemsConfig(num_queries=100, noise=0.0), splits=SPLITS)
-    sought = {j.query_id: j.product_id for j in reversed(judgments)}
-    assert len({text.fold(TITLES[sought[q.query_id]]) + str(q.query_id) for q in queries}) == len(queries)
+    target_of = {j.query_id: j.product_id for j in reversed(judgments)}
+    assert len({text.fold(TITLES[target_of[q.query_id]]) + str(q.query_id) for q in queries}) == len(queries)
     for query in queries:
         assert query.text is not None
-        asked = set(text.unstemmed_words(query.text))
-        assert asked <= set(text.unstemmed_words(TITLES[sought[query.query_id]]))
+        query_words = set(text.unstemmed_words(query.text))
+        assert query_words <= set(text.unstemmed_words(TITLES[target_of[query.query_id]]))
 
 
-def test_made_queries_can_be_told_from_asked_ones() -> None:
+def test_synthetic_queries_are_recognised_by_their_id() -> None:
     queries, _ = known_items(TITLES, KnownItemsConfig(num_queries=100), splits=SPLITS)
     assert all(is_synthetic(query.query_id) for query in queries)
     assert not is_synthetic(QueryId("q-known-1"))
 
 
-def test_products_of_the_same_title_are_all_right_answers_with_the_top_grade() -> None:
+def test_all_products_of_the_same_title_are_relevant() -> None:
     queries, judgments = known_items(TITLES, KnownItemsConfig(num_queries=100, noise=0.0), splits=SPLITS)
     chinese = [q for q in queries if q.locale == "zh"]
     assert len(chinese) == 2
@@ -53,7 +53,7 @@ def test_products_of_the_same_title_are_all_right_answers_with_the_top_grade() -
     assert {j.grade for j in judgments} == {3.0}
 
 
-def test_a_title_with_too_few_words_is_not_asked_for_and_the_splits_are_dealt_in_turn() -> None:
+def test_short_titles_are_skipped_and_splits_alternate() -> None:
     queries, judgments = known_items(TITLES, KnownItemsConfig(num_queries=100), splits=SPLITS)
     assert len(queries) == len(TITLES) - 1  # "solo"
     assert Counter(q.split for q in queries[:15]) == {"train": 9, "validation": 3, "test": 3}
@@ -62,14 +62,14 @@ def test_a_title_with_too_few_words_is_not_asked_for_and_the_splits_are_dealt_in
 
 def test_with_noise_one_word_of_the_title_stays() -> None:
     queries, judgments = known_items(TITLES, KnownItemsConfig(num_queries=100, noise=0.9), splits=SPLITS)
-    sought = {j.query_id: j.product_id for j in judgments}
+    target_of = {j.query_id: j.product_id for j in judgments}
     num_strange = 0
     for query in queries:
         assert query.text is not None
-        asked = set(text.unstemmed_words(query.text))
-        title = set(text.unstemmed_words(TITLES[sought[query.query_id]]))
-        assert asked & title or query.locale == "zh"  # joined Chinese words may be cut anew
-        num_strange += not asked <= title
+        query_words = set(text.unstemmed_words(query.text))
+        title = set(text.unstemmed_words(TITLES[target_of[query.query_id]]))
+        assert query_words & title or query.locale == "zh"  # joined Chinese words may be cut anew
+        num_strange += not query_words <= title
     assert num_strange > len(queries) / 2
 
 

@@ -19,16 +19,16 @@ def graded(*, depth: int = 4) -> GradedOrders:
     return grade_orders([ORDER], [QRELS], depth)
 
 
-def test_ndcg_counts_what_was_not_found_in_the_ideal() -> None:
+def test_the_ideal_order_has_products_that_were_not_retrieved() -> None:
     ideal = 7 / math.log2(2) + 3 / math.log2(3) + 1 / math.log2(4)
-    found = 7 / math.log2(3) + 1 / math.log2(5)
-    assert ndcg_at_k(graded(), 4).tolist() == pytest.approx([found / ideal])
+    dcg = 7 / math.log2(3) + 1 / math.log2(5)
+    assert ndcg_at_k(graded(), 4).tolist() == pytest.approx([dcg / ideal])
 
 
 def test_linear_gains_are_the_grades() -> None:
     ideal = 3 + 2 / math.log2(3) + 1 / math.log2(4)
-    found = 3 / math.log2(3) + 1 / math.log2(5)
-    assert metric_values("ndcg@4", graded(), "linear").tolist() == pytest.approx([found / ideal])
+    dcg = 3 / math.log2(3) + 1 / math.log2(5)
+    assert metric_values("ndcg@4", graded(), "linear").tolist() == pytest.approx([dcg / ideal])
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,16 @@ def test_metrics_by_hand(name: str, value: float) -> None:
     assert metric_values(name, graded(), "exponential").tolist() == pytest.approx([value])
 
 
-def test_a_short_order_is_not_excused() -> None:
+def test_precision_of_a_short_order_divides_by_k() -> None:
     assert metric_values("precision@10", graded(depth=10)).tolist() == [2 / 10]
 
 
-def test_a_query_without_a_positive_has_no_value() -> None:
-    nothing = Qrels(rows_J=np.array([3], np.int64), grades_J=np.array([0.0]))
-    empty = Qrels(rows_J=np.empty(0, np.int64), grades_J=np.empty(0))
-    seen = grade_orders([ORDER, ORDER], [nothing, empty], 4)
+def test_a_query_without_a_relevant_product_is_nan() -> None:
+    grade_zero = Qrels(rows_J=np.array([3], np.int64), grades_J=np.array([0.0]))
+    unjudged = Qrels(rows_J=np.empty(0, np.int64), grades_J=np.empty(0))
+    empty_graded = grade_orders([ORDER, ORDER], [grade_zero, unjudged], 4)
     for name in ("ndcg@4", "mrr@4", "recall@4", "precision@4", "f1@4"):
-        assert np.isnan(metric_values(name, seen)).all()
+        assert np.isnan(metric_values(name, empty_graded)).all()
 
 
 def test_coverage_counts_products_once_over_all_queries() -> None:
@@ -63,7 +63,7 @@ def test_coverage_counts_products_once_over_all_queries() -> None:
     assert coverage_at_k([], 10, 2) == 0.0
 
 
-def test_a_judged_product_that_is_not_in_the_catalog_stays_in_the_ideal() -> None:
+def test_a_judged_product_outside_the_catalog_stays_in_the_ideal() -> None:
     judgments = [
         Judgment(query_id=QueryId("q1"), product_id=ProductId("p2"), grade=1.0),
         Judgment(query_id=QueryId("q1"), product_id=ProductId("gone"), grade=3.0),
@@ -91,6 +91,6 @@ def test_an_unknown_metric_is_refused(name: str, words: str) -> None:
         split_metric(name)
 
 
-def test_looking_deeper_than_was_graded_is_refused() -> None:
+def test_a_k_deeper_than_the_graded_orders_is_refused() -> None:
     with pytest.raises(ValueError, match=r"k is 5, and the orders are graded to position 4; allowed: 1\.\.4"):
         ndcg_at_k(graded(), 5)

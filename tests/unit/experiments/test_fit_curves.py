@@ -1,4 +1,4 @@
-"""Which curves belong to a release, and that they are read as the fits noted them."""
+"""The learning curves of a release equal those that its fits recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from intarsia.config import to_jsonable
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve
-from intarsia.experiments.fit_curves import CURVE, SETTINGS, read_learning_curves
+from intarsia.experiments.fit_curves import CURVE_FILE, FIT_FILE, read_learning_curves
 from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
@@ -30,8 +30,8 @@ SPACES = {"text": "text-1", "image": "image-1", "aligned": "aligned-1"}
 
 
 @dataclass(frozen=True)
-class Made:
-    """A release without curves of its own, and the lake it was made in."""
+class SmallRelease:
+    """A release without curves, and the lake that made it."""
 
     release: Path
     lake: Lake
@@ -41,17 +41,17 @@ class Made:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
+def small(tmp_path: Path) -> SmallRelease:
     release = tmp_path / "release"
     write_json(release / "indexes" / "manifest.json", {"space_ids": SPACES})
     for name in ("fusion_spec", "ranker"):
         (release / name).symlink_to(shop().release / name)
-    return Made(release, Lake(tmp_path / "lake"))
+    return SmallRelease(release, Lake(tmp_path / "lake"))
 
 
 @cache
 def fit(*figures: str, watch: str = "") -> FitResult:
-    """A fit of 12 steps, measured every 4, that goes on after its best."""
+    """A fit of 12 steps, measured every 4, that continues after its best step."""
 
     class Measured(WordMatching):
         values = iter((0.25, 0.75, 0.5))
@@ -82,12 +82,14 @@ def publish_image_tower(lake: Lake, fitted: FitResult) -> Path:
 def publish_alignment(lake: Lake, fitted: FitResult) -> Path:
     with lake.publish("alignment", {"space_id": SPACES["aligned"]}) as folder:
         curve = [to_jsonable(point) for point in fitted.curve]
-        write_json(folder / CURVE, {"curve": curve, "kept_step": fitted.kept_step, "held_out": {}, "untrained": {}})
+        write_json(
+            folder / CURVE_FILE, {"curve": curve, "kept_step": fitted.kept_step, "held_out": {}, "untrained": {}}
+        )
     return lake.current("alignment").path
 
 
 def fit_ranker(folder: Path) -> tuple[float, ...]:
-    """Writes a ranker as its job does; gives its curve."""
+    """Write a ranker as its job does; returns its curve."""
     folder.mkdir()
     rng = np.random.default_rng(2)
     values_nF = rng.normal(size=(120, 2)).astype(np.float32)
@@ -98,16 +100,18 @@ def fit_ranker(folder: Path) -> tuple[float, ...]:
         offsets_G=np.arange(0, 121, 12, dtype=np.int64),
         feature_names=("useful", "noise"),
     )
-    found = fit_lambdamart(rows, rows, [LambdaMartConfig(num_rounds=6, early_stopping_rounds=3, min_data_in_leaf=5)])[0]
-    facts = {"best_iteration": found.best_iteration, "learning_curve": list(found.curve)}
-    save_ranker(folder, found.model, rows.feature_names, "features-1", facts)
-    return found.curve
+    fitted = fit_lambdamart(rows, rows, [LambdaMartConfig(num_rounds=6, early_stopping_rounds=3, min_data_in_leaf=5)])[
+        0
+    ]
+    facts = {"best_iteration": fitted.best_iteration, "learning_curve": list(fitted.curve)}
+    save_ranker(folder, fitted.model, rows.feature_names, "features-1", facts)
+    return fitted.curve
 
 
-def test_a_text_tower_shows_its_hidden_words_then_its_fit_with_the_kept_step(made: Made) -> None:
+def test_a_text_tower_shows_masked_words_then_its_fit(small: SmallRelease) -> None:
     words, tower, fold = fit("minus_loss", "guessed"), fit("ndcg@10", watch="ndcg@10"), fit()
-    publish_text_tower(made.lake, {"folds/0": fold, "masked_words": words, "tower": tower})
-    first, second = made.curves()
+    publish_text_tower(small.lake, {"folds/0": fold, "masked_words": words, "tower": tower})
+    first, second = small.curves()
     assert (first.part, first.kept_at) == ("text tower, hidden words", 12)
     assert first.figures == {"held out, words guessed": ((4, 1.25), (8, 1.75), (12, 1.5))}
     assert first.loss == losses(words)
@@ -119,41 +123,41 @@ def test_a_text_tower_shows_its_hidden_words_then_its_fit_with_the_kept_step(mad
     )
 
 
-def test_of_a_tower_that_is_a_mix_of_its_folds_the_folds_are_shown(made: Made) -> None:
-    publish_text_tower(made.lake, {"folds/0": fit(), "folds/1": fit()})
-    assert [(one.part, one.figures, one.kept_at) for one in made.curves()] == [
+def test_a_tower_averaged_from_folds_shows_its_folds(small: SmallRelease) -> None:
+    publish_text_tower(small.lake, {"folds/0": fit(), "folds/1": fit()})
+    assert [(curve.part, curve.figures, curve.kept_at) for curve in small.curves()] == [
         ("text tower, fold 0", {}, 12),
         ("text tower, fold 1", {}, 12),
     ]
 
 
-def test_an_image_tower_shows_all_it_measured(made: Made) -> None:
+def test_an_image_tower_shows_all_it_measured(small: SmallRelease) -> None:
     fitted = fit("r@1", "r@10", "mrr", watch="r@1")
-    publish_image_tower(made.lake, fitted)
-    (curve,) = made.curves()
+    publish_image_tower(small.lake, fitted)
+    (curve,) = small.curves()
     assert (curve.part, curve.loss, curve.kept_at) == ("image tower", losses(fitted), 8)
     assert list(curve.figures) == ["held out, R@1", "held out, R@10", "held out, MRR"]
     assert curve.figures["held out, R@10"] == ((4, 1.25), (8, 1.75), (12, 1.5))
 
 
-def test_the_alignment_shows_what_was_found_again_both_ways(made: Made) -> None:
+def test_the_alignment_shows_recall_in_both_directions(small: SmallRelease) -> None:
     fitted = fit("text_to_image_r@1", "image_to_text_r@1")
-    publish_alignment(made.lake, fitted)
-    (curve,) = made.curves()
+    publish_alignment(small.lake, fitted)
+    (curve,) = small.curves()
     assert (curve.part, curve.loss, curve.kept_at) == ("alignment", losses(fitted), 12)
     assert list(curve.figures) == ["held out, text to image R@1", "held out, image to text R@1"]
 
 
-def test_an_alignment_that_did_not_note_its_kept_step_shows_its_curve_all_the_same(made: Made) -> None:
-    path = publish_alignment(made.lake, fit("text_to_image_r@1")) / CURVE
-    told = json.loads(path.read_text(encoding="utf-8"))
-    del told["kept_step"]
-    write_json(path, told)
-    (curve,) = made.curves()
+def test_an_alignment_without_kept_step_still_shows_its_curve(small: SmallRelease) -> None:
+    path = publish_alignment(small.lake, fit("text_to_image_r@1")) / CURVE_FILE
+    alignment = json.loads(path.read_text(encoding="utf-8"))
+    del alignment["kept_step"]
+    write_json(path, alignment)
+    (curve,) = small.curves()
     assert (curve.part, curve.kept_at) == ("alignment", None)
 
 
-def test_a_fusion_that_learned_brings_its_curve_with_the_release(tmp_path: Path) -> None:
+def test_a_fitted_fusion_has_its_curve_in_the_release(tmp_path: Path) -> None:
     (curve,) = read_learning_curves(gated_release(), Lake(tmp_path))
     points = curve.figures["validation nDCG@10"]
     assert curve.part == "fusion, gated"
@@ -162,62 +166,64 @@ def test_a_fusion_that_learned_brings_its_curve_with_the_release(tmp_path: Path)
     assert curve.kept_at == points[values.index(max(values))][0]
 
 
-def test_the_ranker_shows_a_point_per_tree_and_the_trees_it_kept(made: Made) -> None:
-    (made.release / "ranker").unlink()
-    wanted = fit_ranker(made.release / "ranker")
-    (curve,) = made.curves()
+def test_the_ranker_shows_a_point_per_tree_and_the_kept_trees(small: SmallRelease) -> None:
+    (small.release / "ranker").unlink()
+    wanted = fit_ranker(small.release / "ranker")
+    (curve,) = small.curves()
     assert (curve.part, curve.unit, curve.loss) == ("ranker", "tree", ())
     assert curve.figures == {"validation nDCG@10": tuple(enumerate(wanted, start=1))}
     assert curve.kept_at == 1 + int(np.argmax(wanted))
 
 
-def test_parts_stand_in_the_order_in_which_they_are_made(made: Made) -> None:
-    (made.release / "ranker").unlink()
-    fit_ranker(made.release / "ranker")
-    (made.release / "fusion_spec").unlink()
-    (made.release / "fusion_spec").symlink_to(gated_release() / "fusion_spec")
-    publish_text_tower(made.lake, {"tower": fit()})
-    publish_image_tower(made.lake, fit())
-    publish_alignment(made.lake, fit())
-    found = [curve.part for curve in made.curves()]
-    assert found == ["text tower", "image tower", "alignment", "fusion, gated", "ranker"]
+def test_parts_are_in_the_order_of_the_jobs(small: SmallRelease) -> None:
+    (small.release / "ranker").unlink()
+    fit_ranker(small.release / "ranker")
+    (small.release / "fusion_spec").unlink()
+    (small.release / "fusion_spec").symlink_to(gated_release() / "fusion_spec")
+    publish_text_tower(small.lake, {"tower": fit()})
+    publish_image_tower(small.lake, fit())
+    publish_alignment(small.lake, fit())
+    parts = [curve.part for curve in small.curves()]
+    assert parts == ["text tower", "image tower", "alignment", "fusion, gated", "ranker"]
 
 
-def test_what_did_not_make_the_release_is_left_out(made: Made) -> None:
-    assert made.curves() == ()
-    publish_text_tower(made.lake, {"tower": fit()}, space_id="text-2")  # trained since
-    with made.lake.publish("image_tower", {"space_id": SPACES["image"]}) as folder:
-        (folder / "weights").touch()  # its curve was not kept
-    assert made.curves() == ()
+def test_encoders_of_another_release_are_left_out(small: SmallRelease) -> None:
+    assert small.curves() == ()
+    publish_text_tower(small.lake, {"tower": fit()}, space_id="text-2")  # trained since
+    with small.lake.publish("image_tower", {"space_id": SPACES["image"]}) as folder:
+        (folder / "weights").touch()  # without its curve
+    assert small.curves() == ()
 
 
 @pytest.mark.parametrize(
     ("name", "torn", "job"),
     [
-        ("text_tower", CURVE, "finetune_text"),
-        ("text_tower", SETTINGS, "finetune_text"),
-        ("image_tower", CURVE, "finetune_image"),
-        ("alignment", CURVE, "align_modalities"),
+        ("text_tower", CURVE_FILE, "finetune_text"),
+        ("text_tower", FIT_FILE, "finetune_text"),
+        ("image_tower", CURVE_FILE, "finetune_image"),
+        ("alignment", CURVE_FILE, "align_modalities"),
     ],
 )
 @pytest.mark.parametrize("content", ['{"tower": [', '{"tower": 3}', '{"curve": [{"step": 1}], "held_out": {}}', "[3]"])
-def test_a_torn_curve_is_named_with_its_job(made: Made, name: str, torn: str, job: str, content: str) -> None:
-    publish_text_tower(made.lake, {"tower": fit()})
-    publish_image_tower(made.lake, fit())
-    publish_alignment(made.lake, fit())
-    (made.lake.current(name).path / torn).write_text(content)
+def test_an_unreadable_curve_is_reported_with_its_job(
+    small: SmallRelease, name: str, torn: str, job: str, content: str
+) -> None:
+    publish_text_tower(small.lake, {"tower": fit()})
+    publish_image_tower(small.lake, fit())
+    publish_alignment(small.lake, fit())
+    (small.lake.current(name).path / torn).write_text(content)
     with pytest.raises(ArtifactError, match=rf"{name}/\w+/{torn} holds no learning curve .*; run {job} --force"):
-        made.curves()
+        small.curves()
 
 
 @pytest.mark.parametrize(
     ("file", "job"),
     [(Path("ranker", RANKER_HEADER), "train_ranker"), (Path("fusion_spec", "joint", SCORER_FILE), "search_fusion")],
 )
-def test_a_torn_curve_of_the_release_is_named_with_its_job(made: Made, file: Path, job: str) -> None:
-    part = made.release / file.parts[0]
+def test_an_unreadable_curve_of_the_release_is_reported(small: SmallRelease, file: Path, job: str) -> None:
+    part = small.release / file.parts[0]
     part.unlink()
-    (made.release / file).parent.mkdir(parents=True)
-    (made.release / file).write_text('{"learning_curve": 3')
+    (small.release / file).parent.mkdir(parents=True)
+    (small.release / file).write_text('{"learning_curve": 3')
     with pytest.raises(ArtifactError, match=rf"{file} holds no learning curve .*; run {job} --force"):
-        made.curves()
+        small.curves()

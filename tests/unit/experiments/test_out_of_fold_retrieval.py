@@ -1,4 +1,4 @@
-"""Train queries meet the vectors of their fold, all others those that serve."""
+"""Train queries are retrieved by the stage of their fold, all others by the stage that serves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from intarsia.errors import ArtifactError, ReleaseMismatch
-from intarsia.experiments.out_of_fold_retrieval import MANIFEST, QUERY_SIDE, TEXT_INDEX, View, by_view, open_fold_views
+from intarsia.experiments.out_of_fold_retrieval import (
+    FOLDS_MANIFEST,
+    QUERY_ENCODER,
+    TEXT_INDEX,
+    FirstStage,
+    group_by_stage,
+    open_fold_stages,
+)
 from intarsia.ids import QueryId, SpaceId, fold_of
 from intarsia.index.vector_files import VectorIndexConfig, build_vector_index
 from intarsia.lake import write_json
@@ -24,48 +31,50 @@ QUERIES = [
 
 
 @pytest.fixture
-def served() -> View:
+def served() -> FirstStage:
     engine = shop().engine()
-    return View(encoders=engine.encoders, retrieve=engine.retrieve)
+    return FirstStage(encoders=engine.encoders, retrieve=engine.retrieve)
 
 
-def write_folds(folder: Path, served: View, *, space: SpaceId | None = None, num_rows: int = NUM_PRODUCTS) -> Path:
-    """Two folds whose towers see everything turned round, by one half more in the second."""
+def write_folds(
+    folder: Path, served: FirstStage, *, space: SpaceId | None = None, num_rows: int = NUM_PRODUCTS
+) -> Path:
+    """Two folds with negated vectors; the second also rolls the dimensions by one."""
     vectors_VD, rows_V, _ = shop().vectors["text"]
-    write_json(folder / MANIFEST, {"num_rows": num_rows})
+    write_json(folder / FOLDS_MANIFEST, {"num_rows": num_rows})
     for fold in range(2):
-        turned_VD = -np.roll(vectors_VD, fold, axis=1)
-        place = folder / str(fold)
+        rotated_VD = -np.roll(vectors_VD, fold, axis=1)
+        fold_folder = folder / str(fold)
         space_id = space or served.encoders.text.space_id
-        build_vector_index(VectorIndexConfig(), space_id, turned_VD, rows_V, NUM_PRODUCTS, place / TEXT_INDEX)
-        shutil.copytree(shop().lake.current("query_encoders").path / "text", place / QUERY_SIDE)
+        build_vector_index(VectorIndexConfig(), space_id, rotated_VD, rows_V, NUM_PRODUCTS, fold_folder / TEXT_INDEX)
+        shutil.copytree(shop().lake.current("query_encoders").path / "text", fold_folder / QUERY_ENCODER)
     return folder
 
 
-def test_a_train_query_meets_its_fold_and_every_other_query_what_serves(served: View, tmp_path: Path) -> None:
-    folds = open_fold_views(write_folds(tmp_path, served), served)
-    found = by_view(QUERIES, served, folds)
-    assert [view for view, _ in found] == [served, *folds]
-    assert [q.query_id for q in found[0][1]] == [q.query_id for q in QUERIES if q.split != "train"]
-    for fold, (_, queries) in enumerate(found[1:]):
+def test_a_train_query_belongs_to_the_stage_of_its_fold(served: FirstStage, tmp_path: Path) -> None:
+    folds = open_fold_stages(write_folds(tmp_path, served), served)
+    groups = group_by_stage(QUERIES, served, folds)
+    assert [stage for stage, _ in groups] == [served, *folds]
+    assert [q.query_id for q in groups[0][1]] == [q.query_id for q in QUERIES if q.split != "train"]
+    for fold, (_, queries) in enumerate(groups[1:]):
         assert queries == [q for q in QUERIES if q.split == "train" and fold_of(str(q.query_id), 2) == fold]
-    assert sum(len(queries) for _, queries in found) == len(QUERIES)
+    assert sum(len(queries) for _, queries in groups) == len(QUERIES)
 
 
-def test_without_folds_what_serves_answers_all(served: View) -> None:
-    assert by_view(QUERIES, served, ()) == [(served, QUERIES)]
+def test_without_folds_all_queries_belong_to_the_served_stage(served: FirstStage) -> None:
+    assert group_by_stage(QUERIES, served, ()) == [(served, QUERIES)]
 
 
-def test_a_folds_view_has_its_own_text_scores_and_the_served_words(served: View, tmp_path: Path) -> None:
-    first, second = open_fold_views(write_folds(tmp_path, served), served)
-    asked = served.encoders.encode(ask("red bag"))
+def test_a_fold_stage_changes_the_text_scores_only(served: FirstStage, tmp_path: Path) -> None:
+    first, second = open_fold_stages(write_folds(tmp_path, served), served)
+    encoded = served.encoders.encode(ask("red bag"))
     scores = {}
-    for name, view in (("served", served), ("first", first), ("second", second)):
-        retrieve = replace(view.retrieve, config=replace(view.retrieve.config, depth=NUM_PRODUCTS, text_floor=-1.0))
-        found = retrieve.retrieve([asked])[0]
-        columns = {r: found.scores_CR[:, found.retrievers.index(r)] for r in ("bm25", "text")}
+    for name, stage in (("served", served), ("first", first), ("second", second)):
+        retrieve = replace(stage.retrieve, config=replace(stage.retrieve.config, depth=NUM_PRODUCTS, text_floor=-1.0))
+        candidates = retrieve.retrieve([encoded])[0]
+        columns = {r: candidates.scores_CR[:, candidates.retrievers.index(r)] for r in ("bm25", "text")}
         scores[name] = {
-            r: dict(zip(found.rows_C.tolist(), column.tolist(), strict=True)) for r, column in columns.items()
+            r: dict(zip(candidates.rows_C.tolist(), column.tolist(), strict=True)) for r, column in columns.items()
         }
     row = shop().row(text=True, image=False)
     assert scores["first"]["text"][row] == pytest.approx(-scores["served"]["text"][row], abs=1e-6)
@@ -73,11 +82,11 @@ def test_a_folds_view_has_its_own_text_scores_and_the_served_words(served: View,
     assert scores["first"]["bm25"][row] == scores["served"]["bm25"][row]
 
 
-def test_folds_that_do_not_belong_to_the_catalog_or_to_their_encoder_are_refused(served: View, tmp_path: Path) -> None:
+def test_folds_of_another_catalog_or_encoder_are_refused(served: FirstStage, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match="holds no folds"):
-        open_fold_views(tmp_path / "empty", served)
+        open_fold_stages(tmp_path / "empty", served)
     with pytest.raises(ReleaseMismatch, match=r"the folds hold 7 products, the catalog 60"):
-        open_fold_views(write_folds(tmp_path / "short", served, num_rows=7), served)
+        open_fold_stages(write_folds(tmp_path / "short", served, num_rows=7), served)
     with pytest.raises(ReleaseMismatch, match=r"fold 0 holds vectors of space text-other"):
-        open_fold_views(write_folds(tmp_path / "other", served, space=SpaceId("text-other")), served)
+        open_fold_stages(write_folds(tmp_path / "other", served, space=SpaceId("text-other")), served)

@@ -1,4 +1,4 @@
-"""The fusion of words alone: what it finds, what it knows of pictures, and where it lies."""
+"""The text-only fusion: its weights, its orders, and its file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import JudgedCandidates, read_judged, retrieve_judged
 from intarsia.experiments.missing_images import release_without_images
 from intarsia.experiments.text_only_fusion import (
-    FOLDER,
-    WordsJudged,
+    TEXT_ONLY_FOLDER,
+    TextOnlyData,
     choose_text_only,
     open_text_only,
     save_text_only,
@@ -46,61 +46,63 @@ SHOP = shop()
 ENGINE = SHOP.engine()
 
 
-def words(seed: int, *, grade: float = 2.0) -> WordsJudged:
+def text_only_data(seed: int, *, grade: float = 2.0) -> TextOnlyData:
     candidates, qrels = judged(seed, truth=TRUTH)
-    qrels = [dataclasses.replace(one, grades_J=np.full(len(one.grades_J), grade)) for one in qrels]
+    qrels = [
+        dataclasses.replace(judged_query, grades_J=np.full(len(judged_query.grades_J), grade)) for judged_query in qrels
+    ]
     ids = tuple(f"{seed}-{number}" for number in range(len(qrels)))
-    return WordsJudged.of(EncodedQueries(query_ids=ids, encoded=(), qrels=qrels), candidates, qrels)
+    return TextOnlyData.of(EncodedQueries(query_ids=ids, encoded=(), qrels=qrels), candidates, qrels)
 
 
-def test_it_weighs_the_retrievers_of_words_as_the_queries_want_and_knows_no_other() -> None:
-    train, validation = words(1), words(2)
-    spec = choose_text_only(train, validation, WEIGHTED, synthetic_may_be_dropped=None, seed=3)
+def test_it_weighs_the_text_retrievers_only() -> None:
+    train, validation = text_only_data(1), text_only_data(2)
+    spec = choose_text_only(train, validation, WEIGHTED, max_synthetic_loss=None, seed=3)
     assert set(spec.weights) == set(TEXT_RETRIEVERS)
     assert spec.weights["text"] > 2 * spec.weights["bm25"] > 0
-    for to_jsonable in plain_fusions(60).values():
-        assert mean_known(validation.task.ndcg(spec, 10)) > mean_known(validation.task.ndcg(to_jsonable, 10))
+    for plain in plain_fusions(60).values():
+        assert mean_known(validation.packed.ndcg(spec, 10)) > mean_known(validation.packed.ndcg(plain, 10))
 
 
-def test_weights_of_queries_that_nobody_judged_lean_to_equal() -> None:
-    spec = choose_text_only(words(1), words(2), WEIGHTED, synthetic_may_be_dropped=1_000.0, seed=3)
+def test_weights_from_synthetic_queries_shrink_to_equal() -> None:
+    spec = choose_text_only(text_only_data(1), text_only_data(2), WEIGHTED, max_synthetic_loss=1_000.0, seed=3)
     assert list(spec.weights.values()) == pytest.approx([0.5, 0.5])
 
 
-def test_where_words_find_nothing_relevant_on_train_it_is_a_fusion_that_needs_no_weights() -> None:
-    spec = choose_text_only(words(1, grade=0.0), words(2), WEIGHTED, synthetic_may_be_dropped=None, seed=3)
+def test_without_relevant_train_candidates_it_is_a_plain_fusion() -> None:
+    spec = choose_text_only(text_only_data(1, grade=0.0), text_only_data(2), WEIGHTED, max_synthetic_loss=None, seed=3)
     assert spec in plain_fusions(60).values()
 
 
-def asked_of(engine_share: float) -> list[JudgedCandidates]:
-    engine = release_without_images(ENGINE, SHOP.release, engine_share, seed=3)
+def candidates_at(share: float) -> list[JudgedCandidates]:
+    engine = release_without_images(ENGINE, SHOP.release, share, seed=3)
     return retrieve_judged(engine.encoders, engine.retrieve, *read_judged(SHOP.lake, SPLITS), lambda *_: None)
 
 
-def test_its_orders_are_those_of_a_catalog_without_images_and_empty_for_a_image() -> None:
+def test_its_orders_equal_those_of_a_catalog_without_images() -> None:
     fuser = SpecFuser(FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7}))
-    whole = asked_of(0.0)
+    whole = candidates_at(0.0)
     orders = [order.tolist() for order in text_only_orders(whole, fuser)]
-    assert orders == [order.tolist() for order in text_only_orders(asked_of(1.0), fuser)]
-    assert [bool(order) for order in orders] == [one.judged.text is not None for one in whole]
+    assert orders == [order.tolist() for order in text_only_orders(candidates_at(1.0), fuser)]
+    assert [bool(order) for order in orders] == [judged_query.judged.text is not None for judged_query in whole]
     assert not all(orders)
 
 
-def test_it_is_opened_as_it_was_saved_and_missing_is_none(tmp_path: Path) -> None:
+def test_it_opens_as_saved_and_none_without_a_file(tmp_path: Path) -> None:
     assert open_text_only(SHOP.release / "fusion_spec") is None
     spec = FusionSpec(kind="convex", weights={"bm25": 0.3, "text": 0.7})
     save_text_only(spec, tmp_path)
     assert open_text_only(tmp_path) == SpecFuser(spec)
-    (tmp_path / FOLDER / FUSION_FILE).write_text("{")
+    (tmp_path / TEXT_ONLY_FOLDER / FUSION_FILE).write_text("{")
     with pytest.raises(ArtifactError, match=r"fusion\.json is not a fusion spec"):
         open_text_only(tmp_path)
 
 
-def test_a_search_looks_for_it_only_where_there_are_images(tmp_path: Path) -> None:
+def test_a_search_has_text_only_data_only_with_images(tmp_path: Path) -> None:
     config = SearchFusionConfig(engine=FLOORS, space=FusionSpaceConfig(kinds=("equal",)))
-    seen = read_judged_split(SHOP.lake, config, "train", JobProgress("t")).words
-    assert seen is not None
-    assert seen.task.batch.retrievers == TEXT_RETRIEVERS
+    data = read_judged_split(SHOP.lake, config, "train", JobProgress("t")).text_only
+    assert data is not None
+    assert data.packed.batch.retrievers == TEXT_RETRIEVERS
     lake = shop_with(tmp_path / "lake", "indexes")
     without = dataclasses.replace(ENGINE.columns, num_images=np.zeros(NUM_PRODUCTS))
     indexes = SHOP.lake.current("indexes").path
@@ -109,4 +111,4 @@ def test_a_search_looks_for_it_only_where_there_are_images(tmp_path: Path) -> No
             (folder / part.name).symlink_to(part) if part.name != "columns" else save_columns(
                 without, folder / "columns"
             )
-    assert read_judged_split(lake, config, "train", JobProgress("t")).words is None
+    assert read_judged_split(lake, config, "train", JobProgress("t")).text_only is None

@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 
 from intarsia.engine.search import open_fuse_crossed
 from intarsia.experiments.judged_candidates import judged_candidates, retrieve_again
-from intarsia.experiments.missing_images import without_images
+from intarsia.experiments.missing_images import retrieve_without_images
 from intarsia.features.default_set import FEATURES
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser
 from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
 from intarsia.tables.training_rows import training_rows_spec
-from pipelines.build_training_rows import SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
+from pipelines.build_training_rows import RANKER_SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
 from pipelines.job import JobProgress
 from tests.unit.engine.small_fusion import NUM_FOLDS, gated, save_gated, shop_with
 from tests.unit.engine.small_release import FLOORS, shop
@@ -41,7 +41,7 @@ def test_train_queries_are_fused_out_of_fold_others_by_the_full_fuser(tmp_path: 
         save_gated(folder)
     counts = run(BuildTrainingRowsConfig(queries_per_part=2, missing_images=0.0), lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
-    judged = judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS)
+    judged = judged_candidates(shop().lake, FLOORS, RANKER_SPLITS, PROGRESS)
     assert counts["queries"] == len(judged) == 6
     assert counts["rows"] == rows.num_rows
     written: dict[str, dict[str, float]] = {}
@@ -69,9 +69,11 @@ def test_train_queries_with_fewer_images_are_fused_out_of_fold_too(tmp_path: Pat
     counts = run(config, lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
     train = [
-        query for query in judged_candidates(shop().lake, FLOORS, SPLITS, PROGRESS) if query.judged.split == "train"
+        query
+        for query in judged_candidates(shop().lake, FLOORS, RANKER_SPLITS, PROGRESS)
+        if query.judged.split == "train"
     ]
-    assert (counts["queries"], counts["asked again"]) == (6, len(train))
+    assert (counts["queries"], counts["with missing images"]) == (6, len(train))
     repeated = rows.filter(pc.ends_with(rows["query_id"], WITH_MISSING_IMAGES))
     with_text = {f"{query.judged.query_id}{WITH_MISSING_IMAGES}" for query in train if query.judged.text}
     assert set(repeated["query_id"].to_pylist()) == with_text, "a query of an image only retrieves nothing there"
@@ -79,7 +81,7 @@ def test_train_queries_with_fewer_images_are_fused_out_of_fold_too(tmp_path: Pat
     assert pc.sum(repeated["label"]).as_py() > 0, "they have the judgments of the original queries"
     assert pc.all(pc.is_nan(repeated["image_score"])).as_py()
     assert not pc.all(pc.is_nan(rows["image_score"])).as_py()
-    with_missing_images = without_images(shop().engine().retrieve, 1.0, config.seed)
+    with_missing_images = retrieve_without_images(shop().engine().retrieve, 1.0, config.seed)
     for query in retrieve_again(with_missing_images, train, [], PROGRESS):
         query_id = str(query.judged.query_id)
         written = repeated.filter(pc.equal(repeated["query_id"], f"{query_id}{WITH_MISSING_IMAGES}"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from intarsia.evaluation.qrels import Qrels
-from intarsia.experiments.packed_candidates import PackedCandidates
+from intarsia.experiments.fusion_objective import PackedCandidates
 from intarsia.fusion.batch import pack
 from intarsia.fusion.fuser import fuse_batch
 from intarsia.fusion.score.column_weights import ascend_ndcg, fit_listwise, grid_points

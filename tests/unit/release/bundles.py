@@ -1,4 +1,4 @@
-"""Bundles of small invented parts: what a release holds is the engine's matter, here only its bytes count."""
+"""Bundles with small placeholder parts; the engine cannot open them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROVENANCE = Provenance(
 
 
 def put_parts(lake: Lake, **changed: str) -> dict[str, Entry]:
-    """Every part with a file and a deeper one; `changed` gives a part another content."""
+    """Publish every part with two files; `changed` sets the content of a part."""
     for name in PARTS:
         with lake.publish(name) as folder:
             (folder / "deep").mkdir()
@@ -34,7 +34,7 @@ def put_parts(lake: Lake, **changed: str) -> dict[str, Entry]:
 
 
 def put_bundle(lake: Lake, *, parent: ReleaseId | None = None, **changed: str) -> tuple[Path, Manifest]:
-    """A bundle of such parts in its folder."""
+    """A bundle of these parts, and its folder."""
     releases = lake.root / "releases"
     manifest = write_bundle(releases, put_parts(lake, **changed), replace(PROVENANCE, parent=parent))
     return releases / manifest.release_id, manifest

@@ -37,12 +37,12 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Put other bytes in a file's place; the lake's file, which may be the same one by a link, keeps its own."""
+    """Replace a file; the lake's file, which may be hard-linked to it, does not change."""
     path.unlink()
     path.write_bytes(content)
 
 
-def test_a_bundle_has_every_part_and_names_every_file_with_its_digest(lake: Lake) -> None:
+def test_a_manifest_lists_every_file_with_its_digest(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     assert folder.name == manifest.release_id == manifest.id
     assert manifest.release_id.startswith("r-")
@@ -55,18 +55,18 @@ def test_a_bundle_has_every_part_and_names_every_file_with_its_digest(lake: Lake
     assert (manifest.created_at, manifest.stats_as_of) == ("2026-01-01T00:00:00+00:00", "2025-12-31T00:00:00+00:00")
 
 
-def test_a_whole_bundle_is_verified_to_the_manifest_it_was_written_with(lake: Lake) -> None:
+def test_an_unchanged_bundle_verifies(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     assert verify(folder) == Manifest.open(folder) == manifest
 
 
-def test_the_manifest_can_be_checked_without_our_code(lake: Lake) -> None:
+def test_sha256sum_can_check_the_manifest(lake: Lake) -> None:
     folder, _ = put_bundle(lake)
     checked = subprocess.run(["sha256sum", "--check", "manifest.sha256"], cwd=folder, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout) == (0, b"manifest.json: OK\n")
 
 
-def test_the_same_parts_are_the_same_release_and_are_not_written_again(lake: Lake) -> None:
+def test_the_same_parts_are_the_same_release_and_written_once(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     written_at = (folder / "manifest.json").stat().st_mtime_ns
     again = write_bundle(folder.parent, put_parts(lake), replace(PROVENANCE, git_commit="1" * 40))
@@ -79,17 +79,17 @@ def test_other_parts_or_other_features_are_another_release(lake: Lake) -> None:
     folder, second = put_bundle(lake, ranker="another ranker")
     third = write_bundle(folder.parent, put_parts(lake), replace(PROVENANCE, feature_fingerprint="e" * 64))
     assert len({first.release_id, second.release_id, third.release_id}) == 3
-    assert verify(folder.parent / first.release_id) == first  # the older one is as it was
+    assert verify(folder.parent / first.release_id) == first  # the older release did not change
 
 
-def test_a_torn_release_is_written_again_from_the_lake(lake: Lake) -> None:
+def test_a_damaged_release_is_written_again_from_the_lake(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     overwrite(folder / "ranker" / "ranker.bin", b"torn")
     again = write_bundle(folder.parent, put_parts(lake), PROVENANCE)
     assert again == manifest == verify(folder)
 
 
-def test_a_lake_file_that_changed_after_it_was_published_is_not_released(lake: Lake) -> None:
+def test_a_changed_lake_file_is_not_released(lake: Lake) -> None:
     entries = put_parts(lake)
     overwrite(entries["ranker"].path / "ranker.bin", b"changed")
     releases = lake.root / "releases"
@@ -100,14 +100,14 @@ def test_a_lake_file_that_changed_after_it_was_published_is_not_released(lake: L
     assert list(releases.iterdir()) == []
 
 
-def test_a_bundle_without_all_parts_is_our_own_fault(lake: Lake) -> None:
+def test_a_bundle_without_all_parts_fails_an_assertion(lake: Lake) -> None:
     entries = put_parts(lake)
     entries.pop("ranker")
     with pytest.raises(AssertionError, match="a bundle has all parts and no others"):
         write_bundle(lake.root / "releases", entries, PROVENANCE)
 
 
-def test_files_are_copied_where_they_cannot_be_linked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_copied_if_they_cannot_be_linked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(source: str, target: str) -> None:
         raise OSError("Invalid cross-device link")
 
@@ -119,7 +119,7 @@ def test_files_are_copied_where_they_cannot_be_linked(lake: Lake, monkeypatch: p
     assert verify(copied) == manifest
 
 
-def test_any_flipped_byte_of_any_file_is_refused_and_the_file_is_named(lake: Lake) -> None:
+def test_any_flipped_byte_is_refused_with_the_name_of_its_file(lake: Lake) -> None:
     folder, _ = put_bundle(lake)
 
     @KEEPS_ITS_FOLDER
@@ -142,19 +142,19 @@ def test_any_flipped_byte_of_any_file_is_refused_and_the_file_is_named(lake: Lak
     verify(folder)
 
 
-def test_every_byte_of_the_manifest_and_its_seal_counts(lake: Lake) -> None:
+def test_any_changed_byte_of_the_manifest_or_its_digest_is_refused(lake: Lake) -> None:
     folder, _ = put_bundle(lake)
     for path in (folder / "manifest.json", folder / "manifest.sha256"):
         whole = path.read_bytes()
         for at in range(len(whole)):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-            with pytest.raises(ArtifactError, match=r"manifest\.json and manifest\.sha256 beside it do not belong"):
+            with pytest.raises(ArtifactError, match=r"manifest\.json does not match manifest\.sha256 in its folder"):
                 Manifest.open(folder)
         path.write_bytes(whole)
     verify(folder)
 
 
-def test_every_missing_file_is_refused_by_its_name(lake: Lake) -> None:
+def test_a_missing_file_is_refused_with_its_name(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     for name in manifest.files:
         content = (folder / name).read_bytes()
@@ -171,7 +171,7 @@ def test_a_longer_or_shorter_file_is_refused_with_both_digests(lake: Lake) -> No
     whole = path.read_bytes()
     for content in (whole[:-1], whole + b"\n", b""):
         overwrite(path, content)
-        words = rf"ranker/ranker\.bin has sha256 [0-9a-f]{{12}}, the manifest says {sha256_of(manifest)}; stage"
+        words = rf"ranker/ranker\.bin has sha256 [0-9a-f]{{12}}, the manifest has {sha256_of(manifest)}; stage"
         with pytest.raises(ArtifactError, match=words):
             verify(folder)
 
@@ -180,30 +180,29 @@ def sha256_of(manifest: Manifest) -> str:
     return manifest.files["ranker/ranker.bin"].sha256[:12]
 
 
-@pytest.mark.parametrize("stranger", ["stranger.txt", "ranker/.hidden", "new/manifest.json"])
-def test_a_file_that_is_not_in_the_manifest_is_refused_by_its_name(lake: Lake, stranger: str) -> None:
+@pytest.mark.parametrize("extra", ["extra.txt", "ranker/.hidden", "new/manifest.json"])
+def test_a_file_that_is_not_in_the_manifest_is_refused(lake: Lake, extra: str) -> None:
     folder, _ = put_bundle(lake)
-    (folder / stranger).parent.mkdir(exist_ok=True)
-    (folder / stranger).write_text("x")
-    with pytest.raises(ArtifactError, match=rf"{stranger} is not in the manifest; remove it"):
+    (folder / extra).parent.mkdir(exist_ok=True)
+    (folder / extra).write_text("x")
+    with pytest.raises(ArtifactError, match=rf"{extra} is not in the manifest; remove it"):
         verify(folder)
 
 
-def test_a_folder_of_another_name_than_its_release_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_named_after_its_release_is_refused(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, manifest = put_bundle(lake)
     other = folder.rename(folder.with_name("r-other"))
-    words = (
-        rf"r-other holds release {manifest.release_id}, .* of its own name; rename the folder to {manifest.release_id}"
-    )
+    name = manifest.release_id
+    words = rf"r-other holds release {name}, .* has its id as name; rename the folder to {name}"
     for open_it in (verify, open_bundle):
         with pytest.raises(ArtifactError, match=words):
             open_it(other)
     other.rename(folder)
     monkeypatch.chdir(folder)
-    assert verify(Path()) == manifest  # a path that does not show the name
+    assert verify(Path()) == manifest  # a path without the name of the folder
 
 
-def test_what_a_killed_writer_of_a_release_left_aside_goes_with_the_next_one(lake: Lake) -> None:
+def test_the_staging_folder_of_a_killed_writer_is_removed_by_the_next(lake: Lake) -> None:
     releases = lake.root / "releases"
     killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(releases)], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -219,14 +218,14 @@ def test_a_folder_without_manifest_is_not_a_release(tmp_path: Path) -> None:
             open_it(tmp_path)
 
 
-def test_a_manifest_without_its_seal_is_refused(lake: Lake) -> None:
+def test_a_manifest_without_its_digest_file_is_refused(lake: Lake) -> None:
     folder, _ = put_bundle(lake)
     (folder / "manifest.sha256").unlink()
     with pytest.raises(ArtifactError, match=r"one is missing or has changed; stage the release again or roll back"):
         verify(folder)
 
 
-def test_a_manifest_of_another_schema_says_which_this_code_reads(lake: Lake) -> None:
+def test_a_manifest_of_another_schema_is_refused(lake: Lake) -> None:
     folder, manifest = put_bundle(lake)
     later = replace(manifest, schema_version=SCHEMA_VERSION + 1)
     later.save(folder)
@@ -236,8 +235,8 @@ def test_a_manifest_of_another_schema_says_which_this_code_reads(lake: Lake) -> 
         verify(folder)
 
 
-def test_a_torn_bundle_is_refused_before_any_of_it_is_opened(lake: Lake) -> None:
-    # the parts are not an engine's: had opening begun, another error would come
+def test_a_damaged_bundle_is_refused_before_it_is_opened(lake: Lake) -> None:
+    # the parts are placeholders: opening them would raise another error
     folder, _ = put_bundle(lake)
     overwrite(folder / "indexes" / "indexes.bin", b"torn")
     with pytest.raises(ArtifactError, match=r"indexes/indexes\.bin has sha256"):

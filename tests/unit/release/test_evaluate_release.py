@@ -22,9 +22,8 @@ from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
 from intarsia.records.judgment import JudgedQuery, Judgment
 from intarsia.release.bundle import verify, write_bundle
 from intarsia.release.manifest import FileDigest, Manifest
-from intarsia.release.pointer import Pointer
+from intarsia.release.pointer import STAGED_ENTRY, Pointer, read_staged, write_staged
 from intarsia.release.promotion_gate import ReleaseRefused
-from intarsia.release.staged import ENTRY, read_staged, write_staged
 from intarsia.tables.judgments import JUDGMENTS, QUERIES, judgment_to_row, query_to_row
 from pipelines.evaluate_release import JOB as EVALUATE
 from pipelines.evaluate_release import EvaluateReleaseConfig
@@ -36,9 +35,10 @@ from pipelines.stage_release import StageReleaseConfig, is_staged
 from tests.shop import products, small_shop
 from tests.unit.release.bundles import PROVENANCE
 
-pytestmark = pytest.mark.slow
-
 WORDS = ("red mug", "blue dress", "蓝色 连衣裙")
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -58,24 +58,24 @@ def parts(tmp_path: Path) -> Lake:
     ]
     with lake.publish("queries") as folder:
         QUERIES.write_part(QUERIES.from_rows([query_to_row(query) for query in queries]), folder, 0)
-    judge(lake, grade=3)
+    publish_judgments(lake, grade=3)
     return lake
 
 
-def judge(lake: Lake, *, grade: float) -> None:
-    """A product is as good as this for a query whose first word is in its title."""
-    found = [
+def publish_judgments(lake: Lake, *, grade: float) -> None:
+    """Products whose title has the first word of a query get this grade for it."""
+    judgments = [
         Judgment(query_id=QueryId(f"q{number}"), product_id=product.product_id, grade=grade)
         for number, text in enumerate(WORDS)
         for product, _ in products()
         if text.split()[0] in product.title
     ]
     with lake.publish("judgments") as folder:
-        JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(one) for one in found]), folder, 0)
+        JUDGMENTS.write_part(JUDGMENTS.from_rows([judgment_to_row(judgment) for judgment in judgments]), folder, 0)
 
 
 def change_ranker(lake: Lake, note: str, **facts: Any) -> None:
-    """The same trees with another note and further facts: the next release, equal in all it answers."""
+    """Publish the same trees with another note and further facts: another release with the same results."""
     before = lake.current("ranker").path
     with lake.publish("ranker") as folder:
         shutil.copytree(before, folder, dirs_exist_ok=True)
@@ -83,18 +83,18 @@ def change_ranker(lake: Lake, note: str, **facts: Any) -> None:
 
 
 def staged(lake: Lake) -> ReleaseId:
-    """By its job."""
+    """Stage a release by its job."""
     run_job(STAGE, StageReleaseConfig(), lake)
     return read_staged(lake)
 
 
 def bundled(lake: Lake) -> ReleaseId:
-    """Staged, too, but not opened for a look: that takes a second."""
+    """Stage a release without opening it, which takes a second."""
     releases = lake.root / "releases"
     entries = {name: lake.current(name) for name in PARTS}
     provenance = replace(PROVENANCE, feature_fingerprint=FEATURES.fingerprint, parent=Pointer(releases).live())
     manifest = write_bundle(releases, entries, provenance)
-    with lake.publish(ENTRY) as folder:
+    with lake.publish(STAGED_ENTRY) as folder:
         write_staged(folder, manifest.id)
     return manifest.id
 
@@ -107,17 +107,17 @@ def evaluated(lake: Lake) -> dict[str, Any]:
 
 
 def promoted(lake: Lake, *, allow_uncompared: bool = False) -> str:
-    """What the gate said of the live release."""
+    """Promote the staged release; returns the gate's check against the live one."""
     run_job(PROMOTE, PromoteReleaseConfig(allow_uncompared=allow_uncompared), lake)
-    held: dict[str, str] = json.loads((lake.current("promotion").path / "promotion.json").read_text())["held"]
-    return held["against live"]
+    checks: dict[str, str] = json.loads((lake.current("promotion").path / "promotion.json").read_text())["checks"]
+    return checks["against live"]
 
 
-def trained_on_other_features(folder: Path) -> None:
-    """A release as code with other features would have made it."""
+def set_other_features(folder: Path) -> None:
+    """Change a release as if code with other features had made it."""
     header = folder / "ranker" / RANKER_HEADER
     values = {**json.loads(header.read_text()), "feature_fingerprint": "e" * 64}
-    header.unlink()  # not the lake's file, to which it may be a link
+    header.unlink()  # it may be hard-linked to the lake's file
     write_json(header, values)
     content = header.read_bytes()
     manifest = Manifest.open(folder)
@@ -125,7 +125,7 @@ def trained_on_other_features(folder: Path) -> None:
     replace(manifest, files={**manifest.files, f"ranker/{RANKER_HEADER}": digest}).save(folder)
 
 
-def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: Lake) -> None:
+def test_a_staged_release_with_a_missing_file_is_staged_again(parts: Lake) -> None:
     release_id = staged(parts)
     folder = parts.root / "releases" / release_id
     assert not run_job(STAGE, StageReleaseConfig(), parts)
@@ -139,12 +139,12 @@ def test_a_staged_release_whose_folder_is_gone_or_torn_is_staged_again(parts: La
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.0, 1.0, 90.0, 0.104])
-def test_a_share_of_missing_images_is_a_whole_percent_that_leaves_some(share: float) -> None:
+def test_a_share_of_missing_images_is_a_whole_percent(share: float) -> None:
     with pytest.raises(ValueError, match=r"missing_images has .*; allowed: whole percents between 0 and 1"):
         EvaluateReleaseConfig(missing_images=(0.5, share))
 
 
-def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> None:
+def test_the_report_shows_the_learning_curve_of_the_ranker(parts: Lake) -> None:
     change_ranker(parts, "curved", learning_curve=[0.25, 0.75, 0.5], best_iteration=2)
     bundled(parts)
     evaluated(parts)
@@ -154,16 +154,16 @@ def test_the_report_of_a_release_shows_how_its_ranker_learned(parts: Lake) -> No
     assert ">kept: tree 2</text>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_fewer_images(parts: Lake) -> None:
+def test_a_release_is_compared_with_the_text_only_fusion(parts: Lake) -> None:
     before = parts.current("fusion_spec").path
     with parts.publish("fusion_spec") as folder:
         shutil.copytree(before, folder, dirs_exist_ok=True)
         save_text_only(FusionSpec(kind="convex", weights={"bm25": 1.0, "text": 0.0}), folder)
     bundled(parts)
     evidence = evaluated(parts)
-    missing = [f", {share}% of pictures missing" for share in (10, 25, 50, 75, 90)]
-    assert list(evidence["text_only"]) == ["fused", *(f"fused{one}" for one in missing)]
-    assert list(evidence["missing_images"]) == ["ranked", *(f"ranked{one}" for one in missing)]
+    missing = [f", {share}% of images missing" for share in (10, 25, 50, 75, 90)]
+    assert list(evidence["text_only"]) == ["fused", *(f"fused{suffix}" for suffix in missing)]
+    assert list(evidence["missing_images"]) == ["ranked", *(f"ranked{suffix}" for suffix in missing)]
     folder = parts.current("evaluation").path
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
     assert values["text only"] == values["bm25"]
@@ -171,18 +171,18 @@ def test_a_release_is_set_beside_the_fusion_of_words_alone_with_all_and_with_few
     assert evidence["text_only"]["fused"][0] == pytest.approx(gain)
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert "| ranked | text only | " in report and "| fused | text only | " in report
-    shown = [line.split(" | ")[0] for line in report.splitlines() if " % | " in line]
-    assert shown[-7:] == [f"| {share} %" for share in (0, 10, 25, 50, 75, 90, 100)]
+    rows = [line.split(" | ")[0] for line in report.splitlines() if " % | " in line]
+    assert rows[-7:] == [f"| {share} %" for share in (0, 10, 25, 50, 75, 90, 100)]
 
 
-def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of_its_own_evaluation(
+def test_a_live_release_that_cannot_be_opened_is_compared_by_figures(
     parts: Lake,
 ) -> None:
     releases = parts.root / "releases"
     first = bundled(parts)
     evaluated(parts)
     assert promoted(parts) == "nothing is live"
-    trained_on_other_features(releases / first)
+    set_other_features(releases / first)
 
     change_ranker(parts, "second")
     second = bundled(parts)
@@ -192,7 +192,7 @@ def test_a_live_release_that_this_code_cannot_open_is_compared_by_the_figures_of
     report = (parts.current("evaluation").path / "report.md").read_text()
     assert "| ranked | live release at its own evaluation | +0.000 [+0.000, +0.000] |" in report
 
-    judge(parts, grade=1)  # by other judgments its figures say nothing
+    publish_judgments(parts, grade=1)  # its figures are of other judgments
     shutil.rmtree(releases / first)
     evidence = evaluated(parts)
     assert (evidence["live"], evidence["against_live"]) == (first, None)

@@ -40,7 +40,7 @@ def test_before_the_first_promotion_nothing_is_live(pointer: Pointer) -> None:
         pointer.previous()
 
 
-def test_the_release_that_was_moved_to_last_is_live(pointer: Pointer) -> None:
+def test_the_last_promoted_release_is_live(pointer: Pointer) -> None:
     promote(pointer, "a", "b")
     assert pointer.live() == "r-b"
     assert pointer.live_folder() == pointer.releases / "r-b"
@@ -48,13 +48,13 @@ def test_the_release_that_was_moved_to_last_is_live(pointer: Pointer) -> None:
     assert not pointer.was_rolled_back(ReleaseId("r-b"))
 
 
-def test_a_single_release_has_none_before_it(pointer: Pointer) -> None:
+def test_a_single_release_has_no_previous_one(pointer: Pointer) -> None:
     promote(pointer, "a")
     with pytest.raises(ArtifactError, match="no earlier release to go back to"):
         pointer.previous()
 
 
-def test_rolling_back_twice_goes_back_two_releases_and_never_to_one_that_was_left(pointer: Pointer) -> None:
+def test_rolling_back_twice_goes_back_two_releases(pointer: Pointer) -> None:
     promote(pointer, "a", "b", "c")
     assert roll_back(pointer) == "r-b"
     assert roll_back(pointer) == "r-a"
@@ -71,10 +71,10 @@ def test_a_promotion_after_a_roll_back_follows_the_release_it_replaced(pointer: 
     promote(pointer, "c")
     assert pointer.live() == "r-c"
     assert pointer.previous() == "r-a"
-    assert not pointer.was_rolled_back(ReleaseId("r-b"))  # it may be tried again against the new one
+    assert not pointer.was_rolled_back(ReleaseId("r-b"))  # it may be compared again with the new one
 
 
-def test_who_insists_on_a_release_makes_it_live_again(pointer: Pointer) -> None:
+def test_a_rolled_back_release_can_be_promoted_by_its_id(pointer: Pointer) -> None:
     promote(pointer, "a", "b")
     roll_back(pointer)
     pointer.move(ReleaseId("r-b"), at=NOON, why="r-b")
@@ -82,7 +82,7 @@ def test_who_insists_on_a_release_makes_it_live_again(pointer: Pointer) -> None:
     assert roll_back(pointer) == "r-a"
 
 
-def test_an_earlier_release_that_is_gone_is_passed_over(pointer: Pointer) -> None:
+def test_an_earlier_release_without_folder_is_skipped(pointer: Pointer) -> None:
     promote(pointer, "a", "b", "c")
     (pointer.releases / "r-b").rmdir()
     assert pointer.previous() == "r-a"

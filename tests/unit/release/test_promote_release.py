@@ -1,4 +1,4 @@
-"""The job `promote_release` on bundles of invented parts: it moves the pointer or says why not."""
+"""The job `promote_release` on bundles with placeholder parts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BETTER, WORSE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01)
 
 
 def stage(lake: Lake, ranker: str) -> ReleaseId:
-    """A bundle whose ranker is this text, named as the staged one."""
+    """Stage a bundle whose ranker is this text."""
     releases = lake.root / "releases"
     provenance = replace(PROVENANCE, feature_fingerprint=FEATURES.fingerprint, parent=Pointer(releases).live())
     manifest = write_bundle(releases, put_parts(lake, ranker=ranker), provenance)
@@ -37,8 +37,8 @@ def stage(lake: Lake, ranker: str) -> ReleaseId:
 def evaluate(
     lake: Lake, release_id: str, against_live: tuple[float, float, float] | None, *, why_not_opened: str = ""
 ) -> None:
-    """The evidence of an evaluation with this outcome."""
-    found = Evidence(
+    """Publish the evidence of an evaluation with this outcome."""
+    evidence = Evidence(
         release_id=release_id,
         metric="ndcg@10",
         num_queries=9,
@@ -47,7 +47,7 @@ def evaluate(
         why_not_opened=why_not_opened,
     )
     with lake.publish("evaluation") as folder:
-        write_json(folder / "evidence.json", to_jsonable(found))
+        write_json(folder / "evidence.json", to_jsonable(evidence))
 
 
 def promote(lake: Lake, to: str = "staged", *, allow_uncompared: bool = False) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def live(lake: Lake) -> str | None:
 
 @pytest.fixture
 def two(lake: Lake) -> tuple[ReleaseId, ReleaseId]:
-    """Two releases that were promoted one after the other; the second is live and staged."""
+    """Two promoted releases; the second is live and staged."""
     first = stage(lake, "first")
     evaluate(lake, first, None)
     promote(lake)
@@ -71,14 +71,14 @@ def two(lake: Lake) -> tuple[ReleaseId, ReleaseId]:
     return first, second
 
 
-def test_the_first_release_goes_live_and_the_job_says_so(lake: Lake) -> None:
+def test_the_first_release_goes_live(lake: Lake) -> None:
     release_id = stage(lake, "first")
     evaluate(lake, release_id, None)
     counts = promote(lake)
     assert live(lake) == counts["live"] == release_id
     assert (counts["before"], counts["against live"]) == ("nothing", "nothing is live")
-    noted = json.loads((lake.current("promotion").path / "promotion.json").read_text())
-    assert (noted["live"], noted["before"]) == (release_id, None)
+    record = json.loads((lake.current("promotion").path / "promotion.json").read_text())
+    assert (record["live"], record["before"]) == (release_id, None)
 
 
 def test_a_better_release_replaces_the_live_one(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
@@ -99,9 +99,7 @@ def test_a_worse_release_is_refused_and_the_live_one_stays(lake: Lake, two: tupl
     assert live(lake) == two[1]
 
 
-def test_a_release_that_was_not_compared_goes_live_only_when_it_is_allowed_and_the_record_says_so(
-    lake: Lake, two: tuple[ReleaseId, ReleaseId]
-) -> None:
+def test_an_uncompared_release_goes_live_only_if_allowed(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
     third = stage(lake, "third")
     evaluate(lake, third, None, why_not_opened="trained on other features")
     with pytest.raises(
@@ -111,27 +109,27 @@ def test_a_release_that_was_not_compared_goes_live_only_when_it_is_allowed_and_t
     assert live(lake) == two[1]
     promote(lake, allow_uncompared=True)
     assert live(lake) == third
-    noted = json.loads((lake.current("promotion").path / "promotion.json").read_text())
-    assert noted["held"]["against live"].startswith(f"not compared with {two[1]}, as allow_uncompared=true allows: ")
-    assert "trained on other features" in noted["held"]["against live"]
+    record = json.loads((lake.current("promotion").path / "promotion.json").read_text())
+    assert record["checks"]["against live"].startswith(f"not compared with {two[1]}, as allow_uncompared=true allows: ")
+    assert "trained on other features" in record["checks"]["against live"]
 
 
-def test_a_release_whose_evaluation_is_of_another_one_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+def test_an_evaluation_of_another_release_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
     stage(lake, "third")
     with pytest.raises(ReleaseRefused, match=f"the evaluation is of {two[1]}, not of"):
         promote(lake)
     assert live(lake) == two[1]
 
 
-def test_rolling_back_is_one_command_and_needs_no_gate(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+def test_rolling_back_skips_the_gate(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
     counts = promote(lake, to="previous")
     assert live(lake) == two[0]
-    assert (counts["before"], counts["gate"]) == (two[1], "skipped: asked for previous")
+    assert (counts["before"], counts["gate"]) == (two[1], "skipped: to=previous")
 
 
-def test_what_was_rolled_back_does_not_come_back_by_itself(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+def test_a_rolled_back_release_is_not_promoted_as_staged(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
     promote(lake, to="previous")
-    with pytest.raises(ReleaseRefused, match=f"release {two[1]} was rolled back; .* or insist with to={two[1]}"):
+    with pytest.raises(ReleaseRefused, match=f"release {two[1]} was rolled back; .* or promote it with to={two[1]}"):
         promote(lake)
     assert live(lake) == two[0]
     promote(lake, to=two[1])
@@ -139,20 +137,20 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(lake: Lake, two: tupl
 
 
 @pytest.mark.parametrize("to", ["staged", "previous"])
-def test_a_torn_release_never_goes_live(lake: Lake, two: tuple[ReleaseId, ReleaseId], to: str) -> None:
+def test_a_damaged_release_never_goes_live(lake: Lake, two: tuple[ReleaseId, ReleaseId], to: str) -> None:
     for release_id in two:
-        torn(lake.root / "releases" / release_id / "ranker" / "ranker.bin")
+        damage(lake.root / "releases" / release_id / "ranker" / "ranker.bin")
     with pytest.raises(ArtifactError, match=r"ranker/ranker\.bin has sha256"):
         promote(lake, to=to)
     assert live(lake) == two[1]
 
 
-def test_a_release_that_is_not_there_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
+def test_an_unknown_release_is_refused(lake: Lake, two: tuple[ReleaseId, ReleaseId]) -> None:
     with pytest.raises(ArtifactError, match=r"r-none is not a release: it has no manifest\.json"):
         promote(lake, to="r-none")
     assert live(lake) == two[1]
 
 
-def torn(path: Path) -> None:
+def damage(path: Path) -> None:
     path.unlink()
     path.write_bytes(b"torn")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from intarsia.evaluation.compare import bootstrap_mean, paired_bootstrap
+from intarsia.evaluation.significance import bootstrap_mean, paired_bootstrap
 
 NAN = float("nan")
 
@@ -14,23 +14,25 @@ def test_equal_systems_have_no_difference() -> None:
     assert (same.verdict, same.difference.low, same.difference.high) == ("no difference", 0.0, 0.0)
 
 
-def test_a_gain_on_every_query_is_better_and_its_mirror_is_worse(rng: np.random.Generator) -> None:
+def test_a_gain_on_every_query_is_better_and_its_inverse_worse(rng: np.random.Generator) -> None:
     a_Q = rng.random(60)
     assert paired_bootstrap(a_Q + 0.1, a_Q, seed=1).verdict == "better"
     assert paired_bootstrap(a_Q, a_Q + 0.1, seed=1).verdict == "worse"
 
 
-def test_a_gain_that_one_query_makes_alone_is_no_difference() -> None:
+def test_a_gain_on_one_query_only_is_no_difference() -> None:
     a_Q, b_Q = np.zeros(50), np.zeros(50)
     a_Q[7] = 1.0
     assert paired_bootstrap(a_Q, b_Q, seed=1).verdict == "no difference"
 
 
-def test_the_interval_is_that_of_the_normal_law_for_many_queries(rng: np.random.Generator) -> None:
+def test_the_interval_is_normal_for_many_queries(rng: np.random.Generator) -> None:
     values_Q = rng.normal(0.5, 0.2, 2000)
-    found = bootstrap_mean(values_Q, seed=3)
+    interval = bootstrap_mean(values_Q, seed=3)
     half = 1.96 * values_Q.std() / np.sqrt(2000)
-    assert (found.low, found.high) == pytest.approx((values_Q.mean() - half, values_Q.mean() + half), abs=half / 20)
+    assert (interval.low, interval.high) == pytest.approx(
+        (values_Q.mean() - half, values_Q.mean() + half), abs=half / 20
+    )
 
 
 def test_the_same_seed_gives_the_same_interval(rng: np.random.Generator) -> None:
