@@ -75,7 +75,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FusionMethod:
+class TowerVariant:
     """One form of a tower: how it encodes a query, the titles' vectors it is compared with, and the file that holds it."""
 
     name: str
@@ -117,7 +117,7 @@ def main() -> int:
     return 0
 
 
-def tower_variants(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[FusionMethod]:
+def tower_variants(teacher: TransformerTextEncoder, task: Task, folder: Path) -> Iterator[TowerVariant]:
     """The table's rows, the original first."""
     titles_ND = embedded(teacher, task.titles)
     texts = with_spans(task.titles, seed=1)
@@ -164,22 +164,22 @@ def exported(
     folder: Path,
     *,
     with_torch: bool = False,
-) -> Iterator[FusionMethod]:
+) -> Iterator[TowerVariant]:
     """One tower's forms: torch where asked for, ONNX in fp32, and in int8 as it is served."""
     export_text_encoder(encoder, folder, probes=probes[:8], min_cosine=0.0)
     if with_torch:
-        yield FusionMethod(
+        yield TowerVariant(
             name=f"{name}, torch fp32", queries=encoder, titles_ND=titles_ND, file=folder / "model.fp32.onnx"
         )
     for precision, told in (("fp32", "ONNX fp32"), ("int8", "ONNX int8 dynamic")):
         yield _opened(f"{name}, {told}", folder, f"model.{precision}.onnx", titles_ND)
 
 
-def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> FusionMethod:
+def _opened(name: str, folder: Path, file: str, titles_ND: Vectors) -> TowerVariant:
     card: Mapping[str, object] = {
         "space_id": "", "dim": titles_ND.shape[1], "max_tokens": 128, "reading": "clean", "prefix": "", "files": {"it": file},
     }  # fmt: skip
-    return FusionMethod(name=name, queries=OnnxTextEncoder(folder, card, "it"), titles_ND=titles_ND, file=folder / file)
+    return TowerVariant(name=name, queries=OnnxTextEncoder(folder, card, "it"), titles_ND=titles_ND, file=folder / file)
 
 
 def quantise_calibrated(exact: Path, rounded: Path, encoder: TransformerTextEncoder, texts: Sequence[str]) -> None:
@@ -217,7 +217,7 @@ def embedded(encoder: TransformerTextEncoder, texts: Sequence[str]) -> Vectors:
     return np.stack([vectors[text] for text in texts])
 
 
-def report(methods: Sequence[FusionMethod], task: Task) -> list[ResultRow]:
+def report(methods: Sequence[TowerVariant], task: Task) -> list[ResultRow]:
     """One line a contender; times of all are taken query by query in turn, so that what else the machine does falls on all alike."""
     times_ms = interleaved_ms(task.queries[:_NUM_TIMED], {one.name: one.queries.encode for one in methods})
     first_ms, first_Q = 0.0, np.empty(0)
