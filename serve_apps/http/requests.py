@@ -1,6 +1,6 @@
-"""From an HTTP request to a `Query` or an `Event`: the request schemas, and reading them from JSON, multipart and URL parameters.
+"""From an HTTP request to a `Query` or an `Event`: the request schemas and their parsing.
 
-Every error names the field. pydantic is used in `serve_apps/http` only.
+Requests are JSON, multipart or URL parameters. Every error names the field. pydantic is used in `serve_apps/http` only.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return b"".join(chunks)
 
 
-async def read_search(request: Request, limits: Limits) -> tuple[SearchRequest, bytes | None]:
+async def read_search_request(request: Request, limits: Limits) -> tuple[SearchRequest, bytes | None]:
     """Read a search request and the bytes of its image from JSON or multipart.
 
     Raises:

@@ -1,6 +1,6 @@
 """Encode a query's text and image to vectors.
 
-Items are encoded one at a time, because a batch changes the last bits of an encoder's output: offline and online must agree.
+Items are encoded one at a time: a batch changes the last bits of an encoder's output, and offline must equal online.
 """
 
 from __future__ import annotations
@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from intarsia.encoders.aligned import ALIGNMENT_CARD, Alignment
-from intarsia.encoders.open import open_query_encoder
+from intarsia.encoders.open import Precision, open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import SpaceId
 from intarsia.records.query import EncodedQuery, Query, QueryVector
 
-Precision = Literal["int8", "fp32"]
-
 ALIGNED = "aligned"
-"""The retriever that finds product images by the query's text, and the folder of its alignment. A catalog without images has neither."""
+"""The retriever that finds product images by text, and the folder of its alignment; absent without images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +57,15 @@ class QueryEncoders:
         """Compare the encoders' spaces with those of the stored vectors.
 
         Raises:
-            ReleaseMismatch: a space differs or exists on one side only, or the alignment was trained over other encoders.
+            ReleaseMismatch: a space differs or exists on one side only, or the alignment has other encoders.
         """
         encoded = self.spaces
         for name in {**encoded, **stored}:
             if encoded.get(name) != stored.get(name):
                 raise ReleaseMismatch(
                     f"the {name} query encoder makes vectors of space {encoded.get(name)}, the index holds "
-                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and build_indexes "
-                    "with one config"
+                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and "
+                    "build_indexes with one config"
                 )
         if self.aligned is not None:
             trained_over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
@@ -83,8 +81,8 @@ class QueryEncoders:
 
         Args:
             query: with text, an image, or both.
-            judged_in_train: the request id is that of a judged train query; its aligned vector comes from the head that was not
-                trained on the query's fold.
+            judged_in_train: the request id is that of a judged train query; its aligned vector comes from the head
+                that was not trained on the query's fold.
 
         Raises:
             ImageError: the image cannot be read.

@@ -15,8 +15,9 @@ import numpy as np
 
 from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
+from intarsia.encoders.open import Precision
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.rank import Ranked, RankStage
 from intarsia.engine.retrieve import RetrieveStage, stored_spaces
 from intarsia.errors import ReleaseMismatch
@@ -96,8 +97,8 @@ class SearchEngine:
     def replay(self, served: ServedRequest) -> bytes:
         """Compute the feature matrix of a served request again and return its digest.
 
-        The digest equals `served.digest` if nothing has changed; compare only records that are `is_replayable`, on one kind of processor:
-        NumPy chooses its instructions by the machine.
+        The digest equals `served.digest` if nothing has changed; compare only records that are `is_replayable`, on
+        one kind of processor: NumPy chooses its instructions by the machine.
 
         Raises:
             ReleaseMismatch: another release served the request, or its vectors are of another space.

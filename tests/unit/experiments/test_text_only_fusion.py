@@ -47,7 +47,7 @@ ENGINE = SHOP.engine()
 
 
 def text_only_data(seed: int, *, grade: float = 2.0) -> TextOnlyData:
-    candidates, qrels = judged(seed, truth=TRUTH)
+    candidates, qrels = judged(seed, true_weights=TRUTH)
     qrels = [
         dataclasses.replace(judged_query, grades_J=np.full(len(judged_query.grades_J), grade)) for judged_query in qrels
     ]
