@@ -65,7 +65,7 @@ class _Catalog:
 def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
-    training_data = read_training_data(config.heads, lake)
+    training_data = read_alignment_data(config.heads, lake)
     words = [*training_data.titles.words, *training_data.queries.words]
     places = frequent_words(words, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
     progress("words", len(places), len(places))
@@ -98,7 +98,7 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Cou
     }
 
 
-def read_training_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
+def read_alignment_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
     """Everything the heads learn from, by numbers of the products that have a picture.
 
     Raises:

@@ -34,7 +34,7 @@ from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.job import Counts, Job, JobProgress, main
 
-SPLITS: tuple[Split, ...] = ("train", "validation")
+LABELLED_SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
 WITH_MISSING_IMAGES = ", with fewer pictures"
 
@@ -71,7 +71,7 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: JobProgress) -> C
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
     stats = lake.current("product_stats").path
-    _, judgments = read_judged(lake, SPLITS)
+    _, judgments = read_judged(lake, LABELLED_SPLITS)
     spec = training_rows_spec(FEATURES.names)
     counts, number = Counter({"queries": 0, "with missing images": 0, "rows": 0, "positive": 0}), itertools.count()
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
@@ -104,7 +104,7 @@ def _candidate_sets(
     progress: JobProgress,
 ) -> Iterator[tuple[RetrieveStage, Sequence[JudgedCandidates], str]]:
     """(retrieve stage, its judged candidates, suffix of the query ids)."""
-    for stage, queries in candidates_by_stage(lake, engine, SPLITS, progress):
+    for stage, queries in candidates_by_stage(lake, engine, LABELLED_SPLITS, progress):
         yield stage.retrieve, queries, ""
         train = [query for query in queries if query.judged.split == "train"]
         if train and config.missing_images and stage.retrieve.columns.num_images.any():

@@ -241,12 +241,12 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts
 def _refuse_blind_choices(config: FinetuneTextConfig, training_data: TextTrainingData) -> None:
     if any(max(one.grades) > 0 for one in training_data.held_out):
         return
-    for is_chosen, found, mend in (
+    for is_chosen, found, fix in (
         (config.trials, f"trials is {config.trials}", "set trials to 0"),
         (config.folds and config.served in VALIDATION_RECIPES, f"served is {config.served}", "set served to soup"),
     ):
         if is_chosen:
-            raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {mend}")
+            raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {fix}")
 
 
 def _with_settings(config: FinetuneTextConfig, point: Point) -> FinetuneTextConfig:

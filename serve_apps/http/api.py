@@ -24,7 +24,7 @@ from serve_apps.http.requests import (
     check_limit,
     from_query,
     read_body,
-    read_search,
+    read_search_request,
 )
 from serve_apps.http.responses import (
     EventsReply,
@@ -87,7 +87,7 @@ def build_api(
     async def search(request: Request) -> Response:
         """Search by words, by image, or both."""
         start_s = time.perf_counter()
-        search_request, image = await read_search(request, config.limits)
+        search_request, image = await read_search_request(request, config.limits)
         query = search_request.to_query(image=image, request_id=_request_id(search_request), asked_at=datetime.now(UTC))
         return _page_response(await search_service.search(query), search_request, start_s)
 

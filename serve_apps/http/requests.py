@@ -212,7 +212,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return b"".join(chunks)
 
 
-async def read_search(request: Request, limits: Limits) -> tuple[SearchRequest, bytes | None]:
+async def read_search_request(request: Request, limits: Limits) -> tuple[SearchRequest, bytes | None]:
     """Read a search request and the bytes of its image from JSON or multipart.
 
     Raises:

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from intarsia.encoders.aligned import ALIGNMENT_CARD, Alignment
-from intarsia.encoders.open import open_query_encoder
+from intarsia.encoders.open import Precision, open_query_encoder
 from intarsia.encoders.protocol import Encoder
 from intarsia.errors import ReleaseMismatch
 from intarsia.ids import SpaceId
 from intarsia.records.query import EncodedQuery, Query, QueryVector
-
-Precision = Literal["int8", "fp32"]
 
 ALIGNED = "aligned"
 """The retriever that finds product images by the query's text, and the folder of its alignment. A catalog without images has neither."""

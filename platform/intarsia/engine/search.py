@@ -15,8 +15,9 @@ import numpy as np
 
 from intarsia.catalog.columns import open_columns
 from intarsia.catalog.documents import Documents
+from intarsia.encoders.open import Precision
 from intarsia.engine.config import EngineConfig
-from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.rank import Ranked, RankStage
 from intarsia.engine.retrieve import RetrieveStage, stored_spaces
 from intarsia.errors import ReleaseMismatch

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from intarsia.encoders.open import open_query_encoder
+from intarsia.encoders.open import Precision, open_query_encoder
 from intarsia.encoders.protocol import Encoder
-from intarsia.engine.encode import Precision, QueryEncoders
+from intarsia.engine.encode import QueryEncoders
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import fold_of
