@@ -1,4 +1,4 @@
-"""The rows of `benchmarks.ablation`: fine-tuning as it is set, and with one of its parts taken away, added or exchanged."""
+"""The rows of `benchmarks.ablation`: fine-tuning as configured, and with one part removed, added or replaced."""
 
 from __future__ import annotations
 
@@ -13,41 +13,46 @@ from intarsia.training.text_examples import ExampleSource
 from intarsia.training.text_training_sources import SourceName
 from pipelines.finetune_text import FinetuneTextConfig
 
-FROZEN, DEFAULT, WHOLE = "frozen, as it begins", "default", "whole tower"
+FROZEN_ROW, DEFAULT_ROW, WHOLE_TOWER_ROW = "frozen", "default", "whole tower"
 WeakSource = Literal["fields", "clicks", "pseudo"]
 _NEGATIVES, _R_DROP, _SMOOTHING, _DECAY, _DROPOUT, _FGM = 4, 1.0, 0.1, 0.01, 0.3, 0.5
-_REPLACED, _DELETED, _UNNAMED = 0.1, 0.1, 0.3
-_LORA_RATE = 10.0  # adapters start at 0 and are few: they take a higher rate than the weights they sit on
+_REPLACED, _DELETED, _NAMES_DROPPED = 0.1, 0.1, 0.3
+_LORA_RATE = 10.0  # adapters start at 0 and are few, so they need a higher rate than full weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One row: the settings that are fitted, the row it is compared with, and the source without whose examples it says nothing."""
+    """One row: its settings, the row it is compared with, and a source that it needs examples of."""
 
     name: str
     config: FinetuneTextConfig
-    against: str = DEFAULT
+    against: str = DEFAULT_ROW
     needs: ExampleSource | None = None
 
 
 def changes_of(base: FinetuneTextConfig) -> list[Change]:
-    """The default first, then what it is without one of its parts, or with one that it has not."""
+    """The default settings first, then each change."""
     return [
-        Change(name=DEFAULT, config=base, against=FROZEN),
+        Change(name=DEFAULT_ROW, config=base, against=FROZEN_ROW),
         *_loss_changes(base),
         *_fit_changes(base),
         *_adapter_changes(base),
         *_augment_changes(base),
-        _switched("masked words before", base.masked_epochs, 1, lambda value: replace(base, masked_epochs=int(value))),
+        _switched(
+            "masked-language-model pre-training",
+            base.masked_epochs,
+            1,
+            lambda value: replace(base, masked_epochs=int(value)),
+        ),
         *_source_changes(base),
     ]
 
 
-def chosen(changes: Sequence[Change], words: Sequence[str]) -> list[Change]:
-    """Those whose name holds one of the words, with the rows they are compared with."""
-    names = {one.name for one in changes if any(word in one.name for word in words)}
-    names |= {one.against for one in changes if one.name in names} | {DEFAULT}
-    return [one for one in changes if one.name in names]
+def select_changes(changes: Sequence[Change], words: Sequence[str]) -> list[Change]:
+    """The changes whose name contains one of the words, and the rows they are compared with."""
+    names = {change.name for change in changes if any(word in change.name for word in words)}
+    names |= {change.against for change in changes if change.name in names} | {DEFAULT_ROW}
+    return [change for change in changes if change.name in names]
 
 
 def _loss_changes(base: FinetuneTextConfig) -> Iterator[Change]:
@@ -58,19 +63,19 @@ def _loss_changes(base: FinetuneTextConfig) -> Iterator[Change]:
 
     if loss.ranking and loss.in_batch:
         yield Change(name="without InfoNCE", config=with_loss(replace(loss, in_batch=0.0)))
-        yield Change(name="without the order of grades", config=with_loss(replace(loss, ranking=0.0)))
+        yield Change(name="without ranking loss", config=with_loss(replace(loss, ranking=0.0)))
     if loss.in_batch:
         for name, is_on, changed in (
             ("logQ correction", loss.log_q, replace(loss, log_q=not loss.log_q)),
             (
-                "mask of false negatives",
+                "false-negative mask",
                 loss.mask_false_negatives,
                 replace(loss, mask_false_negatives=not loss.mask_false_negatives),
             ),
         ):
             yield Change(name=f"without {name}" if is_on else name, config=with_loss(changed))
-    learned = "fixed temperature" if loss.learn_temperature else "learned temperature"
-    yield Change(name=learned, config=with_loss(replace(loss, learn_temperature=not loss.learn_temperature)))
+    name = "fixed temperature" if loss.learn_temperature else "learned temperature"
+    yield Change(name=name, config=with_loss(replace(loss, learn_temperature=not loss.learn_temperature)))
     yield _switched("R-Drop", loss.r_drop, _R_DROP, lambda value: with_loss(replace(loss, r_drop=value)))
     yield _switched(
         "label smoothing",
@@ -90,7 +95,7 @@ def _fit_changes(base: FinetuneTextConfig) -> Iterator[Change]:
 
 
 def _augment_changes(base: FinetuneTextConfig) -> Iterator[Change]:
-    """Back-translation has no row: its models are the user's."""
+    """Back-translation has no row, because it needs models of the user."""
     now = base.augment
 
     def with_augment(changed: AugmentConfig) -> FinetuneTextConfig:
@@ -103,14 +108,17 @@ def _augment_changes(base: FinetuneTextConfig) -> Iterator[Change]:
         "words deleted", now.delete_words, _DELETED, lambda value: with_augment(replace(now, delete_words=value))
     )
     yield _switched(
-        "colour and brand dropped", now.drop_named, _UNNAMED, lambda value: with_augment(replace(now, drop_named=value))
+        "colour and brand dropped",
+        now.drop_named,
+        _NAMES_DROPPED,
+        lambda value: with_augment(replace(now, drop_named=value)),
     )
 
 
 def _adapter_changes(base: FinetuneTextConfig) -> Iterator[Change]:
-    """FGM pushes word embeddings, so it needs a tower that is trained whole, and is compared with one."""
+    """FGM shifts word embeddings, so it needs a tower with all weights trained, and is compared with such a tower."""
     names: Mapping[AdapterKind, str] = {
-        "all": WHOLE,
+        "all": WHOLE_TOWER_ROW,
         "upper": "upper layers",
         "lora": "LoRA, 10 times the rate",
         "adalora": "AdaLoRA, 10 times the rate",
@@ -125,7 +133,9 @@ def _adapter_changes(base: FinetuneTextConfig) -> Iterator[Change]:
     switched = _switched(
         "FGM", whole.fit.fgm_epsilon, _FGM, lambda value: replace(whole, fit=replace(whole.fit, fgm_epsilon=value))
     )
-    yield switched if is_whole else replace(switched, name=f"{WHOLE}, {switched.name}", against=WHOLE)
+    yield (
+        switched if is_whole else replace(switched, name=f"{WHOLE_TOWER_ROW}, {switched.name}", against=WHOLE_TOWER_ROW)
+    )
 
 
 def _source_changes(base: FinetuneTextConfig) -> Iterator[Change]:
@@ -141,15 +151,15 @@ def _source_changes(base: FinetuneTextConfig) -> Iterator[Change]:
         "hard negatives by the tower", mined.model, _NEGATIVES, lambda count: with_negatives(model=int(count))
     )
     weak: Mapping[WeakSource, str] = {"fields": "a product's own fields", "clicks": "clicks", "pseudo": "pseudo-labels"}
-    alone: tuple[WeakSource, ...] = ("fields", "clicks")
+    standalone: tuple[WeakSource, ...] = ("fields", "clicks")
     for source, name in weak.items():
         if source in base.sources.use:
-            if others := tuple(one for one in base.sources.use if one != source):
+            if others := tuple(name_of_source for name_of_source in base.sources.use if name_of_source != source):
                 yield Change(name=f"without {name}", config=with_use(*others))
         else:
             yield Change(name=f"and {name}", config=with_use(*base.sources.use, source), needs=source)
-    for source in alone:
-        yield Change(name=f"{weak[source]}, no judgment", config=with_use(source), against=FROZEN, needs=source)
+    for source in standalone:
+        yield Change(name=f"{weak[source]}, no judgment", config=with_use(source), against=FROZEN_ROW, needs=source)
 
 
 def _switched(name: str, now: float, on: float, with_value: Callable[[float], FinetuneTextConfig]) -> Change:

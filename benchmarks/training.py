@@ -1,8 +1,9 @@
-"""A training step on Ray Train against the same step in plain PyTorch, and two workers against one: `python -m benchmarks.training`.
+"""A training step on Ray Train against the same step in plain PyTorch, and two workers against one: `python -m
+benchmarks.training`.
 
-The task is contrastive: a BERT of MiniLM's shape with random weights embeds two texts of each example, and every pair is told from the
-others of its batch. Start-up is left out: a step lasts from one reading of inputs to the next. Throughput is by the wall clock, and so is
-the exit status; beside it stands the CPU time of the process, which other work on the machine disturbs less.
+The task is contrastive: a BERT of MiniLM's shape with random weights embeds two texts per example, with in-batch
+negatives. Start-up is not measured: a step lasts from one call of `inputs` to the next. Throughput and the exit status
+are by the wall clock; the CPU time of the process is printed too, since other load on the machine affects it less.
 
 Letters: B examples of a global batch, b of them on one worker, T tokens.
 """
@@ -32,12 +33,12 @@ from intarsia.onray.torch_training import TorchWorkersConfig, train_on_workers
 from intarsia.training.loop import FitConfig, fit_in_process
 from intarsia.training.task import Rows, Tensors
 
-_NUM_WARM = 5  # steps that still allocate
+_NUM_WARM = 5  # warm-up steps, which still allocate memory
 _NUM_WORDS = 30_522
-_WANTED_RATIO = 0.85
+_MIN_RATIO = 0.85
 
 
-class _Pairs(nn.Module):
+class _TwoTexts(nn.Module):
     def __init__(self, num_layers: int) -> None:
         super().__init__()
         shape = transformers.BertConfig(
@@ -55,21 +56,21 @@ class _Pairs(nn.Module):
         return {"left": left_bD, "right": right_bD}
 
 
-class _Task:
-    """The learner; it notes the time of each reading of inputs, and writes the times when the last step has read."""
+class _ContrastiveTask:
+    """Records the time of each call of `inputs`, and writes the times to a file at the last step."""
 
     def __init__(self, *, num_steps: int, batch_size: int, num_layers: int, num_tokens: int, times: Path) -> None:
         torch.manual_seed(0)
-        self.module = _Pairs(num_layers)
+        self.module = _TwoTexts(num_layers)
         self.num_examples = num_steps * batch_size
         self._num_steps, self._times, self._num_tokens = num_steps, times, num_tokens
-        self._read_at_s: list[tuple[float, float]] = []
+        self._input_times_s: list[tuple[float, float]] = []
 
     def inputs(self, rows_b: Rows, step: int) -> Tensors:
-        self._read_at_s.append((time.monotonic(), time.process_time()))
+        self._input_times_s.append((time.monotonic(), time.process_time()))
         if step + 1 == self._num_steps:
             self._times.mkdir(parents=True, exist_ok=True)
-            (self._times / f"{os.getpid()}.json").write_text(json.dumps(self._read_at_s), encoding="utf-8")
+            (self._times / f"{os.getpid()}.json").write_text(json.dumps(self._input_times_s), encoding="utf-8")
         drawn = torch.Generator().manual_seed(step)
         left, right = torch.randint(_NUM_WORDS, (2, len(rows_b), self._num_tokens), generator=drawn)
         return {"left_bT": left, "right_bT": right}
@@ -81,8 +82,8 @@ class _Task:
         return {}
 
 
-def _plain(task: _Task, config: FitConfig) -> None:
-    """The loop as one writes it without a library."""
+def _plain(task: _ContrastiveTask, config: FitConfig) -> None:
+    """A plain PyTorch loop without a library."""
     optimiser = torch.optim.AdamW(task.module.parameters(), lr=config.learning_rate, fused=True)
     rows_N = torch.randperm(task.num_examples, generator=torch.Generator().manual_seed(config.seed)).numpy()
     num_steps = task.num_examples // config.batch_size
@@ -99,18 +100,18 @@ def _plain(task: _Task, config: FitConfig) -> None:
 
 
 def _step_ms(times: Path) -> tuple[float, float]:
-    """Median wall and CPU milliseconds of a step, of the slowest worker."""
-    found = []
+    """Median wall-clock and CPU milliseconds of a step, of the slowest worker."""
+    step_ms = []
     for file in times.iterdir():
-        read_at_s = json.loads(file.read_text("utf-8"))[_NUM_WARM:]
-        pairs = list(itertools.pairwise(read_at_s))
+        input_times_s = json.loads(file.read_text("utf-8"))[_NUM_WARM:]
+        pairs = list(itertools.pairwise(input_times_s))
         wall, cpu = (1000 * median(after[kind] - before[kind] for before, after in pairs) for kind in (0, 1))
-        found.append((wall, cpu))
-    return max(wall for wall, _ in found), max(cpu for _, cpu in found)
+        step_ms.append((wall, cpu))
+    return max(wall for wall, _ in step_ms), max(cpu for _, cpu in step_ms)
 
 
 def main() -> int:
-    """Measure and print; the exit status is 1 when one worker of Ray Train shows fewer examples a second than it must."""
+    """Measure and print. The exit status is 1 if one Ray Train worker has too low a throughput."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--steps", type=int, default=60, help="steps of each fit")
     parser.add_argument("--batch-size", type=int, default=32, help="examples of a global batch")
@@ -121,21 +122,21 @@ def main() -> int:
     torch.set_num_threads(1)
     config = FitConfig(epochs=1, batch_size=options.batch_size)
     with tempfile.TemporaryDirectory() as folder, ray_session(SessionConfig(num_cpus=max(2, os.cpu_count() or 2))):
-        place = Path(folder)
-        make = partial(
-            _Task,
+        root = Path(folder)
+        make_task = partial(
+            _ContrastiveTask,
             num_steps=options.steps,
             batch_size=options.batch_size,
             num_layers=options.layers,
             num_tokens=options.tokens,
         )
-        _plain(make(times=place / "plain"), config)
-        fit_in_process(make(times=place / "here"), config)
+        _plain(make_task(times=root / "plain"), config)
+        fit_in_process(make_task(times=root / "here"), config)
         for num_workers in (1, 2):
             name = f"ray-{num_workers}"
             workers = TorchWorkersConfig(num_workers=num_workers)
-            train_on_workers(partial(make, times=place / name), config, workers, place / "storage")
-        measured = {name: _step_ms(place / name) for name in ("plain", "here", "ray-1", "ray-2")}
+            train_on_workers(partial(make_task, times=root / name), config, workers, root / "storage")
+        measured = {name: _step_ms(root / name) for name in ("plain", "here", "ray-1", "ray-2")}
     write_rows(options.json, _rows(measured, options.batch_size), merge=True)
     return _report(measured, options.batch_size)
 
@@ -169,11 +170,11 @@ def _report(measured: Mapping[str, tuple[float, float]], batch_size: int) -> int
             flush=True,
         )
     two = measured["ray-1"][0] / measured["ray-2"][0]
-    print(f"two workers do {two:.2f} times the examples of one in the same time")
+    print(f"two workers have {two:.2f} times the throughput of one")
     throughput, by_cpu = plain_wall / measured["ray-1"][0], plain_cpu / measured["ray-1"][1]
     print(f"Ray Train gives {throughput:.2f} of plain PyTorch's throughput; by CPU time alone it would be {by_cpu:.2f}")
-    if throughput < _WANTED_RATIO:
-        print(f"too little throughput; wanted: {_WANTED_RATIO} or more")
+    if throughput < _MIN_RATIO:
+        print(f"throughput too low; allowed: {_MIN_RATIO} or more")
         return 1
     return 0
 

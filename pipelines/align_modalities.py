@@ -1,7 +1,9 @@
-"""products, text_embeddings, image_embeddings (+ queries, judgments) -> `alignment`: one space in which words and pictures meet.
+"""products, text_embeddings, image_embeddings (+ queries, judgments) -> `alignment`: one vector space for text and
+images.
 
-The encoders stay as they are, their vectors are read from the tables: what is trained are projections, so minutes do. Only train queries
-teach; for what is fitted on those same queries afterwards there is a head per fold that has not seen them (`encoders/aligned.py`).
+The encoders are frozen and their vectors are read from the tables. Only projections are trained, which takes minutes.
+Judged train queries are used; for a ranker or fusion fitted on the same queries there is one head per fold trained
+without it (see `encoders/aligned.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from intarsia.training.checkpoint import load_trained
 from intarsia.training.loop import FitConfig
 from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 
-_HOLDOUT_PARTS = 1000  # groups of products fall into so many parts by a hash; the first ones are held out
+_HOLDOUT_PARTS = 1000  # product groups are hashed into this many parts; the first ones are held out
 _default_fit = functools.partial(
     FitConfig, epochs=10, batch_size=512, learning_rate=2e-3, schedule="cosine", checkpoint_every=100
 )
@@ -42,20 +44,24 @@ _default_fit = functools.partial(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignModalitiesConfig:
-    """What the heads are, what they are shown, and how they are fitted."""
+    """The heads, their training pairs, and the fit."""
 
-    heads: AlignConfig = setting("their shape and what they are shown", factory=AlignConfig)
-    fit: FitConfig = setting("how they are fitted", factory=_default_fit)
-    min_steps: int = setting("a small catalog is shown more often than fit.epochs, until so many steps are made", 300)
-    workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
+    heads: AlignConfig = setting("shape of the heads, and training pairs", factory=AlignConfig)
+    fit: FitConfig = setting("the fit of the heads", factory=_default_fit, advanced=True)
+    min_steps: int = setting(
+        "smallest number of steps; on a small catalog the number of epochs is raised above fit.epochs",
+        300,
+        advanced=True,
+    )
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
 
     def __post_init__(self) -> None:
         check_range(self, "min_steps", low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Catalog:
-    """The products that have a picture, by number."""
+class _ImagedProducts:
+    """The products that have an image, by number."""
 
     ids: Sequence[str]
     titles: Sequence[str]
@@ -63,46 +69,48 @@ class _Catalog:
 
 
 def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Read what the encoders made, fit the heads on the workers, publish them with what was measured on held-out products."""
+    """Read the vectors, fit the heads, publish them with metrics of the held-out products."""
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
     training_data = read_alignment_data(config.heads, lake)
-    words = [*training_data.titles.words, *training_data.queries.words]
-    places = frequent_words(words, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
-    progress("words", len(places), len(places))
-    make = functools.partial(_open_learner, ray.put(training_data), config.heads, places, config.fit.seed)
-    task = AlignTask(training_data, config.heads, places, seed=config.fit.seed)
-    untrained = task.measure()
+    training_texts = [*training_data.titles.words, *training_data.queries.words]
+    word_index = frequent_words(training_texts, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
+    progress("words", len(word_index), len(word_index))
+    task_factory = functools.partial(_build_task, ray.put(training_data), config.heads, word_index, config.fit.seed)
+    task = AlignTask(training_data, config.heads, word_index, seed=config.fit.seed)
+    metrics_before = task.measure()
 
-    def tell(done: int, total: int, left_s: float) -> None:
+    def on_step(done: int, total: int, left_s: float) -> None:
         progress(f"{left_s:.0f} s to go, step", done, total)
 
     logs = lake.root / "logs" / JOB.name
-    fit = _long_enough(config, task.num_examples)
-    with resumable_run_dir(JOB, config, lake) as kept:
-        fitted = train_on_workers(make, fit, config.workers, kept, on_step=tell, logs=logs, resume_as="heads")
+    fit = _with_min_steps(config, task.num_examples)
+    with resumable_run_dir(JOB, config, lake) as run_dir:
+        fitted = train_on_workers(
+            task_factory, fit, config.workers, run_dir, on_step=on_step, logs=logs, resume_as="heads"
+        )
         load_trained(task.module, fitted.state)
-        measured = task.measure()
+        metrics = task.measure()
         alignment = task.alignment(SpaceId(texts.notes["space_id"]), SpaceId(images.notes["space_id"]))
         with lake.publish("alignment", {"space_id": alignment.space_id, "dim": alignment.dim}) as folder:
             alignment.save(folder)
-            told = {"curve": to_jsonable(fitted.curve), "kept_step": fitted.kept_step}
-            write_json(folder / "curve.json", told | {"held_out": measured, "untrained": untrained})
+            curve = {"curve": to_jsonable(fitted.curve), "kept_step": fitted.kept_step}
+            write_json(folder / "curve.json", curve | {"held_out": metrics, "untrained": metrics_before})
     return {
-        "pictures": len(training_data.owners_V),
-        "words": len(places),
+        "images": len(training_data.owners_V),
+        "words": len(word_index),
         "judged_queries": len(training_data.query_ids),
         "held_out": int(training_data.held_out_N.sum()),
         "steps": fitted.num_steps,
         "resumed": fitted.num_resumed,
-        **{name: round(value, 4) for name, value in measured.items()},
+        **{name: round(value, 4) for name, value in metrics.items()},
     }
 
 
 def read_alignment_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
-    """Everything the heads learn from, by numbers of the products that have a picture.
+    """Read the training data of the heads, for the products that have an image.
 
     Raises:
-        DataError: no product has a picture.
+        DataError: no product has an image.
     """
     product_ids = _product_ids(lake)
     texts = read_catalog_vectors(TEXT_EMBEDDINGS, lake.current("text_embeddings"), product_ids, every_product=True)
@@ -113,14 +121,14 @@ def read_alignment_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
             table="image_embeddings",
             field="vector",
             found="none",
-            allowed="products with pictures",
-            fix="leave align_modalities out of the config, or give products pictures",
+            allowed="products with images",
+            fix="remove align_modalities from the config, or add images to products",
         )
     catalog = _read_catalog(lake, [product_ids[row] for row in rows])
     ids_Q, words_Q, gains_QN = _read_judged(lake, catalog)
-    held = config.holdout_share * _HOLDOUT_PARTS
-    held_out_N = np.array([fold_of(group, _HOLDOUT_PARTS) < held for group in catalog.groups], np.bool_)
-    if held_out_N.all():  # a handful of products: better unmeasured than untaught
+    num_held_out_parts = config.holdout_share * _HOLDOUT_PARTS
+    held_out_N = np.array([fold_of(group, _HOLDOUT_PARTS) < num_held_out_parts for group in catalog.groups], np.bool_)
+    if held_out_N.all():  # too few products: train on all and measure nothing
         held_out_N[:] = False
     return AlignTrainingData(
         titles=EncodedTexts(words=catalog.titles, vectors_NT=_vectors_of(texts, rows)),
@@ -134,50 +142,50 @@ def read_alignment_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
     )
 
 
-def _open_learner(training_data: ray.ObjectRef, config: AlignConfig, places: dict[str, int], seed: int) -> AlignTask:
-    return AlignTask(cast(AlignTrainingData, ray.get(training_data)), config, places, seed=seed)
+def _build_task(training_data: ray.ObjectRef, config: AlignConfig, word_index: dict[str, int], seed: int) -> AlignTask:
+    return AlignTask(cast(AlignTrainingData, ray.get(training_data)), config, word_index, seed=seed)
 
 
-def _long_enough(config: AlignModalitiesConfig, num_examples: int) -> FitConfig:
+def _with_min_steps(config: AlignModalitiesConfig, num_examples: int) -> FitConfig:
     steps = math.ceil(math.ceil(num_examples / config.fit.batch_size) / config.fit.accumulate)
     return replace(config.fit, epochs=max(config.fit.epochs, math.ceil(config.min_steps / steps)))
 
 
 def _product_ids(lake: Lake) -> list[str]:
-    found: list[str] = PRODUCTS.read(lake.current("products"), ["product_id"])["product_id"].to_pylist()
-    return sorted(found)
+    product_ids: list[str] = PRODUCTS.read(lake.current("products"), ["product_id"])["product_id"].to_pylist()
+    return sorted(product_ids)
 
 
-def _read_catalog(lake: Lake, ids: Sequence[str]) -> _Catalog:
-    """Titles and groups; products that say the same or are near-duplicates make one group."""
+def _read_catalog(lake: Lake, ids: Sequence[str]) -> _ImagedProducts:
+    """Titles and groups; products with the same title, and near-duplicates, are one group."""
     table = PRODUCTS.read(lake.current("products"), ["product_id", "title", "duplicate_group"])
-    found = {row["product_id"]: row for row in table.to_pylist()}
-    rows = [found[product_id] for product_id in ids]
-    return _Catalog(
+    row_of = {row["product_id"]: row for row in table.to_pylist()}
+    rows = [row_of[product_id] for product_id in ids]
+    return _ImagedProducts(
         ids=ids,
         titles=[row["title"] for row in rows],
         groups=[row["duplicate_group"] or f"\0{row['title']}" for row in rows],
     )
 
 
-def _read_judged(lake: Lake, catalog: _Catalog) -> tuple[list[str], list[str], csr_matrix]:
-    """The train queries with words: ids, words, and the gain of each product."""
+def _read_judged(lake: Lake, catalog: _ImagedProducts) -> tuple[list[str], list[str], csr_matrix]:
+    """The train queries that have text: ids, texts, and the gain of each product."""
     num_products = len(catalog.ids)
     if not (lake.has("queries") and lake.has("judgments")):
         return [], [], csr_matrix((0, num_products))
     rows = QUERIES.read(lake.current("queries"), ["query_id", "text", "split"]).to_pylist()
-    words = {row["query_id"]: row["text"] for row in rows if row["split"] == "train" and row["text"]}
-    ids = sorted(words)
-    query_at = {query_id: at for at, query_id in enumerate(ids)}
-    product_at = {product_id: at for at, product_id in enumerate(catalog.ids)}
-    judged = JUDGMENTS.read(lake.current("judgments"), ["query_id", "product_id", "grade"]).to_pylist()
-    known = [
-        (query_at[one["query_id"]], product_at[one["product_id"]], 2.0 ** one["grade"] - 1.0)
-        for one in judged
-        if one["query_id"] in query_at and one["product_id"] in product_at and one["grade"] > 0
+    text_of = {row["query_id"]: row["text"] for row in rows if row["split"] == "train" and row["text"]}
+    ids = sorted(text_of)
+    query_row = {query_id: row for row, query_id in enumerate(ids)}
+    product_row = {product_id: row for row, product_id in enumerate(catalog.ids)}
+    judgments = JUDGMENTS.read(lake.current("judgments"), ["query_id", "product_id", "grade"]).to_pylist()
+    entries = [
+        (query_row[one["query_id"]], product_row[one["product_id"]], 2.0 ** one["grade"] - 1.0)
+        for one in judgments
+        if one["query_id"] in query_row and one["product_id"] in product_row and one["grade"] > 0
     ]
-    queries, products, gains = zip(*known, strict=True) if known else ((), (), ())
-    return ids, [words[i] for i in ids], csr_matrix((gains, (queries, products)), shape=(len(ids), num_products))
+    queries, products, gains = zip(*entries, strict=True) if entries else ((), (), ())
+    return ids, [text_of[i] for i in ids], csr_matrix((gains, (queries, products)), shape=(len(ids), num_products))
 
 
 def _encode(lake: Lake, words: Sequence[str], width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -196,7 +204,7 @@ def _vectors_of(
 
 JOB = Job(
     name="align_modalities",
-    summary="frozen encoders' vectors -> one space in which words find pictures (Ray Train)",
+    summary="vectors of frozen encoders -> one space for text and images (Ray Train)",
     config=AlignModalitiesConfig,
     reads=("products", "text_embeddings", "image_embeddings"),
     optional_reads=("queries", "judgments"),

@@ -1,5 +1,4 @@
-"""Judged train and validation queries -> training rows of the ranker: fused candidates with their features and labels,
-as in serving.
+"""Judged train and validation queries -> training rows: fused candidates with features and labels, as in serving.
 
 Train queries are used twice, the second time over the catalog with a share of the images removed, so that the ranker
 learns from result lists where only some products have an image (modality dropout; Neverova et al., "ModDrop", TPAMI
@@ -34,9 +33,9 @@ from intarsia.records.product_columns import ProductColumns
 from intarsia.tables.training_rows import training_rows_spec
 from pipelines.job import Counts, Job, JobProgress, main
 
-LABELLED_SPLITS: tuple[Split, ...] = ("train", "validation")
+RANKER_SPLITS: tuple[Split, ...] = ("train", "validation")
 FEATURES_FILE = "features.json"
-WITH_MISSING_IMAGES = ", with fewer pictures"
+WITH_MISSING_IMAGES = ", with missing images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ def run(config: BuildTrainingRowsConfig, lake: Lake, progress: JobProgress) -> C
     fusion = lake.current("fusion_spec").path
     engine = EngineConfig.open(fusion)
     stats = lake.current("product_stats").path
-    _, judgments = read_judged(lake, LABELLED_SPLITS)
+    _, judgments = read_judged(lake, RANKER_SPLITS)
     spec = training_rows_spec(FEATURES.names)
     counts, number = Counter({"queries": 0, "with missing images": 0, "rows": 0, "positive": 0}), itertools.count()
     with lake.publish("training_rows", {"feature_fingerprint": FEATURES.fingerprint}) as folder:
@@ -104,7 +103,7 @@ def _candidate_sets(
     progress: JobProgress,
 ) -> Iterator[tuple[RetrieveStage, Sequence[JudgedCandidates], str]]:
     """(retrieve stage, its judged candidates, suffix of the query ids)."""
-    for stage, queries in candidates_by_stage(lake, engine, LABELLED_SPLITS, progress):
+    for stage, queries in candidates_by_stage(lake, engine, RANKER_SPLITS, progress):
         yield stage.retrieve, queries, ""
         train = [query for query in queries if query.judged.split == "train"]
         if train and config.missing_images and stage.retrieve.columns.num_images.any():

@@ -1,7 +1,7 @@
-"""Compare every fusion kind on the same judged queries, and again with a growing share of images missing.
+"""Compare every fusion method on the same judged queries, and again with a growing share of images missing.
 
 Kinds are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation
-queries stop fits and weigh columns, so validation values of fitted kinds are optimistic. This job reports only:
+queries stop fits and weigh columns, so validation values of fitted methods are optimistic. This job reports only:
 `search_fusion` finds the fusion that serves.
 """
 
@@ -70,9 +70,9 @@ class CompareFusionsConfig:
 
     data_set: str = setting("name of the data in the report", "catalog", advanced=True)
     engine: EngineConfig = setting("retrieval depths, as in search_fusion", factory=EngineConfig)
-    kinds: tuple[str, ...] = setting("fusion kinds to compare with the baselines; empty: all", ())
+    kinds: tuple[str, ...] = setting("fusion methods to compare with the baselines; empty: all", ())
     settings: Mapping[str, Mapping[str, Any]] = setting(
-        "settings by kind; defaults where a kind is not named", factory=dict, advanced=True
+        "settings by method; defaults where a method is not named", factory=dict, advanced=True
     )
     images: Literal["as_they_are", "mixed_up"] = setting(
         "mixed_up: every image belongs to another product, so that images carry no information",
@@ -84,7 +84,7 @@ class CompareFusionsConfig:
         (0.0, 0.1, 0.25, 0.5, 0.75, 0.9),
     )
     imputers: tuple[ImputerName, ...] = setting(
-        "what replaces missing image vectors; `bought together` needs the table events, `generated` the kind "
+        "what replaces missing image vectors; `bought together` needs the table events, `generated` the method "
         "adversarial (it is skipped otherwise)",
         ("nothing", "mean", "neighbours", "generated"),
         advanced=True,
@@ -94,7 +94,7 @@ class CompareFusionsConfig:
     )
     neighbours: int = setting("number of products that imputer neighbours averages", 10, advanced=True)
     num_folds: int = setting(
-        "folds of the train queries; every fitted kind is fitted this many times more", 3, advanced=True
+        "folds of the train queries; every fitted method is fitted this many times more", 3, advanced=True
     )
     num_workers: int = setting(
         "processes that fit methods in parallel, one CPU each; 0: one per CPU of the cluster; 1: this process only",
@@ -114,7 +114,7 @@ class CompareFusionsConfig:
                 raise ValueError(f"missing has {share}; allowed: 0 to 1")
         if self.missing and not self.imputers:
             raise ValueError("imputers is empty; allowed: at least one, for example nothing")
-        methods = fusion_methods(RETRIEVERS, self.kinds, self.settings)  # refuses unknown kinds and settings
+        methods = fusion_methods(RETRIEVERS, self.kinds, self.settings)  # refuses unknown methods and settings
         names = [method.name for method in methods]
         for name in self.curves_of:
             if name not in names:
@@ -174,8 +174,9 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: JobProgress) -> Coun
 def read_benchmark_data(
     lake: Lake, engine: EngineConfig, progress: JobProgress, *, shuffle_seed: int | None = None
 ) -> BenchmarkData:
-    """The judged queries of all splits against the lake's current indexes, with shuffled images if there is a
-    `shuffle_seed`.
+    """The judged queries of all splits against the lake's current indexes.
+
+    A `shuffle_seed` shuffles the images.
 
     With shuffled images, train queries are retrieved by the tower that serves even if `fold_indexes` exist; with a
     fine-tuned tower the text cosines of train queries are then optimistic.
@@ -266,7 +267,7 @@ def _bought_together(lake: Lake, retrieve: RetrieveStage) -> Imputer:
 
 JOB = Job(
     name="compare_fusions",
-    summary="every fusion kind on the same judged queries, with p values, and with images missing",
+    summary="every fusion method on the same judged queries, with p values, and with images missing",
     config=CompareFusionsConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
     optional_reads=("events", "fold_indexes"),

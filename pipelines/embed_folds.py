@@ -1,5 +1,4 @@
-"""products, text_tower, indexes -> `fold_indexes`: the catalog's vectors and the query encoder of each fold's text
-tower.
+"""products, text_tower, indexes -> `fold_indexes`: vectors and query encoder of each fold's text tower.
 
 The tower of a fold was trained without the train queries of that fold. Fusion and ranker train on the cosines of these
 towers, see `experiments/out_of_fold_retrieval.py`. The release serves the tower that was trained on all train queries.

@@ -1,6 +1,4 @@
-"""Evaluate the staged release on the judged queries of one split, against baselines and the live release: report, and
-evidence for the gate.
-"""
+"""Evaluate the staged release against baselines and the live release; write a report, and evidence for the gate."""
 
 from __future__ import annotations
 
@@ -96,8 +94,9 @@ class _JudgedSplit:
     report: ReportProgress
 
     def candidates(self, engine: SearchEngine, *, folder: Path | None = None) -> list[JudgedCandidates]:
-        """The candidates of every query; with a release's `folder`, encoded by its fp32 encoders instead of those that
-        serve.
+        """The candidates of every query.
+
+        With a release's `folder`, queries are encoded by its fp32 encoders instead of those that serve.
         """
         encoders = engine.encoders
         if folder is not None:

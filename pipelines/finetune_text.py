@@ -1,9 +1,10 @@
-"""products (+ queries, judgments, events) -> `text_tower`: a text encoder that learned from this shop, as a folder for `embed_products`.
+"""products (+ queries, judgments, events) -> `text_tower`: a text encoder fine-tuned on this shop, as a folder for
+`embed_products`.
 
-It learns from the judgments of train queries, from the catalog's own fields, from clicks, or from what it is sure of itself; validation
-queries stop it; test queries are never read. A ranker or a fusion that is fitted on the same train queries must not read cosines of a
-tower that learned from them: they look better than any cosine will in the shop. With `folds` there are further towers, in
-`folds/<number>`, each of which saw none of the train queries of its fold (`fold_of` the query id).
+Training examples come from judged train queries, catalog fields, clicks and pseudo-labels. Validation queries decide
+early stopping; test queries are never read. A ranker or fusion that is fitted on the same train queries must not use
+the cosines of a tower trained on them: they are higher than for new queries. With `folds` there are further towers, in
+`folds/<number>`, each trained without the train queries of its fold (`fold_of` the query id).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.inputs import TextField
-from intarsia.encoders.lake_models import FOLDS, lake_model_digest, resolve_lake_model
+from intarsia.encoders.lake_models import FOLDS, TOWER_CURVE, TOWER_SETTINGS, lake_model_digest, resolve_lake_model
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
@@ -48,61 +49,62 @@ from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 from tune_spaces.finetuning_search import FinetuningSearchPlan, best_trial, search_finetuning, trial_table
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
 
-SETTINGS, CURVE = "training.json", "curve.json"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneTextConfig:
-    """Where the tower starts, what it learns from, and how."""
+    """The tower before the fit, its training data, and the fit."""
 
     tower: TextEncoderConfig = setting(
-        "where it starts, and how its texts are read from then on", factory=TextEncoderConfig
+        "the text encoder to fine-tune, and how it reads texts", factory=TextEncoderConfig
     )
     text_fields: tuple[TextField, ...] = setting(
-        "what a product's text is made of; the same as embed_products' setting", ("title",)
+        "product fields that make a product's text; use the setting of embed_products", ("title",)
     )
-    sources: SourcesConfig = setting("what it learns from", factory=SourcesConfig)
-    pairs: TextPairsConfig = setting("what is shown and asked", factory=TextPairsConfig)
-    augment: AugmentConfig = setting("how texts are changed while it learns", factory=AugmentConfig)
-    adapter: AdapterConfig = setting("what of it is trained", factory=AdapterConfig)
+    sources: SourcesConfig = setting("training examples", factory=SourcesConfig)
+    pairs: TextPairsConfig = setting("texts per example, and losses", factory=TextPairsConfig, advanced=True)
+    augment: AugmentConfig = setting("text augmentation", factory=AugmentConfig, advanced=True)
+    adapter: AdapterConfig = setting("which weights are trained", factory=AdapterConfig)
     fit: FitConfig = setting(
-        "how it is fitted; batch_size counts anchors, each comes with its texts; ndcg@10 of the validation queries can be watched, folds "
-        "watch nothing",
+        "the fit; batch_size counts anchors, each with its texts. The metric ndcg@10 of the validation queries "
+        "can be watched; the fits of the folds watch nothing",
         factory=functools.partial(FitConfig, batch_size=8, epochs=4, checkpoint_every=20),
     )
     masked: MaskedLanguageModelConfig = setting(
-        "how words are hidden from it before", factory=MaskedLanguageModelConfig
+        "masked-language-model pre-training", factory=MaskedLanguageModelConfig, advanced=True
     )
     masked_epochs: int = setting(
-        "how often the catalog's texts are shown with hidden words before anything else; 0 never", 0
+        "epochs of masked-language-model pre-training on the catalog before the fit; 0: none", 0
     )
-    masked_batch_size: int = setting("texts of one step while words are hidden", 32)
+    masked_batch_size: int = setting("texts per step of the pre-training", 32, advanced=True)
     folds: int = setting(
-        "parts of the train queries, each with a tower that did not see it, for what is fitted on them after it; 0 makes none",
+        "folds of the train queries, with one more tower trained without each fold, for a ranker or fusion that "
+        "is fitted later; 0: none",
         0,
     )
     served: Literal["all", "soup", "greedy_soup", "searched_soup"] = setting(
-        "the tower that serves: one more fit to all train queries; or of the folds' weights the mean (which costs nothing), the mean of "
-        "those that help on validation, or the weighted mean that is best there; does nothing without folds",
+        "the serving tower, if there are folds: all (one more fit on all train queries), soup (mean of the "
+        "weights of the folds, no extra fit), greedy_soup (mean of those that improve validation), searched_soup "
+        "(weighted mean that is best on validation)",
         "all",
+        advanced=True,
     )
-    workers: TorchWorkersConfig = setting("who fits", factory=TorchWorkersConfig)
-    space: FinetuningSpaceConfig = setting(
-        "which settings are tried beside those of `fit`", factory=FinetuningSpaceConfig
-    )
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
+    space: FinetuningSpaceConfig = setting("search space of the trials", factory=FinetuningSpaceConfig, advanced=True)
     trials: int = setting(
-        "points of the space that Ray Tune measures by ndcg@10 of the validation queries, the settings of `fit` first; every tower is then "
-        "fitted with the best one's. 0 tries none",
+        "number of settings that Ray Tune tries, by ndcg@10 of the validation queries; the first are those of "
+        "`fit`, and the best ones are used for all towers. 0: no search",
         0,
     )
-    num_at_once: int = setting("trials beside each other; changes which points are tried", 2)
+    num_at_once: int = setting("trials in parallel; changes which settings are tried", 2, advanced=True)
     resources: TrialsConfig = setting(
-        "what a trial may use, and when hopeless ones are stopped; it reports after each epoch", factory=TrialsConfig
+        "resources of a trial, and early stopping of bad trials; a trial reports after each epoch",
+        factory=TrialsConfig,
+        advanced=True,
     )
 
     @property
     def learns_from_clicks(self) -> bool:
-        """New events then make a new tower."""
+        """Whether new events make the tower out of date."""
         return "clicks" in self.sources.use
 
     def __post_init__(self) -> None:
@@ -111,25 +113,25 @@ class FinetuneTextConfig:
         check_range(self, "masked_epochs", "folds", "trials", low=0)
         check_range(self, "masked_batch_size", "num_at_once", low=1)
         if self.folds == 1:
-            raise ValueError("folds is 1: its tower would have seen nothing; allowed: 0, or 2 and more")
+            raise ValueError("folds is 1, so its tower would have no training data; allowed: 0, or 2 and more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shop:
-    """What every fit of one run shares; what lies in `kept` a stopped run finds again."""
+class _Run:
+    """State shared by all fits of a run. A run that was stopped finds the files in `run_dir` again."""
 
     config: FinetuneTextConfig
     start: TextEncoderConfig
-    aside: Path
-    kept: Path
+    staging: Path
+    run_dir: Path
     lake: Lake
     progress: JobProgress
 
     def fit(self, name: str, training_data: TextTrainingData) -> tuple[TorchTextEncoder, FitResult]:
-        """A tower that learned from the lessons, its adapters merged."""
+        """Fit a tower on the training data, and merge its adapters."""
         config = self.config
         if not training_data.examples:
-            raise ConfigError(f"{name} has nothing to learn from; cut fewer folds, or judge more train queries")
+            raise ConfigError(f"{name} has no training examples; lower folds, or judge more train queries")
         fit = config.fit if training_data.held_out else replace(config.fit, watch="", patience=0)
         task_factory = self.task_factory(name, training_data, fit)
         fitted = self.train(name, task_factory, fit)
@@ -139,8 +141,8 @@ class _Shop:
         return encoder, fitted
 
     def task_factory(self, name: str, training_data: TextTrainingData, fit: FitConfig) -> TextTaskFactory:
-        """A fit to the lessons, which are written down for whoever makes its learner."""
-        config, path = self.config, self.aside / f"{_plain_name(name)}.json"
+        """The task factory of a fit; writes the training data to a file for it."""
+        config, path = self.config, self.staging / f"{_file_name(name)}.json"
         training_data.write(path)
         return TextTaskFactory(
             tower=self.start,
@@ -152,9 +154,9 @@ class _Shop:
         )
 
     def search(self, training_data: TextTrainingData) -> list[Trial]:
-        """The points of the space and their figures; of a run that was stopped after its search, those it had found."""
-        config, found = self.config, self.kept / "trials.json"
-        if not found.exists():
+        """Run the trials, or read those of a run that was stopped after its search."""
+        config, trials_file = self.config, self.run_dir / "trials.json"
+        if not trials_file.exists():
             tuning = FinetuningSearchPlan(
                 space=config.space,
                 num_trials=config.trials,
@@ -162,116 +164,121 @@ class _Shop:
                 resources=config.resources,
             )
             task_factory = self.task_factory("trials", training_data, config.fit)
-            tell = functools.partial(self.progress, "trials")
+            on_trial = functools.partial(self.progress, "trials")
             write_json(
-                found,
+                trials_file,
                 to_jsonable(
-                    search_finetuning(tuning, task_factory, folder=self.kept, on_trial=tell, identity="search")
+                    search_finetuning(tuning, task_factory, folder=self.run_dir, on_trial=on_trial, identity="search")
                 ),
             )
-        return [Trial(**one) for one in json.loads(found.read_text(encoding="utf-8"))]
+        return [Trial(**trial) for trial in json.loads(trials_file.read_text(encoding="utf-8"))]
 
     def train(self, name: str, task_factory: MakeTask, fit: FitConfig) -> FitResult:
-        """The fit on the workers, with its curve in TensorBoard."""
+        """Fit on the workers; the curve goes to TensorBoard."""
 
-        def tell(done: int, total: int, left_s: float) -> None:
+        def on_step(done: int, total: int, left_s: float) -> None:
             self.progress(f"{name}, {left_s:.0f} s to go,", done, total)
 
         logs = self.lake.root / "logs" / "finetune_text" / name
         return train_on_workers(
-            task_factory, fit, self.config.workers, self.kept, on_step=tell, logs=logs, resume_as=_plain_name(name)
+            task_factory, fit, self.config.workers, self.run_dir, on_step=on_step, logs=logs, resume_as=_file_name(name)
         )
 
 
 def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Guess hidden words if asked to, search settings if asked to, learn without each fold and from all train queries, publish."""
-    asked, config = config, replace(config, tower=resolve_lake_model(config.tower, ("small_text_tower",), lake))
+    """Pre-train and search settings if requested, fit the towers of the folds and the serving tower, publish."""
+    original_config, config = (
+        config,
+        replace(config, tower=resolve_lake_model(config.tower, ("small_text_tower",), lake)),
+    )
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, FitResult] = {}
     notes: dict[str, object] = {}
-    tried: list[Trial] = []
-    with resumable_run_dir(JOB, asked, lake) as kept, staging_dir(lake.root / JOB.name) as aside:
-        shop = _Shop(config=config, start=config.tower, aside=aside, kept=kept, lake=lake, progress=progress)
+    trials: list[Trial] = []
+    with resumable_run_dir(JOB, original_config, lake) as run_dir, staging_dir(lake.root / JOB.name) as staging:
+        job_run = _Run(
+            config=config, start=config.tower, staging=staging, run_dir=run_dir, lake=lake, progress=progress
+        )
         if config.masked_epochs:
-            shop, fits["masked_words"] = _after_masked_words(shop, catalog)
-        open_tower = functools.partial(open_text_encoder, shop.start)
+            job_run, fits["masked_words"] = _pretrain(job_run, catalog)
+        open_tower = functools.partial(open_text_encoder, job_run.start)
         training_data = read_training_data(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
-        _refuse_blind_choices(config, training_data)
+        _check_validation(config, training_data)
         if config.trials:
-            tried = shop.search(training_data)
-            print("\n".join(trial_table(tried)))
-            shop = replace(shop, config=_with_settings(config, best_trial(tried).point))
+            trials = job_run.search(training_data)
+            print("\n".join(trial_table(trials)))
+            job_run = replace(job_run, config=_with_settings(config, best_trial(trials).point))
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):
-                encoder, fits[f"{FOLDS}/{fold}"] = shop.fit(
+                encoder, fits[f"{FOLDS}/{fold}"] = job_run.fit(
                     f"{FOLDS}/{fold}", training_data.without_fold(fold, config.folds)
                 )
                 save_text_tower(encoder, folder / FOLDS / str(fold))
             if config.folds and config.served != "all":
-                towers = [_opened(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
+                towers = [_open(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
                 encoder = text_tower_soup(
-                    config.served, open_trainable(shop.start), towers, HeldOutNdcg(training_data.held_out)
+                    config.served, open_trainable(job_run.start), towers, HeldOutNdcg(training_data.held_out)
                 )
             else:
-                encoder, fits["tower"] = shop.fit("tower", training_data)
+                encoder, fits["tower"] = job_run.fit("tower", training_data)
             save_text_tower(encoder, folder)
-            figures = HeldOutNdcg(training_data.held_out)(encoder.encode)
-            before = HeldOutNdcg(training_data.held_out)(open_text_encoder(shop.start).encode)
-            _describe(config, fits, {"before": before, "after": figures}, folder, tried)
-            notes["space_id"] = _opened(
+            metrics = HeldOutNdcg(training_data.held_out)(encoder.encode)
+            before = HeldOutNdcg(training_data.held_out)(open_text_encoder(job_run.start).encode)
+            _describe(config, fits, {"before": before, "after": metrics}, folder, trials)
+            notes["space_id"] = _open(
                 config.tower, folder
-            ).space_id  # the fitted one still bears the name it began with
+            ).space_id  # the fitted encoder has the id from before the fit
             notes |= {
                 "encoder": to_jsonable(config.tower),
                 "folds": config.folds,
                 "text_fields": list(config.text_fields),
             }
-    by_source = Counter(one.source for one in training_data.examples)
+    by_source = Counter(example.source for example in training_data.examples)
     return {
         **{f"{source}_examples": count for source, count in sorted(by_source.items())},
-        **({"trials": len(tried), "kept_trial": best_trial(tried).number} if tried else {}),
+        **({"trials": len(trials), "kept_trial": best_trial(trials).number} if trials else {}),
         "steps": sum(fitted.num_steps for fitted in fits.values()),
         "resumed": sum(fitted.num_resumed for fitted in fits.values()),
         "folds": config.folds,
         **{f"validation_{name}_before": value for name, value in before.items()},
-        **{f"validation_{name}": value for name, value in figures.items()},
+        **{f"validation_{name}": value for name, value in metrics.items()},
     }
 
 
-def _refuse_blind_choices(config: FinetuneTextConfig, training_data: TextTrainingData) -> None:
-    if any(max(one.grades) > 0 for one in training_data.held_out):
+def _check_validation(config: FinetuneTextConfig, training_data: TextTrainingData) -> None:
+    if any(max(example.grades) > 0 for example in training_data.held_out):
         return
-    for is_chosen, found, fix in (
+    for is_chosen, setting_value, fix in (
         (config.trials, f"trials is {config.trials}", "set trials to 0"),
         (config.folds and config.served in VALIDATION_RECIPES, f"served is {config.served}", "set served to soup"),
     ):
         if is_chosen:
-            raise ConfigError(f"{found}, and no judged validation query says what helps; judge some, or {fix}")
+            raise ConfigError(f"{setting_value}, which needs judged validation queries; judge some, or {fix}")
 
 
 def _with_settings(config: FinetuneTextConfig, point: Point) -> FinetuneTextConfig:
     return replace(config, fit=fit_of_point(point, config.fit), pairs=pairs_of_point(point, config.pairs))
 
 
-def _plain_name(name: str) -> str:
+def _file_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _after_masked_words(shop: _Shop, catalog: CatalogTexts) -> tuple[_Shop, FitResult]:
-    config = shop.config
-    path = shop.aside / "texts.json"
+def _pretrain(job_run: _Run, catalog: CatalogTexts) -> tuple[_Run, FitResult]:
+    config = job_run.config
+    path = job_run.staging / "texts.json"
     write_texts(path, catalog.texts, catalog.pairs if config.masked.next_sentence else ())
     fit = replace(config.fit, epochs=config.masked_epochs, watch="", patience=0, batch_size=config.masked_batch_size)
-    task_factory = MaskedLanguageModelTaskFactory(tower=shop.start, masked=config.masked, seed=fit.seed, texts=path)
-    fitted = shop.train("masked_words", task_factory, fit)
+    task_factory = MaskedLanguageModelTaskFactory(tower=job_run.start, masked=config.masked, seed=fit.seed, texts=path)
+    fitted = job_run.train("masked_words", task_factory, fit)
     encoder, task = task_factory.build()
     load_trained(task.module, fitted.state)
-    folder = shop.aside / "knows_the_words"
+    folder = job_run.staging / "pretrained"
     save_text_tower(encoder, folder)
-    return replace(shop, start=replace(shop.start, model=str(folder))), fitted
+    return replace(job_run, start=replace(job_run.start, model=str(folder))), fitted
 
 
-def _opened(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:
+def _open(config: TextEncoderConfig, folder: Path) -> TorchTextEncoder:
     return open_trainable(replace(config, model=str(folder)))
 
 
@@ -280,22 +287,22 @@ def _describe(
     fits: Mapping[str, FitResult],
     validation: Mapping[str, Mapping[str, float]],
     folder: Path,
-    tried: Sequence[Trial] = (),
+    trials: Sequence[Trial] = (),
 ) -> None:
-    write_json(folder / CURVE, {name: to_jsonable(fitted.curve) for name, fitted in fits.items()})
-    told: dict[str, object] = {
+    write_json(folder / TOWER_CURVE, {name: to_jsonable(fitted.curve) for name, fitted in fits.items()})
+    summary: dict[str, object] = {
         "config": to_jsonable(config),
         "fits": {name: {"steps": fitted.num_steps, "kept_step": fitted.kept_step} for name, fitted in fits.items()},
         "validation": validation,
     }
-    if tried:
-        told["search"] = {"trials": to_jsonable(tried), "kept": best_trial(tried).number}
-    write_json(folder / SETTINGS, told)
+    if trials:
+        summary["search"] = {"trials": to_jsonable(trials), "kept": best_trial(trials).number}
+    write_json(folder / TOWER_SETTINGS, summary)
 
 
 JOB = Job(
     name="finetune_text",
-    summary="clean products, judged train queries -> a text encoder that learned from them",
+    summary="products, judged train queries -> a text encoder fine-tuned on them",
     config=FinetuneTextConfig,
     reads=("products",),
     optional_reads=("queries", "judgments"),

@@ -1,6 +1,4 @@
-"""Judged queries and grades, from files or from the catalog -> `queries` and `judgments`, for training and
-evaluation.
-"""
+"""Judged queries and grades, from files or from the catalog -> `queries` and `judgments`."""
 
 from __future__ import annotations
 
@@ -53,8 +51,9 @@ class IngestJudgmentsConfig:
 
 
 def run(config: IngestJudgmentsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged set -> queries, judgments. Judgments of products that are not in the catalog are kept: they count against
-    recall.
+    """Judged set -> queries, judgments.
+
+    Judgments of products that are not in the catalog are kept: they count against recall.
     """
     titles = _titles(lake)
     queries, judgments = _judged_files(config, lake) if config.has_files else ([], [])
@@ -101,7 +100,7 @@ def _rows(path: Path, shape: FileShape) -> Iterator[tuple[int, Mapping[str, Any]
         yield number, value
 
 
-def files(config: IngestJudgmentsConfig) -> Sequence[Path]:
+def judged_set_files(config: IngestJudgmentsConfig) -> Sequence[Path]:
     """Both files, or the whole folder if the queries have images."""
     if config.folder is None or not config.has_files:
         return []
@@ -116,7 +115,7 @@ JOB = Job(
     config=IngestJudgmentsConfig,
     reads=("products",),
     optional_reads=("market",),
-    files=files,
+    files=judged_set_files,
     writes=("queries", "judgments"),
     run=run,
 )

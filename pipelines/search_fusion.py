@@ -1,5 +1,6 @@
-"""Find the best fusion for this catalog's judged queries: Ray Tune searches on train, validation chooses, and the
-result lists every trial.
+"""Find the best fusion for this catalog's judged queries.
+
+Ray Tune searches on train, validation queries choose, and the result has every trial.
 
 `tune_spaces/fusion_space.py` defines what is tried, `experiments/fusion_objective.py` what is maximised. Candidates are
 retrieved once, by the stage that serves. A stopped search resumes.
@@ -61,14 +62,14 @@ class SearchFusionConfig:
 
     engine: EngineConfig = setting("retrieval and ranking depths; saved with the fusion", factory=EngineConfig)
     space: FusionSpaceConfig = setting("which fusions are tried", factory=FusionSpaceConfig)
-    num_trials: int = setting("trials of kinds without fitted parts", 60)
+    num_trials: int = setting("trials of methods without fitted parts", 60)
     num_fitted_trials: int = setting(
-        "trials of fitted kinds, each fitted num_folds times; the defaults of every kind are always tried", 1
+        "trials of fitted methods, each fitted num_folds times; the defaults of every method are always tried", 1
     )
     num_at_once: int = setting("concurrent trials; changes which points are tried", 2, advanced=True)
     num_finalists: int = setting("best trials on train that are measured on validation", 5, advanced=True)
     trials: TrialsConfig = setting("resources and early stopping of a trial", factory=TrialsConfig)
-    num_folds: int = setting("folds of the train queries for fitted kinds", 3, advanced=True)
+    num_folds: int = setting("folds of the train queries for fitted methods", 3, advanced=True)
     num_by_kind: int = setting("finalists that are also tried with weights by kind of query", 2, advanced=True)
     simplex_steps: int = setting("weights by kind come from a grid with steps of 1 / simplex_steps", 10, advanced=True)
     min_queries_by_kind: int = setting("fewest train queries of a kind that gets its own weights", 30, advanced=True)
@@ -97,7 +98,7 @@ class _SplitData:
 
     Attributes:
         packed: with all retrievers.
-        training_data: the same as training data; None if no fitted kind is searched.
+        training_data: the same as training data; None if no fitted method is searched.
         text_only: with the text retrievers; None for a catalog without images.
     """
 
@@ -107,8 +108,9 @@ class _SplitData:
 
 
 def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Judged queries and their candidates -> fusion_spec with the table of all trials, and the text-only fusion if
-    there are images.
+    """Judged queries and their candidates -> fusion_spec with the table of all trials.
+
+    With images in the catalog it also has the text-only fusion.
     """
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
@@ -179,13 +181,14 @@ def search_fusion(
     training_data: tuple[FusionTrainingData | None, FusionTrainingData | None] = (None, None),
     identity: str = "",
 ) -> FusionSearch:
-    """Tune on train, add weights by kind of query to the best trials, choose on validation; equal inputs give equal
-    results.
+    """Tune on train, add weights by kind of query to the best trials, choose on validation.
+
+    Equal inputs give equal results.
 
     Fusions without fitted parts are chosen on validation queries, so their validation means are slightly optimistic;
-    the test split gives unbiased ones. Validation queries stop the fits of fitted kinds and weigh their columns, so a
-    fitted kind is chosen on train queries instead: if its out-of-fold mean is higher than the train mean of the best
-    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted kinds, and the weights they
+    the test split gives unbiased ones. Validation queries stop the fits of fitted methods and weigh their columns, so a
+    fitted method is chosen on train queries instead: if its out-of-fold mean is higher than the train mean of the best
+    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted methods, and the weights they
     choose are moved towards equal weights.
 
     Args:
@@ -195,7 +198,7 @@ def search_fusion(
         folder: where Ray Tune stores its state while it runs.
         progress: called after every trial.
         only_synthetic: there are no judged queries.
-        training_data: the train and validation queries as training data, required by fitted kinds.
+        training_data: the train and validation queries as training data, required by fitted methods.
         identity: identifies everything that decides the result; a stopped search resumes under it.
 
     Raises:
@@ -257,7 +260,7 @@ def fit_chosen(
     validation: FusionTrainingData | None,
     config: SearchFusionConfig,
 ) -> CrossFitFuser:
-    """The chosen fusion; a fitted kind also has one fuser per fold, for training on out-of-fold fused scores."""
+    """The chosen fusion; a fitted method also has one fuser per fold, for training on out-of-fold fused scores."""
     if isinstance(spec, FusionSpec):
         return CrossFitFuser(full=SpecFuser(spec))
     assert train is not None and validation is not None
@@ -265,9 +268,7 @@ def fit_chosen(
 
 
 def effective_space(config: SearchFusionConfig, *, only_synthetic: bool) -> FusionSpaceConfig:
-    """The space that is searched: no fitted kind if all queries are synthetic, and one depth if only judged products
-    are re-ranked.
-    """
+    """The space without fitted methods if all queries are synthetic, and with one depth if `judged_only`."""
     space = config.space
     if config.engine.judged_only:
         space = replace(space, depths=(config.engine.depth,))
@@ -278,7 +279,7 @@ def effective_space(config: SearchFusionConfig, *, only_synthetic: bool) -> Fusi
 
 
 def _fitted_values(fusion: MeasuredFusion, data: TrialData, config: SearchFusionConfig) -> Floats:
-    """The validation values of a fitted kind, fitted on all train queries."""
+    """The validation values of a fitted method, fitted on all train queries."""
     assert fusion.spec is not None and data.train is not None and data.validation is not None
     fuser = fit_fuser(fusion.spec, data.train, data.validation, config.seed)
     return fuser_ndcg(fuser, data.validation, CUTOFF)
@@ -290,7 +291,7 @@ def _report_split(progress: JobProgress, split: Split, step: str, done: int, tot
 
 JOB = Job(
     name="search_fusion",
-    summary="find the fusion kind, normaliser and weights on judged queries (Ray Tune + Optuna)",
+    summary="find the fusion method, normaliser and weights on judged queries (Ray Tune + Optuna)",
     config=SearchFusionConfig,
     reads=("indexes", "query_encoders", "queries", "judgments"),
     optional_reads=("fold_indexes",),

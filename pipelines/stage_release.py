@@ -1,4 +1,4 @@
-"""Copy the current artifacts of the lake into an immutable release bundle in `<lake>/releases/`."""
+"""Copy the current artefacts of the lake into an immutable release bundle in `<lake>/releases/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.job import Counts, Job, JobProgress, main
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReleaseConfig:
-    """No settings: a release contains the current artifacts of the lake."""
+    """No settings: a release contains the current artefacts of the lake."""
 
 
 def run(config: StageReleaseConfig, lake: Lake, progress: JobProgress) -> Counts:

@@ -19,8 +19,9 @@ def split_of(n: int) -> Split:
 
 
 def fill_with_judged_shop(lake: Lake) -> Lake:
-    """Publish products, queries and judgments; the grade of a red bag for the query "a red bag" is 3, of other bags 1,
-    of others 0.
+    """Publish products, queries and judgments.
+
+    For the query "a red bag" the red bag has grade 3, other bags 1, other products 0.
     """
     products = [
         Product(

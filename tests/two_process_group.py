@@ -1,4 +1,4 @@
-"""Fits that two processes share over gloo, without a Ray around them: several one after the other, so that torch is loaded once."""
+"""Fits shared by two processes over gloo, without Ray; several in a row, so that torch is imported once."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ NUM_STEPS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedFit:
-    """One fit; what it gives is the result of rank 0, or what it raised."""
+    """One fit; its outcome is the result of rank 0, or the error it raised."""
 
     make: Callable[[], TrainingTask]
     config: FitConfig
     shard: bool = False
     goes_on_from: int = 0
-    """Steps after which it is stopped, to go on from its checkpoint; 0 never."""
+    """Steps after which it is stopped and resumed from its checkpoint; 0: never."""
 
 
 def fit_in_two(fits: Mapping[str, SharedFit], folder: Path) -> dict[str, FitResult | IntarsiaError]:
-    """What each fit gives, by the names of the fits; `folder` is where the two meet."""
+    """The outcome of each fit by name; the processes find each other through `folder`."""
     spawn = multiprocessing.get_context("spawn")
     group = [spawn.Process(target=_work, args=(rank, fits, folder)) for rank in range(SIZE)]
     for process in group:
@@ -61,24 +61,24 @@ def fit_in_two(fits: Mapping[str, SharedFit], folder: Path) -> dict[str, FitResu
     for process in group:
         process.join()
     assert [process.exitcode for process in group] == [0] * SIZE
-    found: dict[str, FitResult | IntarsiaError] = pickle.loads((folder / "found").read_bytes())
-    return found
+    results: dict[str, FitResult | IntarsiaError] = pickle.loads((folder / "results").read_bytes())
+    return results
 
 
 def _work(rank: int, fits: Mapping[str, SharedFit], folder: Path) -> None:
     warnings.simplefilter("ignore", FutureWarning)  # torch means to rename an argument of DistributedDataParallel
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", rank=rank, world_size=SIZE, init_method=f"file://{folder}/meeting")
-    found: dict[str, FitResult | IntarsiaError] = {}
+    dist.init_process_group("gloo", rank=rank, world_size=SIZE, init_method=f"file://{folder}/rendezvous")
+    results: dict[str, FitResult | IntarsiaError] = {}
     for name, fit in fits.items():
         group = (FullySharded if fit.shard else DataParallel)(torch.device("cpu"))
         try:
-            found[name] = _fit(fit, group)
+            results[name] = _fit(fit, group)
         except IntarsiaError as error:
-            found[name] = error
+            results[name] = error
     if rank == 0:
-        (folder / "found").write_bytes(pickle.dumps(found))
+        (folder / "results").write_bytes(pickle.dumps(results))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -102,7 +102,7 @@ def _fit(fit: SharedFit, group: DataParallel) -> FitResult:
 def tower_task(
     dropout: float, kind: str = "bert", adapter: AdapterConfig | None = None, r_drop: float = 0.0
 ) -> TextPairsTask:
-    """A small tower that learns the shop's orders and its temperature; it measures how far apart the first two titles are."""
+    """A task of a small tower with a trained temperature; its metric is the distance of the first two titles."""
     encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     set_dropout(encoder.tower, dropout)
@@ -110,12 +110,12 @@ def tower_task(
     adapters = Adapters(encoder.tower, adapter or AdapterConfig(), NUM_STEPS)
     examples = [
         TextExample(
-            anchor=f"a {asked}",
+            anchor=f"a {query}",
             texts=TITLES,
-            grades=tuple(grade_of(asked, title) for title in TITLES),
+            grades=tuple(grade_of(query, title) for title in TITLES),
             groups=("",) * len(TITLES),
         )
-        for asked in TITLES
+        for query in TITLES
     ]
     config = TextPairsConfig(texts_per_anchor=4, loss=LossConfig(learn_temperature=True, r_drop=r_drop))
     return TextPairsTask(encoder, examples, config, adapters=adapters, figures=_far_apart)
@@ -127,7 +127,7 @@ def _far_apart(encode: EncodeTexts) -> dict[str, float]:
 
 
 def masked_language_model_task() -> MaskedLanguageModelTask:
-    """Its head guesses with the very weights of the word embeddings."""
+    """A task whose output layer shares the weights of the word embeddings."""
     encoder = open_text_encoder(TextEncoderConfig(model="untrained:bert:3", max_tokens=24))
     assert isinstance(encoder, TorchTextEncoder)
     set_dropout(encoder.tower, 0.0)
@@ -136,7 +136,7 @@ def masked_language_model_task() -> MaskedLanguageModelTask:
 
 
 def align_task() -> AlignTask:
-    """Titles beside pictures of which each is an axis of its own; it measures what its heads give as arrays."""
+    """Alignment of titles and images whose vectors are the unit axes; its metrics use the exported arrays."""
     number = len(TITLES)
     training_data = AlignTrainingData(
         titles=EncodedTexts(words=TITLES, vectors_NT=np.ones((number, 2), np.float32)),
@@ -152,19 +152,19 @@ def align_task() -> AlignTask:
 
 
 class ShiftedTowers(Towers):
-    """With a number that each worker's own rows read."""
+    """Towers with a parameter that is applied to the rows of each worker."""
 
     def __init__(self) -> None:
         super().__init__(dropout=0.0)
         self.shift = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, left_b: torch.Tensor, right_b: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = super().forward(left_b, right_b)
-        return {**found, "left": found["left"] + self.shift * left_b[:, None]}
+        outputs = super().forward(left_b, right_b)
+        return {**outputs, "left": outputs["left"] + self.shift * left_b[:, None]}
 
 
-class HoldsItsPart(WordMatching):
-    """It begins otherwise on rank 1, and measures which share of the parameters' numbers a worker holds between steps."""
+class MeasuresItsShard(WordMatching):
+    """Starts with other weights on rank 1; its metric is the share of the parameters in this worker between steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,15 +174,15 @@ class HoldsItsPart(WordMatching):
             with torch.no_grad():
                 self.module.words.weight.add_(1.0)
                 self.module.seen.add_(1.0)
-        self._held = 0.0
+        self._local_share = 0.0
 
     def after_step(self, step: int, num_steps: int) -> None:
         parameters = list(self.module.parameters())
-        held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
-        self._held = held / sum(p.numel() for p in parameters)
+        num_local = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in parameters)
+        self._local_share = num_local / sum(p.numel() for p in parameters)
 
     def measure(self) -> Mapping[str, float]:
-        return {"held": self._held}
+        return {"local_share": self._local_share}
 
 
 class SharesALayersWeight(WordMatching):

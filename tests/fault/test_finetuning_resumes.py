@@ -1,4 +1,4 @@
-"""A finetune_text whose process is killed in a fit goes on when it is asked for again: no fold anew, no step twice, a whole tower."""
+"""finetune_text resumes after its process is killed: no fold is fitted again and no step is repeated."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from intarsia.encoders.config import TextEncoderConfig
-from intarsia.encoders.lake_models import text_tower_config
+from intarsia.encoders.lake_models import TOWER_CURVE, text_tower_config
 from intarsia.encoders.open import open_text_encoder
 from intarsia.lake import Lake, write_json
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.onray.torch_training import TorchWorkersConfig
 from intarsia.training.loop import FitConfig
 from intarsia.training.text_pairs import TextPairsConfig
-from pipelines.finetune_text import CURVE, FinetuneTextConfig, run
+from pipelines.finetune_text import FinetuneTextConfig, run
 from tests.judged_shop import fill_with_judged_shop
 from tests.killed_process import kill_session
 
@@ -45,7 +45,7 @@ def finetune_in(lake: Lake) -> None:
 
 
 @pytest.mark.timeout(500)
-def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> None:
+def test_a_killed_job_repeats_no_fold_and_no_step(lake: Lake) -> None:
     fill_with_judged_shop(lake)
     (lake.root / ".finetune_text-of-another-config").mkdir()
     (lake.root / ".finetune_image-of-another-job").mkdir()
@@ -55,15 +55,15 @@ def test_a_killed_job_fits_no_fold_anew_and_makes_no_step_twice(lake: Lake) -> N
         assert first.poll() is None and time.monotonic() < deadline_s, "the job ended, or never came so far"
         time.sleep(0.05)  # between two looks at its checkpoints
     kill_session(first)
-    (kept,) = lake.root.glob(".finetune_text-*")
+    (run_dir,) = lake.root.glob(".finetune_text-*")
     assert not lake.has("text_tower")
-    assert (kept / ".fit-folds_0" / "ended").exists()
-    assert not (kept / ".fit-folds_1" / "ended").exists(), "it was killed too late: its steps are too few"
+    assert (run_dir / ".fit-folds_0" / "ended").exists()
+    assert not (run_dir / ".fit-folds_1" / "ended").exists(), "it was killed too late: its steps are too few"
 
     assert _start(lake).wait(timeout=_DEADLINE_S) == 0
     counts = json.loads((lake.root / _COUNTS).read_text(encoding="utf-8"))
     assert counts["resumed"] == 1, "the second fold's fit went on; the first one's had ended"
-    curves = json.loads((lake.current("text_tower").path / CURVE).read_text(encoding="utf-8"))
+    curves = json.loads((lake.current("text_tower").path / TOWER_CURVE).read_text(encoding="utf-8"))
     for fold in ("folds/0", "folds/1"):
         assert [point["step"] for point in curves[fold]] == list(range(1, len(curves[fold]) + 1))
         assert len(curves[fold]) % CONFIG.fit.epochs == 0

@@ -1,4 +1,4 @@
-"""align_modalities on a small lake: words meet pictures, the line goes on with the aligned space, and a second run changes nothing."""
+"""align_modalities on a small lake: text finds images, and later jobs use the aligned space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALIGN = align_modalities.AlignModalitiesConfig(
 
 @dataclass(frozen=True)
 class Aligned:
-    """A lake that was aligned."""
+    """A lake with an alignment."""
 
     lake: Lake
     alignment: Alignment
@@ -62,7 +62,7 @@ def aligned(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Aligned:
 
 
 def product_row(number: int, *, imaged: bool = True) -> dict[str, object]:
-    """Every third title says nothing of its colour, every tenth product has no picture."""
+    """Every third title has no colour, every tenth product no image."""
     colour = COLOURS[number % len(COLOURS)]
     contents = [image(colour, number % 2)] if imaged and number % 10 else []
     images = tuple(
@@ -94,18 +94,18 @@ def publish_shop(lake: Lake, rows: Sequence[dict[str, object]]) -> None:
     run_job(embed_products.JOB, EMBED, lake)
 
 
-def test_a_colour_word_finds_images_of_products_whose_titles_do_not_say_it(aligned: Aligned) -> None:
+def test_a_colour_word_finds_images_whose_titles_lack_it(aligned: Aligned) -> None:
     encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
     index = open_vector_index(aligned.lake.current("indexes").path / "aligned")
     assert encoders.aligned is not None
-    for place, colour in enumerate(COLOURS):
+    for number, colour in enumerate(COLOURS):
         asked_D = encoders.aligned.text(colour, encoders.text.encode([colour])[0])
         rows = index.search(asked_D[np.newaxis], 10, None).rows_Qk[0]
-        assert sum(int(row) % len(COLOURS) == place for row in rows) >= 8
+        assert sum(int(row) % len(COLOURS) == number for row in rows) >= 8
         assert any(int(row) % 3 == 0 for row in rows)
 
 
-def test_index_and_query_encoders_are_of_the_aligned_space_and_no_fold_is_served(aligned: Aligned) -> None:
+def test_index_and_query_encoders_use_the_aligned_space(aligned: Aligned) -> None:
     encoders = QueryEncoders.open(aligned.lake.current("query_encoders").path)
     encoders.check_spaces(dict(stored_spaces(aligned.lake.current("indexes").path)))  # type: ignore[arg-type]
     assert encoders.aligned is not None
@@ -115,12 +115,12 @@ def test_index_and_query_encoders_are_of_the_aligned_space_and_no_fold_is_served
     assert aligned.alignment.heads.num_folds == 2
 
 
-def test_the_curve_and_what_was_measured_stand_beside_the_heads(aligned: Aligned) -> None:
-    told = json.loads((aligned.lake.current("alignment").path / "curve.json").read_text(encoding="utf-8"))
-    assert len(told["curve"]) >= ALIGN.min_steps
-    assert told["curve"][-1]["loss"] < told["curve"][0]["loss"]
-    assert told["kept_step"] == told["curve"][-1]["step"], "nothing is watched, so the last is kept"
-    assert told["held_out"].keys() == told["untrained"].keys() >= {"text_to_image_mrr", "image_to_text_r@1"}
+def test_curve_and_metrics_are_stored_with_the_heads(aligned: Aligned) -> None:
+    curve_file = json.loads((aligned.lake.current("alignment").path / "curve.json").read_text(encoding="utf-8"))
+    assert len(curve_file["curve"]) >= ALIGN.min_steps
+    assert curve_file["curve"][-1]["loss"] < curve_file["curve"][0]["loss"]
+    assert curve_file["kept_step"] == curve_file["curve"][-1]["step"], "nothing is watched, so the last is kept"
+    assert curve_file["held_out"].keys() == curve_file["untrained"].keys() >= {"text_to_image_mrr", "image_to_text_r@1"}
     assert list((aligned.lake.root / "logs" / "align_modalities").rglob("events.*"))
 
 
@@ -148,11 +148,11 @@ def test_a_catalog_without_images_is_refused(aligned: Aligned, tmp_path: Path) -
     lake = copied(aligned.lake, tmp_path)
     publish_products(lake, [product_row(number, imaged=False) for number in range(4)])
     run_job(embed_products.JOB, EMBED, lake)  # every text is in the cache
-    with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with pictures"):
+    with pytest.raises(DataError, match="image_embeddings: vector is 'none'; allowed: products with images"):
         align_modalities.run(ALIGN, lake, JobProgress("test"))
 
 
 def copied(lake: Lake, folder: Path) -> Lake:
-    """A copy of a lake, to go on from."""
+    """A copy of a lake."""
     shutil.copytree(lake.root, folder / "copy")
     return Lake(folder / "copy")

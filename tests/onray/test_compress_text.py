@@ -1,4 +1,4 @@
-"""compress_text on a small lake: what it writes is smaller, near its teacher, and opens as an encoder."""
+"""compress_text on a small lake: the output is smaller, near its teacher, and opens as an encoder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LAKE_MODEL = TextEncoderConfig(model="lake:text_tower", batch_size=8)
 
 
 def publish_text_tower(lake: Lake, tower: TextEncoderConfig) -> None:
-    """As finetune_text does it."""
+    """Publish a text tower in the format of finetune_text."""
     with lake.publish("text_tower", {"encoder": to_jsonable(tower), "folds": 0, "text_fields": ["title"]}) as folder:
         save_text_tower(open_trainable(tower), folder)
 
@@ -50,7 +50,7 @@ def write_products(lake: Lake, number: int) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_small_tower_learns_its_teachers_vectors_and_opens_as_an_encoder(lake: Lake) -> None:
+def test_a_small_tower_is_distilled_and_opens_as_an_encoder(lake: Lake) -> None:
     write_products(lake, 100)
     publish_text_tower(lake, CONFIG.teacher)
     config = dataclasses.replace(CONFIG, teacher=LAKE_MODEL)
@@ -87,7 +87,7 @@ def test_a_new_tower_of_the_lake_makes_a_new_small_one(lake: Lake) -> None:
     assert compress_text.JOB.extra_inputs(lake, CONFIG) == {}, "another teacher does not look at it"
 
 
-def test_what_it_made_itself_is_no_teacher(lake: Lake) -> None:
+def test_its_own_output_is_not_allowed_as_teacher(lake: Lake) -> None:
     own = dataclasses.replace(CONFIG, teacher=TextEncoderConfig(model="lake:small_text_tower"))
     with pytest.raises(ConfigError, match=r"model is 'lake:small_text_tower'; allowed here: lake:text_tower$"):
         compress_text.run(own, lake, JobProgress("test"))
@@ -95,7 +95,7 @@ def test_what_it_made_itself_is_no_teacher(lake: Lake) -> None:
 
 def test_a_teacher_without_layers_is_refused(lake: Lake) -> None:
     config = dataclasses.replace(CONFIG, teacher=TextEncoderConfig(model=USE_MULTILINGUAL))
-    with pytest.raises(ConfigError, match=r"teacher is 'offline:use-multilingual-v3', which has no layers to cut"):
+    with pytest.raises(ConfigError, match=r"teacher is 'offline:use-multilingual-v3', which has no layers to remove"):
         compress_text.run(config, lake, JobProgress("test"))
 
 
@@ -105,9 +105,9 @@ def test_a_teacher_without_layers_is_refused(lake: Lake) -> None:
         ({"text_fields": ()}, r"text_fields is empty; allowed: at least one field"),
         ({"cut_heads": -1}, r"cut_heads is -1; allowed: 0 or more"),
         ({"num_probes": 0}, r"num_probes is 0; allowed: 1 or more"),
-        ({"kept_layers": ()}, r"nothing is cut; set kept_layers, cut_heads or kept_units"),
+        ({"kept_layers": ()}, r"nothing is pruned; set kept_layers, cut_heads or kept_units"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(values: dict[str, object], words: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         compress_text.CompressTextConfig(**values)  # type: ignore[arg-type]

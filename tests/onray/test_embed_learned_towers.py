@@ -1,4 +1,4 @@
-"""embed_products with towers that jobs before it have trained: `model: lake:text_tower`."""
+"""embed_products with towers of other jobs: `model: lake:text_tower`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LAKE_MODEL = dataclasses.replace(
 
 @pytest.fixture
 def shop(lake: Lake) -> Lake:
-    """Two products with a picture each."""
+    """Two products with an image each."""
     rows = []
     for number, (title, content) in enumerate(zip(TITLES, IMAGES, strict=True)):
         image = ImageRef(source="0.png", sha256=sha256_bytes(content), width=30, height=40, phash="0" * 16)
@@ -54,7 +54,7 @@ def shop(lake: Lake) -> Lake:
 
 
 def publish_towers(lake: Lake) -> None:
-    """As finetune_text and finetune_image do it."""
+    """Publish towers in the format of finetune_text and finetune_image."""
     with lake.publish("text_tower", {"encoder": to_jsonable(TOWER), "folds": 0, "text_fields": ["title"]}) as folder:
         save_text_tower(open_trainable(TOWER), folder)
     with lake.publish("image_tower") as folder:

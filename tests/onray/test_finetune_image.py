@@ -1,4 +1,4 @@
-"""finetune_image on a small lake: what it learns from, and that what it writes opens as an encoder."""
+"""finetune_image on a small lake: training data, and that its output opens as an encoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from intarsia.config import to_jsonable
 from intarsia.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from intarsia.encoders.lake_models import TOWER_CURVE
 from intarsia.encoders.open import open_image_encoder, open_text_encoder
 from intarsia.encoders.store import EmbeddingKey, write_vectors
 from intarsia.errors import ConfigError
@@ -68,12 +69,12 @@ def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
     tower = lake.current("image_tower")
     assert tower.notes["text"] == to_jsonable(own)
     record = json.loads((lake.root / "runs" / "finetune_image.json").read_text())["counts"]
-    assert record["pictures"] == 24  # neither the product without a picture nor the one with a torn one
+    assert record["images"] == 24  # not the product without an image, nor the one with a damaged image
     assert (record["texts"], record["texts_from_cache"]) == (6, 3)
-    learned = record["pictures"] - record["held_out"]
+    learned = record["images"] - record["held_out"]
     assert 0 < record["held_out"] < 12
     assert record["steps"] == 2 * -(-learned // 8)
-    curve = json.loads((tower.path / finetune_image.CURVE).read_text())
+    curve = json.loads((tower.path / TOWER_CURVE).read_text())
     assert [point["step"] for point in curve] == list(range(1, record["steps"] + 1))
     opened = open_image_encoder(ImageEncoderConfig(model=str(tower.path)))
     before = open_image_encoder(CONFIG.tower)
@@ -82,9 +83,9 @@ def test_a_tower_learns_from_titles_and_opens_as_an_encoder(lake: Lake) -> None:
     assert not np.allclose(opened.encode(IMAGES[:2]), before.encode(IMAGES[:2]), atol=1e-3)
 
 
-def test_a_catalog_without_images_teaches_nothing(lake: Lake) -> None:
+def test_a_catalog_without_images_is_refused(lake: Lake) -> None:
     write_products(lake, [[], [b"torn"]])
-    with pytest.raises(ConfigError, match=r"no product has a picture that can be read and a text"):
+    with pytest.raises(ConfigError, match=r"no product has both a readable image and a text"):
         finetune_image.run(CONFIG, lake, PROGRESS)
 
 
@@ -93,7 +94,7 @@ def test_the_clip_family_keeps_no_head(lake: Lake) -> None:
     config = finetune_image.FinetuneImageConfig(
         tower=ImageEncoderConfig(model="untrained:clip:1"), text=TEXT, keep_head=True, held_out_one_in=0
     )
-    with pytest.raises(ConfigError, match=r"keep_head is true, but the CLIP family has a projection of its own"):
+    with pytest.raises(ConfigError, match=r"keep_head is true, but the CLIP family has its own projection"):
         finetune_image.run(config, lake, PROGRESS)
 
 
@@ -101,10 +102,10 @@ def test_the_clip_family_keeps_no_head(lake: Lake) -> None:
     ("values", "words"),
     [
         ({"text_fields": ()}, r"text_fields is empty; allowed: at least one field"),
-        ({"held_out_one_in": 1}, r"held_out_one_in is 1: nothing would be left to learn from"),
+        ({"held_out_one_in": 1}, r"held_out_one_in is 1, so no product would be left to train on"),
         ({"held_out_one_in": -1}, r"held_out_one_in is -1; allowed: 0 or more"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(values: dict[str, object], words: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         finetune_image.FinetuneImageConfig(**values)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from intarsia.lake import Lake
 from intarsia.records.product import Product
 from intarsia.tables.judgments import JUDGMENTS, QUERIES
 from intarsia.tables.products import PRODUCTS, product_to_row
-from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, files
+from pipelines.ingest_judgments import JOB, IngestJudgmentsConfig, judged_set_files
 from pipelines.job import JobProgress
 from tests.unit.catalog.shop_files import write_jsonl
 
@@ -75,10 +75,14 @@ def test_an_unreadable_row_stops_the_job(shop: Lake, tmp_path: Path) -> None:
 
 
 def test_the_whole_folder_is_input_if_queries_have_images(tmp_path: Path) -> None:
-    assert files(_config(tmp_path)) == [tmp_path]
+    assert judged_set_files(_config(tmp_path)) == [tmp_path]
     both = _config(tmp_path, queries={"image": None})
-    assert files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
-    assert files(_config(tmp_path, has_files=False, known_items={})) == files(IngestJudgmentsConfig()) == []
+    assert judged_set_files(both) == [tmp_path / "judgments.tsv", tmp_path / "queries.jsonl"]
+    assert (
+        judged_set_files(_config(tmp_path, has_files=False, known_items={}))
+        == judged_set_files(IngestJudgmentsConfig())
+        == []
+    )
 
 
 def test_neither_files_nor_known_items_is_refused(tmp_path: Path) -> None:

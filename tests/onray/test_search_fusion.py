@@ -199,7 +199,7 @@ def test_the_job_publishes_the_chosen_fusion(tmp_path: Path) -> None:
     counts = run(config, lake, JobProgress("search_fusion"))
     folder = lake.current("fusion_spec").path
     trials = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
-    assert counts["trials"] == len(trials["trials"]) == 4  # three points of plain kinds, one of the fitted kind
+    assert counts["trials"] == len(trials["trials"]) == 4  # three points of plain kinds, one of the fitted method
     assert counts["failed"] == 1  # its folds leave no train query: reported, and the plain kinds are compared
     assert "judge more queries" in trials["trials"][-1]["error"]
     assert trials["chosen"]["spec"]["kind"] == counts["kind"] == lake.current("fusion_spec").notes["kind"]

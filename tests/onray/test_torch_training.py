@@ -1,4 +1,4 @@
-"""Torch fits on Ray Train: the number of workers changes how long a fit takes, not what it gives."""
+"""Torch fits on Ray Train: the result does not depend on the number of workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG = FitConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=0.05, fgm
 
 
 class NotesItsWorkers(WordMatching):
-    """Leaves a file named after the number of workers it is one of."""
+    """Writes a file named after the number of workers."""
 
     def __init__(self, seen: Path) -> None:
         super().__init__()
@@ -30,50 +30,51 @@ class NotesItsWorkers(WordMatching):
 
 def assert_same_fit(one: FitResult, other: FitResult) -> None:
     assert [point.step for point in one.curve] == [point.step for point in other.curve]
-    for ours, theirs in zip(one.curve, other.curve, strict=True):
-        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
-        assert ours.learning_rate == theirs.learning_rate
-        assert ours.figures == theirs.figures
+    for record, other_record in zip(one.curve, other.curve, strict=True):
+        assert record.loss == pytest.approx(other_record.loss, rel=1e-4)
+        assert record.learning_rate == other_record.learning_rate
+        assert record.figures == other_record.figures
     assert one.state.keys() == other.state.keys()
     for name, tensor in other.state.items():
         torch.testing.assert_close(one.state[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp_path: Path) -> None:
-    told: list[tuple[int, int, float]] = []
-    alone = fit_in_process(WordMatching(), CONFIG)
+    progress_calls: list[tuple[int, int, float]] = []
+    single = fit_in_process(WordMatching(), CONFIG)
     shared = train_on_workers(
-        WordMatching, CONFIG, TWO, tmp_path, on_step=lambda *progress: told.append(progress), logs=tmp_path / "logs"
+        WordMatching,
+        CONFIG,
+        TWO,
+        tmp_path,
+        on_step=lambda *progress: progress_calls.append(progress),
+        logs=tmp_path / "logs",
     )
-    assert [point.step for point in shared.curve] == list(range(1, 10)) == [point.step for point in alone.curve]
+    assert [point.step for point in shared.curve] == list(range(1, 10)) == [point.step for point in single.curve]
     assert shared.curve[-1].loss < 0.6 * shared.curve[0].loss
-    assert_same_fit(shared, alone)
+    assert_same_fit(shared, single)
     load_trained(WordMatching().module, shared.state)
-    assert told[-1] == (9, 9, 0.0)
+    assert progress_calls[-1] == (9, 9, 0.0)
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
     written = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert [event.step for event in written.Scalars("fit/loss")] == list(range(1, 10))
     assert [event.step for event in written.Scalars("measured/found")] == [3, 6, 9]
 
 
-def test_a_fit_for_which_there_is_less_room_than_asked_starts_with_fewer_workers_and_gives_the_same(
-    cluster: None, tmp_path: Path
-) -> None:
+def test_a_fit_with_fewer_workers_gives_the_same_result(cluster: None, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     seen.mkdir()
     workers = TorchWorkersConfig(num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=0)
-    alone = fit_in_process(WordMatching(), CONFIG)
+    single = fit_in_process(WordMatching(), CONFIG)
     shared = train_on_workers(partial(NotesItsWorkers, seen), CONFIG, workers, tmp_path / "storage")
     sizes = {int(path.name) for path in seen.iterdir()}
     assert len(sizes) == 1
     assert sizes <= {1, 2}  # this Ray has 4 CPUs
     assert (shared.num_steps, shared.num_resumed) == (9, 0)
-    assert_same_fit(shared, alone)
+    assert_same_fit(shared, single)
 
 
-def test_an_error_for_the_user_comes_as_it_was_out_of_a_fit_that_started_with_the_workers_there_was_room_for(
-    cluster: None, tmp_path: Path
-) -> None:
+def test_an_elastic_fit_raises_the_workers_own_error(cluster: None, tmp_path: Path) -> None:
     workers = TorchWorkersConfig(
         num_workers=3, min_workers=1, cpus_per_worker=2.0, max_failures=1
     )  # this Ray has 4 CPUs
@@ -92,7 +93,7 @@ def test_an_error_for_the_user_comes_as_it_was_out_of_a_fit_that_started_with_th
         ),
     ],
 )
-def test_more_than_this_ray_has_is_refused_before_it_waits(
+def test_more_resources_than_ray_has_are_refused(
     cluster: None, tmp_path: Path, setting: dict[str, float], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -13,6 +13,8 @@ from intarsia.lake import Lake
 
 TEXT_TOWERS, IMAGE_TOWERS = ("text_tower", "small_text_tower"), ("image_tower",)
 """Lake entries. `model: lake:text_tower` uses one, with its own settings except batch_size."""
+TOWER_SETTINGS, TOWER_CURVE = "training.json", "curve.json"
+"""Files in the entry of a trained tower: settings and result of its fit, and its learning curve."""
 FOLDS = "folds"
 """In the entry of a text tower: a folder per fold of the train queries, with a tower trained without it."""
 

@@ -99,8 +99,9 @@ class SliceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All tables of one evaluation; `values` holds each system's headline metric per query, NaN without a relevant
-    product.
+    """All tables of one evaluation.
+
+    `values` has the headline metric of each system per query, NaN without a relevant product.
     """
 
     headline: str

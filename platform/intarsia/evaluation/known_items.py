@@ -1,5 +1,6 @@
-"""Synthetic known-item queries from the catalog, for a shop without judged queries: each searches for one product by
-words of its title.
+"""Synthetic known-item queries from the catalog, for a shop without judged queries.
+
+Each query searches for one product by words of its title.
 
 They measure whether search finds a named product, not whether people like the results. Reports say so, and judged
 queries replace them. Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's

@@ -1,5 +1,4 @@
-"""Compare fusion methods on the same judged queries: choose one on train, test once, and measure it with missing
-images.
+"""Compare fusion methods on the same judged queries: choose one on train, and test all once.
 
 This module reads per-query values only. `experiments/fusion_benchmark.py` fits and measures the methods,
 `method_comparison_report.py` writes the report. Letters: Q queries, M methods.
@@ -101,8 +100,9 @@ class BaselineComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRow:
-    """One method in the table; `against` has its comparison with each baseline, and is empty for baselines, references
-    and failures.
+    """One method in the table.
+
+    `against` has its comparison with each baseline; it is empty for baselines, references and failures.
     """
 
     method: ComparedMethod

@@ -93,9 +93,7 @@ def comparison_lines(comparison: MethodComparison) -> list[str]:
 
 
 def conclusions(comparison: MethodComparison) -> list[str]:
-    """Which method is chosen, how it compares with each baseline, and whether missing images hurt it; a sentence
-    each.
-    """
+    """Sentences on the chosen method, its comparison with each baseline, and the effect of missing images."""
     row = comparison.row(comparison.chosen)
     lines = [
         f"chosen on out-of-fold train queries: {comparison.chosen}"
@@ -192,9 +190,7 @@ def _difference_text(comparison: BaselineComparison) -> str:
 
 
 def _coloured_lines(comparison: MethodComparison) -> list[tuple[str, str]]:
-    """The chosen method with its imputer, text only, the best baseline, then the chosen method with the other
-    imputers.
-    """
+    """The curves in colour: the chosen method with each imputer, text only, and the best baseline."""
     chosen = comparison.chosen
     pairs = list(dict.fromkeys((point.method, point.imputer) for point in comparison.curve))
     lines = [

@@ -75,26 +75,26 @@ METRICS: Mapping[str, QueryMetric] = {
 
 
 def split_metric(name: str) -> tuple[str, int]:
-    """Split a metric such as `ndcg@10` into its kind and its k.
+    """Split a metric such as `ndcg@10` into its name and its k.
 
     >>> split_metric("ndcg@10")
     ('ndcg', 10)
 
     Raises:
-        ConfigError: an unknown kind, or k is not a whole number above 0.
+        ConfigError: an unknown name, or k is not a whole number above 0.
     """
-    kind, at, k = name.partition("@")
-    if kind not in METRICS:
+    metric, at, k = name.partition("@")
+    if metric not in METRICS:
         raise ConfigError(f"metric {name!r} is not known; allowed: {', '.join(f'{known}@k' for known in METRICS)}")
     if not at or not k.isdigit() or int(k) < 1:
-        raise ConfigError(f"metric {name!r} has no k; write for example {kind}@10")
-    return kind, int(k)
+        raise ConfigError(f"metric {name!r} has no k; write for example {metric}@10")
+    return metric, int(k)
 
 
 def metric_values(name: str, graded: GradedOrders, gain: Gain = "exponential") -> Floats:
-    """The metric `kind@k` of each query: float64 [Q]; only ndcg reads `gain`."""
-    kind, k = split_metric(name)
-    return ndcg_at_k(graded, k, gain) if kind == "ndcg" else METRICS[kind](graded, k)
+    """The metric `name@k` of each query: float64 [Q]; only ndcg reads `gain`."""
+    metric, k = split_metric(name)
+    return ndcg_at_k(graded, k, gain) if metric == "ndcg" else METRICS[metric](graded, k)
 
 
 def _top(graded: GradedOrders, k: int) -> Floats:

@@ -55,8 +55,9 @@ _PANEL_IN, _LEGEND_OFFSET_IN = (
 
 
 def systems(evaluation: Evaluation) -> str:
-    """The headline metric of every system as a bar with its interval, best on top; the first compared system is
-    highlighted.
+    """The headline metric of every system as a bar with its interval, best on top.
+
+    The first compared system is highlighted.
     """
     rows = sorted(evaluation.systems, key=lambda row: np.nan_to_num(row.metrics[evaluation.headline].mean))
     intervals = [row.metrics[evaluation.headline] for row in rows]
@@ -130,8 +131,9 @@ def importances(shares: Mapping[str, float]) -> str:
 
 
 def learning_curves(curves: Sequence[LearningCurve]) -> str:
-    """A panel per part: train loss (pale, left scale), held-out metrics with a dot at the best, the kept step as a
-    dashed line.
+    """A panel per part: train loss (pale, left scale) and held-out metrics.
+
+    A dot marks the best step, a dashed line the kept one.
     """
     num_columns = min(len(curves), _PANELS_PER_ROW)
     num_rows = -(-len(curves) // num_columns)
@@ -147,8 +149,9 @@ def learning_curves(curves: Sequence[LearningCurve]) -> str:
 
 
 def methods(comparison: MethodComparison) -> str:
-    """Test means of all methods with their intervals, the best on train on top, coloured by family; dashed: the best
-    baseline.
+    """Test means of all methods with their intervals, the best on train on top, coloured by family.
+
+    The dashed line is the best baseline.
     """
     rows = [(row.method, row.test) for row in reversed(comparison.rows) if row.test is not None]
     means = np.nan_to_num([test.mean for _, test in rows])
@@ -171,8 +174,9 @@ def methods(comparison: MethodComparison) -> str:
 
 
 def missing_images(comparison: MethodComparison, lines: Sequence[tuple[str, str]]) -> str:
-    """The metric by share of missing images: the (method, imputer) pairs of `lines` in colour, in that order; all
-    others in grey.
+    """The metric by share of missing images.
+
+    The (method, imputer) pairs of `lines` are in colour, in that order, all others in grey.
     """
     figure, axes = _one_panel(height_in=3.6)
     pairs = dict.fromkeys((point.method, point.imputer) for point in comparison.curve)

@@ -23,8 +23,9 @@ NOT_IN_CATALOG = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Qrels:
-    """The judgments of one query: rows ascending, with their grades; a judged product that is not in the catalog has
-    row -1.
+    """The judgments of one query: rows ascending, with their grades.
+
+    A judged product that is not in the catalog has row -1.
 
     Such a product cannot be retrieved. It still counts in the ideal order and as relevant.
 

@@ -1,4 +1,5 @@
 """Report of an evaluation: Markdown, one HTML file without external files, JSON, and lines for a terminal.
+
 `evaluate.py` makes the tables.
 """
 
@@ -51,7 +52,7 @@ class FusionTrialRow:
 
     Attributes:
         number: in the order in which the search chose them.
-        kind: fusion kind; empty where all fitted kinds failed together.
+        kind: fusion method; empty where all fitted methods failed together.
         settings: its settings as text.
         score: mean on the train queries; of a stopped trial, over the queries measured so far; None for a failed one.
         stopped: stopped early.
@@ -154,9 +155,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
 
 
 def evaluation_to_jsonable(evaluation: Evaluation, query_ids: Sequence[QueryId]) -> dict[str, object]:
-    """All metrics, all comparisons, and the headline metric of each query: None where a query has no relevant
-    product.
-    """
+    """All metrics, all comparisons, and the headline metric of each query; None without a relevant product."""
     return {
         "headline": evaluation.headline,
         "systems": {row.name: to_jsonable(row.metrics) | {"coverage": row.coverage} for row in evaluation.systems},

@@ -1,5 +1,4 @@
-"""Uncertainty of a mean over queries, and tests of paired differences: bootstrap intervals, permutation tests, Holm's
-correction.
+"""Bootstrap intervals of means over queries, paired permutation tests, and Holm's correction.
 
 `scipy.stats.bootstrap` gives the same intervals in 2 to 3 times the time; `scipy.stats.permutation_test` takes 15 to 25
 times as long for 12 columns, and neither keeps our rule for NaN. So both are written here.
@@ -83,8 +82,9 @@ def paired_bootstrap(
 def bootstrap_means(
     values_QM: Floats, *, seed: int, num_resamples: int = NUM_RESAMPLES, confidence: float = 0.95
 ) -> list[Interval]:
-    """`bootstrap_mean` of each column, all from the same resamples; a query that is NaN in one column is left out of
-    all.
+    """`bootstrap_mean` of each column, all from the same resamples.
+
+    A query that is NaN in one column is left out of all.
 
     Raises:
         ValueError: fewer than one resample, or a confidence outside 0..1.

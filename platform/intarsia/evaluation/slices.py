@@ -1,5 +1,6 @@
-"""Slices of the judged queries, by language, kind, images and popularity: a mean over all queries can hide that one
-slice got worse.
+"""Slices of the judged queries, by language, kind, images and popularity.
+
+A mean over all queries can hide that one slice got worse.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ class Slice:
 def standard_slices(
     queries: Sequence[JudgedQuery], qrels: Sequence[Qrels], has_image_N: NDArray[np.bool_], clicks_N: Floats
 ) -> list[Slice]:
-    """Slices by locale, kind of query, images of the relevant products, number of relevant products, and clicks on
-    them.
+    """Slices by locale, kind of query, and images, number and clicks of the relevant products.
 
     Args:
         queries: Q judged queries.

@@ -1,0 +1,1 @@
+"""User events and judged sets: cleaning, deduplication, the feedback journal."""

@@ -1,5 +1,4 @@
-"""The systems that an evaluation compares, from one retrieval: each retriever, the plain fusions, the served fusion,
-and the ranker.
+"""The systems that an evaluation compares: each retriever, the plain fusions, the served fusion, and the ranker.
 
 Letters: C candidates of one query.
 """
@@ -24,9 +23,7 @@ Orders = list[Order]
 
 FUSED, RANKED = "fused", "ranked"
 TEXT_ONLY = "text only"
-"""The text-only fusion without a ranker (`text_only_fusion.py`): `FUSED` minus this is what images add to the
-fusion.
-"""
+"""The text-only fusion without a ranker: `FUSED` minus this is what images add to the fusion."""
 PLAIN_FUSIONS = {"rrf": FusionSpec(kind="rrf"), "equal weights": FusionSpec(kind="equal")}
 
 

@@ -1,5 +1,4 @@
-"""The benchmark of fusion methods: fit all, measure all, choose one, and measure again with a growing share of images
-missing.
+"""The benchmark of fusion methods: fit and measure all, choose one, and measure again with images missing.
 
 `fusion_methods.py` defines the methods, `evaluation/method_comparison.py` the statistics. Letters: Q queries.
 """
@@ -119,8 +118,7 @@ def run_benchmark(
     report: ReportProgress,
     fit_methods: FitMethods = fit_sequentially,
 ) -> MethodComparison:
-    """Fit all methods on train, choose one by out-of-fold train queries, measure all on test, and measure the curves of
-    missing images.
+    """Fit all methods on train, choose one, measure all on test, and measure the curves of missing images.
 
     Validation queries stop fits and weigh columns, so validation values of fitted methods are optimistic. The choice is
     therefore made on train queries, each fused by the fit without its fold; methods without fitted parts are measured
@@ -203,8 +201,9 @@ def _with_curves(
     config: ComparisonConfig,
     report: ReportProgress,
 ) -> MethodComparison:
-    """Measure every method at every share with every imputer; the imputer of the chosen method is its best on
-    validation.
+    """Measure every method at every share with every imputer.
+
+    The imputer of the chosen method is its best on validation.
 
     There are no curves if the generator is the only imputer and was not fitted, or if no text-only system could be
     fitted.
@@ -270,7 +269,7 @@ def _generator(fitted_methods: Sequence[FittedMethod]) -> GeneratorImputer | str
             if not isinstance(fitted.fuser, FeatureFuser):
                 return f"the fit of {fitted.method.name} failed: {fitted.error}"
             return GeneratorImputer(generate=fitted.fuser.scorer.generate_images)
-    return "the kind adversarial, which fits a generator, is not among the methods"
+    return "the method adversarial, which fits a generator, is not among the methods"
 
 
 def _values(

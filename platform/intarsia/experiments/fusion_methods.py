@@ -1,5 +1,6 @@
-"""The fusion methods of a comparison: each retriever alone, the plain fusions, and every kind of the registry; how they
-are fitted and measured.
+"""The fusion methods of a comparison, and how they are fitted and measured.
+
+The methods are each retriever alone, the plain fusions, and every method of the registry.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _TRAINING_DATA_FILE = "training_data.pickle"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionMethod:
-    """A method that orders candidates: one retriever (config None), or a fusion kind with its settings.
+    """A method that orders candidates: one retriever (config None), or a fusion method with its settings.
 
     `scorer_of` names the method whose vector scorer this one uses on its own; both come from one fit.
     """
@@ -116,19 +117,19 @@ class FittedMethod:
 def fusion_methods(
     retrievers: Sequence[str], kinds: Sequence[str], settings: Mapping[str, Mapping[str, Any]]
 ) -> list[FusionMethod]:
-    """Every retriever alone, RRF and equal weights, then the kinds in the order of the registry.
+    """Every retriever alone, RRF and equal weights, then the other methods in the order of the registry.
 
     Args:
         retrievers: the retrievers of the candidates.
         kinds: names of the registry; empty means all of them.
-        settings: by kind; defaults where a kind is not named.
+        settings: by method; defaults where a method is not named.
 
     Raises:
-        ConfigError: an unknown kind, or settings that a kind refuses.
+        ConfigError: an unknown method, or settings that a method refuses.
     """
     for name in kinds:
         registered_method(name)
-    for name, values in settings.items():  # also of kinds that are not compared: report a mistake before computing
+    for name, values in settings.items():  # also of methods that are not compared: report a mistake before computing
         parse_method_config({"kind": name, **values}, where=f"settings.{name}")
     baselines = [FusionMethod(name=name, family="baseline") for name in retrievers]
     baselines += [
@@ -306,7 +307,7 @@ def _scorer_only(fuser: Fuser) -> FeatureFuser:
 
 
 def _of_kind(config: MethodConfig) -> Iterator[FusionMethod]:
-    """One method per kind; two for a kind that reads vectors: its score as one more column, and its score only."""
+    """One method per config; two for one that reads vectors: its score as one more column, and its score only."""
     if not FUSION_METHODS[config.kind].reads_vectors:
         yield FusionMethod(name=config.kind, family="score", config=config)
         return

@@ -81,8 +81,8 @@ class TrialData:
 
     Attributes:
         packed: the packed train queries, for fusions without fitted parts.
-        train: the train queries as training data; required by fitted kinds.
-        validation: the validation queries, which stop a fit; required by fitted kinds.
+        train: the train queries as training data; required by fitted methods.
+        validation: the validation queries, which stop a fit; required by fitted methods.
     """
 
     packed: PackedCandidates
@@ -93,7 +93,7 @@ class TrialData:
 def score_config(config: MethodConfig, data: TrialData, *, k: int, num_folds: int, seed: int) -> Iterator[float]:
     """Mean nDCG@k on the train queries; the last value is final.
 
-    A kind without fitted parts gives one value. A fitted kind is fitted once per fold, without that fold's queries, and
+    A method without fitted parts gives one value. A fitted method is fitted once per fold, without that fold's queries, and
     each value is the mean over the folds so far, so that a search can stop a trial early.
     """
     if isinstance(config, FusionSpec):
@@ -151,8 +151,9 @@ def weigh_by_kind(
 
 
 def shrink_to_uniform(spec: FusionSpec, splits: Sequence[PackedCandidates], *, k: int, max_loss: float) -> FusionSpec:
-    """The same fusion with its weights moved towards equal weights as far as the nDCG allows; for queries that favour
-    one retriever.
+    """Move the weights of a fusion towards equal weights, as far as the nDCG allows.
+
+    This is for queries that favour one retriever, such as synthetic ones.
 
     Args:
         spec: the best fusion on those queries.

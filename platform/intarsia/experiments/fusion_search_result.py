@@ -1,5 +1,4 @@
-"""The result of a fusion search: every trial, the finalists compared with the chosen fusion, and their rows in the
-report.
+"""The result of a fusion search: all trials, and the finalists compared with the chosen fusion.
 
 `pipelines/search_fusion.py` runs the search and writes the result to `trials.json`; `evaluate_release` reads it.
 Letters: Q queries, M finalists.
@@ -47,8 +46,8 @@ class MeasuredFusion:
 
     Attributes:
         name: name in the report.
-        spec: its settings, of any kind; None for a single retriever, and for a trial without a valid configuration.
-        train: mean on the train queries, out of fold for a fitted kind; None for a failed trial.
+        spec: its settings, of any method; None for a single retriever, and for a trial without a valid configuration.
+        train: mean on the train queries, out of fold for a fitted method; None for a failed trial.
         validation: mean on the validation queries.
         chosen_minus_it: the chosen fusion minus this one on validation.
         p_holm: permutation test of that difference, corrected for all fusions of the table.
@@ -77,8 +76,9 @@ class FusionSearch:
 
 
 def best_distinct(trials: Sequence[MeasuredFusion], num: int) -> list[MeasuredFusion]:
-    """The best unfitted trials on train; of those with equal scores only the deepest, which gives the ranker most
-    candidates.
+    """The best unfitted trials on train.
+
+    Of trials with equal scores only the deepest is kept: it gives the ranker most candidates.
     """
     by_score: dict[float, MeasuredFusion] = {}
     for trial in trials:
@@ -92,7 +92,7 @@ def best_distinct(trials: Sequence[MeasuredFusion], num: int) -> list[MeasuredFu
 
 
 def best_of_kind(trials: Sequence[MeasuredFusion], kind: str) -> MeasuredFusion | None:
-    """The best trial of a fitted kind on train, among those that were not stopped."""
+    """The best trial of a fitted method on train, among those that were not stopped."""
     finished = [
         trial
         for trial in trials
@@ -114,7 +114,10 @@ def with_weights_by_kind(
 def with_shrunk_weights(
     fusion: MeasuredFusion, splits: Sequence[PackedCandidates], *, max_loss: float
 ) -> MeasuredFusion:
-    """The same fusion with its weights moved towards equal weights; the first of `splits` is train."""
+    """Move the weights of a fusion towards equal weights, as far as the nDCG allows.
+
+    This is for queries that favour one retriever, such as synthetic ones.
+    """
     spec = shrink_to_uniform(spec_of(fusion), splits, k=CUTOFF, max_loss=max_loss)
     return MeasuredFusion(name=f"{fusion.name}{SHRINKAGE}", spec=spec, train=mean_known(splits[0].ndcg(spec, CUTOFF)))
 
@@ -139,8 +142,9 @@ def single_retrievers(train: PackedCandidates, validation: PackedCandidates) -> 
 def compare_with_chosen(
     fusions: Sequence[tuple[MeasuredFusion, Floats]], chosen_Q: Floats, seed: int
 ) -> list[MeasuredFusion]:
-    """Each fusion with its validation interval and its paired difference to the chosen one; p corrected for all of
-    them.
+    """Each fusion with its validation interval and its paired difference to the chosen one.
+
+    The p values are corrected for all fusions.
     """
     values_QM = np.stack([values_Q for _, values_Q in fusions], axis=1)
     p_M = permutation_p_values(chosen_Q[:, None] - values_QM, seed=seed)
@@ -185,7 +189,7 @@ def describe_fusion(spec: MethodConfig) -> str:
 
 
 def describe_settings(settings: Mapping[str, Any]) -> str:
-    """The settings of a fusion as text, without its kind; for a fitted kind only what differs from the defaults."""
+    """The settings of a fusion as text, without its method; for a fitted method only what differs from the defaults."""
     if settings["kind"] in SPEC_METHODS:
         return _describe_spec(settings)
     kind = FUSION_METHODS.get(settings["kind"])
@@ -237,7 +241,7 @@ def describe_choice(search: Mapping[str, Any]) -> str:
         )
     best_unfitted = "best on the validation queries among equal weights, RRF and the best trials without fitted parts"
     if chosen["spec"]["kind"] in SPEC_METHODS:
-        beaten = "; no fitted kind was better on out-of-fold train queries"
+        beaten = "; no fitted method was better on out-of-fold train queries"
         return f"{name}, {best_unfitted}{beaten if any(map(_is_fitted, search['trials'])) else ''}."
     unfitted = [fusion for fusion in (*search["baselines"], *search["finalists"]) if _is_unfitted(fusion)]
     best = max(unfitted, key=lambda fusion: fusion["validation"]["mean"])  # the first of equals, as in the search

@@ -62,8 +62,9 @@ def fused_order(fuser: Fuser, candidates: Candidates) -> Order:
 def measure_fuser(
     fuser: Fuser, candidates: Sequence[Candidates], qrels: Sequence[Qrels], metric: str
 ) -> tuple[Floats, float]:
-    """A metric such as ndcg@10 of each query, float64 [Q], NaN without a relevant product; and the median milliseconds
-    per query.
+    """A metric such as ndcg@10 of each query, and the median milliseconds to fuse one query.
+
+    The metric is float64 [Q], NaN without a relevant product.
     """
     orders, times_ms = [], []
     for query_candidates in candidates:

@@ -1,5 +1,6 @@
-"""Candidates of the judged queries, retrieved by the stage that serves: input of fusion search, training and
-evaluation.
+"""Candidates of the judged queries, retrieved by the stage that serves.
+
+They are the input of fusion search, ranker training and evaluation.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ def as_query(judged: JudgedQuery, asked_at: datetime, *, limit: int = 10) -> Que
 
 
 def catalog_time(retrieve: RetrieveStage) -> datetime:
-    """The request time of judged queries: the newest change of the catalog, so that reruns see equal ages; 1970 if none
-    is dated.
+    """The request time of judged queries: the newest change of the catalog; 1970 if none is dated.
+
+    Reruns then see equal product ages.
     """
     times_s = retrieve.columns.updated_at_s
     newest_s = float(np.nanmax(times_s)) if np.isfinite(times_s).any() else 0.0
@@ -99,9 +101,7 @@ def read_judged(lake: Lake, splits: Sequence[Split]) -> tuple[list[JudgedQuery],
 def judged_candidates(
     lake: Lake, config: EngineConfig, splits: Sequence[Split], report: ReportProgress
 ) -> list[JudgedCandidates]:
-    """The judged queries of some splits against the lake's current indexes, ordered by id; train queries out of
-    fold.
-    """
+    """The candidates of the judged queries of some splits, ordered by id; those of train queries are out of fold."""
     by_stage = candidates_by_stage(lake, config, splits, report)
     candidates = [query for _, queries in by_stage for query in queries]
     return sorted(candidates, key=lambda query: str(query.judged.query_id))
@@ -126,8 +126,9 @@ def candidates_by_stage(
 
 
 def open_judged_encoders(lake: Lake) -> QueryEncoders:
-    """The lake's query encoders with the alignment heads of every fold of the train queries, which a release does not
-    have.
+    """The lake's query encoders, with the alignment heads of every fold of the train queries.
+
+    A release has only the heads that serve.
 
     Raises:
         ReleaseMismatch: they do not belong to the lake's indexes or to its alignment.

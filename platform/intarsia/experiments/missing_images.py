@@ -1,5 +1,4 @@
-"""Catalogs with images removed, imputed or shuffled: the candidates, the vectors, the retrieve stage and the release
-over them.
+"""Catalogs with images removed, imputed or shuffled, as candidates, vectors, retrieve stage or release.
 
 Letters: N products, V views, D and E widths of text and image vectors.
 """
@@ -27,8 +26,9 @@ _BITS = 64
 
 
 def missing_images_mask(columns: ProductColumns, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which products lose their images: bool [N], by a hash of seed and product id; a larger share contains every
-    smaller one.
+    """Which products lose their images: bool [N], by a hash of seed and product id.
+
+    The products of a larger share contain those of every smaller one.
 
     Raises:
         ValueError: a share outside 0..1.
@@ -40,8 +40,9 @@ def missing_images_mask(columns: ProductColumns, share: float, seed: int) -> NDA
 
 
 def text_only_candidates(candidates: Candidates) -> Candidates:
-    """The candidates without the columns of the retrievers that read images, and without candidates that only these
-    returned.
+    """The candidates as the text retrievers alone would return them.
+
+    The columns of the other retrievers and the candidates that only these returned are removed.
     """
     keep_R = [r for r, name in enumerate(candidates.retrievers) if name in TEXT_RETRIEVERS]
     text_only = replace(
@@ -65,8 +66,9 @@ def vectors_without_images(products: ProductVectors) -> ProductVectors:
 def remove_images(
     retrieve: RetrieveStage, is_missing_N: NDArray[np.bool_], imputers: Mapping[str, Imputer]
 ) -> tuple[RetrieveStage, ProductVectors]:
-    """The stage with the image vectors of some products removed and optionally imputed, and the product vectors of that
-    stage.
+    """Remove the image vectors of some products, and optionally impute them.
+
+    Returns the changed stage and the product vectors of that stage.
 
     Args:
         retrieve: the stage over the whole catalog.
@@ -93,8 +95,7 @@ def retrieve_without_images(retrieve: RetrieveStage, share: float, seed: int) ->
 
 
 def release_without_images(engine: SearchEngine, folder: Path, share: float, seed: int) -> SearchEngine:
-    """A release with the images of a share of its products removed: the same fusion and ranker over the changed
-    catalog.
+    """A release with the images of a share of its products removed; fusion and ranker are unchanged.
 
     Args:
         engine: the opened release.

@@ -63,8 +63,9 @@ def open_fold_stages(folder: Path, served: FirstStage, *, precision: Precision =
 def group_by_stage(
     queries: Sequence[JudgedQuery], served: FirstStage, folds: Sequence[FirstStage]
 ) -> list[tuple[FirstStage, list[JudgedQuery]]]:
-    """The queries of each stage, the served one first; a train query belongs to the stage of its fold, if there are
-    folds.
+    """The queries of each stage, the served one first.
+
+    A train query belongs to the stage of its fold, if there are folds.
     """
     groups: list[tuple[FirstStage, list[JudgedQuery]]] = [(stage, []) for stage in (served, *folds)]
     for query in queries:

@@ -1,5 +1,4 @@
-"""The text-only fusion: the best fusion of the retrievers that read text, found on the same queries as the fusion that
-serves.
+"""The text-only fusion: the best fusion of the text retrievers, searched on the same queries as the served fusion.
 
 It is saved in the folder of the fusion of a catalog with images, and only evaluation reads it. A release without it
 opens too.
@@ -82,8 +81,7 @@ def save_text_only(spec: FusionSpec, fusion_spec: Path) -> None:
 
 
 def open_text_only(fusion_spec: Path) -> SpecFuser | None:
-    """The saved text-only fusion; None for a catalog without images, or for a release made before text-only fusions
-    were saved.
+    """The saved text-only fusion; None if the release has none, as for a catalog without images.
 
     Raises:
         ArtifactError: the file is not a fusion.

@@ -37,8 +37,9 @@ class Provenance:
 
 
 def write_bundle(releases: Path, entries: Mapping[str, Entry], provenance: Provenance) -> Manifest:
-    """Copy the parts (hard links if the file system allows) and write the manifest; the same parts give the same
-    release id.
+    """Copy the parts (hard links if the file system allows) and write the manifest.
+
+    The same parts give the same release id.
 
     Args:
         releases: folder with one folder per release.

@@ -1,5 +1,4 @@
-"""Compare the staged release with the live one: its orders of the judged queries now, or the figures of its own
-evaluation.
+"""Compare the staged release with the live one, by its results now or by the figures of its own evaluation.
 
 `pointer.release_to_compare` names the other release, `promotion_gate.py` decides by the comparison. Letters: Q queries.
 """
@@ -111,9 +110,7 @@ def judged_digest(queries: Sequence[JudgedQuery], judgments: Sequence[Judgment],
 def with_figures(
     evaluation: Evaluation, system: str, baseline: str, figures_Q: Floats, config: EvaluationConfig
 ) -> Evaluation:
-    """The evaluation with one more comparison: a system against figures of the same queries from an earlier
-    evaluation.
-    """
+    """Add a comparison of a system with figures of the same queries from an earlier evaluation."""
     values_Q = evaluation.values[system]
     paired = paired_bootstrap(values_Q, figures_Q, seed=config.seed, num_resamples=config.num_resamples)
     row = ComparisonRow(system=system, baseline=baseline, metric=evaluation.headline, paired=paired)

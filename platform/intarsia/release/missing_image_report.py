@@ -58,8 +58,9 @@ def orders_at(
 def compare_shares(
     evaluation: Evaluation, shares: Sequence[float], config: EvaluationConfig
 ) -> tuple[MissingImagesResult, ...]:
-    """A row for each share, from 0 to 1, on the headline metric; without a text-only fusion only the first comparison
-    is made.
+    """A row for each share, from 0 to 1, on the headline metric.
+
+    Without a text-only fusion only the first comparison is made.
     """
     means = {row.name: row.metrics[evaluation.headline] for row in evaluation.systems}
 
@@ -80,8 +81,7 @@ def compare_shares(
 
 
 def gains_of(rows: Sequence[MissingImagesResult]) -> tuple[Gains, Gains]:
-    """The gains for the gate: of the ranked order over itself without any image, and of the fused order over the
-    text-only fusion.
+    """The gains for the gate: ranked over ranked without images, and fused over the text-only fusion.
 
     The last share, no image at all, is left out: its ranked gain is 0, and a catalog without images would get another
     fusion.

@@ -10,8 +10,7 @@ from intarsia.release.pointer import Pointer
 
 
 def open_release(lake: str | Path, release: str = "live") -> SearchEngine:
-    """Open a release of a lake: check the digest of every file, then load the query encoders, indexes, fuser and
-    ranker.
+    """Open a release of a lake: check every file's digest, and load encoders, indexes, fuser and ranker.
 
     Args:
         lake: folder of the lake.

@@ -69,9 +69,7 @@ class Pointer:
         write_json(self.releases / POINTER_FILE, {"history": [*self._history(), step][-_MAX_HISTORY:]})
 
     def _lineage(self) -> list[str]:
-        """The releases that led to the live one, each once, oldest first; a roll-back removes the releases that it
-        left.
-        """
+        """The releases that led to the live one, each once, oldest first, without those that a roll-back left."""
         lineage: list[str] = []
         for step in self._history():
             release_id = step["release_id"]
@@ -105,8 +103,9 @@ def read_staged(lake: Lake) -> ReleaseId:
 
 
 def release_to_compare(lake: Lake) -> ReleaseId | None:
-    """The release to compare the staged one with: the live one, or its parent if the staged one is live; None if there
-    is none.
+    """The release to compare the staged one with; None if there is none.
+
+    It is the live release, or the parent of the staged release if that is live itself.
     """
     releases = lake.root / "releases"
     staged, live = read_staged(lake), Pointer(releases).live()

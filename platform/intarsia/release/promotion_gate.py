@@ -107,7 +107,7 @@ def _check_images(evidence: Evidence) -> Mapping[str, str]:
         evidence,
         evidence.missing_images,
         problem="is worse with images than without any",
-        fix="check the images, raise build_training_rows.missing_images, or set search_fusion.space.kinds to kinds "
+        fix="check the images, raise build_training_rows.missing_images, or set search_fusion.space.kinds to methods "
         "that do not read them",
     )
     over_text_only = _check_gains(

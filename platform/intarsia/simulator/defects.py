@@ -61,7 +61,7 @@ BAD_ROW_KINDS: dict[str, Callable[[_Row], None]] = {
     "wrong_type": lambda row: row.update(name={"text": row["name"]}),
     "negative_price": _set(price="-12.50"),
     "unparsable_price": _set(price="ask us"),
-    "number_of_no_price": _set(price="12.3.4"),
+    "malformed_price": _set(price="12.3.4"),
     "unknown_currency": _set(currency="ZZQ", price="12.50"),
     "bad_date": _set(updated="2025-13-45T99:00:00Z"),
     "bad_stock": _set(stock="plenty"),

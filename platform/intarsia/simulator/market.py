@@ -174,7 +174,7 @@ class _MarketWriter:
                 "session_id": visit.session_id,
                 "user_id": visit.user_id,
                 "query_id": visit.query.query_id,
-                "asked_at": utc(visit.asked_ms),
+                "asked_at": utc(visit.request_ms),
                 "page": page,
             }
             requests.write(json_line(row))

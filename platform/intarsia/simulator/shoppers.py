@@ -92,7 +92,7 @@ class Visit:
     session_id: str
     user_id: str
     query: GeneratedQuery
-    asked_ms: int
+    request_ms: int
     events: list[LoggedEvent]
 
 
@@ -155,7 +155,7 @@ class LogSimulator:
                     session_id=f"s{session:06d}",
                     user_id=f"u{user:06d}",
                     query=candidates.query,
-                    asked_ms=now,
+                    request_ms=now,
                     events=events,
                 )
                 num_requests += 1
@@ -189,7 +189,7 @@ class LogSimulator:
         return known[locale, first, second]
 
     def _page(
-        self, candidates: _QueryCandidates, asked_ms: int, rng: np.random.Generator
+        self, candidates: _QueryCandidates, request_ms: int, rng: np.random.Generator
     ) -> tuple[list[LoggedEvent], int]:
         """(events of a page, end of the visit in ms)."""
         model = self.model
@@ -198,7 +198,7 @@ class LogSimulator:
         products_P, gain_P = candidates.products_C[shown_P], candidates.gain_C[shown_P]
         position_P = np.arange(1, len(shown_P) + 1)
         clicked_P = rng.random(len(shown_P)) < self.click_probability(gain_P, products_P, position_P)
-        time_ms = asked_ms + _PAGE_MS
+        time_ms = request_ms + _PAGE_MS
         events = [_event("impression", int(i), p, time_ms, rng) for p, i in enumerate(products_P, start=1)]
         for p in np.flatnonzero(clicked_P).tolist():
             product, gain, position = int(products_P[p]), int(gain_P[p]), p + 1

@@ -1,4 +1,4 @@
-"""Every kind of encoder, small where it can be, opened once for all tests of this room."""
+"""Small encoders of every kind, opened once for all tests of this directory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ IMAGE_KINDS = (
 def write_random_bert(
     folder: Path, *, seed: int = 3, num_rows: int | None = None, with_fast_tokenizer: bool = True
 ) -> Path:
-    """A BERT of two thin layers that reads Chinese characters and English letters."""
+    """Write a BERT of two thin layers with Chinese characters and English letters."""
     vocabulary = {token: number for number, token in enumerate(SPECIAL_TOKENS + CHARACTERS + PIECES)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -89,7 +89,7 @@ def make_image(rng: np.random.Generator, height: int, width: int) -> bytes:
 
 @functools.cache
 def text_config(kind: str) -> TextEncoderConfig:
-    """Settings of the torch (or NumPy) encoder behind a kind."""
+    """Settings of the torch (or NumPy) encoder of a kind."""
     if "untrained_" in kind:
         name, _, pooling = kind.partition("untrained_")[2].partition(":")
         return TextEncoderConfig(model=f"untrained:{name}:7", pooling=pooling or "mean", max_tokens=48, batch_size=4)
@@ -112,7 +112,7 @@ def text_encoder(kind: str) -> Encoder[str]:
 
 @functools.cache
 def exported_text(source: str) -> Path:
-    """The folder a text encoder was exported to."""
+    """The folder of an exported text encoder."""
     folder = _temp_dir() / f"exported_{source}"
     export_text_encoder(text_encoder(source), folder, probes=["red shoes"], min_cosine=0.0)
     return folder
@@ -135,7 +135,7 @@ def image_encoder(kind: str) -> Encoder[bytes]:
 
 @functools.cache
 def exported_image(source: str) -> Path:
-    """The folder an image encoder was exported to."""
+    """The folder of an exported image encoder."""
     folder = _temp_dir() / f"exported_image_{source}"
     export_image_encoder(image_encoder(source), folder, probes=[], min_cosine=0.0)
     return folder

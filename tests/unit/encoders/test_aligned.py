@@ -29,7 +29,7 @@ def alignment(num_heads: int = 3) -> Alignment:
     )
 
 
-def test_a_image_is_projected_and_made_unit() -> None:
+def test_an_image_is_projected_and_normalised() -> None:
     found_VD = alignment().images(np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]], np.float32))
     assert found_VD.tolist() == pytest.approx(np.array([[2, 3], [3, 4]]) / np.array([[13**0.5], [5.0]]))
 
@@ -42,7 +42,7 @@ def test_a_text_is_the_mean_by_root_of_its_words_and_its_projected_vector() -> N
     np.testing.assert_allclose(one.text("Red bags, red", text_T), sum_D / np.linalg.norm(sum_D), rtol=1e-5)
 
 
-def test_words_that_were_never_learned_leave_the_vector_to_speak() -> None:
+def test_unknown_words_leave_only_the_projected_vector() -> None:
     one, text_T = alignment(), np.array([0.5, 0.5, 0.5, 0.5], np.float32)
     expected_D = text_T @ one.heads.vector_HTD[0] + one.heads.bias_HD[0]
     np.testing.assert_allclose(one.text("zebra", text_T), expected_D / np.linalg.norm(expected_D), rtol=1e-5)
@@ -59,7 +59,7 @@ def test_a_judged_train_query_is_read_by_the_head_of_its_fold() -> None:
     assert one.text("red", text_T).tolist() == one.heads.project("red", text_T, 0).tolist()
 
 
-def test_what_serves_is_the_first_head_in_the_same_space() -> None:
+def test_the_serving_head_is_the_first_in_the_same_space() -> None:
     one, text_T = alignment(), np.ones(4, np.float32)
     served = one.serving()
     assert served.space_id == one.space_id
@@ -104,7 +104,7 @@ def test_parts_of_other_widths_are_refused(tmp_path: Path) -> None:
         Alignment.open(tmp_path)
 
 
-def test_a_text_without_any_direction_has_the_one_of_all_ones() -> None:
+def test_a_zero_text_vector_becomes_equal_values() -> None:
     heads = TextHeads(
         places=PLACES,
         words_nHD=np.zeros((2, 1, 2), np.float32),

@@ -22,11 +22,11 @@ def canvas(
 
 
 def colours(*images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = HISTOGRAM(torch.from_numpy(np.stack(images))).numpy()
-    return found
+    histograms: NDArray[np.float32] = HISTOGRAM(torch.from_numpy(np.stack(images))).numpy()
+    return histograms
 
 
-def test_the_white_ground_does_not_count() -> None:
+def test_the_white_background_does_not_count() -> None:
     whole, part = colours(canvas(RED, {}), canvas(WHITE, {RED: slice(24, 40)}))
     assert whole @ part == pytest.approx(1.0, abs=1e-3)
 
@@ -54,6 +54,6 @@ def test_the_middle_is_seen_apart_from_the_whole() -> None:
 @pytest.mark.parametrize("side", [1, 3, 32, 160])
 def test_vectors_are_unit_at_any_side(side: int) -> None:
     rng = np.random.default_rng(side)
-    found = colours(*rng.integers(0, 256, (3, side, side, 3), np.uint8))
-    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-6)
-    assert found.shape == (3, HISTOGRAM.width)
+    histograms = colours(*rng.integers(0, 256, (3, side, side, 3), np.uint8))
+    assert np.linalg.norm(histograms, axis=1) == pytest.approx(1.0, abs=1e-6)
+    assert histograms.shape == (3, HISTOGRAM.width)

@@ -1,4 +1,4 @@
-"""What the protocol promises, for every kind of encoder."""
+"""The encoder protocol, tested on every kind of encoder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_text_order_is_kept_whatever_the_lengths(text: Encoder[str]) -> None:
     assert np.allclose(forward_ND, backward_ND[::-1], atol=1e-5)
 
 
-def test_a_text_alone_is_the_text_among_longer_ones(text: Encoder[str]) -> None:
+def test_a_text_has_one_vector_alone_or_in_a_batch(text: Encoder[str]) -> None:
     together_ND = text.encode(TEXTS)
     for number, item in enumerate(TEXTS):
         assert np.allclose(text.encode([item])[0], together_ND[number], atol=1e-5), item

@@ -1,4 +1,4 @@
-"""Image towers on their way into training and back out of a folder."""
+"""Image towers opened for training, and saved to folders."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_trained_weight_makes_another_space(tmp_path: Path) -> None:
     assert not np.allclose(before.encode(IMAGES), after.encode(IMAGES), atol=1e-3)
 
 
-def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(tmp_path: Path) -> None:
+def test_a_head_changes_the_width_and_is_exported(tmp_path: Path) -> None:
     trainable = open_trainable_image(config_of("untrained:cnn:3"))
     head = nn.Linear(trainable.dim, 7)
     save_trained(trainable, head, tmp_path / "tower")
@@ -63,7 +63,7 @@ def test_a_head_takes_the_vectors_into_its_width_and_is_exported_with_the_tower(
     assert np.allclose(open_query_encoder(tmp_path / "query").encode(IMAGES), expected_ND, atol=1e-4)
 
 
-def test_training_goes_on_from_a_folder_without_its_head(tmp_path: Path) -> None:
+def test_training_resumes_from_a_folder_without_its_head(tmp_path: Path) -> None:
     trainable = open_trainable_image(config_of("untrained:cnn:3"))
     save_trained(trainable, nn.Linear(trainable.dim, 7), tmp_path / "tower")
     again = open_trainable_image(ImageEncoderConfig(model=str(tmp_path / "tower")))
@@ -100,7 +100,7 @@ def test_a_torn_folder_is_named(tmp_path: Path) -> None:
         open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "one")))
 
 
-def test_an_int8_vision_transformer_that_strays_too_far_is_not_used(tmp_path: Path) -> None:
+def test_an_inaccurate_int8_vision_transformer_is_not_used(tmp_path: Path) -> None:
     encoder = open_image_encoder(config_of("untrained:clip:3"))
     card = export_image_encoder(encoder, tmp_path, probes=IMAGES, min_cosine=1.01)
     assert card["int8_is"] == "fp32: its cosine is below 1.01"

@@ -1,4 +1,4 @@
-"""Weights, settings and folders that are missing, torn or wrong: each says what to do."""
+"""Errors of missing, damaged or wrong weights, settings and folders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_weight_file_with_another_digest_is_refused_by_name(monkeypatch: pytes
         offline_files(EFFICIENTNET_LITE0)
 
 
-def test_a_weight_file_that_is_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_weight_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = PACKAGES[EFFICIENTNET_LITE0]
     entry = OfflinePackage(distribution=real.distribution, package=real.package, files={"models/gone.pth": "0" * 64})
     monkeypatch.setattr(offline_weights, "PACKAGES", {EFFICIENTNET_LITE0: entry})
@@ -105,7 +105,7 @@ def test_an_encoder_without_torch_stays_on_cpus() -> None:
         move_to_gpu(open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL)))
 
 
-def test_a_text_model_that_is_nowhere_says_what_to_set() -> None:
+def test_a_text_model_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ArtifactError, match=r"'/nowhere/bert' cannot be loaded: .*Set `model` to a folder"):
         open_text_encoder(TextEncoderConfig(model="/nowhere/bert"))
 
@@ -219,7 +219,7 @@ def test_a_card_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         open_query_encoder(tmp_path)
 
 
-def test_an_exported_model_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_exported_model_is_named(tmp_path: Path) -> None:
     for path in exported_text("random_bert_mean").iterdir():
         if path.suffix != ".onnx":
             (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -229,7 +229,7 @@ def test_an_exported_model_that_is_gone_is_named(tmp_path: Path) -> None:
         open_query_encoder(tmp_path)
 
 
-def test_a_multilingual_folder_whose_card_names_another_space_is_refused(tmp_path: Path) -> None:
+def test_a_multilingual_folder_with_another_space_id_is_refused(tmp_path: Path) -> None:
     for path in exported_text("use_multilingual").iterdir():
         (tmp_path / path.name).symlink_to(path)
     card = json.loads((tmp_path / ENCODER_CARD).read_text())
@@ -247,7 +247,7 @@ def test_every_query_kind_has_an_export() -> None:
     assert kinds | {"onnx_image"} == set(QUERY_ENCODER_KINDS)
 
 
-def test_an_int8_that_strays_too_far_is_not_used(tmp_path: Path) -> None:
+def test_an_inaccurate_int8_model_is_not_used(tmp_path: Path) -> None:
     from tests.unit.encoders.kinds import text_encoder
 
     card = export_text_encoder(text_encoder("random_bert_mean"), tmp_path, probes=["red shoes"], min_cosine=1.01)
@@ -279,13 +279,13 @@ def test_the_query_path_loads_neither_torch_nor_transformers() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_multilingual_encoder_knows_that_chinese_and_english_shoes_are_shoes() -> None:
+def test_chinese_and_english_shoes_are_near_each_other() -> None:
     encoder = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
     chinese, english, other = encoder.encode(["红色运动鞋", "red sneakers", "bluetooth headphones"])
     assert float(chinese @ english) > 0.8
     assert float(chinese @ other) < 0.5
 
 
-def test_a_tower_of_a_lake_is_not_looked_for_without_the_lake() -> None:
+def test_a_lake_model_without_a_lake_is_refused() -> None:
     with pytest.raises(ConfigError, match="text model is 'lake:text_tower', which only jobs with a lake can open"):
         open_text_encoder(TextEncoderConfig(model="lake:text_tower"))

@@ -1,4 +1,4 @@
-"""How texts, products and pictures are read before a network sees them, and how vectors are made from what it says."""
+"""Inputs of encoders (texts, products, images), and pooling."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_fine_pattern_shrinks_to_its_mean() -> None:
     assert np.abs(pixels_SS3[4:-4, 4:-4].astype(int) - 127).max() <= 2
 
 
-def test_a_product_is_told_in_the_order_of_the_fields() -> None:
+def test_product_text_joins_fields_in_order() -> None:
     product = Product(
         product_id=ProductId("p"),
         title="Runner",

@@ -1,4 +1,4 @@
-"""Space ids: equal for every way of running one model, different for everything that changes a vector."""
+"""Space ids: equal for every way to run one model, different after every change of the vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors written to an embeddings table and found again by content."""
+"""Vectors written to an embeddings table and read back by content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def publish(lake: Lake, places: list[EmbeddingKey]) -> list[EmbeddingKey]:
         return write_vectors(IMAGE_EMBEDDINGS, folder, places, VECTORS, SPACE)
 
 
-def test_rows_lie_by_product_and_view_and_those_without_vector_are_left_out(lake: Lake) -> None:
+def test_rows_are_sorted_by_product_and_view(lake: Lake) -> None:
     kept = publish(lake, PLACES)
     table = IMAGE_EMBEDDINGS.read(lake.current("image_embeddings"))
     assert [(p.product_id, p.view) for p in kept] == [("p1", 0), ("p1", 1), ("p2", 0)]
@@ -32,7 +32,7 @@ def test_rows_lie_by_product_and_view_and_those_without_vector_are_left_out(lake
     assert table["vector"].to_pylist()[0] == [1.0, 0.0]
 
 
-def test_the_order_of_the_places_does_not_change_the_bytes(lake: Lake) -> None:
+def test_the_order_of_the_keys_does_not_change_the_bytes(lake: Lake) -> None:
     publish(lake, PLACES)
     first = lake.current("image_embeddings").digest
     publish(lake, PLACES[::-1])
@@ -51,6 +51,6 @@ def test_an_empty_lake_knows_nothing(lake: Lake) -> None:
     assert known_vectors(IMAGE_EMBEDDINGS, lake, SPACE, {"y"}) == {}
 
 
-def test_no_places_make_an_empty_table(lake: Lake) -> None:
+def test_no_keys_give_an_empty_table(lake: Lake) -> None:
     assert publish(lake, []) == []
     assert IMAGE_EMBEDDINGS.read(lake.current("image_embeddings")).num_rows == 0

@@ -1,4 +1,4 @@
-"""The towers beside BERT and convolutions: what each sees, how each is pooled, and from which folders each is opened."""
+"""Towers other than BERT and convolutional networks: inputs, pooling, and folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLIP_KINDS = ("clip", "siglip", "chinese_clip")
 
 
 def write_folder(folder: Path, kind: str, *, words: Tokenizer | None = None, **marks: str) -> Path:
-    """A folder as `transformers` writes it, of a small model of one kind."""
+    """Save a small model of a kind with `transformers`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         UNTRAINED_TEXT_MODELS[kind]().save_pretrained(folder)
@@ -39,7 +39,7 @@ def write_folder(folder: Path, kind: str, *, words: Tokenizer | None = None, **m
 
 
 def without_marks() -> Tokenizer:
-    """As GPT-2's own tokenizer: nothing is put around a text."""
+    """A tokenizer without special tokens around a text, like GPT-2's."""
     words = byte_tokenizer()
     words.post_processor = processors.ByteLevel(trim_offsets=False)
     return words
@@ -58,9 +58,7 @@ def small(model: Path | str, **values: object) -> TextEncoderConfig:
         (ImageEncoderConfig(), "image-df0b78fce4ac"),
     ],
 )
-def test_spaces_that_stand_in_catalogs_keep_their_names(
-    config: TextEncoderConfig | ImageEncoderConfig, space_id: str
-) -> None:
+def test_published_space_ids_do_not_change(config: TextEncoderConfig | ImageEncoderConfig, space_id: str) -> None:
     encoder = open_text_encoder(config) if isinstance(config, TextEncoderConfig) else open_image_encoder(config)
     assert encoder.space_id == space_id
 
@@ -70,17 +68,17 @@ def test_the_last_token_is_the_last_that_the_mask_holds() -> None:
     assert last_token(states_NTD, torch.tensor([[1, 1, 0], [1, 1, 1]])).tolist() == [[2.0], [6.0]]
 
 
-def test_the_first_token_of_a_causal_model_is_refused_as_a_texts_vector() -> None:
+def test_cls_pooling_of_a_causal_model_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'untrained:gpt2:1' is a causal model, .* set pooling to last"):
         open_text_encoder(small("untrained:gpt2:1", pooling="cls"))
 
 
-def test_the_first_token_of_a_model_that_reads_both_ways_is_a_texts_vector() -> None:
+def test_cls_pooling_of_a_bidirectional_model_is_allowed() -> None:
     vectors_ND = open_text_encoder(small("untrained:bert:1", pooling="cls")).encode(["red", "rose"])
     assert float(vectors_ND[0] @ vectors_ND[1]) < 0.9999
 
 
-def test_tokens_their_places_and_their_segments_are_summed_and_each_moves_a_berts_vectors() -> None:
+def test_tokens_positions_and_segments_change_a_berts_vectors() -> None:
     encoder = open_text_encoder(small("untrained:bert:1"))
     assert isinstance(encoder, TransformerTextEncoder)
     model = encoder.tower.transformer
@@ -101,12 +99,12 @@ def test_tokens_their_places_and_their_segments_are_summed_and_each_moves_a_bert
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_a_causal_model_tells_texts_apart_by_their_ends(pooling: str) -> None:
+def test_last_pooling_of_a_causal_model_distinguishes_texts(pooling: str) -> None:
     vectors_ND = open_text_encoder(small("untrained:gpt2:1", pooling=pooling)).encode(["shoe red", "shoe blue"])
     assert float(vectors_ND[0] @ vectors_ND[1]) < 0.9999
 
 
-def test_gpt2_from_a_folder_closes_each_text_with_its_end_mark(tmp_path: Path) -> None:
+def test_gpt2_from_a_folder_appends_its_end_token(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "gpt2", "gpt2", words=without_marks(), eos_token="[SEP]")
     encoder = open_text_encoder(small(folder, pooling="last"))
     assert isinstance(encoder, TransformerTextEncoder)
@@ -116,7 +114,7 @@ def test_gpt2_from_a_folder_closes_each_text_with_its_end_mark(tmp_path: Path) -
     assert np.isfinite(encoder.encode([""])).all()
 
 
-def test_a_tokenizer_that_makes_nothing_of_an_empty_text_and_has_no_end_mark_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_without_tokens_for_an_empty_text_is_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "gpt2", "gpt2", words=without_marks())
     with pytest.raises(ArtifactError, match=r"gives no token for an empty text and has no eos_token"):
         open_text_encoder(small(folder))
@@ -140,7 +138,7 @@ def test_weights_without_the_pooler_make_one_space_each_time(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", CLIP_KINDS)
-def test_both_sides_of_one_folder_share_their_width_and_hold_no_more_than_their_side(tmp_path: Path, kind: str) -> None:
+def test_both_sides_of_a_clip_folder_have_one_width(tmp_path: Path, kind: str) -> None:
     folder = write_folder(tmp_path / kind, kind)
     text, image = open_text_encoder(small(folder)), open_image_encoder(ImageEncoderConfig(model=str(folder)))
     assert isinstance(text, TorchTextEncoder)
@@ -156,19 +154,19 @@ def test_the_vectors_are_what_the_model_itself_gives(tmp_path: Path, kind: str) 
     texts = ["red", "a longer text"]
     words = transformers.AutoTokenizer.from_pretrained(folder)
     padding = {"padding": "max_length", "max_length": 256} if kind == "siglip" else {"padding": True}
-    given = words(texts, return_tensors="pt", **padding)
-    given = (
-        {"input_ids": given["input_ids"]}
+    inputs = words(texts, return_tensors="pt", **padding)
+    inputs = (
+        {"input_ids": inputs["input_ids"]}
         if kind == "siglip"
-        else {k: given[k] for k in ("input_ids", "attention_mask")}
+        else {k: inputs[k] for k in ("input_ids", "attention_mask")}
     )
     model = transformers.AutoModel.from_pretrained(folder)
     with torch.inference_mode():
-        expected_ND = torch.nn.functional.normalize(model.eval().get_text_features(**given).pooler_output).numpy()
+        expected_ND = torch.nn.functional.normalize(model.eval().get_text_features(**inputs).pooler_output).numpy()
     assert np.allclose(open_text_encoder(small(folder)).encode(texts), expected_ND, atol=1e-5)
 
 
-def test_a_image_is_scaled_as_the_folder_says(tmp_path: Path) -> None:
+def test_an_image_is_scaled_as_the_folder_says(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", "clip")
     content = make_image(np.random.default_rng(1), 64, 64)
     before = open_image_encoder(ImageEncoderConfig(model=str(folder)))
@@ -188,7 +186,7 @@ def test_the_folder_of_one_side_opens_on_that_side_alone(tmp_path: Path) -> None
         open_image_encoder(ImageEncoderConfig(model=str(folder)))
 
 
-def test_images_are_not_read_by_a_text_model_or_by_nothing(tmp_path: Path) -> None:
+def test_image_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bert", "bert")
     transformers.CLIPImageProcessor().save_pretrained(folder)
     with pytest.raises(ArtifactError, match=r"is a bert; allowed: clip, siglip, chinese_clip and similar models"):
@@ -199,7 +197,7 @@ def test_images_are_not_read_by_a_text_model_or_by_nothing(tmp_path: Path) -> No
         open_image_encoder(ImageEncoderConfig(model="/nowhere/clip"))
 
 
-def test_both_directions_are_what_torch_makes_of_each_text_alone() -> None:
+def test_bilstm_equals_torch_on_single_texts() -> None:
     torch.manual_seed(1)
     tower = BiLstmTower(RecurrentShape(kind="bilstm", num_tokens=9, token_width=4, width=6)).eval()
     oracle = torch.nn.LSTM(4, 3, batch_first=True, bidirectional=True)
@@ -218,7 +216,7 @@ def test_both_directions_are_what_torch_makes_of_each_text_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bilstm", "dnn"])
-def test_a_tower_without_attention_is_saved_and_opened_with_the_same_vectors(tmp_path: Path, kind: str) -> None:
+def test_a_tower_without_attention_is_saved_and_opened_unchanged(tmp_path: Path, kind: str) -> None:
     encoder = open_text_encoder(small(f"untrained:{kind}:2"))
     assert isinstance(encoder, RecurrentTextEncoder)
     encoder.save(tmp_path / kind)
@@ -259,7 +257,7 @@ def test_an_unknown_untrained_model_is_refused(model: str, words: str) -> None:
         open_text_encoder(small(model))
 
 
-def test_a_untrained_text_kind_does_not_read_images() -> None:
+def test_an_untrained_text_kind_does_not_read_images() -> None:
     with pytest.raises(
         ConfigError, match=r"untrained:bert does not exist here; known: clip, siglip, chinese_clip, cnn"
     ):
@@ -272,7 +270,7 @@ def test_one_seed_is_one_space_and_another_seed_another() -> None:
 
 
 def drop(folder: Path, *names: str) -> None:
-    """Take tensors out of a folder's weights."""
+    """Remove tensors from the weights of a folder."""
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"

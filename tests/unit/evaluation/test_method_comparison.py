@@ -31,9 +31,7 @@ NUM = 50
 
 
 def measured_methods(rng: np.random.Generator) -> list[ComparedMethod]:
-    """Two baselines, one clear gain, one baseline with noise, one reference, one failure; query 0 has no relevant
-    product.
-    """
+    """Two baselines, one gain, one noisy baseline, one reference, one failure; query 0 has no relevant product."""
     base_Q = np.append(NAN, rng.uniform(0.2, 0.5, NUM))
     noise_Q = np.append(0.0, rng.normal(0.0, 0.05, NUM))
 

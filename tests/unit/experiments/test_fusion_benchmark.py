@@ -212,9 +212,9 @@ def test_the_baselines_are_first_and_each_kind_is_once() -> None:
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
         fusion_methods(shop_retrievers(), ("wieghted",), {})
-    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
         CompareFusionsConfig(kinds=("wieghted",))
 
 
@@ -324,7 +324,7 @@ def test_the_generator_of_the_adversarial_method_imputes(data: BenchmarkData) ->
     )
     assert {point.imputer for point in without.curve} == {"nothing", ""}
     assert without.no_curve == (
-        "nothing is generated, as the kind adversarial, which fits a generator, is not among the methods"
+        "nothing is generated, as the method adversarial, which fits a generator, is not among the methods"
     )
     assert result.no_curve == ""
 

@@ -49,7 +49,7 @@ def test_an_unfitted_fusion_is_chosen_on_validation() -> None:
     boosted = to_jsonable(MeasuredFusion(name="trial 8", spec=BoostingConfig(), train=0.4))
     failed = boosted | {"train": None, "error": "ValueError: no"}
     assert describe_choice({**search, "trials": [failed]}) == f"{text}."
-    beaten = f"{text}; no fitted kind was better on out-of-fold train queries."
+    beaten = f"{text}; no fitted method was better on out-of-fold train queries."
     assert describe_choice({**search, "trials": [failed, boosted]}) == beaten
 
 

@@ -82,9 +82,7 @@ def test_a_fold_stage_changes_the_text_scores_only(served: FirstStage, tmp_path:
     assert scores["first"]["bm25"][row] == scores["served"]["bm25"][row]
 
 
-def test_folds_that_do_not_belong_to_the_catalog_or_to_their_encoder_are_refused(
-    served: FirstStage, tmp_path: Path
-) -> None:
+def test_folds_of_another_catalog_or_encoder_are_refused(served: FirstStage, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match="holds no folds"):
         open_fold_stages(tmp_path / "empty", served)

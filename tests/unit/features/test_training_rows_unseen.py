@@ -15,7 +15,7 @@ from intarsia.fusion.protocol import Fuser
 from intarsia.ids import fold_of
 from intarsia.records.candidates import Candidates
 from intarsia.tables.training_rows import training_rows_spec
-from pipelines.build_training_rows import LABELLED_SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
+from pipelines.build_training_rows import RANKER_SPLITS, WITH_MISSING_IMAGES, BuildTrainingRowsConfig, run
 from pipelines.job import JobProgress
 from tests.unit.engine.small_fusion import NUM_FOLDS, gated, save_gated, shop_with
 from tests.unit.engine.small_release import FLOORS, shop
@@ -41,7 +41,7 @@ def test_train_queries_are_fused_out_of_fold_others_by_the_full_fuser(tmp_path: 
         save_gated(folder)
     counts = run(BuildTrainingRowsConfig(queries_per_part=2, missing_images=0.0), lake, PROGRESS)
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
-    judged = judged_candidates(shop().lake, FLOORS, LABELLED_SPLITS, PROGRESS)
+    judged = judged_candidates(shop().lake, FLOORS, RANKER_SPLITS, PROGRESS)
     assert counts["queries"] == len(judged) == 6
     assert counts["rows"] == rows.num_rows
     written: dict[str, dict[str, float]] = {}
@@ -70,7 +70,7 @@ def test_train_queries_with_fewer_images_are_fused_out_of_fold_too(tmp_path: Pat
     rows = training_rows_spec(FEATURES.names).read(lake.current("training_rows"))
     train = [
         query
-        for query in judged_candidates(shop().lake, FLOORS, LABELLED_SPLITS, PROGRESS)
+        for query in judged_candidates(shop().lake, FLOORS, RANKER_SPLITS, PROGRESS)
         if query.judged.split == "train"
     ]
     assert (counts["queries"], counts["with missing images"]) == (6, len(train))

@@ -1,4 +1,4 @@
-"""The push on the word embeddings, and what it adds to a step."""
+"""Adversarial training (FGM): the shift of the word embeddings, and its gradient."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_fgm_moves_the_word_embeddings_along_their_gradient_and_back() -> None:
         assert weight.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
-def test_fgm_adds_the_gradient_at_the_pushed_embeddings() -> None:
+def test_fgm_adds_the_gradient_at_the_shifted_embeddings() -> None:
     class Squares(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -59,23 +59,25 @@ def test_fgm_adds_the_gradient_at_the_pushed_embeddings() -> None:
 def test_the_word_embeddings_of_every_family_are_found(kind: str) -> None:
     encoder = open_text_encoder(TextEncoderConfig(model=f"untrained:{kind}:3", max_tokens=16))
     assert isinstance(encoder, TorchTextEncoder)
-    found = word_embeddings(encoder.tower)
+    weights = word_embeddings(encoder.tower)
     (ids,) = encoder.tokenizer.ids(["bag"])
     encoder.tower(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))[0, 0].backward()
-    assert found.grad is not None
-    moved = set(found.grad.abs().sum(dim=1).nonzero().flatten().tolist())
-    assert set(ids) <= moved <= {*ids, encoder.pad_id}  # the rows of the words that were read; SigLIP reads padding too
+    assert weights.grad is not None
+    rows_with_gradient = set(weights.grad.abs().sum(dim=1).nonzero().flatten().tolist())
+    assert (
+        set(ids) <= rows_with_gradient <= {*ids, encoder.pad_id}
+    )  # the rows of the words that were read; SigLIP reads padding too
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "chinese_clip", "cnn"])
-def test_a_image_side_has_no_word_embeddings(kind: str) -> None:
+def test_an_image_side_has_no_word_embeddings(kind: str) -> None:
     encoder = open_image_encoder(ImageEncoderConfig(model=f"untrained:{kind}:3"))
     with pytest.raises(ConfigError, match="this module has none; set fgm_epsilon to 0"):
         word_embeddings(encoder.tower)
 
 
-def test_word_embeddings_are_what_the_transformer_says_they_are() -> None:
-    class Speaking(nn.Module):
+def test_word_embeddings_are_those_that_the_transformer_names() -> None:
+    class WithInputEmbeddings(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.positions, self.tokens = nn.Embedding(50, 2), nn.Embedding(9, 2)
@@ -83,12 +85,12 @@ def test_word_embeddings_are_what_the_transformer_says_they_are() -> None:
         def get_input_embeddings(self) -> nn.Module:
             return self.tokens
 
-    speaking = Speaking()
-    assert word_embeddings(nn.Sequential(speaking)) is speaking.tokens.weight
+    module = WithInputEmbeddings()
+    assert word_embeddings(nn.Sequential(module)) is module.tokens.weight
     with pytest.raises(
         ConfigError, match="fgm_epsilon shifts word embeddings, but this module has none; set fgm_epsilon to 0"
     ):
         word_embeddings(nn.Linear(2, 2))
-    speaking.tokens.weight.requires_grad_(False)
+    module.tokens.weight.requires_grad_(False)
     with pytest.raises(ConfigError, match="this fit keeps them frozen; set fgm_epsilon to 0 or train all weights"):
-        word_embeddings(speaking)
+        word_embeddings(module)

@@ -17,11 +17,11 @@ THINGS = ("bag", "hat", "mug")
 CONFIG = AlignConfig(dim=8, num_folds=2, holdout_share=0.2, min_texts=2)
 FIT = FitConfig(epochs=40, batch_size=64, learning_rate=0.02, schedule="cosine", checkpoint_every=0)
 ASKED = {"crimson": 0, "navy": 1}
-"""Words that no title says, only judged queries, and the colour each means."""
+"""Words that occur only in judged queries, and the colour each means."""
 
 
 def training_data(*, judged: bool = True, seed: int = 0) -> AlignTrainingData:
-    """240 products whose picture shows colour and thing; every third title is silent about the colour."""
+    """240 products whose image shows colour and thing; every third title has no colour."""
     rng = np.random.default_rng(seed)
     colours, things = rng.integers(len(COLOURS), size=240), rng.integers(len(THINGS), size=240)
     says = np.arange(240) % 3 > 0
@@ -45,47 +45,47 @@ def training_data(*, judged: bool = True, seed: int = 0) -> AlignTrainingData:
     )
 
 
-def task(given: AlignTrainingData, config: AlignConfig = CONFIG) -> AlignTask:
-    words = [*given.titles.words, *given.queries.words]
-    return AlignTask(given, config, frequent_words(words, min_texts=config.min_texts, max_words=100), seed=3)
+def task(data: AlignTrainingData, config: AlignConfig = CONFIG) -> AlignTask:
+    words = [*data.titles.words, *data.queries.words]
+    return AlignTask(data, config, frequent_words(words, min_texts=config.min_texts, max_words=100), seed=3)
 
 
 def share_of_colour(fitted: AlignTask, text: str, colour: int, *, seen_by: str | None = None) -> float:
-    """Of the ten pictures nearest to a text, the share with a colour."""
-    given = training_data()
+    """The share of images with a colour among the ten nearest to a text."""
+    data = training_data()
     one = fitted.alignment(SpaceId("t"), SpaceId("i"))
-    scores_N = one.images(given.images_VE) @ one.text(text, np.ones(2, np.float32), judged_in_train=seen_by)
+    scores_N = one.images(data.images_VE) @ one.text(text, np.ones(2, np.float32), judged_in_train=seen_by)
     best = np.argsort(-scores_N)[:10]
-    return float((given.images_VE[best, :4].argmax(axis=1) == colour).mean())
+    return float((data.images_VE[best, :4].argmax(axis=1) == colour).mean())
 
 
 @pytest.mark.slow
-def test_words_find_images_whose_titles_do_not_say_them() -> None:
-    given = training_data()
-    untrained, fitted = task(given).measure(), task(given)
+def test_words_find_images_whose_titles_lack_them() -> None:
+    data = training_data()
+    untrained, fitted = task(data).measure(), task(data)
     fit_in_process(fitted, FIT)
     assert share_of_colour(fitted, "red bag", 0) == share_of_colour(fitted, "blue hat", 1) == 1.0
-    measured = fitted.measure()
-    assert measured["text_to_image_mrr"] > 0.55 > 0.3 > untrained["text_to_image_mrr"]
-    assert measured["image_to_text_r@10"] > untrained["image_to_text_r@10"]
+    metrics = fitted.measure()
+    assert metrics["text_to_image_mrr"] > 0.55 > 0.3 > untrained["text_to_image_mrr"]
+    assert metrics["image_to_text_r@10"] > untrained["image_to_text_r@10"]
 
 
 @pytest.mark.slow
-def test_judged_queries_teach_words_that_no_title_says_but_not_to_the_heads_of_their_fold() -> None:
-    given = training_data()
-    for_crimson = [n for n, text in enumerate(given.queries.words) if text.startswith("crimson")]
+def test_fold_heads_do_not_learn_from_the_queries_of_their_fold() -> None:
+    data = training_data()
+    for_crimson = [n for n, text in enumerate(data.queries.words) if text.startswith("crimson")]
     # all of crimson's queries in one fold, so that its head has never met the word
     ids = [
         next(f"q{i}" for i in range(99) if fold_of(f"q{i}", 2) == (n in for_crimson) and i // 10 == n) for n in range(6)
     ]
-    given = replace(given, query_ids=ids)
-    fitted = task(given)
+    data = replace(data, query_ids=ids)
+    fitted = task(data)
     fit_in_process(fitted, FIT)
     assert share_of_colour(fitted, "crimson bag", 0) == 1.0
     assert share_of_colour(fitted, "crimson bag", 0, seen_by=ids[for_crimson[0]]) < 0.7
 
 
-def test_without_folds_the_head_that_serves_learns_from_judged_queries_too() -> None:
+def test_without_folds_the_serving_head_uses_judged_queries() -> None:
     fitted = task(training_data(), replace(CONFIG, num_folds=0))
     fit_in_process(fitted, FIT)
     assert fitted.alignment(SpaceId("t"), SpaceId("i")).heads.num_folds == 0
@@ -99,54 +99,54 @@ def test_without_judged_queries_one_head_learns_from_titles() -> None:
     assert share_of_colour(fitted, "green mug", 2) == 1.0
 
 
-def test_judgments_do_not_move_images() -> None:
-    given = training_data()
-    rows = np.arange(task(given).num_examples)
-    other = csr_matrix(given.gains_QN[::-1])  # every query means other products
+def test_judgments_do_not_change_the_image_head() -> None:
+    data = training_data()
+    rows = np.arange(task(data).num_examples)
+    other = csr_matrix(data.gains_QN[::-1])  # every query means other products
     gradients = []
-    for gains in (given.gains_QN, other):
-        one = task(replace(given, gains_QN=gains))
-        one._products = task(given)._products  # the same pairs are shown
+    for gains in (data.gains_QN, other):
+        one = task(replace(data, gains_QN=gains))
+        one._products = task(data)._products  # the same pairs are shown
         one.loss(one.module(**one.inputs(rows, 0)), rows).backward()
         gradients.append((one.module.image.weight.grad, one.module.words.grad))
     assert torch.equal(*(image for image, _ in gradients))
     assert not torch.equal(*(words for _, words in gradients))
 
 
-def test_held_out_products_teach_nothing() -> None:
-    given = training_data()
-    one = task(given)
-    shown, asked = one._pairs(np.arange(one.num_examples))
-    assert not given.held_out_N[shown].any()
-    judged = asked >= 0
+def test_held_out_products_are_not_trained_on() -> None:
+    data = training_data()
+    one = task(data)
+    shown, queries = one._pairs(np.arange(one.num_examples))
+    assert not data.held_out_N[shown].any()
+    judged = queries >= 0
     assert judged.mean() == pytest.approx(CONFIG.judged_share, abs=0.01)
-    assert (given.gains_QN[asked[judged], shown[judged]] > 0).all()
+    assert (data.gains_QN[queries[judged], shown[judged]] > 0).all()
 
 
-def test_of_several_images_each_is_shown_in_turn() -> None:
-    given = training_data(judged=False)
-    twice = replace(given, images_VE=np.repeat(given.images_VE, 2, axis=0), owners_V=np.repeat(given.owners_V, 2))
+def test_several_images_of_a_product_are_used_in_turn() -> None:
+    data = training_data(judged=False)
+    twice = replace(data, images_VE=np.repeat(data.images_VE, 2, axis=0), owners_V=np.repeat(data.owners_V, 2))
     twice.images_VE[1::2] *= -1
     one = task(twice)
     shown = [one.inputs(np.array([7]), step)["images_bE"][0].tolist() for step in range(4)]
     assert shown[0] == shown[2] != shown[1] == shown[3]
 
 
-def test_meeting_counts_those_of_other_groups_that_stand_before() -> None:
-    asked = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], np.float32)
-    found = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], np.float32)
-    ranks = [3, 2, 1]  # the third: the second picture is as near, and of its own group
-    measured = retrieval_metrics(asked, found, np.array([0, 1, 1]))
-    assert measured == {"r@1": pytest.approx(1 / 3), "r@10": 1.0, "mrr": pytest.approx(sum(1 / r for r in ranks) / 3)}
+def test_retrieval_metrics_ignore_the_own_group() -> None:
+    queries = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], np.float32)
+    targets = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]], np.float32)
+    ranks = [3, 2, 1]  # the third: the second image is as near, but in its own group
+    metrics = retrieval_metrics(queries, targets, np.array([0, 1, 1]))
+    assert metrics == {"r@1": pytest.approx(1 / 3), "r@10": 1.0, "mrr": pytest.approx(sum(1 / r for r in ranks) / 3)}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("values", "message"),
     [
         ({"temperature": 0.0}, "temperature is 0.0; allowed: above 0"),
         ({"num_folds": 1}, "num_folds is 1; allowed: 0, or 2 or more"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        AlignConfig(**wrong)  # type: ignore[arg-type]
+def test_invalid_settings_are_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AlignConfig(**values)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a fit keeps, and that it goes on from there as if nothing had happened."""
+"""Checkpoints: what is stored, and that a resumed fit equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.word_matching import WordMatching
 QUICK = FitConfig(epochs=2, batch_size=10, learning_rate=0.05)
 
 
-def test_a_fit_that_goes_on_from_a_checkpoint_ends_as_the_undisturbed_one_bit_by_bit(tmp_path: Path) -> None:
+def test_a_resumed_fit_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) -> None:
     config = FitConfig(
         epochs=4, batch_size=8, learning_rate=0.05, checkpoint_every=3, watch="accuracy", fgm_epsilon=0.1
     )
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
             fit_in_process(task, config, checkpoints=tmp_path)
 
 
-def test_a_torn_checkpoint_is_refused_by_its_place(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_with_its_path(tmp_path: Path) -> None:
     fit_in_process(MeanOfLine(), QUICK, checkpoints=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])

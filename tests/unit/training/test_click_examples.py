@@ -1,4 +1,4 @@
-"""What clicks say, by hand: who was seen, who was taken, which grade that is; and dropout as it is set."""
+"""Click examples against grades computed by hand; and set_dropout."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ def examples(*pages: ClickedPage, least_seen: int = 1, **query_ids: str) -> list
     )
 
 
-def test_grades_are_shares_of_the_pages_on_which_a_product_stood_at_or_above_the_last_click() -> None:
-    found = examples(
+def test_grades_are_click_shares_of_pages_above_the_last_click() -> None:
+    result = examples(
         page("Bags", (C, B, A), B),  # c and b seen; a stands below the last click: nobody knows
         page("bags ", (A, B, C), A),  # a seen
         page("bags", (B, A, C), A),  # b and a seen
         page("bags", (B, A, C)),  # nothing taken: says nothing
     )
     # taken / seen: a 2/2, b 1/2, c 0/1; the best is 3, the others in proportion: b 1.5, rounded to the even 2
-    assert [(one.anchor, one.texts, one.grades) for one in found] == [
+    assert [(example.anchor, example.texts, example.grades) for example in result] == [
         ("Bags", ("red bag", "blue bag", "red mug"), (3.0, 2.0, 0.0))
     ]
-    assert (found[0].groups, found[0].weight, found[0].source) == (("g", "", ""), 0.5, "clicks")
+    assert (result[0].groups, result[0].weight, result[0].source) == (("g", "", ""), 0.5, "clicks")
 
 
-def test_a_place_at_the_top_is_worth_no_more_than_one_further_down() -> None:
-    found = examples(page("bags", (A, B), A), page("bags", (A, B), A), page("bags", (A, B), A, B))
-    assert found[0].grades == (3.0, 3.0)  # three clicks against one, yet b was taken whenever it was surely seen
+def test_position_on_the_page_does_not_change_the_grade() -> None:
+    result = examples(page("bags", (A, B), A), page("bags", (A, B), A), page("bags", (A, B), A, B))
+    assert result[0].grades == (3.0, 3.0)  # three clicks against one, yet b was taken whenever it was surely seen
 
 
-def test_few_pages_unknown_words_and_what_was_only_passed_over_teach_nothing() -> None:
+def test_few_pages_unknown_products_and_unclicked_queries_give_no_example() -> None:
     assert not examples(page("bags", (A, B), B), least_seen=2)
     assert not examples(page("bags", (D, ProductId("gone")), D), page(" ", (A,), A))
     seen_twice = examples(page("bags", (C, A), A), page("bags", (C, B), B), least_seen=2)
     assert not seen_twice  # c was seen twice and never taken, the others once
 
 
-def test_a_question_that_a_train_query_asks_bears_its_id() -> None:
-    found = examples(page("BAGS", (A,), A), page("mugs", (C,), C), bags="q7")
-    assert [(one.anchor, one.query_id) for one in found] == [("BAGS", "q7"), ("mugs", "")]
+def test_a_query_equal_to_a_train_query_has_its_id() -> None:
+    result = examples(page("BAGS", (A,), A), page("mugs", (C,), C), bags="q7")
+    assert [(example.anchor, example.query_id) for example in result] == [("BAGS", "q7"), ("mugs", "")]
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "clip", "chinese_clip"])
-def test_dropout_of_every_tower_is_what_was_set(kind: str) -> None:
+def test_set_dropout_sets_the_rate_of_every_tower(kind: str) -> None:
     tower = open_trainable(TextEncoderConfig(model=f"untrained:{kind}:1", max_tokens=16)).tower
     ids, mask = torch.tensor([[2, 9, 8, 3]]), torch.ones(1, 4, dtype=torch.int64)
     for share, differs in ((0.0, False), (0.5, True)):
@@ -74,13 +74,13 @@ def test_dropout_of_every_tower_is_what_was_set(kind: str) -> None:
         assert torch.equal(*passes) is not differs
 
 
-def test_a_single_recurrent_layer_has_nothing_between_and_several_drop() -> None:
+def test_a_single_recurrent_layer_has_no_dropout() -> None:
     for num_layers, share in ((1, 0.0), (2, 0.4)):
         layers = nn.LSTM(4, 4, num_layers=num_layers)
         set_dropout(nn.Sequential(layers, nn.Dropout(0.1)), 0.4)
         assert layers.dropout == share
 
 
-def test_more_than_everything_cannot_be_dropped() -> None:
+def test_a_dropout_rate_above_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"dropout is 1.5; allowed: 0.0"):
         TextPairsConfig(dropout=1.5)

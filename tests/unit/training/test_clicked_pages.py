@@ -1,4 +1,4 @@
-"""The log joined to the events: which pages teach a tower, and which must not."""
+"""The request log joined to the events: which pages become examples, and which do not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def training_data_of(lake: Lake, clicks: ClicksConfig, *use: SourceName) -> Text
     )
 
 
-def test_a_click_teaches_the_clicked_against_what_was_passed_over_before_it(lake: Lake) -> None:
+def test_a_click_ranks_the_clicked_product_above_skipped_ones(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("a cup", PAGE, ["p05"]), ("a CUP", PAGE, ["p05"])])
     training_data = training_data_of(lake, ClicksConfig(weight=0.3, least_seen=2))
     assert [(one.anchor, one.texts, one.grades) for one in training_data.examples] == [
@@ -39,33 +39,37 @@ def test_a_click_teaches_the_clicked_against_what_was_passed_over_before_it(lake
     assert (training_data.examples[0].weight, training_data.examples[0].query_id) == (0.3, "")
 
 
-def test_what_validation_and_test_queries_ask_is_never_learned_and_train_queries_keep_their_fold(lake: Lake) -> None:
+def test_texts_of_validation_and_test_queries_are_excluded(lake: Lake) -> None:
     fill_with_judged_shop(lake)
     fill_with_visits(lake, [(f"A {title}", PAGE, ["p05"]) for title in TITLES])
-    found = training_data_of(lake, ClicksConfig(least_seen=1)).examples
+    examples = training_data_of(lake, ClicksConfig(least_seen=1)).examples
     train = [n for n in range(len(TITLES)) if split_of(n) == "train"]
-    assert sorted((one.anchor, one.query_id) for one in found) == sorted((f"A {TITLES[n]}", f"q{n:02d}") for n in train)
+    assert sorted((one.anchor, one.query_id) for one in examples) == sorted(
+        (f"A {TITLES[n]}", f"q{n:02d}") for n in train
+    )
 
 
-def test_what_two_train_queries_ask_is_left_out_as_each_may_be_of_another_fold(lake: Lake) -> None:
+def test_a_text_shared_by_two_train_queries_is_excluded(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [(asked, PAGE, ["p05"]) for asked in ("cups", "bins", "lights")])
     train = [("Cups", "q1"), ("CUPS", "q2"), ("bins", "q4"), ("bins", "q5"), ("lights", "q3")]
     texts = {ProductId("p05"): "blue mug", ProductId("p06"): "lamp"}
-    found = read_click_examples(ClicksConfig(least_seen=1), lake, texts, {}, train)
-    assert [(one.anchor, one.query_id) for one in found] == [("lights", "q3")]
+    examples = read_click_examples(ClicksConfig(least_seen=1), lake, texts, {}, train)
+    assert [(one.anchor, one.query_id) for one in examples] == [("lights", "q3")]
 
 
-def test_new_events_make_another_tower_only_where_clicks_teach(lake: Lake) -> None:
+def test_new_events_matter_only_if_clicks_are_a_source(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"])])
     judged, clicked = (FinetuneTextConfig(sources=SourcesConfig(use=(use,))) for use in ("judgments", "clicks"))
     assert JOB.extra_inputs(lake, judged) == {}
     assert JOB.extra_inputs(lake, clicked) == {"events": lake.current("events").digest}
 
 
-def test_events_after_the_moment_do_not_count(lake: Lake) -> None:
+def test_events_after_until_are_ignored(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"]), ("lights", PAGE, ["p06"])])
-    found = training_data_of(lake, ClicksConfig(least_seen=1, until="2026-05-04T12:00:00+00:00")).examples  # of Monday
-    assert [one.anchor for one in found] == ["cups"]
+    examples = training_data_of(
+        lake, ClicksConfig(least_seen=1, until="2026-05-04T12:00:00+00:00")
+    ).examples  # of Monday
+    assert [one.anchor for one in examples] == ["cups"]
     assert len(training_data_of(lake, ClicksConfig(least_seen=1)).examples) == 2
     assert {
         one.source for one in training_data_of(lake, ClicksConfig(least_seen=1), "judgments", "clicks").examples
@@ -75,7 +79,7 @@ def test_events_after_the_moment_do_not_count(lake: Lake) -> None:
     }
 
 
-def test_a_shop_without_events_or_without_their_pages_is_told_so(lake: Lake, tmp_path: Path) -> None:
+def test_missing_events_or_pages_are_refused(lake: Lake, tmp_path: Path) -> None:
     fill_with_judged_shop(lake)
     with pytest.raises(ConfigError, match=r"clicks needs events, but .* has none; run ingest_events"):
         training_data_of(lake, ClicksConfig())
@@ -86,13 +90,13 @@ def test_a_shop_without_events_or_without_their_pages_is_told_so(lake: Lake, tmp
         training_data_of(lake, ClicksConfig(served=tmp_path / "elsewhere", least_seen=1))
 
 
-def test_a_click_after_words_and_a_image_says_nothing_of_the_words(lake: Lake) -> None:
+def test_clicks_of_queries_with_an_image_are_ignored(lake: Lake) -> None:
     fill_with_visits(fill_with_judged_shop(lake), [("cups", PAGE, ["p05"])], with_image=True)
     with pytest.raises(ConfigError, match="no page of the log"):
         training_data_of(lake, ClicksConfig(least_seen=1))
 
 
-def test_a_moment_without_a_time_zone_and_a_weight_below_zero_are_refused() -> None:
+def test_invalid_click_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="until is '2026-05-04', without a time zone"):
         ClicksConfig(until="2026-05-04")
     with pytest.raises(ValueError, match=r"weight is -1.0; allowed: 0"):

@@ -1,4 +1,4 @@
-"""An image tower learns what is written beside its pictures; its pictures are changed by seed, step and row alone."""
+"""Image fine-tuning: the tower learns the texts of its images; augmentation depends on seed, step and row only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLOURS = ((200, 30, 30), (30, 160, 40), (30, 40, 190), (210, 200, 40))
 
 
 def training_data_of(number: int, *, num_held: int) -> ImageTrainingData:
-    """Pictures of one colour each, a little off; the text of a colour is one axis."""
+    """Noisy images of one colour each; the text vector of a colour is a unit axis."""
     rng = np.random.default_rng(2)
     colours = rng.integers(0, len(COLOURS), number)
     texts_CT = np.eye(len(COLOURS), 6, dtype=np.float32)
@@ -43,22 +43,22 @@ def training_data_of(number: int, *, num_held: int) -> ImageTrainingData:
     )
 
 
-def learner_of(training_data: ImageTrainingData, **values: object) -> ImagePairsTask:
+def task_of(training_data: ImageTrainingData, **values: object) -> ImagePairsTask:
     trainable = open_trainable_image(ImageEncoderConfig(model="untrained:cnn:1", image_px=32))
     config = ImagePairsConfig(pixels=STILL, **values)  # type: ignore[arg-type]
     return ImagePairsTask(trainable, training_data, config, seed=5)
 
 
-def test_the_loss_is_info_nce_both_ways_and_equal_texts_are_no_negatives() -> None:
+def test_the_loss_is_info_nce_both_ways_without_equal_texts() -> None:
     training_data = ImageTrainingData(
         images=[b""] * 3,
         texts_NT=np.array([[1, 0], [0, 1], [0, 1]], np.float32),
         groups_N=np.array([0, 1, 1]),
         held_out_N=np.zeros(3, bool),
     )
-    found_BT = torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
-    loss = learner_of(training_data, temperature=0.5).loss({"images": found_BT}, np.arange(3))
-    scores = found_BT.numpy() @ training_data.texts_NT.T / 0.5
+    vectors_BT = torch.tensor([[0.6, 0.8], [0.0, 1.0], [0.8, 0.6]])
+    loss = task_of(training_data, temperature=0.5).loss({"images": vectors_BT}, np.arange(3))
+    scores = vectors_BT.numpy() @ training_data.texts_NT.T / 0.5
     rivals = {0: (1, 2), 1: (0,), 2: (0,)}
     total = 0.0
     for i, others in rivals.items():
@@ -67,9 +67,9 @@ def test_the_loss_is_info_nce_both_ways_and_equal_texts_are_no_negatives() -> No
     assert float(loss) == pytest.approx(total / 6, rel=1e-5)
 
 
-def test_images_of_colours_are_found_by_the_texts_of_their_colours_after_a_fit() -> None:
+def test_after_a_fit_colour_texts_find_images_of_their_colour() -> None:
     training_data = training_data_of(120, num_held=24)
-    task = learner_of(training_data)
+    task = task_of(training_data)
     task.module.eval()
     before = task.measure()["r@1"]
     fitted = fit_in_process(task, FitConfig(epochs=6, batch_size=16, learning_rate=3e-3))
@@ -77,23 +77,23 @@ def test_images_of_colours_are_found_by_the_texts_of_their_colours_after_a_fit()
     assert task.measure()["r@1"] > max(0.9, before)
 
 
-def test_held_out_images_teach_nothing() -> None:
-    task = learner_of(training_data_of(10, num_held=4))
+def test_held_out_images_are_not_trained_on() -> None:
+    task = task_of(training_data_of(10, num_held=4))
     assert task.num_examples == 6
     rows = task.inputs(np.arange(6), 0)["pixels_NSS3"]
-    held = training_data_of(10, num_held=4).images[:4]
-    for content in held:
+    held_out_images = training_data_of(10, num_held=4).images[:4]
+    for content in held_out_images:
         colour = np.asarray(Image.open(io.BytesIO(content)))[0, 0]
         assert not any(np.array_equal(pixels[16, 16].numpy(), colour) for pixels in rows)
 
 
 def test_without_held_out_images_nothing_is_measured() -> None:
-    assert learner_of(training_data_of(4, num_held=0)).measure() == {}
+    assert task_of(training_data_of(4, num_held=0)).measure() == {}
 
 
 @pytest.mark.parametrize(("stages", "trained"), [(0, 0), (1, 1), (4, 4), (99, 4)])
 def test_the_last_stages_are_trained_and_the_head(stages: int, trained: int) -> None:
-    task = learner_of(training_data_of(4, num_held=0), trained_stages=stages)
+    task = task_of(training_data_of(4, num_held=0), trained_stages=stages)
     names = [name for name, parameter in task.module.named_parameters() if parameter.requires_grad]
     assert sum(name.endswith(".0.weight") for name in names) == trained
     assert any("head" in name for name in names)
@@ -101,12 +101,12 @@ def test_the_last_stages_are_trained_and_the_head(stages: int, trained: int) -> 
 
 @pytest.mark.parametrize("family", ["clip", "siglip", "chinese_clip"])
 @pytest.mark.parametrize("adapter", [AdapterConfig(kind="lora", rank=2), AdapterConfig(kind="upper", num_layers=1)])
-def test_a_vision_transformer_learns_with_fewer_parameters_and_is_a_plain_tower_again(
+def test_adapters_of_a_vision_transformer_are_merged_after_the_fit(
     family: str, adapter: AdapterConfig, tmp_path: Path
 ) -> None:
     config = ImageEncoderConfig(model=f"untrained:{family}:1")
     trainable, training_data = open_trainable_image(config), training_data_of(12, num_held=0)
-    whole = {name: tensor.clone() for name, tensor in trainable.tower.state_dict().items()}
+    batch = {name: tensor.clone() for name, tensor in trainable.tower.state_dict().items()}
     num_whole = sum(tensor.numel() for tensor in trainable.tower.parameters())
     task = ImagePairsTask(trainable, training_data, ImagePairsConfig(pixels=STILL, adapter=adapter), seed=5)
     assert 0 < sum(p.numel() for p in trainable.tower.parameters() if p.requires_grad) < 0.6 * num_whole
@@ -115,7 +115,7 @@ def test_a_vision_transformer_learns_with_fewer_parameters_and_is_a_plain_tower_
         trainable.tower(torch.from_numpy(read_pixels(training_data.images, trainable.image_px))).detach().numpy()
     )
     task.adapters.merge()
-    assert trainable.tower.state_dict().keys() == whole.keys()
+    assert trainable.tower.state_dict().keys() == batch.keys()
     save_trained(trainable, None, tmp_path)
     opened = open_image_encoder(ImageEncoderConfig(model=str(tmp_path)))
     np.testing.assert_allclose(opened.encode(training_data.images), learned_ND, atol=1e-5)
@@ -124,11 +124,11 @@ def test_a_vision_transformer_learns_with_fewer_parameters_and_is_a_plain_tower_
 
 def test_a_convolutional_network_has_stages_and_no_adapters() -> None:
     with pytest.raises(ConfigError, match=r"adapter kind lora needs a transformer, this tower has none"):
-        learner_of(training_data_of(4, num_held=0), adapter=AdapterConfig(kind="lora"))
+        task_of(training_data_of(4, num_held=0), adapter=AdapterConfig(kind="lora"))
 
 
-def test_norms_keep_their_statistics_while_the_tower_learns() -> None:
-    task = learner_of(training_data_of(12, num_held=0))
+def test_batch_norms_keep_their_statistics_during_the_fit() -> None:
+    task = task_of(training_data_of(12, num_held=0))
     before = {n: t.clone() for n, t in task.module.state_dict().items() if "running" in n}
     fit_in_process(task, FitConfig(epochs=1, batch_size=4, learning_rate=1e-3))
     assert before and all(torch.equal(task.module.state_dict()[name], tensor) for name, tensor in before.items())
@@ -153,19 +153,19 @@ def test_settings_out_of_range_are_refused(make: object, words: str) -> None:
         make()  # type: ignore[operator]
 
 
-def test_nothing_asked_changes_nothing(rng: np.random.Generator) -> None:
+def test_augmentation_set_to_nothing_changes_nothing(rng: np.random.Generator) -> None:
     pixels_NSS3 = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     assert np.array_equal(augment_pixels(pixels_NSS3, np.arange(3), 7, STILL, seed=1), pixels_NSS3)
 
 
-def test_a_change_depends_on_seed_step_and_row_and_on_no_neighbour(rng: np.random.Generator) -> None:
+def test_augmentation_depends_on_seed_step_and_row_only(rng: np.random.Generator) -> None:
     pixels_NSS3 = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     config, rows = PixelsConfig(), np.array([4, 9, 2])
-    whole = augment_pixels(pixels_NSS3, rows, 7, config, seed=1)
-    alone = augment_pixels(pixels_NSS3[1:2], rows[1:2], 7, config, seed=1)
-    assert np.array_equal(whole[1], alone[0])
-    assert not np.array_equal(whole, augment_pixels(pixels_NSS3, rows, 8, config, seed=1))
-    assert not np.array_equal(whole, augment_pixels(pixels_NSS3, rows, 7, config, seed=2))
+    batch = augment_pixels(pixels_NSS3, rows, 7, config, seed=1)
+    single = augment_pixels(pixels_NSS3[1:2], rows[1:2], 7, config, seed=1)
+    assert np.array_equal(batch[1], single[0])
+    assert not np.array_equal(batch, augment_pixels(pixels_NSS3, rows, 8, config, seed=1))
+    assert not np.array_equal(batch, augment_pixels(pixels_NSS3, rows, 7, config, seed=2))
 
 
 def test_a_mirrored_image_is_mirrored(rng: np.random.Generator) -> None:
@@ -176,12 +176,12 @@ def test_a_mirrored_image_is_mirrored(rng: np.random.Generator) -> None:
     assert np.array_equal(flipped, pixels_NSS3[:, :, ::-1])
 
 
-def test_light_changes_grey_images_to_grey_ones() -> None:
+def test_jitter_keeps_grey_images_grey() -> None:
     pixels_NSS3 = np.full((1, 8, 8, 3), 100, np.uint8)
     config = PixelsConfig(crop=1.0, flip=0.0, jitter=0.3)
-    changed = [augment_pixels(pixels_NSS3, np.zeros(1, np.int64), step, config, seed=1) for step in range(8)]
-    assert all(len(np.unique(one)) == 1 and 70 <= one.flat[0] <= 130 for one in changed)
-    assert len({int(one.flat[0]) for one in changed}) > 3
+    augmented = [augment_pixels(pixels_NSS3, np.zeros(1, np.int64), step, config, seed=1) for step in range(8)]
+    assert all(len(np.unique(one)) == 1 and 70 <= one.flat[0] <= 130 for one in augmented)
+    assert len({int(one.flat[0]) for one in augmented}) > 3
 
 
 def _image(rgb: np.ndarray) -> bytes:

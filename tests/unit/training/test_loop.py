@@ -1,4 +1,4 @@
-"""The training loop in one process: what a step moves, what is measured, where it stops, what it refuses."""
+"""The training loop in one process: steps, metrics, stopping, errors."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_a_step_takes_the_mean_gradient_of_its_batches() -> None:
     assert not task.module.training
 
 
-def test_long_gradients_are_shortened() -> None:
+def test_long_gradients_are_clipped() -> None:
     task = MeanOfLine()
     fit_in_process(task, FitConfig(epochs=1, batch_size=4, max_grad_norm=0.5))
     assert task.gradients == pytest.approx([0.5])
 
 
-def test_frozen_parameters_are_neither_moved_nor_kept_and_buffers_are() -> None:
+def test_frozen_parameters_are_not_stored_but_buffers_are() -> None:
     task = MeanOfLine()
     fitted = fit_in_process(task, QUICK)
     assert fitted.state.keys() == {"w", "mean"}
@@ -55,7 +55,7 @@ def test_weights_decay_and_biases_do_not() -> None:
     assert task.module.bias.item() == 1.0
 
 
-def test_a_fit_leaves_the_randomness_of_its_caller_alone() -> None:
+def test_a_fit_does_not_change_the_global_random_state() -> None:
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
@@ -73,7 +73,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_fit() -> None:
     assert torch.equal(task.module.w.detach(), fitted.state["w"])
 
 
-def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() -> None:
+def test_bf16_computes_the_module_and_fp32_the_loss() -> None:
     class Typed(WordMatching):
         def loss(self, outputs: Tensors, rows_B: Rows) -> torch.Tensor:
             assert {tensor.dtype for tensor in outputs.values()} == {torch.float32}
@@ -88,7 +88,7 @@ def test_bf16_computes_in_half_the_bits_and_hands_whole_numbers_to_the_loss() ->
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_what_a_worker_draws_by_its_rank_is_dropout_alone(dropout: float) -> None:
+def test_the_rank_of_a_worker_seeds_only_dropout(dropout: float) -> None:
     task, rows_b = WordMatching(dropout=dropout), np.arange(5)
     losses = []
     for rank in (0, 1, 0):
@@ -120,7 +120,7 @@ def _refusing() -> list[tuple[MeanOfLine, FitConfig, str]]:
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_a_fit_that_cannot_be_is_refused_with_what_to_mend(number: int) -> None:
+def test_invalid_fits_are_refused_with_a_fix(number: int) -> None:
     task, config, words = _refusing()[number]
     with pytest.raises(ConfigError, match=words):
         fit_in_process(task, config)

@@ -1,4 +1,4 @@
-"""The losses against arithmetic done by hand and against plain loops."""
+"""Losses against arithmetic by hand and against plain loops."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from intarsia.training.losses import (
 YES, ONE = torch.tensor([[True, True, True]]), torch.ones(1)
 
 
-def test_info_nce_of_one_positive_and_one_negative_is_arithmetic() -> None:
+def test_info_nce_of_one_positive_and_one_negative_matches_its_formula() -> None:
     scores_BM = torch.tensor([[2.0, 1.0]])
     loss = info_nce(scores_BM, torch.tensor([[1.0, 0.0]]), torch.tensor([[False, True]]))
     assert loss.item() == pytest.approx(-math.log(math.e**2 / (math.e**2 + math.e)))
 
 
-def test_info_nce_of_several_positives_is_the_weighted_mean_and_positives_do_not_compete() -> None:
+def test_positives_of_info_nce_are_averaged_and_do_not_compete() -> None:
     scores_BM = torch.tensor([[2.0, 0.5, 1.0, 9.0]])
     loss = info_nce(scores_BM, torch.tensor([[3.0, 1.0, 0.0, 0.0]]), torch.tensor([[False, False, True, False]]))
     first, second = math.log(1 + math.e ** (1.0 - 2.0)), math.log(1 + math.e ** (1.0 - 0.5))
@@ -52,7 +52,7 @@ def test_a_constant_in_log_q_changes_nothing() -> None:
     )
 
 
-def test_label_smoothing_spreads_its_share_over_the_positive_and_its_negatives() -> None:
+def test_label_smoothing_spreads_its_share_evenly() -> None:
     scores_BM = torch.tensor([[2.0, 1.0, 0.0]])
     loss = info_nce(
         scores_BM, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[False, True, True]]), label_smoothing=0.3
@@ -61,7 +61,7 @@ def test_label_smoothing_spreads_its_share_over_the_positive_and_its_negatives()
     assert loss.item() == pytest.approx(-(0.7 * log_p[0] + 0.3 * log_p.mean()).item())
 
 
-def test_a_batch_without_negatives_or_without_positives_has_loss_0_and_finite_gradients() -> None:
+def test_a_batch_without_negatives_or_positives_has_loss_0() -> None:
     for positives_BM in (torch.tensor([[1.0, 1.0]]), torch.zeros(1, 2)):
         scores_BM = torch.tensor([[0.3, 0.1]], requires_grad=True)
         loss = info_nce(scores_BM, positives_BM, torch.zeros(1, 2, dtype=torch.bool))
@@ -70,12 +70,12 @@ def test_a_batch_without_negatives_or_without_positives_has_loss_0_and_finite_gr
         assert scores_BM.grad is not None and torch.isfinite(scores_BM.grad).all()
 
 
-def test_false_negatives_are_the_same_text_the_same_group_and_lists_of_the_same_anchor() -> None:
+def test_false_negatives_have_the_same_text_group_or_anchor() -> None:
     positives_BM = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0.0, 1, 1, 0], [0, 0, 0, 0, 1]])
     keys_M, groups_M = torch.tensor([7, 8, 7, 9, 5]), torch.tensor([-1, -1, -1, 4, 4])
     anchors_B, owners_M = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1, 1, 0])
-    found = false_negatives(positives_BM, keys_M, groups_M, anchors_B, owners_M)
-    assert found.tolist() == [
+    result = false_negatives(positives_BM, keys_M, groups_M, anchors_B, owners_M)
+    assert result.tolist() == [
         [False, True, True, False, True],  # text 7 again; both lists of anchor 0
         [True, False, False, False, True],  # text 7 again; group 4
         [True, True, False, True, False],  # lists of anchor 0; group 4
@@ -100,13 +100,13 @@ def test_cosent_pools_the_pairs_of_all_lists() -> None:
     assert loss.item() == pytest.approx(math.log(1 + math.e**1 + math.e**-2))
 
 
-def test_cosine_loss_wants_a_third_of_the_grade() -> None:
+def test_cosine_loss_regresses_on_a_third_of_the_grade() -> None:
     loss = cosine_loss(torch.tensor([[0.5, 1.0]]), torch.tensor([[3.0, 3.0]]), YES[:, :2], ONE)
     assert loss.item() == pytest.approx(0.125)
 
 
 @pytest.mark.parametrize("kind", RANKING_LOSSES)
-def test_places_that_hold_no_text_change_nothing(kind: RankingKind) -> None:
+def test_empty_positions_change_nothing(kind: RankingKind) -> None:
     scores_BL, grades_BL = torch.tensor([[0.3, 0.9, 0.1]]), torch.tensor([[3.0, 0.0, 1.0]])
     loss = RANKING_LOSSES[kind](scores_BL, grades_BL, YES, ONE)
     wider = RANKING_LOSSES[kind](
@@ -126,7 +126,7 @@ def test_a_better_order_costs_less(kind: RankingKind) -> None:
     assert loss(good, grades_BL, YES, ONE) < loss(bad, grades_BL, YES, ONE)
 
 
-def test_symmetric_kl_is_0_for_equal_passes_and_the_mean_of_both_directions_else() -> None:
+def test_symmetric_kl_is_the_mean_of_both_directions() -> None:
     first_BM, second_BM = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 2.0]])
     p, q = first_BM.softmax(1), second_BM.softmax(1)
     wanted = 0.5 * ((p * (p / q).log()).sum() + (q * (q / p).log()).sum())
@@ -135,7 +135,7 @@ def test_symmetric_kl_is_0_for_equal_passes_and_the_mean_of_both_directions_else
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"temperature": 0.0}, "temperature is 0.0; allowed: above 0"),
         ({"in_batch": 0.0, "ranking": 0.0}, "in_batch and ranking are both 0"),
@@ -143,13 +143,13 @@ def test_symmetric_kl_is_0_for_equal_passes_and_the_mean_of_both_directions_else
         ({"label_smoothing": 1.5}, "label_smoothing is 1.5"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(values: dict[str, float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_settings_are_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         LossConfig(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", RANKING_LOSSES)
-def test_a_list_counts_by_its_weight_and_one_that_weighs_nothing_is_not_there(kind: RankingKind) -> None:
+def test_a_list_of_weight_0_is_ignored(kind: RankingKind) -> None:
     scores_BL = torch.tensor([[0.1, 0.4, 0.3], [0.9, -0.2, 0.5]])
     grades_BL = torch.tensor([[3.0, 0.0, 1.0], [0.0, 3.0, 2.0]])
     is_present_BL = YES.expand(2, 3)

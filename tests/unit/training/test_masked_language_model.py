@@ -1,4 +1,4 @@
-"""A tower guesses hidden words, and its folder opens as the same tower."""
+"""Masked-language-model pre-training, and text towers as folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tower(model: str = "untrained:bert:3", **settings: object) -> TorchTextEncod
     return encoder
 
 
-def test_hidden_words_are_guessed_better_after_the_fit() -> None:
+def test_masked_tokens_are_predicted_better_after_the_fit() -> None:
     encoder = tower()
     task = MaskedLanguageModelTask(encoder, TEXTS, mask_id_of(encoder), MaskedLanguageModelConfig(held_out=8), seed=1)
     assert task.num_examples == 24
@@ -38,26 +38,26 @@ def test_hidden_words_are_guessed_better_after_the_fit() -> None:
     assert fitted.figures["guessed"] > before["guessed"]
 
 
-def test_what_is_hidden_is_its_share_inside_the_marks() -> None:
+def test_the_configured_share_of_tokens_is_masked() -> None:
     encoder = tower()
     task = MaskedLanguageModelTask(
         encoder, TEXTS * 20, mask_id_of(encoder), MaskedLanguageModelConfig(share=0.3, held_out=0)
     )
-    given = task.inputs(np.arange(task.num_examples), 0)
-    asked = given["targets"] != -100
-    lengths = given["mask"].sum(dim=1)
-    assert not asked[:, 0].any() and not asked[torch.arange(len(lengths)), lengths - 1].any()
-    assert torch.equal(asked.sum(dim=1), torch.round(0.3 * (lengths - 2)).long())
-    assert float((given["ids"][asked] == mask_id_of(encoder)).float().mean()) == pytest.approx(0.8, abs=0.1)
-    assert torch.equal(task.inputs(np.array([3]), 0)["targets"][0], given["targets"][3][: lengths[3]])
+    inputs = task.inputs(np.arange(task.num_examples), 0)
+    is_masked = inputs["targets"] != -100
+    lengths = inputs["mask"].sum(dim=1)
+    assert not is_masked[:, 0].any() and not is_masked[torch.arange(len(lengths)), lengths - 1].any()
+    assert torch.equal(is_masked.sum(dim=1), torch.round(0.3 * (lengths - 2)).long())
+    assert float((inputs["ids"][is_masked] == mask_id_of(encoder)).float().mean()) == pytest.approx(0.8, abs=0.1)
+    assert torch.equal(task.inputs(np.array([3]), 0)["targets"][0], inputs["targets"][3][: lengths[3]])
 
 
-def test_when_all_is_held_out_nothing_is_left_to_learn_from() -> None:
+def test_holding_out_all_texts_is_refused() -> None:
     with pytest.raises(ConfigError, match="2 texts with words, 5 held out: none is left to train on"):
         MaskedLanguageModelTask(tower(), ["red bag", "blue mug"], 4, MaskedLanguageModelConfig(held_out=5))
 
 
-def test_no_more_is_held_out_than_asked_for() -> None:
+def test_no_more_texts_are_held_out_than_configured() -> None:
     task = MaskedLanguageModelTask(tower(), TEXTS, 4, MaskedLanguageModelConfig(held_out=len(set(TEXTS)) - 1))
     assert task.num_examples == TEXTS.count(TEXTS[-1])
 
@@ -68,7 +68,7 @@ def test_without_held_out_texts_nothing_is_measured() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bilstm", "dnn", "clip", "siglip", "chinese_clip"])
-def test_towers_that_are_not_of_berts_kind_are_refused(kind: str) -> None:
+def test_towers_outside_the_bert_family_are_refused(kind: str) -> None:
     with pytest.raises(
         ConfigError, match="masked_epochs needs a tower of the BERT family, whose tokens see the tokens on both sides"
     ):
@@ -96,14 +96,14 @@ def test_a_saved_tower_opens_as_the_same_encoder(model: str, tmp_path: Path) -> 
     np.testing.assert_allclose(again.encode(texts), encoder.encode(texts), atol=1e-6)
 
 
-def test_a_towers_arrays_put_into_another_make_its_vectors() -> None:
+def test_arrays_of_a_tower_set_in_another_give_its_vectors() -> None:
     one, other = tower("untrained:bert:1"), tower("untrained:bert:2")
     assert not np.allclose(one.encode(["red bag"]), other.encode(["red bag"]), atol=1e-3)
     set_arrays(other, get_arrays(one))
     assert one.encode(["red bag"]).tobytes() == other.encode(["red bag"]).tobytes()
 
 
-def test_what_torch_does_not_run_cannot_be_written_and_a_tokenizer_without_a_mask_hides_nothing(tmp_path: Path) -> None:
+def test_saving_needs_torch_and_masking_needs_a_mask_token(tmp_path: Path) -> None:
     other = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
     with pytest.raises(ConfigError, match="cannot be saved as a folder"):
         save_text_tower(other, tmp_path)  # type: ignore[arg-type]

@@ -42,21 +42,21 @@ def test_a_mix_is_the_weighted_mean_of_every_parameter() -> None:
     assert mixed["w"].dtype == np.float32
 
 
-def test_what_has_no_mean_is_the_firsts() -> None:
+def test_integer_arrays_are_those_of_the_first_ingredient() -> None:
     assert average_parameters([ONE, TWO], [0.5, 0.5])["steps"] == 7
 
 
 def test_one_ingredient_alone_is_itself_bit_for_bit(rng: np.random.Generator) -> None:
-    alone = Ingredient(name="alone", arrays={"w": rng.normal(size=(5, 3)).astype(np.float32)}, base_digest="a")
+    first = Ingredient(name="first", arrays={"w": rng.normal(size=(5, 3)).astype(np.float32)}, base_digest="a")
     mixed = average_parameters(
-        [alone, Ingredient(name="other", arrays={"w": np.full((5, 3), np.nan, np.float32)}, base_digest="a")],
+        [first, Ingredient(name="other", arrays={"w": np.full((5, 3), np.nan, np.float32)}, base_digest="a")],
         [1.0, 0.0],
     )
-    assert mixed["w"].tobytes() == alone.arrays["w"].tobytes()
+    assert mixed["w"].tobytes() == first.arrays["w"].tobytes()
 
 
 def test_a_greedy_soup_keeps_what_does_not_hurt() -> None:
-    # alone: ONE -0.125, TWO -1.125, FAR worst; ONE and TWO in equal parts: -0.125, not worse; with FAR: worse
+    # single: ONE -0.125, TWO -1.125, FAR worst; ONE and TWO in equal parts: -0.125, not worse; with FAR: worse
     soup = greedy_soup([FAR, TWO, ONE], nearness)
     assert soup.alphas == {"far": 0.0, "two": 0.5, "one": 0.5}
     assert soup.score == nearness(soup.arrays) == -0.125
@@ -132,7 +132,7 @@ def test_a_soup_of_nothing_is_refused() -> None:
         searched_soup([], nearness)
 
 
-def test_a_digest_hangs_on_names_shapes_and_bits_and_on_no_order() -> None:
+def test_a_digest_depends_on_names_shapes_and_bits_not_on_order() -> None:
     arrays = {"a": np.arange(4.0), "b": np.arange(2)}
     assert arrays_digest(arrays) == arrays_digest({"b": arrays["b"], "a": arrays["a"]})
     others = [

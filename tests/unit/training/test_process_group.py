@@ -1,4 +1,4 @@
-"""Two processes share a fit of a real, small tower over gloo: what they give is what one process gives."""
+"""Fits of a small tower shared by two processes over gloo equal those of one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from intarsia.errors import ConfigError, IntarsiaError
 from intarsia.training.adapters import AdapterConfig
 from intarsia.training.loop import FitConfig, FitResult, fit_in_process
 from tests.two_process_group import (
-    HoldsItsPart,
+    MeasuresItsShard,
     SharedFit,
     SharesALayersWeight,
     align_task,
@@ -57,7 +57,7 @@ FITS = {
     "sharded masked words": SharedFit(make=masked_language_model_task, config=CONFIG, shard=True),
     "sharded alignment": SharedFit(make=align_task, config=CONFIG, shard=True),
     "sharded words": SharedFit(make=WordMatching, config=WORDS, shard=True),
-    "parts": SharedFit(make=HoldsItsPart, config=WORDS, shard=True),
+    "parts": SharedFit(make=MeasuresItsShard, config=WORDS, shard=True),
     "adalora": SharedFit(
         make=partial(tower_task, 0.0, adapter=AdapterConfig(kind="adalora")), config=CONFIG, shard=True
     ),
@@ -68,7 +68,7 @@ SHARDED = [name for name in FITS if name.startswith("sharded")]
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FitResult]:
-    return fit_in_two(FITS, tmp_path_factory.mktemp("crew"))
+    return fit_in_two(FITS, tmp_path_factory.mktemp("processes"))
 
 
 def of_one(name: str) -> FitResult:
@@ -76,10 +76,10 @@ def of_one(name: str) -> FitResult:
 
 
 def losses(fit: FitResult) -> list[float]:
-    return [point.loss for point in fit.curve]
+    return [record.loss for record in fit.curve]
 
 
-def test_a_tower_without_dropout_learns_the_same_in_two_processes_as_in_one(of_two: dict[str, FitResult]) -> None:
+def test_without_dropout_two_processes_give_the_fit_of_one(of_two: dict[str, FitResult]) -> None:
     two, one = of_two["tower"], of_one("tower")
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert losses(one)[-1] < 0.2 * losses(one)[0]
@@ -89,11 +89,11 @@ def test_a_tower_without_dropout_learns_the_same_in_two_processes_as_in_one(of_t
 
 
 @pytest.mark.parametrize("name", SHARDED)
-def test_a_sharded_fit_gives_what_one_process_gives(of_two: dict[str, FitResult], name: str) -> None:
+def test_a_sharded_fit_equals_the_fit_of_one_process(of_two: dict[str, FitResult], name: str) -> None:
     two, one = of_two[name], of_one(name)
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
-    for ours, theirs in zip(two.curve, one.curve, strict=True):
-        assert ours.figures == pytest.approx(theirs.figures, rel=1e-3)
+    for step_of_two, step_of_one in zip(two.curve, one.curve, strict=True):
+        assert step_of_two.figures == pytest.approx(step_of_one.figures, rel=1e-3)
     assert (two.num_steps, two.kept_step) == (one.num_steps, one.kept_step)
     assert two.state.keys() == one.state.keys()
     for tensor_name, tensor in one.state.items():
@@ -101,10 +101,10 @@ def test_a_sharded_fit_gives_what_one_process_gives(of_two: dict[str, FitResult]
         torch.testing.assert_close(two.state[tensor_name], tensor, rtol=1e-3, atol=1e-3)
 
 
-def test_a_worker_holds_its_part_of_what_began_on_rank_0(of_two: dict[str, FitResult]) -> None:
+def test_a_worker_has_its_shard_of_the_weights_of_rank_0(of_two: dict[str, FitResult]) -> None:
     two, one = of_two["parts"], of_one("parts")
-    assert one.figures["held"] == 1.0
-    assert two.figures["held"] == pytest.approx(0.5, abs=0.01)
+    assert one.figures["local_share"] == 1.0
+    assert two.figures["local_share"] == pytest.approx(0.5, abs=0.01)
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     for name, tensor in one.state.items():
         torch.testing.assert_close(two.state[name], tensor, rtol=1e-3, atol=1e-4)
@@ -122,7 +122,7 @@ def test_what_cannot_be_sharded_is_refused_by_name(of_two: dict[str, IntarsiaErr
         assert re.search(words, str(of_two[name]))
 
 
-def test_with_dropout_two_processes_draw_other_masks_and_their_curves_agree_in_the_mean(
+def test_with_dropout_curves_of_two_processes_agree_on_average(
     of_two: dict[str, FitResult],
 ) -> None:
     names = [f"dropout, seed {seed}" for seed in SEEDS]

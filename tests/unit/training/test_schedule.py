@@ -1,4 +1,4 @@
-"""Which examples a step reads, and how large it is."""
+"""The examples of a step, and its learning rate."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def test_an_epoch_shows_every_example_once_in_batches_of_nearly_one_size() -> No
 
 
 def test_the_examples_of_a_step_depend_on_its_number_and_the_seed_alone() -> None:
-    forward, alone, other = (
+    forward, fresh, other = (
         BatchSchedule(num_examples=9, epochs=3, batch_size=4, accumulate=1, seed=s) for s in (1, 1, 2)
     )
     for step in range(8):
         forward.batches(step)
-    assert forward.batches(8)[0].tolist() == alone.batches(8)[0].tolist() != other.batches(8)[0].tolist()
+    assert forward.batches(8)[0].tolist() == fresh.batches(8)[0].tolist() != other.batches(8)[0].tolist()
 
 
 def test_the_rate_rises_to_its_peak_and_falls() -> None:
     def rates(kind: str) -> list[float]:
-        return [rate_at(step, 6, peak=3.0, warmup_share=1 / 3, kind=kind) for step in range(6)]  # type: ignore[arg-type]
+        steps = range(6)
+        return [rate_at(step, 6, peak=3.0, warmup_share=1 / 3, kind=kind) for step in steps]  # type: ignore[arg-type]
 
     assert rates("linear") == pytest.approx([1.5, 3.0, 3.0, 2.25, 1.5, 0.75])
     assert rates("cosine") == pytest.approx([1.5, 3.0, 3.0, 1.5 * (1 + 0.5**0.5), 1.5, 1.5 * (1 - 0.5**0.5)])

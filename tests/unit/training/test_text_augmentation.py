@@ -1,4 +1,4 @@
-"""Changed texts: how much, how often, and the same for the same seeds."""
+"""Text augmentation: how much is changed, how often, and equal results for equal seeds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from intarsia.training.text_augmentation import AugmentConfig, TextAugmenter, ba
 TEXT = "Acorn red leather bag"
 
 
-def shown(config: AugmentConfig, times: int = 400, **given: object) -> list[list[str]]:
-    augment = TextAugmenter(config, **given)  # type: ignore[arg-type]
+def augmented(config: AugmentConfig, times: int = 400, **arguments: object) -> list[list[str]]:
+    augment = TextAugmenter(config, **arguments)  # type: ignore[arg-type]
     return [augment(TEXT, 1, seed).split() for seed in range(times)]
 
 
@@ -33,40 +33,40 @@ def test_the_same_seeds_give_the_same_text_and_others_another() -> None:
 
 
 def test_deletion_leaves_out_its_share_and_never_all() -> None:
-    lengths = [len(words) for words in shown(AugmentConfig(delete_words=0.25))]
+    lengths = [len(words) for words in augmented(AugmentConfig(delete_words=0.25))]
     assert sum(lengths) / len(lengths) == pytest.approx(3.0, abs=0.15)
-    assert min(len(words) for words in shown(AugmentConfig(delete_words=1.0), times=20)) == 1
+    assert min(len(words) for words in augmented(AugmentConfig(delete_words=1.0), times=20)) == 1
 
 
 def test_replacement_takes_words_of_the_vocabulary_in_its_share() -> None:
-    found = [word for words in shown(AugmentConfig(replace_words=0.5), vocabulary=["hat"]) for word in words]
-    assert found.count("hat") / len(found) == pytest.approx(0.5, abs=0.05)
-    assert shown(AugmentConfig(replace_words=1.0), times=1) == [
+    results = [word for words in augmented(AugmentConfig(replace_words=0.5), vocabulary=["hat"]) for word in words]
+    assert results.count("hat") / len(results) == pytest.approx(0.5, abs=0.05)
+    assert augmented(AugmentConfig(replace_words=1.0), times=1) == [
         TEXT.split()
     ]  # without a vocabulary there is nothing to take
 
 
 def test_colours_and_brands_are_dropped_from_the_share_of_texts() -> None:
-    found = shown(AugmentConfig(drop_named=0.5), brands=["Acorn"])
+    results = augmented(AugmentConfig(drop_named=0.5), brands=["Acorn"])
     without = ["leather", "bag"]
-    assert all(words in (TEXT.split(), without) for words in found)
-    assert found.count(without) / len(found) == pytest.approx(0.5, abs=0.08)
+    assert all(words in (TEXT.split(), without) for words in results)
+    assert results.count(without) / len(results) == pytest.approx(0.5, abs=0.08)
     assert TextAugmenter(AugmentConfig(drop_named=1.0))("red", 0) == "red"  # a text of nothing else stays
     assert TextAugmenter(AugmentConfig(drop_named=1.0))("红色 双肩包", 0) == "双肩包"
 
 
 def test_back_translations_are_shown_in_their_share() -> None:
     config = AugmentConfig(back_translated=0.5, translate_out="a", translate_back="b")
-    found = [" ".join(words) for words in shown(config, paraphrase={TEXT: "a bag"})]
-    assert set(found) == {TEXT, "a bag"}
-    assert found.count("a bag") / len(found) == pytest.approx(0.5, abs=0.08)
+    results = [" ".join(words) for words in augmented(config, paraphrase={TEXT: "a bag"})]
+    assert set(results) == {TEXT, "a bag"}
+    assert results.count("a bag") / len(results) == pytest.approx(0.5, abs=0.08)
 
 
 def test_back_translation_goes_through_both_models_and_is_the_same_again(tmp_path: Path) -> None:
     out, back = (str(_small_translator(tmp_path / name, seed)) for name, seed in (("out", 1), ("back", 2)))
-    found = back_translate([TEXT, "red"], out, back, batch_size=1, max_tokens=6)
-    assert list(found) == [TEXT, "red"]
-    assert found == back_translate([TEXT, "red"], out, back, batch_size=1, max_tokens=6)
+    results = back_translate([TEXT, "red"], out, back, batch_size=1, max_tokens=6)
+    assert list(results) == [TEXT, "red"]
+    assert results == back_translate([TEXT, "red"], out, back, batch_size=1, max_tokens=6)
 
 
 def test_a_translation_model_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:

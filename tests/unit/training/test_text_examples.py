@@ -1,4 +1,4 @@
-"""Examples from judgments, fields and confidence; hard negatives; what they leave out."""
+"""Examples from judgments, fields and pseudo-labels; hard negatives; what is left out."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def judged(query_id: str, product_id: str, grade: float) -> Judgment:
     return Judgment(query_id=QueryId(query_id), product_id=ProductId(product_id), grade=grade)
 
 
-def asked_for_red_bags(**changed: object) -> TextExample:
-    given = {"anchor": "red bags", "texts": ("red bag", "blue mug"), "grades": (3.0, 0.0), "groups": ("g", "")}
-    return TextExample(**{**given, "query_id": "q1", **changed})  # type: ignore[arg-type]
+def red_bags_example(**changed: object) -> TextExample:
+    defaults = {"anchor": "red bags", "texts": ("red bag", "blue mug"), "grades": (3.0, 0.0), "groups": ("g", "")}
+    return TextExample(**{**defaults, "query_id": "q1", **changed})  # type: ignore[arg-type]
 
 
-def test_judged_examples_hold_each_query_with_its_judged_products_in_a_fixed_order() -> None:
+def test_judged_examples_have_their_products_in_a_fixed_order() -> None:
     text_of = {ProductId("a"): "red bag", ProductId("b"): "blue mug", ProductId("e"): ""}
-    found = judged_examples(
+    examples = judged_examples(
         [
             query("q1", "red bags"),
             query("q2", None, b"picture"),
@@ -56,46 +56,48 @@ def test_judged_examples_hold_each_query_with_its_judged_products_in_a_fixed_ord
         text_of,
         {ProductId("a"): "g"},
     )
-    assert found == [asked_for_red_bags()]
+    assert examples == [red_bags_example()]
 
 
-def test_field_examples_ask_with_a_field_and_answer_with_the_text() -> None:
+def test_field_examples_pair_a_field_with_the_product_text() -> None:
     bag = Product(product_id=ProductId("a"), title="Red bag", category_path=("Bags", "Totes"))
     to_jsonable = Product(product_id=ProductId("b"), title="Mug")
     text_of = {bag.product_id: "Red bag", to_jsonable.product_id: "Mug"}
-    found = field_examples([bag, to_jsonable], text_of, {bag.product_id: "g"}, ("category", "title"), weight=0.2)
-    assert [(one.anchor, one.texts, one.grades, one.groups, one.weight) for one in found] == [
+    examples = field_examples([bag, to_jsonable], text_of, {bag.product_id: "g"}, ("category", "title"), weight=0.2)
+    assert [
+        (example.anchor, example.texts, example.grades, example.groups, example.weight) for example in examples
+    ] == [
         ("Bags Totes", ("Red bag",), (3.0,), ("g",), 0.2)  # a title does not ask for itself
     ]
-    assert found[0].query_id == ""
+    assert examples[0].query_id == ""
 
 
-def test_confidence_finds_the_curve_that_drew_the_labels() -> None:
+def test_confidence_recovers_the_curve_of_the_labels() -> None:
     rng = np.random.default_rng(3)
     cosines_n = rng.uniform(-1, 1, 20_000)
     is_fit_n = rng.random(20_000) < 1 / (1 + np.exp(-(6.0 * cosines_n - 2.0)))
-    found = fit_confidence(cosines_n, is_fit_n)
-    assert found.slope == pytest.approx(6.0, rel=0.05)
-    assert found.bias == pytest.approx(-2.0, rel=0.05)
+    confidence = fit_confidence(cosines_n, is_fit_n)
+    assert confidence.slope == pytest.approx(6.0, rel=0.05)
+    assert confidence.bias == pytest.approx(-2.0, rel=0.05)
 
 
-def test_confidence_of_labels_that_a_threshold_parts_stays_finite() -> None:
-    found = fit_confidence(np.linspace(-1, 1, 50), np.linspace(-1, 1, 50) > 0.2)
-    assert np.isfinite([found.slope, found.bias]).all()
-    assert found(np.array([0.9]))[0] > 0.99 > 0.01 > found(np.array([-0.5]))[0]
+def test_confidence_of_separable_labels_is_finite() -> None:
+    confidence = fit_confidence(np.linspace(-1, 1, 50), np.linspace(-1, 1, 50) > 0.2)
+    assert np.isfinite([confidence.slope, confidence.bias]).all()
+    assert confidence(np.array([0.9]))[0] > 0.99 > 0.01 > confidence(np.array([-0.5]))[0]
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_a_confidence_needs_both_sides(fits: bool) -> None:
+def test_a_confidence_needs_both_labels(fits: bool) -> None:
     with pytest.raises(ValueError, match=r"\d of 3 judged pairs fit"):
         fit_confidence(np.zeros(3), np.full(3, fits))
 
 
-def test_pseudo_examples_take_the_surest_texts_that_nobody_judged() -> None:
+def test_pseudo_examples_are_the_most_confident_unjudged_texts() -> None:
     cosines_N = np.array([0.1, 0.99, 0.9, 0.8, 0.2], np.float32)
     sure = Confidence(slope=10.0, bias=-5.0)
-    found = pseudo_examples(
-        [asked_for_red_bags()],
+    examples = pseudo_examples(
+        [red_bags_example()],
         CATALOG,
         GROUPS,
         lambda anchor: cosines_N,
@@ -104,10 +106,12 @@ def test_pseudo_examples_take_the_surest_texts_that_nobody_judged() -> None:
         max_per_anchor=5,
         weight=0.5,
     )
-    assert [(one.texts, one.query_id, one.source) for one in found] == [(("red bag, leather",), "q1", "pseudo")]
-    assert found[0].weight == pytest.approx(0.5 / (1 + np.exp(-3.0)), rel=1e-5)
+    assert [(example.texts, example.query_id, example.source) for example in examples] == [
+        (("red bag, leather",), "q1", "pseudo")
+    ]
+    assert examples[0].weight == pytest.approx(0.5 / (1 + np.exp(-3.0)), rel=1e-5)
     assert not pseudo_examples(
-        [asked_for_red_bags()],
+        [red_bags_example()],
         CATALOG,
         GROUPS,
         lambda anchor: cosines_N,
@@ -118,7 +122,7 @@ def test_pseudo_examples_take_the_surest_texts_that_nobody_judged() -> None:
     )
 
 
-def mine(
+def with_negatives(
     example: TextExample, scores: list[float], *, count: int = 2, most: float = 0.95, depth: int = 5
 ) -> TextExample:
     scores_N = np.array(scores)
@@ -127,28 +131,32 @@ def mine(
     )[0]
 
 
-def test_negatives_are_the_best_finds_below_the_bound_of_other_groups() -> None:
-    found = mine(asked_for_red_bags(), [0.5, 0.9, 1.0, 0.6, 0.7])
-    assert found.texts == (
+def test_negatives_are_top_results_below_the_bound() -> None:
+    examples = with_negatives(red_bags_example(), [0.5, 0.9, 1.0, 0.6, 0.7])
+    assert examples.texts == (
         "red bag",
         "blue mug",
         "red mug",
         "blue bag",
     )  # not the group's other bag, not its own mug again
-    assert found.grades == (3.0, 0.0, 0.0, 0.0)
+    assert examples.grades == (3.0, 0.0, 0.0, 0.0)
 
 
-def test_a_find_that_scores_nearly_like_the_positive_is_passed_over() -> None:
-    assert mine(asked_for_red_bags(), [0.5, 0.0, 1.0, 0.6, 0.96]).texts == ("red bag", "blue mug", "blue bag")
+def test_a_result_that_scores_like_the_positive_is_skipped() -> None:
+    assert with_negatives(red_bags_example(), [0.5, 0.0, 1.0, 0.6, 0.96]).texts == ("red bag", "blue mug", "blue bag")
 
 
-def test_depth_bounds_how_far_they_are_looked_for() -> None:
-    assert mine(asked_for_red_bags(), [0.5, 0.9, 1.0, 0.6, 0.7], depth=3).texts == ("red bag", "blue mug", "red mug")
+def test_depth_limits_the_results_considered() -> None:
+    assert with_negatives(red_bags_example(), [0.5, 0.9, 1.0, 0.6, 0.7], depth=3).texts == (
+        "red bag",
+        "blue mug",
+        "red mug",
+    )
 
 
 def test_an_example_without_a_positive_stays_as_it_is() -> None:
-    nothing_good = asked_for_red_bags(grades=(0.0, 0.0))
-    assert mine(nothing_good, [0.5, 0.9, 1.0, 0.6, 0.7]) == nothing_good
+    without_positive = red_bags_example(grades=(0.0, 0.0))
+    assert with_negatives(without_positive, [0.5, 0.9, 1.0, 0.6, 0.7]) == without_positive
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -35,7 +35,7 @@ ORDERS = HeldOutNdcg(EXAMPLES)
 
 
 def tower(shift: float) -> TorchTextEncoder:
-    """One starting point, moved a little or a lot."""
+    """A tower whose weights are shifted from one starting point."""
     encoder = open_trainable(TOWER)
     rng = np.random.default_rng(int(shift * 100))
     moved = {
@@ -56,22 +56,22 @@ def test_the_uniform_soup_is_the_mean_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["greedy_soup", "searched_soup"])
-def test_a_tasted_soup_is_never_below_the_best_of_its_towers_on_validation(recipe: SoupRecipe) -> None:
+def test_a_validated_soup_is_never_below_its_best_tower(recipe: SoupRecipe) -> None:
     towers = [tower(shift) for shift in (0.01, 0.5, 1.0)]
-    alone = [ORDERS(one.encode)["ndcg@10"] for one in towers]
-    assert len(set(alone)) > 1
-    assert ORDERS(text_tower_soup(recipe, tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(alone) - 1e-6
+    single_metrics = [ORDERS(one.encode)["ndcg@10"] for one in towers]
+    assert len(set(single_metrics)) > 1
+    assert ORDERS(text_tower_soup(recipe, tower(0.0), towers, ORDERS).encode)["ndcg@10"] >= max(single_metrics) - 1e-6
 
 
-def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_lies() -> None:
-    asked: list[float] = []
+def test_the_searched_soup_finds_the_best_weights() -> None:
+    measured_shifts: list[float] = []
 
     class Likes(HeldOutNdcg):
-        """Likes three parts of the first and one of the second."""
+        """A metric with its maximum at three parts of the first and one of the second."""
 
         def __call__(self, encode: EncodeTexts) -> Mapping[str, float]:
             shift = float(np.abs(encode(["red bag"]) - wanted_1D).sum())
-            asked.append(shift)
+            measured_shifts.append(shift)
             return {"ndcg@10": -shift}
 
     towers = [tower(0.0), tower(0.3)]
@@ -88,7 +88,7 @@ def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_li
     wanted_1D = towers[0].encode(["red bag"])
     set_arrays(towers[0], ends[0])
     mixed = text_tower_soup("searched_soup", tower(0.0), towers, Likes([]))
-    assert len(asked) > 5
+    assert len(measured_shifts) > 5
     np.testing.assert_allclose(mixed.encode(["red bag"]), wanted_1D, atol=1e-5)
 
 
@@ -97,15 +97,13 @@ def test_the_searched_soup_weighs_the_towers_as_orders_are_best_wherever_that_li
     [
         (
             {"folds": 2, "served": "greedy_soup"},
-            "served is greedy_soup, and no judged validation query says what helps",
+            "served is greedy_soup, which needs judged validation queries",
         ),
-        ({"folds": 2, "served": "searched_soup"}, "served is searched_soup, and no judged validation query says what"),
-        ({"trials": 3}, "trials is 3, and no judged validation query says what helps; judge some, or set trials to 0"),
+        ({"folds": 2, "served": "searched_soup"}, "served is searched_soup, which needs judged validation queries"),
+        ({"trials": 3}, "trials is 3, which needs judged validation queries; judge some, or set trials to 0"),
     ],
 )
-def test_what_validation_must_choose_is_refused_without_it_before_any_fit(
-    lake: Lake, chosen: dict[str, Any], words: str
-) -> None:
+def test_choices_that_need_validation_are_refused_without_it(lake: Lake, chosen: dict[str, Any], words: str) -> None:
     fill_with_judged_shop(lake)
     rows = QUERIES.read(lake.current("queries")).to_pylist()
     QUERIES.publish(lake, QUERIES.from_rows([row for row in rows if row["split"] != "validation"]))

@@ -1,4 +1,4 @@
-"""A text tower learns from graded lists: real, small towers, real steps."""
+"""Fine-tuning of small text towers on graded lists."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def tower(kind: str = "bert") -> TorchTextEncoder:
 
 
 def shop() -> list[TextExample]:
-    """Who asks for a red bag wants red bags (3), then other bags (1), and no red mugs (0)."""
+    """For the query red bag, red bags have grade 3, other bags 1, and red mugs 0."""
     titles = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     return [
         TextExample(
-            anchor=f"a {asked} please",
+            anchor=f"a {query} please",
             texts=tuple(titles),
             grades=tuple(
-                3.0 if title == asked else 1.0 if title.split()[1] == asked.split()[1] else 0.0 for title in titles
+                3.0 if title == query else 1.0 if title.split()[1] == query.split()[1] else 0.0 for title in titles
             ),
             groups=("",) * len(titles),
-            query_id=asked,
+            query_id=query,
         )
-        for asked in titles
+        for query in titles
     ]
 
 
-def learner_of(encoder: TorchTextEncoder, loss: LossConfig | None = None, **given: object) -> TextPairsTask:
+def task_of(encoder: TorchTextEncoder, loss: LossConfig | None = None, **arguments: object) -> TextPairsTask:
     config = TextPairsConfig(texts_per_anchor=6, loss=loss or LossConfig())
-    return TextPairsTask(encoder, shop(), config, **given)  # type: ignore[arg-type]
+    return TextPairsTask(encoder, shop(), config, **arguments)  # type: ignore[arg-type]
 
 
 def share_of_right_first(encoder: TorchTextEncoder) -> float:
@@ -59,10 +59,10 @@ def share_of_right_first(encoder: TorchTextEncoder) -> float:
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "bilstm"])
-def test_a_tower_learns_which_title_was_asked_for(kind: str) -> None:
+def test_a_tower_learns_the_title_of_each_query(kind: str) -> None:
     encoder = tower(kind)
     before = share_of_right_first(encoder)
-    fitted = fit_in_process(learner_of(encoder), FitConfig(epochs=12, batch_size=6, learning_rate=3e-3))
+    fitted = fit_in_process(task_of(encoder), FitConfig(epochs=12, batch_size=6, learning_rate=3e-3))
     assert fitted.curve[-1].loss < 0.7 * fitted.curve[0].loss
     assert share_of_right_first(encoder) > max(0.5, before)
 
@@ -73,7 +73,7 @@ def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: Adap
     encoder = tower()
     names = [name for name, _ in encoder.tower.named_parameters()]
     adapters = Adapters(encoder.tower, AdapterConfig(kind=kind, num_layers=1, rank=4), 2 * 40)
-    task = learner_of(encoder, adapters=adapters)
+    task = task_of(encoder, adapters=adapters)
     trained = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
     assert trained < 0.6 * sum(p.numel() for p in encoder.tower.parameters())
     before = share_of_right_first(encoder)
@@ -86,16 +86,14 @@ def test_adapters_learn_with_fewer_parameters_and_leave_a_plain_tower(kind: Adap
 
 
 @pytest.mark.parametrize(("kind", "stopped_after"), [("lora", 9), ("adalora", 9), ("adalora", 16)])
-def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
-    kind: AdapterKind, stopped_after: int, tmp_path: Path
-) -> None:
+def test_adapters_resume_from_a_checkpoint_exactly(kind: AdapterKind, stopped_after: int, tmp_path: Path) -> None:
     """AdaLoRA's ranks begin to fall after step 4 of 20 and are final after step 14."""
     config = FitConfig(epochs=10, batch_size=6, learning_rate=1e-2, checkpoint_every=1)
 
     def fresh() -> TextPairsTask:
         encoder = tower()
         torch.manual_seed(5)
-        return learner_of(encoder, adapters=Adapters(encoder.tower, AdapterConfig(kind=kind, rank=4), 20))
+        return task_of(encoder, adapters=Adapters(encoder.tower, AdapterConfig(kind=kind, rank=4), 20))
 
     def stop(done: int, total: int, left_s: float) -> None:
         if done == stopped_after:
@@ -112,12 +110,14 @@ def test_adapters_go_on_from_a_checkpoint_as_if_nothing_had_happened(
         assert torch.equal(resumed.state[name], tensor), name
     if kind == "adalora":
         ranks = [int(tensor.count_nonzero()) for name, tensor in resumed.state.items() if "lora_E" in name]
-        assert sum(ranks) == 4 * len(ranks) and len(set(ranks)) > 1  # on average as asked, and given to who needs them
+        assert (
+            sum(ranks) == 4 * len(ranks) and len(set(ranks)) > 1
+        )  # the mean rank is the configured one, and ranks differ
 
 
-def test_r_drop_asks_two_passes_to_agree() -> None:
+def test_r_drop_penalises_differing_passes() -> None:
     encoder = tower()
-    task = learner_of(encoder, LossConfig(r_drop=1.0))
+    task = task_of(encoder, LossConfig(r_drop=1.0))
     task.module.train()
     rows_b = np.arange(4)
     outputs = task.module(**task.inputs(rows_b, 0))
@@ -126,8 +126,8 @@ def test_r_drop_asks_two_passes_to_agree() -> None:
     agreed = dict(outputs) | {"anchors_again": outputs["anchors"], "texts_again": outputs["texts"]}
     once = {name: tensor for name, tensor in outputs.items() if not name.endswith("_again")}
     assert task.loss(agreed, rows_b).item() == pytest.approx(task.loss(once, rows_b).item(), rel=1e-5)
-    asks_more = learner_of(encoder, LossConfig(r_drop=5.0)).loss(outputs, rows_b)
-    asks_even_more = learner_of(encoder, LossConfig(r_drop=9.0)).loss(outputs, rows_b)
+    asks_more = task_of(encoder, LossConfig(r_drop=5.0)).loss(outputs, rows_b)
+    asks_even_more = task_of(encoder, LossConfig(r_drop=9.0)).loss(outputs, rows_b)
     assert asks_more.item() > apart.item()
     assert asks_even_more.item() - asks_more.item() == pytest.approx(asks_more.item() - apart.item(), rel=1e-3)
     assert "anchors_again" not in task.module.eval()(**task.inputs(rows_b, 0))
@@ -135,14 +135,14 @@ def test_r_drop_asks_two_passes_to_agree() -> None:
 
 def test_a_learned_temperature_moves_and_a_fixed_one_stays() -> None:
     for learns in (True, False):
-        task = learner_of(tower(), LossConfig(learn_temperature=learns, in_batch=1.0))
+        task = task_of(tower(), LossConfig(learn_temperature=learns, in_batch=1.0))
         before = task.module.log_temperature.item()  # type: ignore[union-attr,operator]
         fit_in_process(task, FitConfig(epochs=2, batch_size=6, learning_rate=1e-2))
         assert (task.module.log_temperature.item() != before) == learns  # type: ignore[union-attr,operator]
 
 
 def test_inputs_depend_on_seed_step_and_row_alone() -> None:
-    task = learner_of(tower(), augment=TextAugmenter(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
+    task = task_of(tower(), augment=TextAugmenter(AugmentConfig(replace_words=0.5), ["hat", "shoe"]))
     together, apart = task.inputs(np.array([2, 5]), 7), task.inputs(np.array([5]), 7)
     assert torch.equal(together["keys"][1], apart["keys"][0])
     assert torch.equal(
@@ -173,38 +173,38 @@ def test_texts_are_drawn_evenly_over_grades_and_each_once() -> None:
     assert sorted(draw_evenly([1.0, 2.0], 9, np.random.default_rng(1))) == [0, 1]
 
 
-def test_figures_are_those_it_was_given_and_none_without() -> None:
+def test_metrics_are_those_of_the_given_function() -> None:
     encoder = tower()
-    assert dict(learner_of(encoder).measure()) == {}
-    measured = learner_of(encoder, figures=lambda encode: {"width": float(encode(["red"]).shape[1])})
+    assert dict(task_of(encoder).measure()) == {}
+    measured = task_of(encoder, figures=lambda encode: {"width": float(encode(["red"]).shape[1])})
     assert dict(measured.measure()) == {"width": float(encoder.dim)}
 
 
-def test_it_is_a_learner() -> None:
-    task: TrainingTask = learner_of(tower())
+def test_text_pairs_task_is_a_training_task() -> None:
+    task: TrainingTask = task_of(tower())
     assert task.num_examples == 12
 
 
 @pytest.mark.parametrize(
-    ("kind", "adapter", "told"),
+    ("kind", "adapter", "message"),
     [
         ("bilstm", AdapterConfig(kind="lora"), "adapter kind lora needs a transformer"),
         ("bert", AdapterConfig(kind="upper", num_layers=9), "num_layers is 9, but BertModel has 2"),
     ],
 )
-def test_towers_without_what_an_adapter_needs_are_refused(kind: str, adapter: AdapterConfig, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_towers_without_what_an_adapter_needs_are_refused(kind: str, adapter: AdapterConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Adapters(tower(kind).tower, adapter, 1)
 
 
 def test_unknown_attention_and_no_stack_of_layers_are_refused() -> None:
     holder = torch.nn.Module()
     holder.transformer = torch.nn.Linear(2, 2)
-    for kind, told in (
+    for kind, message in (
         ("lora", "Linear has no attention layers with one of the names"),
         ("upper", "Linear has no stack of layers"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             Adapters(holder, AdapterConfig(kind=kind), 1)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Where a learning curve goes. MLflow and Weights & Biases are not installed here: small modules stand in for them and note their calls."""
+"""Trackers of the learning curve. Small modules replace MLflow and Weights & Biases, which are not installed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KINDS: tuple[TrackerKind, ...] = ("mlflow", "wandb")
 
 
 @dataclass
-class Noted:
-    """The runs of a stand-in by id: what they are called, how they ended each time, the points of each part."""
+class FakeTracker:
+    """Runs of a fake tracker by id: name, how each part ended, and the points of each part."""
 
     names: dict[str, str] = field(default_factory=dict)
     ends: list[tuple[str, object]] = field(default_factory=list)
@@ -45,8 +45,8 @@ class Noted:
         self.active = ""
 
 
-def stand_in(kind: TrackerKind, noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The few functions of the real module that are called, with its names and its rules for arguments."""
+def stand_in(kind: TrackerKind, noted: FakeTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions of the real module that are used, with its argument rules."""
     module = ModuleType(kind)
 
     def start_run(run_id: str | None = None, *, run_name: str | None = None) -> object:
@@ -69,9 +69,9 @@ def stand_in(kind: TrackerKind, noted: Noted, monkeypatch: pytest.MonkeyPatch) -
 
 
 def shown(kind: TrackerKind, point: StepRecord) -> dict[str, float]:
-    found = {"fit/loss": point.loss, "fit/learning_rate": point.learning_rate}
+    metrics = {"fit/loss": point.loss, "fit/learning_rate": point.learning_rate}
     name = "measured/found_at_10" if kind == "mlflow" else "measured/found@10"
-    return found | {name: point.figures["found@10"]} if point.figures else found
+    return metrics | {name: point.figures["found@10"]} if point.figures else metrics
 
 
 class Measured(MeanOfLine):
@@ -80,10 +80,10 @@ class Measured(MeanOfLine):
 
 
 @pytest.fixture
-def noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Noted:
-    found = Noted()
-    stand_in(request.node.callspec.params["kind"], found, monkeypatch)
-    return found
+def noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
+    metrics = FakeTracker()
+    stand_in(request.node.callspec.params["kind"], metrics, monkeypatch)
+    return metrics
 
 
 def test_the_curve_goes_to_tensorboard(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_curve_goes_to_tensorboard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tracker_gets_every_point_in_one_run_that_is_finished(
-    kind: TrackerKind, noted: Noted, tmp_path: Path
+    kind: TrackerKind, noted: FakeTracker, tmp_path: Path
 ) -> None:
     fitted = fit_in_process(Measured(), FitConfig(epochs=2, batch_size=2, track=kind), logs=tmp_path / "tower")
     assert noted.names == {"run0": "tower"}
@@ -104,9 +104,7 @@ def test_a_tracker_gets_every_point_in_one_run_that_is_finished(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fit_that_fails_is_a_failed_run_and_goes_on_in_it_from_its_checkpoint(
-    kind: TrackerKind, noted: Noted, tmp_path: Path
-) -> None:
+def test_a_failed_fit_is_resumed_in_the_same_run(kind: TrackerKind, noted: FakeTracker, tmp_path: Path) -> None:
     config = FitConfig(epochs=4, batch_size=2, checkpoint_every=3, track=kind)
     logs, checkpoints = tmp_path / "tower", tmp_path / "kept"
 
