@@ -298,8 +298,7 @@ def _line(row: AblationRow) -> str:
     examples = ", ".join(f"{count} {source}" for source, count in row.examples.items())
     return (
         f"| {row.name} | {mean} | {row.against} | {interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}] | "
-        f"{row.difference.verdict} "
-        f"| {examples} | {row.took_s:.0f} |"
+        f"{row.difference.verdict} | {examples} | {row.took_s:.0f} |"
     )
 
 

@@ -53,8 +53,8 @@ class FinetuneImageConfig:
         "which weights are trained, and the loss", factory=ImagePairsConfig, advanced=True
     )
     keep_head: bool = setting(
-        "keep the head, so that image vectors are in the space of the texts, with their width; false removes the "
-        "head. Not for the CLIP family",
+        "keep the head, so that image vectors are in the space of the texts, with their width; false removes the head. "
+        "Not for the CLIP family",
         False,
     )
     held_out_one_in: int = setting(

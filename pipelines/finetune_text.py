@@ -65,8 +65,8 @@ class FinetuneTextConfig:
     augment: AugmentConfig = setting("text augmentation", factory=AugmentConfig, advanced=True)
     adapter: AdapterConfig = setting("which weights are trained", factory=AdapterConfig)
     fit: FitConfig = setting(
-        "the fit; batch_size counts anchors, each with its texts. The metric ndcg@10 of the validation queries "
-        "can be watched; the fits of the folds watch nothing",
+        "the fit; batch_size counts anchors, each with its texts. The metric ndcg@10 of the validation queries can be "
+        "watched; the fits of the folds watch nothing",
         factory=functools.partial(FitConfig, batch_size=8, epochs=4, checkpoint_every=20),
     )
     masked: MaskedLanguageModelConfig = setting(
@@ -77,22 +77,22 @@ class FinetuneTextConfig:
     )
     masked_batch_size: int = setting("texts per step of the pre-training", 32, advanced=True)
     folds: int = setting(
-        "folds of the train queries, with one more tower trained without each fold, for a ranker or fusion that "
-        "is fitted later; 0: none",
+        "folds of the train queries, with one more tower trained without each fold, for a ranker or fusion that is "
+        "fitted later; 0: none",
         0,
     )
     served: Literal["all", "soup", "greedy_soup", "searched_soup"] = setting(
-        "the serving tower, if there are folds: all (one more fit on all train queries), soup (mean of the "
-        "weights of the folds, no extra fit), greedy_soup (mean of those that improve validation), searched_soup "
-        "(weighted mean that is best on validation)",
+        "the serving tower, if there are folds: all (one more fit on all train queries), soup (mean of the weights of "
+        "the folds, no extra fit), greedy_soup (mean of those that improve validation), searched_soup (weighted mean "
+        "that is best on validation)",
         "all",
         advanced=True,
     )
     workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
     space: FinetuningSpaceConfig = setting("search space of the trials", factory=FinetuningSpaceConfig, advanced=True)
     trials: int = setting(
-        "number of settings that Ray Tune tries, by ndcg@10 of the validation queries; the first are those of "
-        "`fit`, and the best ones are used for all towers. 0: no search",
+        "number of settings that Ray Tune tries, by ndcg@10 of the validation queries; the first are those of `fit`, "
+        "and the best ones are used for all towers. 0: no search",
         0,
     )
     num_at_once: int = setting("trials in parallel; changes which settings are tried", 2, advanced=True)

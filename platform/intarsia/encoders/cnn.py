@@ -128,8 +128,7 @@ def build_image_tower(config: ImageEncoderConfig, *, with_weights: bool = True) 
     else:
         raise ConfigError(
             f"image model is {config.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, "
-            f"{UNTRAINED}<kind>:<seed>, a hub name or "
-            "a folder"
+            f"{UNTRAINED}<kind>:<seed>, a hub name or a folder"
         )
     num_early = _num_early(stages, config.image_px)
     return ImageTower(stages, num_early, config.early_weight, mean, scale, config.colour_weight)
@@ -165,8 +164,7 @@ def _torchvision_stages(config: ImageEncoderConfig) -> list[nn.Module]:
         return list(network.features)
     raise ConfigError(
         f"{config.model} is not a sequence of convolutional stages; allowed: the ResNet, MobileNet, EfficientNet, "
-        "ConvNeXt, "
-        "DenseNet, VGG and ShuffleNet-like families that have `features` or `layer4`"
+        "ConvNeXt, DenseNet, VGG and ShuffleNet-like families that have `features` or `layer4`"
     )
 
 
@@ -176,8 +174,7 @@ def _downloaded(name: str) -> nn.Module:
     except OSError as error:
         raise ArtifactError(
             f"the weights of torchvision:{name} cannot be downloaded ({error}); set `weights` to the path of a state "
-            "dict, or `model` to "
-            f"{EFFICIENTNET_LITE0}"
+            f"dict, or `model` to {EFFICIENTNET_LITE0}"
         ) from None
     return network
 

@@ -25,10 +25,9 @@ class TextEncoderConfig:
     """Settings of a text encoder; every setting except `batch_size` changes its vector space."""
 
     model: str = setting(
-        "offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more,"
-        " 512 wide), a transformers encoder by hub name or folder (BERT family, GPT-2, CLIP family), a folder of "
-        "finetune_text, or untrained:<kind>:<seed> (small; kinds bert, gpt2, clip, siglip, chinese_clip, bilstm, "
-        "dnn)",
+        "offline:all-MiniLM-L6-v2 (English, 384 wide), offline:use-multilingual-v3 (Chinese, English and 14 more, 512 "
+        "wide), a transformers encoder by hub name or folder (BERT family, GPT-2, CLIP family), a folder of "
+        "finetune_text, or untrained:<kind>:<seed> (small; kinds bert, gpt2, clip, siglip, chinese_clip, bilstm, dnn)",
         MINILM,
     )
     pooling: Literal["mean", "cls", "last"] = setting(
@@ -41,8 +40,8 @@ class TextEncoderConfig:
         "longest text in tokens, special tokens included; the rest is cut off", 128, advanced=True
     )
     reading: Literal["clean", "folded"] = setting(
-        "normalisation before the tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified "
-        "Chinese, no accents)",
+        "normalisation before the tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified Chinese, no "
+        "accents)",
         "clean",
         advanced=True,
     )
@@ -63,8 +62,8 @@ class ImageEncoderConfig:
 
     model: str = setting(
         "offline:efficientnet-lite0, torchvision:<name> of a convolutional network, such as "
-        "torchvision:mobilenet_v3_small, a model of the CLIP family by hub name (owner/name) or folder, a folder "
-        "of finetune_image, or untrained:<kind>:<seed> (small; kinds cnn, clip, siglip, chinese_clip)",
+        "torchvision:mobilenet_v3_small, a model of the CLIP family by hub name (owner/name) or folder, a folder of "
+        "finetune_image, or untrained:<kind>:<seed> (small; kinds cnn, clip, siglip, chinese_clip)",
         EFFICIENTNET_LITE0,
     )
     weights: str = setting(
@@ -93,8 +92,7 @@ class ImageEncoderConfig:
         if not self.model.startswith((OFFLINE, TORCHVISION, UNTRAINED, LAKE_MODEL)) and "/" not in self.model:
             raise ValueError(
                 f"model is {self.model!r}; allowed: {EFFICIENTNET_LITE0}, {TORCHVISION}<name>, "
-                f"{UNTRAINED}<kind>:<seed>, a hub name "
-                "(owner/name), or a folder (./name in the working directory)"
+                f"{UNTRAINED}<kind>:<seed>, a hub name (owner/name), or a folder (./name in the working directory)"
             )
         if self.weights.startswith(RANDOM) and not self.weights.removeprefix(RANDOM).isdecimal():
             raise ValueError(f"weights is {self.weights!r}; allowed: {RANDOM}<seed> with a whole number")

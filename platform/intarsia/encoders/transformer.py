@@ -93,8 +93,7 @@ def text_encoder_of(config: TextEncoderConfig, model: Any, tokenizer: Tokenizer,
     if tokenizer.get_vocab_size() > model_config.vocab_size:
         raise ArtifactError(
             f"the tokenizer of text model {config.model!r} has {tokenizer.get_vocab_size()} tokens, the model "
-            f"{model_config.vocab_size}; "
-            "the two do not belong together"
+            f"{model_config.vocab_size}; the two do not belong together"
         )
     limit = int(getattr(model_config, "max_position_embeddings", config.max_tokens))
     if config.max_tokens > limit:
@@ -108,8 +107,7 @@ def text_encoder_of(config: TextEncoderConfig, model: Any, tokenizer: Tokenizer,
     if config.pooling == "cls" and is_causal(model):
         raise ConfigError(
             f"pooling is 'cls', but {config.model!r} is a causal model, whose first token does not see the others: "
-            "every text would have the "
-            "vector of its first token; set pooling to last or mean"
+            "every text would have the vector of its first token; set pooling to last or mean"
         )
     return TransformerTextEncoder(config, TextTower(model, config.pooling), text_tokenizer, pad_id)
 
@@ -122,8 +120,8 @@ def _add_end_token(tokenizer: Tokenizer, end_token: str | None, model_name: str)
         return
     if end_token is None:
         raise ArtifactError(
-            f"the tokenizer of {model_name} gives no token for an empty text and has no eos_token; "
-            "set eos_token in its tokenizer_config.json"
+            f"the tokenizer of {model_name} gives no token for an empty text and has no eos_token; set eos_token in "
+            "its tokenizer_config.json"
         )
     post_processor = processors.TemplateProcessing(
         single=f"$A {end_token}", special_tokens=[(end_token, tokenizer.token_to_id(end_token))]

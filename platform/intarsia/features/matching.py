@@ -171,11 +171,11 @@ def _similarities(field_words: Ragged, query: QueryWords, catalog: CatalogWords,
     in_use_V = np.zeros(len(catalog.code_of), np.bool_)
     in_use_V[field_words.values] = True
     codes = np.flatnonzero(in_use_V)
-    place_V = np.empty(len(catalog.code_of), np.int64)
-    place_V[codes] = np.arange(len(codes))
-    place_T = place_V[field_words.values]
+    position_V = np.empty(len(catalog.code_of), np.int64)
+    position_V[codes] = np.arange(len(codes))
+    position_T = position_V[field_words.values]
     for w, similarity in enumerate(catalog.similarities_micro(query.words_W, codes)):
-        similarity_CW[:, w] = maxima(similarity[place_T], field_words.offsets, of_empty=0)
+        similarity_CW[:, w] = maxima(similarity[position_T], field_words.offsets, of_empty=0)
     equal = np.flatnonzero(slot_T >= 0)
     similarity_CW[list_numbers(field_words)[equal], slot_T[equal]] = MICRO
     return similarity_CW
@@ -187,12 +187,12 @@ def _attribute_columns(
     """Attributes for which the query names a value (colour: red): number, number present, number that agree."""
     num_rows = len(row_values)
     names = np.unique(values.name_A[requested])
-    place_M = np.full(values.num_names, -1, np.int64)
-    place_M[names] = np.arange(len(names))
-    place_T = place_M[values.name_A[row_values.values]]
-    cell_T = list_numbers(row_values) * len(names) + place_T
+    position_M = np.full(values.num_names, -1, np.int64)
+    position_M[names] = np.arange(len(names))
+    position_T = position_M[values.name_A[row_values.values]]
+    cell_T = list_numbers(row_values) * len(names) + position_T
     present = np.zeros(num_rows * len(names), np.bool_)
-    present[cell_T[place_T >= 0]] = True
+    present[cell_T[position_T >= 0]] = True
     agreed = np.zeros(num_rows * len(names), np.bool_)
     agreed[cell_T[requested_T]] = True
     return {

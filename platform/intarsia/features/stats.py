@@ -59,15 +59,15 @@ class ProductStats:
         """
         if self.as_of is None:
             return {name: np.full(len(product_ids), np.nan) for name in (*COUNTED_KINDS, "dwell_ms")}
-        place_of = {product_id: place for place, product_id in enumerate(self.product_ids)}
-        place_N = np.array([place_of.get(product_id, -1) for product_id in product_ids], np.int64)
-        known_N = place_N >= 0
+        position_of = {product_id: position for position, product_id in enumerate(self.product_ids)}
+        position_N = np.array([position_of.get(product_id, -1) for product_id in product_ids], np.int64)
+        known_N = position_N >= 0
         counts = {name: np.zeros(len(product_ids)) for name in COUNTED_KINDS}
         for k, name in enumerate(COUNTED_KINDS):
-            counts[name][known_N] = self.counts_PK[place_N[known_N], k]
+            counts[name][known_N] = self.counts_PK[position_N[known_N], k]
         dwell_N = np.full(len(product_ids), np.nan)
-        dwells = self.dwells_P[place_N[known_N]]
-        sums = self.dwell_ms_P[place_N[known_N]].astype(np.float64)
+        dwells = self.dwells_P[position_N[known_N]]
+        sums = self.dwell_ms_P[position_N[known_N]].astype(np.float64)
         dwell_N[known_N] = np.divide(sums, dwells, out=np.full(len(sums), np.nan), where=dwells > 0)
         return {**counts, "dwell_ms": dwell_N}
 
@@ -159,17 +159,17 @@ class StatsLedger:
             known_E = self.received_us_E <= _microseconds(moment)
         elif len(known_E):
             moment = _EPOCH + int(self.received_us_E.max()) * _MICROSECOND
-        products, place_E = np.unique(self.products_E[known_E], return_inverse=True)
+        products, position_E = np.unique(self.products_E[known_E], return_inverse=True)
         num_products, num_kinds = len(products), len(COUNTED_KINDS)
-        cell_E = place_E * num_kinds + self.kinds_E[known_E]
+        cell_E = position_E * num_kinds + self.kinds_E[known_E]
         has_dwell_E = self.dwell_ms_E[known_E] >= 0
         dwell_P = np.zeros(num_products, np.int64)
-        np.add.at(dwell_P, place_E[has_dwell_E], self.dwell_ms_E[known_E][has_dwell_E])
+        np.add.at(dwell_P, position_E[has_dwell_E], self.dwell_ms_E[known_E][has_dwell_E])
         return ProductStats(
             product_ids=tuple(ProductId(p) for p in products.tolist()),
             counts_PK=np.bincount(cell_E, minlength=num_products * num_kinds).reshape(num_products, num_kinds),
             dwell_ms_P=dwell_P,
-            dwells_P=np.bincount(place_E[has_dwell_E], minlength=num_products),
+            dwells_P=np.bincount(position_E[has_dwell_E], minlength=num_products),
             as_of=moment,
         )
 

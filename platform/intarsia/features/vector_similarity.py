@@ -78,7 +78,7 @@ class WordVectors:
     and images. It uses no judgments and no events.
 
     Attributes:
-        place_V: int32, row of each catalog word in `added_WD`; -1 for a word that was not learned.
+        position_V: int32, row of each catalog word in `added_WD`; -1 for a word that was not learned.
         added_WD: float32, what a word adds to the mean vector.
         mean_D: float32, mean vector of the products that were read.
 
@@ -86,7 +86,7 @@ class WordVectors:
     conjugate gradients with Jacobi's preconditioner, stopped early, which regularises, too.
     """
 
-    place_V: NDArray[np.int32]
+    position_V: NDArray[np.int32]
     added_WD: Float32s
     mean_D: Float32s
 
@@ -114,17 +114,17 @@ class WordVectors:
         if not learned_V.any():
             return None
         mean_D = targets_ND.mean(axis=0)
-        place_V = np.where(learned_V, np.cumsum(learned_V) - 1, -1).astype(np.int32)
+        position_V = np.where(learned_V, np.cumsum(learned_V) - 1, -1).astype(np.int32)
         words_NW = csr_matrix(words_NV[:, np.flatnonzero(learned_V)])
-        return cls(place_V=place_V, added_WD=_ridge_regression(words_NW, targets_ND - mean_D), mean_D=mean_D)
+        return cls(position_V=position_V, added_WD=_ridge_regression(words_NW, targets_ND - mean_D), mean_D=mean_D)
 
     def similarity(self, codes_W: NDArray[np.int32], rows_C: Ints, vectors: FeedbackVectors) -> Floats:
         """Cosine of each candidate to the predicted vector of the words, minus that of the mean product: float64 [C].
 
         The best view counts. NaN for a candidate without vectors, or if no word was learned.
         """
-        places = self.place_V[codes_W[codes_W >= 0]]
-        predicted_D = direction_of(self.added_WD[places[places >= 0]].sum(axis=0, dtype=np.float64))
+        positions = self.position_V[codes_W[codes_W >= 0]]
+        predicted_D = direction_of(self.added_WD[positions[positions >= 0]].sum(axis=0, dtype=np.float64))
         if predicted_D is None:
             return np.full(len(rows_C), np.nan)
         cosines_C = vectors.score_rows(predicted_D, rows_C)[0].astype(np.float64)

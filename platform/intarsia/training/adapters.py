@@ -33,8 +33,8 @@ class AdapterConfig:
     """Which weights of a tower are trained."""
 
     kind: AdapterKind = setting(
-        "trained weights: all; upper (the highest layers; the other layers and the word embeddings stay frozen); "
-        "lora; or adalora (LoRA that moves its ranks to the layers that need them)",
+        "trained weights: all; upper (the highest layers; the other layers and the word embeddings stay frozen); lora; "
+        "or adalora (LoRA that moves its ranks to the layers that need them)",
         "all",
     )
     num_layers: int = setting("kind upper: number of highest layers that are trained", 3, advanced=True)

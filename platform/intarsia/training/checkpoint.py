@@ -94,8 +94,7 @@ def load_trained(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         if module_state[name].shape != tensor.shape:
             raise ArtifactError(
                 f"fitted parameter {name} has shape {tuple(tensor.shape)}, the module's has "
-                f"{tuple(module_state[name].shape)}; "
-                "fit this architecture again"
+                f"{tuple(module_state[name].shape)}; fit this architecture again"
             )
     missing = [name for name, parameter in module.named_parameters() if parameter.requires_grad and name not in state]
     if missing:

@@ -120,8 +120,8 @@ class ClicksConfig:
         advanced=True,
     )
     served: Path | None = setting(
-        "folder of the log of served requests; default: <lake>/served. The default log is not an input of the "
-        "job: only new events, not new pages, start the job again",
+        "folder of the log of served requests; default: <lake>/served. The default log is not an input of the job: "
+        "only new events, not new pages, start the job again",
         None,
         advanced=True,
     )
@@ -183,8 +183,7 @@ def read_click_examples(
     if not examples:
         raise ConfigError(
             f"no page of the log in {served} has a product that was seen {config.least_seen} times and taken; set "
-            "clicks.served to the log "
-            "that these events belong to, lower clicks.least_seen, or leave clicks out"
+            "clicks.served to the log that these events belong to, lower clicks.least_seen, or leave clicks out"
         )
     return examples
 

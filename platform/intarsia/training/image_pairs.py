@@ -139,8 +139,8 @@ class ImagePairsConfig:
         4,
     )
     adapter: AdapterConfig = setting(
-        "CLIP family: which weights are trained (all, upper or lora); convolutional networks allow only all, "
-        "which means their last stages",
+        "CLIP family: which weights are trained (all, upper or lora); convolutional networks allow only all, which "
+        "means their last stages",
         factory=AdapterConfig,
     )
     pixels: PixelsConfig = setting("augmentation of the images", factory=PixelsConfig, advanced=True)

@@ -41,8 +41,8 @@ class LossConfig:
     learn_temperature: bool = setting("train the temperature with the tower", False, advanced=True)
     log_q: bool = setting("a text that is shown often counts less as a negative (logQ correction)", True, advanced=True)
     mask_false_negatives: bool = setting(
-        "do not use texts of other anchors as negatives if they fit this anchor too: same text, same product "
-        "group, judged good, same anchor",
+        "do not use texts of other anchors as negatives if they fit this anchor too: same text, same product group, "
+        "judged good, same anchor",
         True,
         advanced=True,
     )

@@ -97,8 +97,8 @@ class MaskedLanguageModelConfig:
     share: float = setting("share of the tokens of a text that are masked, at least one", 0.15, advanced=True)
     held_out: int = setting("texts, evenly spaced over the catalog, that are used only to measure", 256, advanced=True)
     next_sentence: bool = setting(
-        "also train next-sentence prediction on product titles with descriptions, half of them another product's;"
-        " needs a model with segment embeddings, such as BERT",
+        "also train next-sentence prediction on product titles with descriptions, half of them another product's; "
+        "needs a model with segment embeddings, such as BERT",
         False,
         advanced=True,
     )
@@ -197,8 +197,7 @@ class MaskedLanguageModelTask:
         if not isinstance(encoder.tower, TextTower) or _is_causal(encoder.tower.transformer):
             raise ConfigError(
                 "masked_epochs needs a tower of the BERT family, whose tokens see the tokens on both sides; set "
-                "masked_epochs to 0, "
-                "or choose another tower"
+                "masked_epochs to 0, or choose another tower"
             )
         self._module = MaskedLanguageModel(encoder.tower.transformer, has_pair_head=config.next_sentence)
         self._encoder, self._mask_id, self._seed, self._config = encoder, mask_id, seed, config
@@ -223,8 +222,7 @@ class MaskedLanguageModelTask:
         if config.next_sentence and len(self._seconds) < 2:
             raise ConfigError(
                 f"next_sentence needs two products with different titles and descriptions; found {len(self._seconds)}; "
-                "set next_sentence "
-                "to false"
+                "set next_sentence to false"
             )
 
     @property

@@ -172,14 +172,13 @@ def check_soup(ingredients: Sequence[Ingredient]) -> None:
             if (_array_type(array)) != (_array_type(ingredient.arrays[name])):
                 raise ArtifactError(
                     f"{name} is {_array_type(array)} in {first.name} and {_array_type(ingredient.arrays[name])} in "
-                    f"{ingredient.name}: different "
-                    "architectures; average models of one architecture"
+                    f"{ingredient.name}: different architectures; average models of one architecture"
                 )
         if ingredient.base_digest != first.base_digest:
             raise ArtifactError(
                 f"{first.name} was fine-tuned from {first.base_digest[:12]}, {ingredient.name} from "
-                f"{ingredient.base_digest[:12]}: "
-                "different starting points; average models that were fine-tuned from the same weights"
+                f"{ingredient.base_digest[:12]}: different starting points; average models that were fine-tuned from "
+                "the same weights"
             )
 
 

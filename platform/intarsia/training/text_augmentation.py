@@ -148,8 +148,7 @@ def _translate(texts: Sequence[str], name: str, batch_size: int, max_tokens: int
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtifactError(
             f"translation model {name!r} cannot be loaded: {reason}. Set translate_out and translate_back to seq2seq "
-            "models that "
-            "this machine has, or back_translated to 0"
+            "models that this machine has, or back_translated to 0"
         ) from error
     translations: list[str] = []
     for start in range(0, len(texts), batch_size):

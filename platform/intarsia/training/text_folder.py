@@ -68,8 +68,7 @@ def mask_id_of(encoder: TorchTextEncoder) -> int:
             return int(token_id)
     raise ConfigError(
         f"the tokenizer of {encoder.config.model!r} has no {' or '.join(_SPECIAL_TOKENS['mask_token'])}, so no word "
-        "can be masked; "
-        "set masked_epochs to 0"
+        "can be masked; set masked_epochs to 0"
     )
 
 

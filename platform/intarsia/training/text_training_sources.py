@@ -48,9 +48,9 @@ class SourcesConfig:
     """Which sources of training examples are used, and how much of each."""
 
     use: tuple[SourceName, ...] = setting(
-        "sources: judgments (of train queries), fields (one field of a product as the query, its text as the "
-        "answer), clicks (what shoppers took or skipped on the pages of the log), pseudo (unjudged texts that fit"
-        " a judged query with high confidence)",
+        "sources: judgments (of train queries), fields (one field of a product as the query, its text as the answer), "
+        "clicks (what shoppers took or skipped on the pages of the log), pseudo (unjudged texts that fit a judged "
+        "query with high confidence)",
         ("judgments",),
     )
     anchor_fields: tuple[TextField, ...] = setting(
@@ -226,8 +226,7 @@ def _pseudo_labels(
     if not len(is_fit_n) or is_fit_n.all() or not is_fit_n.any():
         raise ConfigError(
             "pseudo needs judged validation pairs, some of grade 2 and above and some below, to calibrate its "
-            "confidence; judge "
-            "some, or remove pseudo from sources.use"
+            "confidence; judge some, or remove pseudo from sources.use"
         )
     return pseudo_examples(
         judged,

@@ -46,7 +46,7 @@ def test_many_steps_reach_the_closed_form_of_ridge_regression(
         words_NW.T @ words_NW + 5.0 * np.eye(4), words_NW.T @ (targets_ND - targets_ND.mean(axis=0))
     )
     word_vectors = learned(titles, vectors)
-    assert word_vectors.place_V.tolist() == [0, 1, 2, 3, -1]
+    assert word_vectors.position_V.tolist() == [0, 1, 2, 3, -1]
     assert np.allclose(word_vectors.added_WD, expected_WD, atol=1e-5)
     assert np.allclose(word_vectors.mean_D, targets_ND.mean(axis=0), atol=1e-6)
 
@@ -107,7 +107,7 @@ def test_equal_vectors_give_no_direction() -> None:
 def test_a_large_catalog_is_read_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vector_similarity, "MAX_PRODUCTS", 10)
     titles, vectors = market(10)  # 40 products: every fourth is read, and all of those are red shoes
-    assert learned(titles, vectors).place_V.tolist() == [0, -1, 1, -1, -1]
+    assert learned(titles, vectors).position_V.tolist() == [0, -1, 1, -1, -1]
 
 
 def test_several_images_are_learned_by_mean_and_scored_by_the_best() -> None:
