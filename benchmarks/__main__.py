@@ -31,7 +31,7 @@ ON_A_LAKE = {
     "http_serving": ((), ()),
 }
 """Benchmarks that need a lake with a live release."""
-ON_A_MARKET = {"unsaid_colours": ((), ())}
+ON_A_MARKET = {"unnamed_colours": ((), ())}
 """Benchmarks that also need the ground truth of a generated market."""
 
 

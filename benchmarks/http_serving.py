@@ -1,11 +1,12 @@
-"""What HTTP and Ray Serve add to the three stages: in-process, fused and composed (without and with a fuser of its own), in one run.
+"""The time that HTTP and Ray Serve add to the three stages: in-process, fused, composed, composed with a fuser.
 
-`python -m benchmarks.http_serving --lake LAKE` asks the live release the test queries of the lake's judged set, those of text alone. The
-servers listen on 127.0.0.1 and stop by themselves.
+`python -m benchmarks.http_serving --lake LAKE` sends the text queries of the lake's judged test set to the live
+release. The servers listen on 127.0.0.1 and are stopped at the end.
 
-Rounds in this process and rounds over HTTP take turns, each of them queries back to back, so that both meet the machine in the same state:
-on a shared one the same code can take half as long again a minute later. What is added is the difference of the two medians of a pair of
-rounds; the middle of these, and the middle half of them in brackets.
+Rounds in this process and rounds over HTTP alternate, each a sequence of the same queries, so that both see the
+machine in the same state: on a shared machine, the same code can take half as long again a minute later. The added
+time is the difference of the medians of a pair of rounds; printed are its median over pairs and, in brackets, the
+quartiles.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ GRAPHS = {
     "composed": ("--topology", "composed"),
     "+ a fuser": ("--topology", "composed", "replicas.fuser=1"),
 }
-NUM_WARM, NUM_ROUNDS, NUM_ASKED = 40, 20, 25
+NUM_WARM_UP, NUM_ROUNDS, NUM_PER_ROUND = 40, 20, 25
 NUM_CLIENTS, LOAD_S = 16, 8.0
 READY_WITHIN_S = 120.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print p50 and p95 with one client, what is added to the stages, and the throughput of 16 clients."""
+    """Print p50 and p95 with one client, the time added to the stages, and the throughput of 16 clients."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.http_serving",
         description=__doc__,
@@ -58,31 +59,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[ResultRow] = []
     queries = [as_query(q, datetime.now(UTC)) for q in read_judged(lake, ["test"])[0] if q.kind == "text"]
     engine = open_bundle(Pointer(lake.root / "releases").live_folder())
-    inside = [partial(engine.search, [query]) for query in queries]
+    local_calls = [partial(engine.search, [query]) for query in queries]
     print(
-        f"{os.cpu_count()} CPUs, {engine.columns.num_rows} products, {len(queries)} test queries, release {engine.release_id}"
+        f"{os.cpu_count()} CPUs, {engine.columns.num_rows} products, {len(queries)} test queries, "
+        f"release {engine.release_id}"
     )
     print(
-        f"{'':<10} {'p50 ms':>7} {'p95 ms':>7}  {'beside it in-process':>20}  {'added p50':>22}  {f'{NUM_CLIENTS} clients, req/s':>18}"
+        f"{'':<10} {'p50 ms':>7} {'p95 ms':>7}  {'in-process p50 ms':>20}  {'added p50':>22}  "
+        f"{f'{NUM_CLIENTS} clients, req/s':>18}"
     )
-    rate = 1e3 / float(np.mean(_times(inside, NUM_ROUNDS * NUM_ASKED)))
+    rate = 1e3 / float(np.mean(_times(local_calls, NUM_ROUNDS * NUM_PER_ROUND)))
     print(f"{'in-process':<10} {'':>61}  {rate:18.0f}  (one thread)")
     for name, settings in GRAPHS.items():
         with _server(lake, settings) as url:
             with httpx.Client(base_url=url, timeout=30) as client:
-                asked = [partial(_ask, client, _body(query)) for query in queries]
-                inside_ms, asked_ms = _in_turns(inside, asked)
+                http_calls = [partial(_search, client, _body(query)) for query in queries]
+                inside_ms, http_ms = _alternate(local_calls, http_calls)
             rate = _throughput(url, queries)
-        added = np.median(asked_ms, axis=1) - np.median(inside_ms, axis=1)
+        added = np.median(http_ms, axis=1) - np.median(inside_ms, axis=1)
         low, middle, high = np.percentile(added, [25, 50, 75])
         print(
-            f"{name:<10} {np.median(asked_ms):7.2f} {np.percentile(asked_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
+            f"{name:<10} {np.median(http_ms):7.2f} {np.percentile(http_ms, 95):7.2f}  {np.median(inside_ms):20.2f}  "
             f"{f'{middle:+.2f} [{low:+.2f}, {high:+.2f}]':>22}  {rate:18.0f}"
         )
         rows.append(
             {
                 "name": name,
-                "p50": float(np.median(asked_ms)),
+                "p50": float(np.median(http_ms)),
                 "inside": float(np.median(inside_ms)),
                 "added": {"value": middle, "low": low, "high": high},
                 "rate": rate,
@@ -92,14 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _in_turns(
-    inside: Sequence[Callable[[], object]], asked: Sequence[Callable[[], object]]
+def _alternate(
+    local_calls: Sequence[Callable[[], object]], http_calls: Sequence[Callable[[], object]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times of both, ms, each [NUM_ROUNDS, NUM_ASKED]; a pair of rounds asks the same queries."""
-    _times(inside, NUM_WARM)
-    _times(asked, NUM_WARM)
+    """Times of both in ms, each [NUM_ROUNDS, NUM_PER_ROUND]; both rounds of a pair send the same queries."""
+    _times(local_calls, NUM_WARM_UP)
+    _times(http_calls, NUM_WARM_UP)
     rounds = [
-        [_times(calls, NUM_ASKED, first=number * NUM_ASKED) for calls in (inside, asked)]
+        [_times(calls, NUM_PER_ROUND, first=number * NUM_PER_ROUND) for calls in (local_calls, http_calls)]
         for number in range(NUM_ROUNDS)
     ]
     both = np.array(rounds)
@@ -119,27 +122,27 @@ def _body(query: Query) -> dict[str, object]:
     return {"text": query.text, "limit": query.limit}
 
 
-def _ask(client: httpx.Client, body: dict[str, object]) -> None:
+def _search(client: httpx.Client, body: dict[str, object]) -> None:
     reply = client.post("/v1/search", json=body)
     assert reply.status_code == 200, reply.text
 
 
 def _throughput(url: str, queries: Sequence[Query]) -> float:
-    done = [0] * NUM_CLIENTS
+    num_done = [0] * NUM_CLIENTS
     end_s = time.monotonic() + LOAD_S
 
     def work(number: int) -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             while time.monotonic() < end_s:
-                _ask(client, _body(queries[(number + done[number]) % len(queries)]))
-                done[number] += 1
+                _search(client, _body(queries[(number + num_done[number]) % len(queries)]))
+                num_done[number] += 1
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(NUM_CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(done) / LOAD_S
+    return sum(num_done) / LOAD_S
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One query on one thread: int8 against fp32 ONNX against torch, texts and pictures, in one run: `python -m benchmarks.query_encoding`."""
+"""Time to encode one query on one thread by torch, ONNX fp32 and int8: `python -m benchmarks.query_encoding`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from intarsia.encoders.export import export_image_encoder, export_text_encoder
 from intarsia.encoders.open import open_image_encoder, open_query_encoder, open_text_encoder
 from intarsia.encoders.protocol import Encoder
 
-QUERIES = (
+TEXT_QUERIES = (
     "red running shoes",
     "wireless noise cancelling headphones",
     "casual sunglasses for women",
@@ -43,7 +43,7 @@ _COLUMNS = {"torch": "reference", "numpy": "reference", "onnx fp32": "fp32", "on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print p50 and p95 per kind, the ratio to torch, and the mean cosine to it."""
+    """Print p50 and p95 of each runtime, its speed relative to torch, and the mean cosine to torch."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.query_encoding", description=__doc__)
     add_json_option(parser)
     options = parser.parse_args(arguments)
@@ -53,20 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text, image = open_text_encoder(TextEncoderConfig()), open_image_encoder(ImageEncoderConfig())
     multilingual = open_text_encoder(TextEncoderConfig(model=USE_MULTILINGUAL))
     with tempfile.TemporaryDirectory() as folder:
-        export_text_encoder(text, Path(folder) / "text", probes=QUERIES, min_cosine=0.0)
+        export_text_encoder(text, Path(folder) / "text", probes=TEXT_QUERIES, min_cosine=0.0)
         export_image_encoder(image, Path(folder) / "image", probes=images)
         print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, one thread, one item at a time")
         rows = [
             _compare(
                 "text  MiniLM-L6, 384 wide",
-                QUERIES,
+                TEXT_QUERIES,
                 {
                     "torch": text,
                     "onnx fp32": open_query_encoder(Path(folder) / "text", "fp32"),
                     "onnx int8": open_query_encoder(Path(folder) / "text", "int8"),
                 },
             ),
-            _compare("text  USE multilingual v3, 512 wide", QUERIES, {"numpy": multilingual}),
+            _compare("text  USE multilingual v3, 512 wide", TEXT_QUERIES, {"numpy": multilingual}),
             _compare(
                 "image EfficientNet-Lite0, 160 px, decoding included",
                 images,
@@ -94,7 +94,7 @@ def _compare(title: str, items: Sequence[str] | Sequence[bytes], encoders: dict[
 
 
 def _interleaved_ms(items: Sequence[Any], encode: dict[str, Callable[..., Any]]) -> dict[str, list[float]]:
-    """Each kind gets every item in turn, so that what else the machine does falls on all alike; the first round warms up."""
+    """Times of each encoder in ms; encoders alternate on every item, so that other load affects all equally."""
     times: dict[str, list[float]] = {name: [] for name in encode}
     for round_number in range(NUM_ROUNDS + 1):
         for item in items:

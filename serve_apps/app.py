@@ -1,4 +1,4 @@
-"""Wires one ingress process: open releases, stages, journal, log, and the FastAPI application over them. Without Ray."""
+"""Wires one ingress process: open releases, stages, journal, log, and the FastAPI application. Without Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three demo queries (Chinese, English, an image) for a running server, printed in a few lines each: `--once` of `run.py`."""
+"""`--once` of `run.py`: three demo queries (Chinese, English, an image) for a running server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DemoQuery:
 
 
 def demo_queries(lake: Lake, release: Path) -> list[DemoQuery]:
-    """Return a Chinese, an English and an image query: judged test queries of the lake, or else products of the catalog."""
+    """Return a Chinese, an English and an image query, from the judged test queries or else from the catalog."""
     queries: dict[str, DemoQuery] = {}
     for judged in _judged_test_queries(lake):
         if judged.kind == "text":

@@ -1,4 +1,4 @@
-"""Environment variables that Ray Serve reads while it is imported. Nothing here imports ray; set them before anything does."""
+"""Environment variables that Ray Serve reads while ray is imported; set them before. Nothing here imports ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOCAL_FLAGS = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_worker_niceness": "0",  # default 15: replicas would wait for every other process of the machine
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30: for load balancers, which a local server has not
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # default 30, for load balancers
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
 }
 _PROXY_PORTS = {  # of the proxy itself; two servers on one machine must not share them
@@ -44,7 +44,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m serve_apps.environment PORT`: exit status 0 if a local server can listen on the port, else 1 with a message."""
+    """`python -m serve_apps.environment PORT`: exit status 1 if a local server cannot listen on the port."""
     port = int(arguments[0])
     if is_free("127.0.0.1", port):
         return 0

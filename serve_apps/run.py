@@ -1,6 +1,7 @@
 """Serve the live release of a lake on this machine over HTTP, until Ctrl-C.
 
-On a cluster, `serve deploy serve_apps/search.yaml` does the same; Serve's flags are then set where Ray is started (`cluster.yaml`).
+On a cluster, `serve deploy serve_apps/search.yaml` does the same; Serve's flags are then set where Ray is started
+(`cluster.yaml`).
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Number of replicas of each deployment, and the resources of each; retriever, fuser and ranker are used by `composed` only.
+    """Replica counts and resources of the deployments; retriever, fuser and ranker are used by `composed` only.
 
     Fusion computes for 0.1 to 1.5 ms and a call to another process costs 3 to 5 ms, so by default the ingress fuses.
     """
@@ -95,7 +95,7 @@ class ServingConfig:
 
     lake: Path = setting("folder of the lake; on a cluster, one that every node mounts")
     topology: Topology = setting(
-        "`fused`: all stages in the ingress process; `composed`: retriever, ranker and optionally fuser are deployments",
+        "`fused`: all stages in the ingress process; `composed`: retriever, ranker, optionally fuser are deployments",
         "fused",
     )
     release: str = setting("id of the release to serve, or `live` to follow the live pointer", LIVE)
@@ -143,7 +143,7 @@ def serving_config(args: Mapping[str, Any]) -> ServingConfig:
     40
 
     Raises:
-        ConfigError: an unknown setting (the message names the nearest known one), a missing one, or a value that is not allowed.
+        ConfigError: an unknown setting (with the nearest known one), a missing one, or a value that is not allowed.
     """
     values: dict[str, Any] = {}
     for key, value in args.items():

@@ -1,6 +1,6 @@
-"""A small shop with a real release: encoders, indexes, features and trees over 49 generated products, built in seconds without Ray.
+"""A small shop with a real release: encoders, indexes, features and trees over 49 generated products.
 
-One product is hostile: markup in its title, slashes and quotes in its id.
+It is built in seconds, without Ray. One product is hostile: markup in its title, slashes and quotes in its id.
 """
 
 from __future__ import annotations

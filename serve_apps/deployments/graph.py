@@ -1,7 +1,7 @@
 """The ingress deployment and the served graph.
 
-`serve run serve_apps.deployments.graph:build_app lake=... topology=fused`, or the same through `search.yaml`. Both topologies run the same
-stages and return the same bytes.
+`serve run serve_apps.deployments.graph:build_app lake=... topology=fused`, or the same through `search.yaml`. Both
+topologies run the same stages and return the same bytes.
 """
 
 from __future__ import annotations

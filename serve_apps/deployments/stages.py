@@ -82,7 +82,7 @@ class RankerDeployment:
 
 
 def open_retriever(folder: Path, manifest: Manifest) -> RetrieveStage:
-    """Open the retrieve stage of a release and warm it up: the first Chinese query loads a dictionary, the first vectors read files."""
+    """Open the retrieve stage of a release and warm it up: the first Chinese query loads a dictionary."""
     config = EngineConfig.open(folder / "fusion_spec")
     stage = open_retrieve(folder / "indexes", config=config, release_id=manifest.id)
     stage.retrieve(_encoded_titles(folder, stage))
@@ -90,7 +90,7 @@ def open_retriever(folder: Path, manifest: Manifest) -> RetrieveStage:
 
 
 def open_ranker(folder: Path, manifest: Manifest) -> RankStage:
-    """Open the rank stage of a release and warm it up; the features read the columns and vectors that retrieval reads."""
+    """Open the rank stage of a release and warm it up; features read what retrieval reads."""
     retrieve = open_retriever(folder, manifest)
     fuser = open_release_fuser(folder, manifest)
     stage = open_rank(folder, retrieve)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: adds the request bodies and parameters that the routes parse themselves, and the error responses."""
+"""The OpenAPI document: adds the bodies and parameters that the routes parse themselves, and the error responses."""
 
 from __future__ import annotations
 

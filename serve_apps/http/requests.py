@@ -1,6 +1,6 @@
-"""From an HTTP request to a `Query` or an `Event`: the request schemas, and reading them from JSON, multipart and URL parameters.
+"""From an HTTP request to a `Query` or an `Event`: the request schemas and their parsing.
 
-Every error names the field. pydantic is used in `serve_apps/http` only.
+Requests are JSON, multipart or URL parameters. Every error names the field. pydantic is used in `serve_apps/http` only.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class PriceOut(BaseModel):
 class Explanation(BaseModel):
     """Why a product has its position.
 
-    `retrievers` maps each retriever that returned the product to its rank. With `explain`, `contributions` and `bias` sum to the score.
+    `retrievers` maps each retriever that returned the product to its rank. With `explain`, `contributions` and `bias`
+    sum to the score.
     """
 
     retrievers: dict[str, int]
@@ -60,7 +61,8 @@ class FacetValueOut(BaseModel):
 class SearchReply(BaseModel):
     """A page of hits.
 
-    `total` counts all matches, `reachable` those that paging can reach; `degraded` names the steps that were skipped or replaced.
+    `total` counts all matches, `reachable` those that paging can reach; `degraded` names the steps that were skipped
+    or replaced.
     """
 
     request_id: str

@@ -1,7 +1,8 @@
 """The releases that a process holds open, and what the ingress opens of one.
 
-Every deployment holds a `ReleaseCache`: the live release and the one before it, swapped inside the process while requests are in flight.
-What is opened of a release differs (a ranker needs no documents), so each deployment passes its own `open_part`.
+Every deployment holds a `ReleaseCache`: the live release and the one before it, swapped inside the process while
+requests are in flight. What is opened of a release differs (a ranker needs no documents), so each deployment passes
+its own `open_part`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class ReleaseCache(Generic[PartT]):
         return part
 
     def alternative_to(self, release_id: ReleaseId) -> ReleaseId:
-        """Return the release to try after another process rejected `release_id`: the newest other one that is open after a refresh.
+        """Return the release to try after another process rejected `release_id`: the newest other one after a refresh.
 
         Raises:
             ArtifactError: no release is live any more.

@@ -10,8 +10,8 @@
 | opening another release | 503; opening continues |
 | waiting for a worker thread | 503 |
 
-`degraded` of a page names the steps that were replaced. If a stage holds another release than the ingress, the search runs once more with
-the other release.
+`degraded` of a page names the steps that were replaced. If a stage holds another release than the ingress, the search
+runs once more with the other release.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class SearchService:
         return SearchResult(page, release, took_ms)
 
     async def _rank(self, query: Query, release: IngressRelease) -> tuple[Ranked, list[str]]:
-        """Encode, retrieve, fuse, rank; awaits only steps, see `deadlines.py`. Also returns the steps that were replaced."""
+        """Encode, retrieve, fuse, rank; awaits only steps, see `deadlines.py`. Also returns the replaced steps."""
         budgets, stages, release_id = self._budgets, self._stages, release.release_id
         replaced: list[str] = []
         vectors: dict[str, QueryVector] = {}

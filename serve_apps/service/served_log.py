@@ -1,7 +1,7 @@
 """The log of served requests: queued in memory by the ingress, written by a thread of its own.
 
-A request never waits for the log. A crash of the process loses at most the last second; requests that do not fit into the queue or cannot
-be written are counted and logged.
+A request never waits for the log. A crash of the process loses at most the last second; requests that do not fit into
+the queue or cannot be written are counted and logged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The three stages as the ingress calls them: in its own process (fused) or in deployments of their own (composed).
 
-Both run the same code of `intarsia.engine` on the same release. Between processes travel ids, scores and query vectors; the image of a
-query stays in the ingress, and so do the documents.
+Both run the same code of `intarsia.engine` on the same release. Between processes travel ids, scores and query
+vectors; the image of a query stays in the ingress, and so do the documents.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _Fuse = Callable[[ReleaseId, Candidates], Candidates | Coroutine[Any, Any, Candi
 class Stages(Protocol):
     """Retrieve, fuse and rank for one query of one release.
 
-    A stage of this process is a function; one of another process is a coroutine function. Each may raise ReleaseMismatch (the stage
-    does not hold the release) or DataError (the query names something that the catalog does not have); any other error means that the
-    stage is down.
+    A stage of this process is a function; one of another process is a coroutine function. Each may raise
+    ReleaseMismatch (the stage does not hold the release) or DataError (the query names something that the catalog
+    does not have); any other error means that the stage is down.
     """
 
     def retrieve(self, release_id: ReleaseId, query: EncodedQuery) -> Candidates | Coroutine[Any, Any, Candidates]:

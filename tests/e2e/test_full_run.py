@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import unsaid_colours
+from benchmarks import unnamed_colours
 from intarsia.lake import Lake
 from intarsia.release.bundle import verify
 from intarsia.release.pointer import Pointer
@@ -121,11 +121,11 @@ def test_the_report_shows_the_learning_curves(stopped: tuple[Path, str]) -> None
 def test_colours_that_only_images_show_are_found_above_chance(
     stopped: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    unsaid_colours.main(
+    unnamed_colours.main(
         ["--lake", str(stopped[0])]
     )  # its exit status is not checked: a small market has too few colours
     match = re.search(
-        r"name no colour: (\d+); of the colour asked for: (\d+), by chance (\d+)", capsys.readouterr().out
+        r"do not name their colour: (\d+); of the right colour: (\d+), by chance (\d+)", capsys.readouterr().out
     )
     assert match is not None
     shown, true, chance = map(int, match.groups())

@@ -1,4 +1,4 @@
-"""The page in a real browser over a real release: type, upload, filter, page, explain; both languages, wide and narrow."""
+"""The page in a real browser over a real release: search, upload, filters, pages, explanations; both languages."""
 
 from __future__ import annotations
 
@@ -249,8 +249,10 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_a_product(page: Page)
     search(page, "mug")
     expect(page.locator(".card[data-product]").first).to_be_visible()
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, a[href], [role=button]")].filter((node) => node.offsetParent
-            && !(node.textContent.trim() || node.getAttribute("aria-label") || node.labels?.length)).map((node) => node.outerHTML)"""
+        """() => [...document.querySelectorAll("button, input, a[href], [role=button]")]
+            .filter((node) => node.offsetParent && !node.textContent.trim())
+            .filter((node) => !node.getAttribute("aria-label") && !node.labels?.length)
+            .map((node) => node.outerHTML)"""
     )
     assert nameless == []
     page.locator(".card .open").first.focus()

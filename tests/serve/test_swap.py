@@ -127,7 +127,7 @@ def test_an_unreadable_pointer_is_logged_and_read_again(
 def test_requests_see_the_new_release_after_the_swap(live_and_next: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
     config, first, second = live_and_next
     following = ServingConfig(lake=config.lake, refresh_s=0.02, budgets=PATIENT, journal=config.journal)
-    with TestClient(open_api(following, releases=ReleaseCache(following, open_ingress_release))) as http:
+    with TestClient(open_api(following, live_and_next=ReleaseCache(following, open_ingress_release))) as http:
         assert http.get("/v1/search?q=mug").json()["release_id"] == first
         live(config.lake, second)
         _wait_for(lambda: http.get("/readyz").json()["release_id"] == second)
@@ -141,7 +141,7 @@ def release_that_answers(
         return stages.get(release_id).engine
 
     service = SearchService(
-        releases=cache,
+        live_and_next=cache,
         stages=FusedStages(engine_of),
         budgets=config.budgets,
         num_threads=2,

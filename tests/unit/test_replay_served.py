@@ -44,7 +44,7 @@ NOTHING = {
 
 def queries() -> Iterator[Query]:
     """One query of each form: words in two languages, images, seeds, filters, pages; and one without hits."""
-    asked: dict[str, dict[str, Any]] = {
+    parts_by_id: dict[str, dict[str, Any]] = {
         "words": {"text": "red bag", "limit": 5},
         "chinese": {"text": "红色 马克杯", "locale": "zh"},
         "image": {"image": make_image("mug", "red")},
@@ -64,7 +64,7 @@ def queries() -> Iterator[Query]:
         "later page": {"text": "black mug", "offset": 10, "limit": 7},
         "nothing": {"text": "red bag", "filters": Filters(brands=("nobody",))},
     }
-    for name, parts in asked.items():
+    for name, parts in parts_by_id.items():
         yield Query(request_id=RequestId(name), asked_at=NOON, **parts)
 
 
@@ -84,8 +84,8 @@ def log(engine: SearchEngine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The log of all queries, ranked in one batch; a batch does not change the features of a query."""
     folder_of_log = tmp_path_factory.mktemp("served")
     log = ServedLog(folder_of_log, 1.0)
-    asked = list(queries())
-    for query, ranked in zip(asked, engine.rank_queries(asked), strict=True):
+    all_queries = list(queries())
+    for query, ranked in zip(all_queries, engine.rank_queries(all_queries), strict=True):
         log.append(query=query, ranked=ranked, page=ranked.page(query), product_ids=engine.columns.product_ids)
     log.close()
     assert log.num_dropped == 0
@@ -141,9 +141,9 @@ def test_the_log_holds_the_query_vectors_and_the_page(
     assert names_by_id["seeds"] == {"text", "image"}
     words = engine.encoders.encode(next(queries())).vectors["text"]
     assert served_by_id["words"].vectors["text"].values_D.tobytes() == words.values_D.tobytes()
-    asked = {query.request_id: query for query in queries()}
+    query_by_id = {query.request_id: query for query in queries()}
     for name, served in served_by_id.items():
-        page = engine.search([asked[RequestId(name)]])[0]
+        page = engine.search([query_by_id[RequestId(name)]])[0]
         ids = [engine.columns.product_ids[hit.row] for hit in page.hits]
         assert served.shown == tuple((hit.position, product_id) for hit, product_id in zip(page.hits, ids, strict=True))
     assert served_by_id["later page"].shown[0][0] == 11

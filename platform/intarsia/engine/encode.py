@@ -1,6 +1,6 @@
 """Encode a query's text and image to vectors.
 
-Items are encoded one at a time, because a batch changes the last bits of an encoder's output: offline and online must agree.
+Items are encoded one at a time: a batch changes the last bits of an encoder's output, and offline must equal online.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from intarsia.ids import SpaceId
 from intarsia.records.query import EncodedQuery, Query, QueryVector
 
 ALIGNED = "aligned"
-"""The retriever that finds product images by the query's text, and the folder of its alignment. A catalog without images has neither."""
+"""The retriever that finds product images by text, and the folder of its alignment; absent without images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,15 @@ class QueryEncoders:
         """Compare the encoders' spaces with those of the stored vectors.
 
         Raises:
-            ReleaseMismatch: a space differs or exists on one side only, or the alignment was trained over other encoders.
+            ReleaseMismatch: a space differs or exists on one side only, or the alignment has other encoders.
         """
         encoded = self.spaces
         for name in {**encoded, **stored}:
             if encoded.get(name) != stored.get(name):
                 raise ReleaseMismatch(
                     f"the {name} query encoder makes vectors of space {encoded.get(name)}, the index holds "
-                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and build_indexes "
-                    "with one config"
+                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and "
+                    "build_indexes with one config"
                 )
         if self.aligned is not None:
             trained_over = {"text": self.aligned.text_space, "image": self.aligned.image_space}
@@ -81,8 +81,8 @@ class QueryEncoders:
 
         Args:
             query: with text, an image, or both.
-            judged_in_train: the request id is that of a judged train query; its aligned vector comes from the head that was not
-                trained on the query's fold.
+            judged_in_train: the request id is that of a judged train query; its aligned vector comes from the head
+                that was not trained on the query's fold.
 
         Raises:
             ImageError: the image cannot be read.

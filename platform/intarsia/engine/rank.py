@@ -95,8 +95,8 @@ class RankStage:
     def rank(self, queries: Sequence[Query], candidates: Sequence[Candidates]) -> list[Ranked]:
         """Score the `rank_depth` best fused candidates of each query.
 
-        Features read the query vectors of the candidates: those that retrieval used. Contributions are computed only for the hits on the
-        page of a query with `explain`.
+        Features read the query vectors that retrieval used: those of the candidates. Contributions are computed only
+        for the hits on the page of a query with `explain`.
 
         Raises:
             ReleaseMismatch: candidates of another release.

@@ -1,9 +1,9 @@
 """The first stage: from an encoded query to its candidates.
 
-Four retrievers return candidates: BM25 over the words, text vector to text vectors, image vector to image vectors, and text vector to image
-vectors (`aligned`). A product matches a query if the filters allow it and at least one retriever accepts it: a BM25 score above zero, or a
-cosine of at least the floor of that retriever. A match depends on the product and the query only, so the count of a facet value equals the
-total after filtering by that value.
+Four retrievers return candidates: BM25 over the words, text vector to text vectors, image vector to image vectors,
+and text vector to image vectors (`aligned`). A product matches a query if the filters allow it and at least one
+retriever accepts it: a BM25 score above zero, or a cosine of at least the floor of that retriever. A match depends on
+the product and the query only, so the count of a facet value equals the total after filtering by that value.
 
 Letters: N products, C candidates, R retrievers, k shortlist, V vectors, D width.
 """
@@ -101,7 +101,7 @@ class RetrieveStage:
         Raises:
             ReleaseMismatch: a query vector is of another space than the stored vectors.
             DataError: a facet of an unknown name, or a seed product that the catalog does not have.
-            RuntimeError: every retriever of a query failed. If only some fail, the others answer and `degraded` names the failed ones.
+            RuntimeError: every retriever of a query failed. If some fail, `degraded` names them and the others answer.
         """
         rows = among if among is not None else [None] * len(queries)
         return [self._retrieve_one(self._with_seed_vectors(q), only) for q, only in zip(queries, rows, strict=True)]
@@ -195,7 +195,7 @@ class RetrieveStage:
         return among_N if allowed_N is None else among_N & allowed_N
 
     def _with_seed_vectors(self, encoded: EncodedQuery) -> EncodedQuery:
-        """Add the unit mean of the seed products' vectors (over seeds and views) for each part that the query does not have."""
+        """Add the unit mean of the seed products' vectors for each part that the query does not have."""
         seeds = encoded.query.seed_product_ids
         if not seeds:
             return encoded

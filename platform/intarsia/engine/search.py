@@ -97,8 +97,8 @@ class SearchEngine:
     def replay(self, served: ServedRequest) -> bytes:
         """Compute the feature matrix of a served request again and return its digest.
 
-        The digest equals `served.digest` if nothing has changed; compare only records that are `is_replayable`, on one kind of processor:
-        NumPy chooses its instructions by the machine.
+        The digest equals `served.digest` if nothing has changed; compare only records that are `is_replayable`, on
+        one kind of processor: NumPy chooses its instructions by the machine.
 
         Raises:
             ReleaseMismatch: another release served the request, or its vectors are of another space.

@@ -77,8 +77,8 @@ class CandidateBatch:
         unknown = [name for name in self.retrievers if name not in retrievers]
         if unknown:
             raise ReleaseMismatch(
-                f"the fuser was not fitted on scores of {', '.join(unknown)}, only on {', '.join(retrievers)}; "
-                "run search_fusion over the release's retrievers"
+                f"the fuser was not fitted on scores of {', '.join(unknown)}, only on {', '.join(retrievers)}. "
+                "Fix: run search_fusion over the release's retrievers"
             )
         scores_Rn = np.full((len(retrievers), len(self.rows_n)), np.nan)
         ranks_Rn = np.zeros((len(retrievers), len(self.rows_n)), np.int32)

@@ -154,7 +154,7 @@ def _weights_R(weights: Mapping[str, float], retrievers: tuple[str, ...]) -> Flo
     unknown = [name for name in retrievers if name not in weights]
     if unknown:
         raise ReleaseMismatch(
-            f"the fusion spec has no weight for {', '.join(unknown)}, only for {', '.join(weights)}; "
-            "run search_fusion over the release's retrievers"
+            f"the fusion spec has no weight for {', '.join(unknown)}, only for {', '.join(weights)}. "
+            "Fix: run search_fusion over the release's retrievers"
         )
     return np.array([weights[name] for name in retrievers], np.float64)

@@ -67,11 +67,11 @@ def read_fusion_header(folder: Path) -> Mapping[str, Any]:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist; run search_fusion") from None
+        raise ArtifactError(f"{path} does not exist. Fix: run search_fusion") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is not a fusion spec: {error}; run search_fusion again") from None
+        raise ArtifactError(f"{path} is not a fusion spec: {error}. Fix: run search_fusion again") from None
     if not isinstance(header, dict) or not isinstance(header.get("kind"), str):
-        raise ArtifactError(f"{path} is not a fusion spec: it names no kind; run search_fusion again")
+        raise ArtifactError(f"{path} is not a fusion spec: it names no kind. Fix: run search_fusion again")
     return header
 
 
@@ -85,7 +85,7 @@ def read_config(cls: type[MethodConfigT], folder: Path) -> tuple[MethodConfigT, 
     try:
         return build(cls, header.get("config", {}), where="config"), header
     except ConfigError as error:
-        raise ArtifactError(f"{folder / FUSION_FILE}: {error}; run search_fusion again") from None
+        raise ArtifactError(f"{folder / FUSION_FILE}: {error}. Fix: run search_fusion again") from None
 
 
 def read_text_file(folder: Path, name: str) -> str:
@@ -97,4 +97,4 @@ def read_text_file(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ArtifactError(f"{folder / name} is missing; run search_fusion again") from None
+        raise ArtifactError(f"{folder / name} is missing. Fix: run search_fusion again") from None

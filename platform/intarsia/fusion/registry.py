@@ -64,7 +64,7 @@ def registered_method(name: str) -> RegisteredMethod[Any]:
         ConfigError: there is none.
     """
     if name not in FUSION_METHODS:
-        raise ConfigError(f"fusion kind {name!r} is not known{nearest_of(name, FUSION_METHODS)}")
+        raise ConfigError(f"fusion method {name!r} is not known{nearest_of(name, FUSION_METHODS)}")
     return FUSION_METHODS[name]
 
 
@@ -124,6 +124,7 @@ def open_fuser(folder: Path, products: ProductVectors | None = None) -> Fuser:
     name = read_fusion_header(folder)["kind"]
     if name not in FUSION_METHODS:
         raise ArtifactError(
-            f"{folder / FUSION_FILE} is of kind {name!r}{nearest_of(name, FUSION_METHODS)}; run search_fusion again"
+            f"{folder / FUSION_FILE} is of kind {name!r}; allowed: {', '.join(FUSION_METHODS)}. "
+            "Fix: run search_fusion again"
         )
     return FUSION_METHODS[name].open(folder, products)

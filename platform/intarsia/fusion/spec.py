@@ -113,9 +113,9 @@ class FusionSpec:
         try:
             return build(cls, json.loads(path.read_text(encoding="utf-8")), where="fusion")
         except FileNotFoundError:
-            raise ArtifactError(f"{path} does not exist; run search_fusion") from None
+            raise ArtifactError(f"{path} does not exist. Fix: run search_fusion") from None
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ConfigError) as error:
-            raise ArtifactError(f"{path} is not a fusion spec: {error}; run search_fusion again") from None
+            raise ArtifactError(f"{path} is not a fusion spec: {error}. Fix: run search_fusion again") from None
 
 
 def _check_weights(query_kind: str, weights: Mapping[str, float]) -> None:

@@ -1,6 +1,7 @@
-"""A corner shop with a whole release, built in a second: every part is opened from files; the encoders are tiny ONNX networks.
+"""A corner shop with a whole release, built in a second; the encoders are tiny ONNX networks.
 
-Some products share their title (scores tie), every fifth has no text vector, every third no image, every fifteenth neither.
+Every part is opened from files. Some products share their title (scores tie), every fifth has no text vector, every
+third no image, every fifteenth neither.
 """
 
 from __future__ import annotations
@@ -294,7 +295,7 @@ def _write_image_encoder(folder: Path) -> None:
 
 
 def _alignment(rng: np.random.Generator) -> Alignment:
-    """Colour words have the vectors of images of that colour; two folds of judged queries have slightly different heads."""
+    """Colour words have the vectors of images of that colour; the heads of the two folds differ slightly."""
     tints_nE = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [-1, -1, -1], [1, 1, 1]], np.float32)
     heads_nHD = np.stack([tints_nE + shift * rng.normal(size=tints_nE.shape) for shift in (0.0, 0.3, 0.3)], axis=1)
     return Alignment(

@@ -75,7 +75,9 @@ def test_alone_it_orders_by_the_vectors_of_the_query_and_of_the_releases_product
 def test_only_a_method_that_reads_vectors_gets_them() -> None:
     indexes = open_encoded_indexes(gated_release() / "indexes")
     assert set(indexes) == {"text", "image"}
-    with pytest.raises(ConfigError, match="fusion kind gated reads the vectors of products; open it with them"):
+    with pytest.raises(
+        ConfigError, match=r"fusion method gated reads the vectors of products\. Fix: open it with them"
+    ):
         open_fuser(gated_release() / "fusion_spec")
     fuser = open_fuse(gated_release() / "fusion_spec", indexes)
     assert isinstance(fuser, FeatureFuser)

@@ -1,4 +1,4 @@
-"""The first stage at its edges; `tests/property/test_engine.py` checks candidates, counts and scores by the definition."""
+"""The first stage at its edges; `tests/property/test_engine.py` checks candidates, counts and scores."""
 
 from __future__ import annotations
 

@@ -118,12 +118,12 @@ def test_queries_by_image_only_and_by_text_only_get_scores(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(set(ALL_METHODS) - {"rrf", "convex", "equal", "comb_sum", "comb_mnz"}))
 def test_a_retriever_that_was_not_part_of_the_fit_is_refused(kind: str) -> None:
     candidates = training_data("test").candidates[0]
-    with pytest.raises(ReleaseMismatch, match=r"sound.* only .*bm25, text, image, aligned.*; run search_fusion"):
+    with pytest.raises(ReleaseMismatch, match=r"sound.* only .*bm25, text, image, aligned.*. Fix: run search_fusion"):
         fitted(kind).fuse(replace(candidates, retrievers=("bm25", "text", "image", "sound")))
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match=r"fusion kind 'stackin' is not known; did you mean stacking\?"):
+    with pytest.raises(ConfigError, match=r"fusion method 'stackin' is not known; did you mean stacking\?"):
         parse_method_config({"kind": "stackin"})
     with pytest.raises(ConfigError, match=r"setting fusion.kind is required: one of rrf, convex"):
         parse_method_config({})
@@ -134,18 +134,21 @@ def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
     [
         ("{", r"fusion.json is not a fusion spec"),
         ('{"weights": {}}', r"fusion.json is not a fusion spec: it names no kind"),
-        ('{"kind": "stack"}', r"fusion.json is of kind 'stack'; did you mean stacking\?; run search_fusion again"),
+        (
+            '{"kind": "stack"}',
+            r"fusion.json is of kind 'stack'; allowed: rrf, .*, bilinear. Fix: run search_fusion again",
+        ),
         (
             '{"kind": "boosting", "config": {"kind": "boosting", "dept": 3}}',
             r"unknown setting config.dept; did you mean depth\?",
         ),
-        ('{"kind": "boosting", "config": {"kind": "boosting"}}', r"trees.txt is missing; run search_fusion again"),
+        ('{"kind": "boosting", "config": {"kind": "boosting"}}', r"trees.txt is missing. Fix: run search_fusion again"),
         ('{"kind": "gate", "config": {"kind": "gate"}}', r"fusion.json is not a gate: KeyError\('spec'\)"),
         (
             '{"kind": "stacking", "config": {"kind": "stacking", "members": []}, "retrievers": ["bm25"]}',
             r"has 0 weights for 1 retrievers and 0 members",
         ),
-        ('{"kind": "average", "config": {"kind": "average"}}', r"does not exist; fit the feature fusion again"),
+        ('{"kind": "average", "config": {"kind": "average"}}', r"does not exist. Fix: fit the feature fusion again"),
     ],
 )
 def test_a_damaged_or_unknown_fuser_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_damaged_or_unknown_fuser_is_refused(text: str, message: str, tmp_path
 
 
 def test_the_error_for_an_empty_folder_names_the_job(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"fusion.json does not exist; run search_fusion"):
+    with pytest.raises(ArtifactError, match=r"fusion.json does not exist. Fix: run search_fusion"):
         open_fuser(tmp_path)
 
 

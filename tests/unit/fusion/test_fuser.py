@@ -132,7 +132,7 @@ def test_an_absent_retriever_counts_as_one_that_scores_nothing() -> None:
 def test_a_retriever_without_a_weight_in_the_spec_is_refused() -> None:
     query = candidates({"bm25": [4.0], "sound": [0.1]}, {"bm25": [1], "sound": [1]})
     spec = FusionSpec(kind="rrf", weights={"bm25": 1.0, "text": 1.0})
-    with pytest.raises(ReleaseMismatch, match=r"no weight for sound, only for bm25, text; run search_fusion"):
+    with pytest.raises(ReleaseMismatch, match=r"no weight for sound, only for bm25, text. Fix: run search_fusion"):
         SpecFuser(spec).fuse(query)
 
 

@@ -47,7 +47,7 @@ def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> Non
 
 
 def test_the_error_for_a_missing_spec_names_the_job(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"fusion.json does not exist; run search_fusion"):
+    with pytest.raises(ArtifactError, match=r"fusion.json does not exist. Fix: run search_fusion"):
         FusionSpec.open(tmp_path)
 
 

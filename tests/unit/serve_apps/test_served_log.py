@@ -1,4 +1,4 @@
-"""Requests are written by a thread of the log; those that cannot be written are counted and logged, and no request waits."""
+"""A thread writes the log; requests that cannot be written are counted and logged, and no request waits."""
 
 from __future__ import annotations
 

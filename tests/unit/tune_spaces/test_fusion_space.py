@@ -57,7 +57,7 @@ def test_fitted_methods_start_from_their_defaults_and_keep_given_settings() -> N
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fusion kind 'boostin' is not known; did you mean boosting\?"):
+    with pytest.raises(ConfigError, match=r"fusion method 'boostin' is not known; did you mean boosting\?"):
         FusionSpaceConfig(kinds=("boostin",))
 
 

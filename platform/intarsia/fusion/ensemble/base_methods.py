@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from intarsia.config import nearest_of
 from intarsia.errors import ArtifactError
 from intarsia.fusion.batch import CandidateBatch
 from intarsia.fusion.ensemble.boosting import BoostedFuser, BoostingConfig, fit_boosting
@@ -88,7 +87,8 @@ def open_base(folder: Path) -> BatchFuser:
     name = read_fusion_header(folder)["kind"]
     if name not in BASE_METHODS:
         raise ArtifactError(
-            f"{folder / FUSION_FILE} is of kind {name!r}{nearest_of(name, BASE_METHODS)}; run search_fusion again"
+            f"{folder / FUSION_FILE} is of kind {name!r}; allowed: {', '.join(BASE_METHODS)}. "
+            "Fix: run search_fusion again"
         )
     return cast(BatchFuser, BASE_METHODS[name].open(folder, None))
 

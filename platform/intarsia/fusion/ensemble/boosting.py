@@ -110,10 +110,12 @@ class BoostedFuser:
         try:
             fuser = cls(config, retrievers, text)
         except lightgbm.basic.LightGBMError as error:
-            raise ArtifactError(f"{folder / TREES_FILE} is not a model: {error}; run search_fusion again") from None
+            raise ArtifactError(
+                f"{folder / TREES_FILE} is not a model: {error}. Fix: run search_fusion again"
+            ) from None
         if tuple(fuser._trees.feature_name()) != column_names(retrievers):
             raise ArtifactError(
-                f"{folder / TREES_FILE} reads other columns than this version computes; run search_fusion again"
+                f"{folder / TREES_FILE} reads other columns than this version computes. Fix: run search_fusion again"
             )
         return fuser
 

@@ -88,7 +88,9 @@ def open_cross_fit(folder: Path, products: ProductVectors | None = None) -> Cros
     try:
         num_folds = int(json.loads(path.read_text(encoding="utf-8"))["num_folds"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} does not give the number of folds: {error}; run search_fusion again") from None
+        raise ArtifactError(
+            f"{path} does not give the number of folds: {error}. Fix: run search_fusion again"
+        ) from None
     return CrossFitFuser(
         full=full, folds=tuple(open_fuser(folder / FOLDS / str(fold), products) for fold in range(num_folds))
     )

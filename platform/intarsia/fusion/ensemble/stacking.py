@@ -88,7 +88,7 @@ class StackedFuser:
         if len(weights) != len(retrievers) + len(config.members):
             raise ArtifactError(
                 f"{folder / FUSION_FILE} has {len(weights)} weights for {len(retrievers)} retrievers and "
-                f"{len(config.members)} members; run search_fusion again"
+                f"{len(config.members)} members. Fix: run search_fusion again"
             )
         return cls(config, retrievers, open_members(folder, len(config.members)), weights)
 

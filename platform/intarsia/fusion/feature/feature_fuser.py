@@ -112,7 +112,7 @@ class FeatureFuser:
         """
         config, _ = read_config(FeatureConfig, folder)
         if products is None:
-            raise ConfigError(f"fusion kind {config.kind} reads the vectors of products; open it with them")
+            raise ConfigError(f"fusion method {config.kind} reads the vectors of products. Fix: open it with them")
         scorer = FeatureScorer.open(folder / SCORER_FOLDER)
         scorer.read_products(products)  # now, not at the first query
         return cls(config=config, scorer=scorer, score_fuser=open_base(folder / SCORE_FUSER_FOLDER), products=products)
@@ -178,7 +178,8 @@ class _FeatureFit:
     ) -> None:
         if train.products is None or validation.products is None:
             raise ConfigError(
-                f"fusion kind {config.kind} reads the vectors of products; give the training data its product vectors"
+                f"fusion method {config.kind} reads the vectors of products. "
+                "Fix: give the training data its product vectors"
             )
         self.config, self.train, self.validation, self.seed = config, train, validation, seed
         self.products = train.products

@@ -69,8 +69,8 @@ def query_arrays(queries: Sequence[Mapping[str, QueryVector]], widths: tuple[int
             if (vector := vectors.get(name)) is not None:
                 if len(vector.values_D) != width:
                     raise ReleaseMismatch(
-                        f"the query's {name} vector has {len(vector.values_D)} numbers, the products' have {width}; "
-                        "encode both by the encoders of one release"
+                        f"the query's {name} vector has {len(vector.values_D)} numbers, the products' have {width}. "
+                        "Fix: encode both by the encoders of one release"
                     )
                 part[number] = vector.values_D
         parts.append(part)
@@ -90,7 +90,7 @@ def query_spaces(queries: Iterable[Mapping[str, QueryVector]]) -> dict[str, str]
             if name in vectors and spaces.setdefault(name, vectors[name].space_id) != vectors[name].space_id:
                 raise ReleaseMismatch(
                     f"the queries' {name} vectors are of spaces {spaces[name]} and {vectors[name].space_id}, and "
-                    "feature fusion needs one; leave its kinds out, or fine-tune the tower without folds"
+                    "feature fusion needs one. Fix: leave its methods out, or fine-tune the tower without folds"
                 )
     return spaces
 
@@ -103,8 +103,8 @@ def check_space(name: str, vector: QueryVector, expected: str | None) -> None:
     """
     if expected is not None and vector.space_id != expected:
         raise ReleaseMismatch(
-            f"the query's {name} vector is of space {vector.space_id}, feature fusion was fitted on {expected}; "
-            "fit it again"
+            f"the query's {name} vector is of space {vector.space_id}, feature fusion was fitted on {expected}. "
+            "Fix: fit it again"
         )
 
 
@@ -158,9 +158,9 @@ class FeatureScorer:
             files = {name: (folder / name).read_bytes() for name in metadata.pop("files")}
             return cls(metadata, files)
         except FileNotFoundError as error:
-            raise ArtifactError(f"{error.filename} does not exist; fit the feature fusion again") from None
+            raise ArtifactError(f"{error.filename} does not exist. Fix: fit the feature fusion again") from None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, _BAD_GRAPH) as error:
-            raise ArtifactError(f"{folder} holds no feature fusion: {error!r}; fit it again") from None
+            raise ArtifactError(f"{folder} holds no feature fusion: {error!r}. Fix: fit it again") from None
 
     def score(
         self, query_vectors: Mapping[str, QueryVector], products: ProductVectors, rows_C: NDArray[np.int64]
@@ -215,7 +215,7 @@ class FeatureScorer:
             if (widths := (arrays.text.shape[1], arrays.image.shape[1])) != self._widths:
                 raise ReleaseMismatch(
                     f"products have vectors of {widths[0]} and {widths[1]} numbers, feature fusion {self.kind} was "
-                    f"fitted on {self._widths[0]} and {self._widths[1]}; fit it again on this catalog's vectors"
+                    f"fitted on {self._widths[0]} and {self._widths[1]}. Fix: fit it again on this catalog's vectors"
                 )
             values, mask = self._run_products(arrays)
             self._tokens = tokens = _CatalogTokens(products, values, mask)  # one assignment: safe across threads

@@ -201,7 +201,9 @@ class GatedFuser:
                 )
             return cls(config=config, spec=spec, gate=gate, agreement=float(header["agreement"]))
         except (KeyError, TypeError, ValueError, ConfigError) as error:
-            raise ArtifactError(f"{folder / FUSION_FILE} is not a gate: {error!r}; run search_fusion again") from None
+            raise ArtifactError(
+                f"{folder / FUSION_FILE} is not a gate: {error!r}. Fix: run search_fusion again"
+            ) from None
 
     def fuse(self, candidates: Candidates) -> Candidates:
         return fuse_one(self, candidates)

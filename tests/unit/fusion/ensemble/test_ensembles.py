@@ -175,7 +175,7 @@ def test_member_configs_are_built_from_plain_values() -> None:
         ),
         (
             {"kind": "bagging", "base": {"kind": "boostin"}},
-            r"fusion kind 'boostin' is not known; did you mean boosting\?",
+            r"fusion method 'boostin' is not known; did you mean boosting\?",
         ),
         (
             {"kind": "bagging", "base": {"kind": "stacking"}},
@@ -192,7 +192,7 @@ def test_settings_out_of_range_are_refused(values: dict[str, Any], message: str)
 def test_damaged_trees_are_refused(tmp_path: Path) -> None:
     fitted("boosting").save(tmp_path)
     (tmp_path / TREES_FILE).write_text("tree\nnothing", encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"trees.txt is not a model: .*; run search_fusion again"):
+    with pytest.raises(ArtifactError, match=r"trees.txt is not a model: .*. Fix: run search_fusion again"):
         open_fuser(tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_a_member_that_is_not_a_base_method_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / MEMBERS / "0" / FUSION_FILE, {"kind": "bagging"})
     with pytest.raises(
         ArtifactError,
-        match=r"members/0/fusion.json is of kind 'bagging'; did you mean boosting\?; run search_fusion again",
+        match=r"members/0/fusion.json is of kind 'bagging'; allowed: rrf, .*, boosting. Fix: run search_fusion again",
     ):
         open_fuser(tmp_path)
 

@@ -70,13 +70,17 @@ def test_with_folds_an_overfitted_column_has_little_weight() -> None:
 
 
 def test_training_data_without_vectors_is_refused() -> None:
-    with pytest.raises(ConfigError, match="fusion kind average reads the vectors of products; give the training data"):
+    with pytest.raises(
+        ConfigError, match=r"fusion method average reads the vectors of products\. Fix: give the training data"
+    ):
         fit_features(config(), replace(training_data("train"), products=None), training_data("validation"), seed=7)
 
 
 def test_opening_needs_product_vectors(tmp_path: Path) -> None:
     fitted("average").save(tmp_path)
-    with pytest.raises(ConfigError, match="fusion kind average reads the vectors of products; open it with them"):
+    with pytest.raises(
+        ConfigError, match=r"fusion method average reads the vectors of products\. Fix: open it with them"
+    ):
         open_fuser(tmp_path)
 
 

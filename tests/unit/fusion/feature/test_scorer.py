@@ -104,13 +104,15 @@ def test_vectors_of_other_widths_are_refused(scorer: FeatureScorer) -> None:
 
 def test_a_query_of_another_space_is_refused(scorer: FeatureScorer) -> None:
     other = QueryVector(space_id=SpaceId("text-2"), values_D=unit(np.ones(TEXT_DIM)))
-    with pytest.raises(ReleaseMismatch, match="text vector is of space text-2, feature fusion was fitted on text; fit"):
+    with pytest.raises(
+        ReleaseMismatch, match=r"text vector is of space text-2, feature fusion was fitted on text\. Fix: fit"
+    ):
         scorer.score({"text": other}, vectors_of(3), np.arange(3, dtype=np.int64))
     data = training_data()
     candidates_of_two_spaces = [*data.candidates]
     candidates_of_two_spaces[4] = replace(candidates_of_two_spaces[4], query_vectors={"text": other})
     with pytest.raises(
-        ReleaseMismatch, match="vectors are of spaces text and text-2, and feature fusion needs one; leave"
+        ReleaseMismatch, match=r"vectors are of spaces text and text-2, and feature fusion needs one\. Fix: leave"
     ):
         fit_scorer("average", replace(data, candidates=candidates_of_two_spaces), data, replace(SMALL, num_steps=1))
 
@@ -139,7 +141,7 @@ def test_the_generator_learns_to_predict_images() -> None:
 
 
 def test_a_missing_or_damaged_file_is_refused(scorer: FeatureScorer, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"joint\.json does not exist; fit the feature fusion again"):
+    with pytest.raises(ArtifactError, match=r"joint\.json does not exist. Fix: fit the feature fusion again"):
         FeatureScorer.open(tmp_path)
     scorer.save(tmp_path)
     (tmp_path / SCORES_GRAPH).write_bytes(b"half a graph")
