@@ -50,7 +50,7 @@ from intarsia.training.loop import OnStep, fit_in_process
 from intarsia.training.text_examples import ExampleSource
 from intarsia.training.text_folder import save_text_tower
 from intarsia.training.text_training_data import MaskedLanguageModelTaskFactory, TextTaskFactory, write_texts
-from intarsia.training.text_training_sources import CatalogTexts, read_catalog, read_training_data
+from intarsia.training.text_training_sources import CatalogTexts, read_catalog, read_text_training_data
 from pipelines.finetune_text import FinetuneTextConfig
 from pipelines.job import JobProgress, run_command
 
@@ -129,7 +129,7 @@ class AblationRunner:
         """A fine-tuned tower, and its number of examples by source; validation queries are not watched."""
         config = replace(change.config, fit=replace(change.config.fit, seed=seed, watch="", patience=0))
         start = self._pretrained(config) if config.masked_epochs else config.tower
-        training_data = read_training_data(
+        training_data = read_text_training_data(
             config.sources, config.augment, self.lake, self.catalog, lambda: open_text_encoder(start), seed
         )
         examples = Counter(example.source for example in training_data.examples)

@@ -27,7 +27,7 @@ from intarsia.maths.unit_vectors import unit_vectors
 from intarsia.onray.session import SessionConfig, ray_session
 from intarsia.training.alignment import AlignConfig, AlignTask, AlignTrainingData
 from intarsia.training.loop import FitConfig, fit_in_process
-from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_training_data
+from pipelines.align_modalities import JOB, AlignModalitiesConfig, read_align_training_data
 from pipelines.job import JobProgress
 
 _NAMES = ("r@1", "r@10", "mrr")
@@ -46,7 +46,7 @@ def main() -> int:
     torch.set_num_threads(1)
     config = AlignModalitiesConfig()
     heads = replace(config.heads, judged_share=0.0)
-    training_data = read_training_data(heads, Lake(options.lake))
+    training_data = read_align_training_data(heads, Lake(options.lake))
     fit = replace(config.fit, epochs=options.epochs, checkpoint_every=0)
     print(f"{len(training_data.titles.words)} products with an image, {int(training_data.held_out_N.sum())} held out")
     print(f"{'':<26}{'text to image: R@1   R@10    MRR':<36}image to text: R@1   R@10    MRR")

@@ -71,7 +71,7 @@ class _ImagedProducts:
 def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Read the vectors, fit the heads, publish them with metrics of the held-out products."""
     texts, images = lake.current("text_embeddings"), lake.current("image_embeddings")
-    training_data = read_training_data(config.heads, lake)
+    training_data = read_align_training_data(config.heads, lake)
     training_texts = [*training_data.titles.words, *training_data.queries.words]
     word_index = frequent_words(training_texts, min_texts=config.heads.min_texts, max_words=config.heads.max_words)
     progress("words", len(word_index), len(word_index))
@@ -106,7 +106,7 @@ def run(config: AlignModalitiesConfig, lake: Lake, progress: JobProgress) -> Cou
     }
 
 
-def read_training_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
+def read_align_training_data(config: AlignConfig, lake: Lake) -> AlignTrainingData:
     """Read the training data of the heads, for the products that have an image.
 
     Raises:

@@ -21,7 +21,13 @@ from typing import Literal
 from intarsia.config import check_range, setting, to_jsonable
 from intarsia.encoders.config import TextEncoderConfig
 from intarsia.encoders.inputs import TextField
-from intarsia.encoders.lake_models import FOLDS, TOWER_CURVE, TOWER_SETTINGS, lake_model_digest, resolve_lake_model
+from intarsia.encoders.lake_models import (
+    TOWER_CURVE,
+    TOWER_FOLDS,
+    TOWER_SETTINGS,
+    lake_model_digest,
+    resolve_lake_model,
+)
 from intarsia.encoders.open import open_text_encoder
 from intarsia.encoders.torch_encoders import TorchTextEncoder
 from intarsia.errors import ConfigError
@@ -44,7 +50,7 @@ from intarsia.training.text_training_data import (
     open_trainable,
     write_texts,
 )
-from intarsia.training.text_training_sources import CatalogTexts, SourcesConfig, read_catalog, read_training_data
+from intarsia.training.text_training_sources import CatalogTexts, SourcesConfig, read_catalog, read_text_training_data
 from pipelines.job import Counts, Job, JobProgress, main, resumable_run_dir
 from tune_spaces.finetuning_search import FinetuningSearchPlan, best_trial, search_finetuning, trial_table
 from tune_spaces.finetuning_space import FinetuningSpaceConfig, fit_of_point, pairs_of_point
@@ -202,7 +208,9 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts
         if config.masked_epochs:
             job_run, fits["masked_words"] = _pretrain(job_run, catalog)
         open_tower = functools.partial(open_text_encoder, job_run.start)
-        training_data = read_training_data(config.sources, config.augment, lake, catalog, open_tower, config.fit.seed)
+        training_data = read_text_training_data(
+            config.sources, config.augment, lake, catalog, open_tower, config.fit.seed
+        )
         _check_validation(config, training_data)
         if config.trials:
             trials = job_run.search(training_data)
@@ -210,12 +218,12 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts
             job_run = replace(job_run, config=_with_settings(config, best_trial(trials).point))
         with lake.publish("text_tower", notes) as folder:
             for fold in range(config.folds):
-                encoder, fits[f"{FOLDS}/{fold}"] = job_run.fit(
-                    f"{FOLDS}/{fold}", training_data.without_fold(fold, config.folds)
+                encoder, fits[f"{TOWER_FOLDS}/{fold}"] = job_run.fit(
+                    f"{TOWER_FOLDS}/{fold}", training_data.without_fold(fold, config.folds)
                 )
-                save_text_tower(encoder, folder / FOLDS / str(fold))
+                save_text_tower(encoder, folder / TOWER_FOLDS / str(fold))
             if config.folds and config.served != "all":
-                towers = [_open(config.tower, folder / FOLDS / str(fold)) for fold in range(config.folds)]
+                towers = [_open(config.tower, folder / TOWER_FOLDS / str(fold)) for fold in range(config.folds)]
                 encoder = text_tower_soup(
                     config.served, open_trainable(job_run.start), towers, HeldOutNdcg(training_data.held_out)
                 )

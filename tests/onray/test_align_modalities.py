@@ -135,7 +135,7 @@ def test_an_alignment_over_another_encoder_is_refused(aligned: Aligned, tmp_path
     spaces[changed] = f"{changed}-of-old"
     with lake.publish("alignment", {}) as folder:
         one = align_modalities.AlignTask(
-            align_modalities.read_training_data(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
+            align_modalities.read_align_training_data(ALIGN.heads, lake), ALIGN.heads, {"red": 0}, seed=0
         )
         one.alignment(spaces["text"], spaces["image"]).save(folder)
     with pytest.raises(

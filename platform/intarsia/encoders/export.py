@@ -26,7 +26,7 @@ from intarsia.encoders.onnx_query import MODEL_FILE, TOKENIZER_FILE, OnnxImageEn
 from intarsia.encoders.open import ENCODER_CARD
 from intarsia.encoders.protocol import Encoder
 from intarsia.encoders.torch_encoders import TorchImageEncoder, TorchTextEncoder
-from intarsia.encoders.use_multilingual import TOKENS_FILE, WEIGHTS_FILE, UseMultilingualEncoder
+from intarsia.encoders.use_multilingual import USE_TOKENS_FILE, USE_WEIGHTS_FILE, UseMultilingualEncoder
 from intarsia.errors import ConfigError
 from intarsia.lake import write_json
 
@@ -129,7 +129,7 @@ def _keep_int8_if_close(
 
 def _copy_use_multilingual(encoder: UseMultilingualEncoder, folder: Path) -> dict[str, object]:
     """Copy its files, which are small and fast enough; the folder does not depend on the installed package."""
-    for name in (WEIGHTS_FILE, TOKENS_FILE):
+    for name in (USE_WEIGHTS_FILE, USE_TOKENS_FILE):
         shutil.copyfile(encoder.folder / name, folder / name)
     card: dict[str, object] = {
         "kind": "use_multilingual",
@@ -138,7 +138,7 @@ def _copy_use_multilingual(encoder: UseMultilingualEncoder, folder: Path) -> dic
         "max_tokens": encoder.max_tokens,
         "reading": encoder.reading,
         "prefix": encoder.prefix,
-        "files": {"fp32": WEIGHTS_FILE, "int8": WEIGHTS_FILE},
+        "files": {"fp32": USE_WEIGHTS_FILE, "int8": USE_WEIGHTS_FILE},
         "int8_is": "the published weights: embeddings in 8 bits, the rest in 32",
     }
     write_json(folder / ENCODER_CARD, card)

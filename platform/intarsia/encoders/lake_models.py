@@ -15,7 +15,7 @@ TEXT_TOWERS, IMAGE_TOWERS = ("text_tower", "small_text_tower"), ("image_tower",)
 """Lake entries. `model: lake:text_tower` uses one, with its own settings except batch_size."""
 TOWER_SETTINGS, TOWER_CURVE = "training.json", "curve.json"
 """Files in the entry of a trained tower: settings and result of its fit, and its learning curve."""
-FOLDS = "folds"
+TOWER_FOLDS = "folds"
 """In the entry of a text tower: a folder per fold of the train queries, with a tower trained without it."""
 
 EncoderConfigT = TypeVar("EncoderConfigT", TextEncoderConfig, ImageEncoderConfig)
@@ -70,6 +70,6 @@ def text_tower_config(lake: Lake, fold: int | None = None) -> TextEncoderConfig:
         raise ConfigError(
             f"fold is {fold}, but the text tower of {lake.root} has {num_folds} folds; set finetune_text.folds"
         )
-    folder = entry.path if fold is None else entry.path / FOLDS / str(fold)
+    folder = entry.path if fold is None else entry.path / TOWER_FOLDS / str(fold)
     config = build(TextEncoderConfig, entry.notes["encoder"], where="text_tower.encoder")
     return replace(config, model=str(folder))

@@ -29,7 +29,7 @@ from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_bytes
 from intarsia.lake import write_json
 
-WEIGHTS_FILE, TOKENS_FILE = "model.safetensors", "tokenizer.json"
+_WEIGHTS_FILE, _TOKENS_FILE = "model.safetensors", "tokenizer.json"
 _PAD_ID = 0
 
 
@@ -110,8 +110,8 @@ class RecurrentTextEncoder(TorchTextEncoder):
         """Save architecture, weights and tokenizer to a new folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / TOWER_FILE, asdict(self.shape))
-        safetensors.torch.save_file(self.tower.state_dict(), folder / WEIGHTS_FILE)
-        self.tokenizer.save(folder / TOKENS_FILE)
+        safetensors.torch.save_file(self.tower.state_dict(), folder / _WEIGHTS_FILE)
+        self.tokenizer.save(folder / _TOKENS_FILE)
 
 
 def build_recurrent(shape: RecurrentShape) -> nn.Module:
@@ -127,15 +127,15 @@ def open_recurrent(config: TextEncoderConfig) -> RecurrentTextEncoder:
     """
     folder = Path(config.model)
     shape = RecurrentShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
-    for name in (WEIGHTS_FILE, TOKENS_FILE):
+    for name in (_WEIGHTS_FILE, _TOKENS_FILE):
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder / name} is missing; run python -m pipelines.finetune_text again")
     tower = build_recurrent(shape)
     try:
-        tower.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
+        tower.load_state_dict(safetensors.torch.load_file(folder / _WEIGHTS_FILE))
     except RuntimeError as error:
-        raise ArtifactError(f"{folder / WEIGHTS_FILE} does not match {TOWER_FILE}: {error}") from None
-    return RecurrentTextEncoder(config, shape, tower, Tokenizer.from_file(str(folder / TOKENS_FILE)))
+        raise ArtifactError(f"{folder / _WEIGHTS_FILE} does not match {TOWER_FILE}: {error}") from None
+    return RecurrentTextEncoder(config, shape, tower, Tokenizer.from_file(str(folder / _TOKENS_FILE)))
 
 
 def _reversed_positions(mask_NT: torch.Tensor) -> torch.Tensor:

@@ -23,8 +23,8 @@ from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_file, sha256_json
 from intarsia.maths.unit_vectors import unit_vectors
 
-DIM = 512
-WEIGHTS_FILE, TOKENS_FILE = "weights.npz", "sp.model"
+USE_DIM = 512
+USE_WEIGHTS_FILE, USE_TOKENS_FILE = "weights.npz", "sp.model"
 
 
 class UseMultilingualEncoder:
@@ -33,7 +33,7 @@ class UseMultilingualEncoder:
     One item at a time gives the same bits online and offline; a batch differs by < 1e-6.
     """
 
-    dim = DIM
+    dim = USE_DIM
 
     def __init__(self, folder: Path, *, max_tokens: int, reading: Reading, prefix: str) -> None:
         try:
@@ -46,14 +46,14 @@ class UseMultilingualEncoder:
         self.folder = folder
         self.reading: Reading = reading
         self.prefix, self.max_tokens = prefix, max_tokens
-        tokens = _TruncatingTokenizer(UsePureTokenizer(str(folder / TOKENS_FILE)), max_tokens)
-        self._backend = NumpyBackend(str(folder / WEIGHTS_FILE), tokens, threads=1)
-        weights = sha256_json([sha256_file(folder / WEIGHTS_FILE), sha256_file(folder / TOKENS_FILE)])
+        tokens = _TruncatingTokenizer(UsePureTokenizer(str(folder / USE_TOKENS_FILE)), max_tokens)
+        self._backend = NumpyBackend(str(folder / USE_WEIGHTS_FILE), tokens, threads=1)
+        weights = sha256_json([sha256_file(folder / USE_WEIGHTS_FILE), sha256_file(folder / USE_TOKENS_FILE)])
         self.space_id = name_space("text", weights, {"max_tokens": max_tokens, "reading": reading, "prefix": prefix})
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
         texts = [read_text(item, self.reading, self.prefix) for item in items]
-        vectors_ND = np.asarray(self._backend.encode(texts), np.float32).reshape(len(items), DIM)
+        vectors_ND = np.asarray(self._backend.encode(texts), np.float32).reshape(len(items), USE_DIM)
         return unit_vectors(vectors_ND)
 
 

@@ -137,7 +137,7 @@ def judged_split(lake: Lake, catalog: CatalogTexts, split: Split) -> list[TextEx
     return judged_examples(queries, judgments, catalog.text_of, catalog.group_of)
 
 
-def read_training_data(
+def read_text_training_data(
     config: SourcesConfig,
     augment: AugmentConfig,
     lake: Lake,

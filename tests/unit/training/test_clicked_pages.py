@@ -14,7 +14,7 @@ from intarsia.lake import Lake
 from intarsia.training.clicks import ClicksConfig, read_click_examples
 from intarsia.training.text_augmentation import AugmentConfig
 from intarsia.training.text_training_data import TextTrainingData
-from intarsia.training.text_training_sources import SourceName, SourcesConfig, read_catalog, read_training_data
+from intarsia.training.text_training_sources import SourceName, SourcesConfig, read_catalog, read_text_training_data
 from pipelines.finetune_text import JOB, FinetuneTextConfig
 from tests.clicked_shop import fill_with_visits
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
@@ -25,7 +25,7 @@ PAGE = ("p04", "p05", "p06", "p07")  # blue bag, mug, lamp, dress
 def training_data_of(lake: Lake, clicks: ClicksConfig, *use: SourceName) -> TextTrainingData:
     config = SourcesConfig(use=use or ("clicks",), clicks=clicks)
     tower = TextEncoderConfig(model="untrained:bert:3", max_tokens=24)
-    return read_training_data(
+    return read_text_training_data(
         config, AugmentConfig(), lake, read_catalog(lake, ("title",)), lambda: open_text_encoder(tower), 1
     )
 

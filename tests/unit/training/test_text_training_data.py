@@ -31,7 +31,7 @@ from intarsia.training.text_training_data import (
     open_trainable,
     write_texts,
 )
-from intarsia.training.text_training_sources import SourcesConfig, judged_split, read_catalog, read_training_data
+from intarsia.training.text_training_sources import SourcesConfig, judged_split, read_catalog, read_text_training_data
 from pipelines.finetune_text import FinetuneTextConfig, _Run, run
 from pipelines.job import JobProgress
 from tests.judged_shop import TITLES, fill_with_judged_shop, split_of
@@ -45,7 +45,9 @@ def training_data_of(lake: Lake, augment: AugmentConfig | None = None, **setting
         return open_text_encoder(TOWER)
 
     config = SourcesConfig(**settings)  # type: ignore[arg-type]
-    return read_training_data(config, augment or AugmentConfig(), lake, read_catalog(lake, ("title",)), open_tower, 1)
+    return read_text_training_data(
+        config, augment or AugmentConfig(), lake, read_catalog(lake, ("title",)), open_tower, 1
+    )
 
 
 def test_only_train_queries_are_examples_and_test_is_not_read(lake: Lake) -> None:
@@ -110,7 +112,7 @@ def test_products_without_a_text_are_skipped(lake: Lake) -> None:
     PRODUCTS.publish(lake, PRODUCTS.from_rows([product_to_row(example, []) for example in bare]))
     catalog = read_catalog(lake, ("category",))
     config = SourcesConfig(use=("judgments", "pseudo"), pseudo_confidence=0.0)
-    training_data = read_training_data(config, AugmentConfig(), lake, catalog, lambda: open_text_encoder(TOWER), 1)
+    training_data = read_text_training_data(config, AugmentConfig(), lake, catalog, lambda: open_text_encoder(TOWER), 1)
     assert {len(example.texts) for example in (*training_data.examples, *training_data.held_out)} == {len(TITLES) - 6}
     assert all("" not in example.texts for example in (*training_data.examples, *training_data.held_out))
 
