@@ -157,16 +157,13 @@ def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, prog
     judged = judged_candidates(lake, config.engine, [split], partial(_report_split, progress, split))
     _, judgments = read_judged(lake, [split])
     retrieve = open_retrieve(lake.current("indexes").path, config=config.engine, release_id=UNRELEASED)
-    query_ids = [query.judged.query_id for query in judged]
-    qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
+    qrels = qrels_by_query(judgments, [query.judged.query_id for query in judged], row_numbers(retrieve))
+    queries = EncodedQueries.of(judged, qrels)
     candidates = [query.candidates for query in judged]
-    queries = EncodedQueries(
-        query_ids=tuple(map(str, query_ids)), encoded=[query.encoded for query in judged], qrels=qrels
-    )
     training_data = None
     if config.space.fitted:
         training_data = queries.training_data(candidates, product_vectors(retrieve.vectors))
-    text_only = TextOnlyData.of(queries, candidates, qrels) if retrieve.columns.num_images.any() else None
+    text_only = TextOnlyData.of(queries, candidates) if retrieve.columns.num_images.any() else None
     return _SplitData(packed=PackedCandidates.of(candidates, qrels), training_data=training_data, text_only=text_only)
 
 
