@@ -32,12 +32,11 @@ from intarsia.experiments.fusion_methods import ParallelFit, fit_sequentially, f
 from intarsia.experiments.fusion_training_data import EncodedQueries
 from intarsia.experiments.judged_candidates import (
     UNRELEASED,
-    as_query,
-    catalog_time,
     check_judged,
     judged_candidates,
     open_judged_encoders,
     read_judged,
+    retrieve_judged,
     row_numbers,
 )
 from intarsia.experiments.missing_images import shuffle_images
@@ -176,10 +175,8 @@ def read_benchmark_data(
 ) -> BenchmarkData:
     """The judged queries of all splits against the lake's current indexes.
 
-    A `shuffle_seed` shuffles the images.
-
-    With shuffled images, train queries are retrieved by the tower that serves even if `fold_indexes` exist; with a
-    fine-tuned tower the text cosines of train queries are then optimistic.
+    A `shuffle_seed` shuffles the images. Train queries are then retrieved by the tower that serves, even if there are
+    `fold_indexes`; with a fine-tuned tower their text cosines are optimistic.
 
     Raises:
         DataError: a split has no query, or no query with a relevant product.
@@ -188,7 +185,7 @@ def read_benchmark_data(
     retrieve = open_retrieve(lake.current("indexes").path, config=engine, release_id=UNRELEASED)
     if shuffle_seed is not None:
         retrieve = shuffle_images(retrieve, shuffle_seed)
-    rows, asked_at = row_numbers(retrieve), catalog_time(retrieve)
+    rows = row_numbers(retrieve)
     queries: dict[Split, EncodedQueries] = {}
     candidates: dict[Split, Sequence[Candidates]] = {}
     for number, split in enumerate(SPLITS):
@@ -202,20 +199,14 @@ def read_benchmark_data(
                 fix="judge queries of that split: the comparison fits and chooses on train, stops fits on validation, "
                 "and tests on test",
             )
-        ids = [query.query_id for query in judged_queries]
-        qrels = qrels_by_query(judgments, ids, rows)
+        qrels = qrels_by_query(judgments, [query.query_id for query in judged_queries], rows)
         check_judged(judged_grades(qrels), split)
-        if split == "train" and shuffle_seed is None:  # out of fold, as in search_fusion
-            judged = judged_candidates(lake, engine, [split], progress)
-            encoded = [query.encoded for query in judged]
-            candidates[split] = [query.candidates for query in judged]
+        if split == "train" and shuffle_seed is None:
+            judged = judged_candidates(lake, engine, [split], progress)  # out of fold, as in search_fusion
         else:
-            encoded = [
-                encoders.encode(as_query(query, asked_at), judged_in_train=split == "train") for query in judged_queries
-            ]
-        queries[split] = EncodedQueries(query_ids=tuple(map(str, ids)), encoded=encoded, qrels=qrels)
-        if split not in candidates:
-            candidates[split] = queries[split].retrieve(retrieve)
+            judged = retrieve_judged(encoders, retrieve, judged_queries, judgments, progress)
+        queries[split] = EncodedQueries.of(judged, qrels)
+        candidates[split] = [query.candidates for query in judged]
         progress("splits", number + 1, len(SPLITS))
     return BenchmarkData(
         retrieve=retrieve,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,7 +264,7 @@ def _report(
             "A product that was not judged counts as not relevant; a judged product that is not in the catalog counts "
             "against every system.",
         ),
-        defects=_defects(lake),
+        defects=catalog_defects(lake),
     )
 
 
@@ -285,17 +286,16 @@ def _query_encoder_notes(bundle: Path) -> Iterator[str]:
         yield f"Query encoder in serving, {name}: {card.get('int8_is', 'as the catalog was')}."
 
 
-def _defects(lake: Lake) -> tuple[str, ...]:
+def catalog_defects(lake: Lake) -> tuple[str, ...]:
+    """Counts of the rejected catalog values by reason and field, the most frequent first."""
     if not lake.has("rejected_products"):
         return ()
-    rejected = REJECTED_PRODUCTS.read(lake.current("rejected_products"), ["field", "reason", "lost"]).to_pylist()
-    counts: dict[tuple[str, str, bool], int] = {}
-    for row in rejected:
-        key = (row["reason"], row["field"], row["lost"])
-        counts[key] = counts.get(key, 0) + 1
+    table = REJECTED_PRODUCTS.read(lake.current("rejected_products"), ["field", "reason", "dropped"])
+    counts = Counter((row["reason"], row["field"], row["dropped"]) for row in table.to_pylist())
     return tuple(
-        f"{number} x {reason} in {field}: {'the row is not in the catalog' if lost else 'the product stays without it'}"
-        for (reason, field, lost), number in sorted(counts.items(), key=lambda count: -count[1])
+        f"{number} x {reason} in {field}: "
+        f"{'the row is not in the catalog' if dropped else 'the product is kept without it'}"
+        for (reason, field, dropped), number in sorted(counts.items(), key=lambda count: -count[1])
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from intarsia.config import fingerprint, setting, to_jsonable
+from intarsia.config import setting, to_jsonable
 from intarsia.engine.config import EngineConfig
 from intarsia.engine.search import open_retrieve, product_vectors
 from intarsia.evaluation.known_items import is_synthetic
@@ -51,7 +51,7 @@ from intarsia.maths.arrays import Floats
 from intarsia.maths.ndcg import mean_known
 from intarsia.onray.tuning import TrialsConfig
 from intarsia.records.judgment import Split
-from pipelines.job import Counts, Job, JobProgress, main
+from pipelines.job import Counts, Job, JobProgress, cache_key, main
 from tune_spaces.fusion_search import FusionSearchPlan, search_fusions
 from tune_spaces.fusion_space import FusionSpaceConfig
 
@@ -115,7 +115,6 @@ def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts
     splits: tuple[Split, ...] = ("train", "validation")
     train, validation = (read_judged_split(lake, config, split, progress) for split in splits)
     only_synthetic = all(is_synthetic(query.query_id) for query in read_judged(lake, splits)[0])
-    inputs = {name: lake.current(name).digest for name in (*JOB.reads, *JOB.optional_reads) if lake.has(name)}
     search = search_fusion(
         train.packed,
         validation.packed,
@@ -124,7 +123,7 @@ def run(config: SearchFusionConfig, lake: Lake, progress: JobProgress) -> Counts
         progress=progress,
         only_synthetic=only_synthetic,
         training_data=(train.training_data, validation.training_data),
-        identity=short(sha256_json({"config": fingerprint(config), **inputs})),
+        identity=short(sha256_json(cache_key(JOB, config, lake))),
     )
     assert search.chosen.spec is not None
     assert search.chosen.validation is not None
@@ -158,16 +157,13 @@ def read_judged_split(lake: Lake, config: SearchFusionConfig, split: Split, prog
     judged = judged_candidates(lake, config.engine, [split], partial(_report_split, progress, split))
     _, judgments = read_judged(lake, [split])
     retrieve = open_retrieve(lake.current("indexes").path, config=config.engine, release_id=UNRELEASED)
-    query_ids = [query.judged.query_id for query in judged]
-    qrels = qrels_by_query(judgments, query_ids, row_numbers(retrieve))
+    qrels = qrels_by_query(judgments, [query.judged.query_id for query in judged], row_numbers(retrieve))
+    queries = EncodedQueries.of(judged, qrels)
     candidates = [query.candidates for query in judged]
-    queries = EncodedQueries(
-        query_ids=tuple(map(str, query_ids)), encoded=[query.encoded for query in judged], qrels=qrels
-    )
     training_data = None
     if config.space.fitted:
         training_data = queries.training_data(candidates, product_vectors(retrieve.vectors))
-    text_only = TextOnlyData.of(queries, candidates, qrels) if retrieve.columns.num_images.any() else None
+    text_only = TextOnlyData.of(queries, candidates) if retrieve.columns.num_images.any() else None
     return _SplitData(packed=PackedCandidates.of(candidates, qrels), training_data=training_data, text_only=text_only)
 
 

@@ -91,7 +91,7 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingConfig:
-    """The arguments of `serve_apps.deployments.graph:build`."""
+    """The arguments of `serve_apps.deployments.graph:build_app`."""
 
     lake: Path = setting("folder of the lake; on a cluster, one that every node mounts")
     topology: Topology = setting(

@@ -30,7 +30,7 @@ _MODULE_OF = {
     "ReleaseMismatch": "intarsia.errors",
     "SearchEngine": "intarsia.engine.search",
     "load_catalog": "intarsia.catalog.load",
-    "open_release": "intarsia.release.open",
+    "open_release": "intarsia.release.bundle",
 }
 
 __all__ = [

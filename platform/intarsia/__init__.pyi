@@ -11,7 +11,7 @@ from intarsia.records.page import Page as Page
 from intarsia.records.product import Product as Product
 from intarsia.records.query import Filters as Filters
 from intarsia.records.query import Query as Query
-from intarsia.release.open import open_release as open_release
+from intarsia.release.bundle import open_release as open_release
 
 __version__: str
 __all__: list[str]

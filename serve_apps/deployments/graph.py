@@ -1,6 +1,6 @@
 """The ingress deployment and the served graph.
 
-`serve run serve_apps.deployments.graph:build lake=... topology=fused`, or the same through `search.yaml`. Both
+`serve run serve_apps.deployments.graph:build_app lake=... topology=fused`, or the same through `search.yaml`. Both
 topologies run the same stages and return the same bytes.
 """
 
@@ -43,7 +43,7 @@ class IngressDeployment:
         return self._api
 
 
-def build(args: dict[str, Any]) -> Application:
+def build_app(args: dict[str, Any]) -> Application:
     """Build the application from settings as a mapping; see `ServingConfig` (`budgets.ranker_ms` or nested groups)."""
     return bind(serving_config(args))
 

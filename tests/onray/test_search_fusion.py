@@ -49,7 +49,11 @@ CONFIG = SearchFusionConfig(
 def search(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FusionSearch:
     folder = tmp_path_factory.mktemp("search")
     result = search_fusion(
-        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=folder, progress=JobProgress("search_fusion")
+        task(1, true_weights=TRUTH),
+        task(2, true_weights=TRUTH),
+        CONFIG,
+        folder=folder,
+        progress=JobProgress("search_fusion"),
     )
     assert list(folder.iterdir()) == [], "the state of Ray Tune is removed"
     return result
@@ -73,8 +77,8 @@ def test_the_chosen_fusion_is_the_best_finalist_on_validation(search: FusionSear
 def test_synthetic_queries_choose_shrunk_weights(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_trials=8, max_synthetic_loss=1_000.0)
     result = search_fusion(
-        task(1, truth=TRUTH),
-        task(2, truth=TRUTH),
+        task(1, true_weights=TRUTH),
+        task(2, true_weights=TRUTH),
         config,
         folder=tmp_path,
         progress=JobProgress("t"),
@@ -116,7 +120,11 @@ def test_the_search_can_be_written_down_and_printed(search: FusionSearch) -> Non
 
 def test_the_same_seed_finds_the_same(search: FusionSearch, tmp_path: Path) -> None:
     again = search_fusion(
-        task(1, truth=TRUTH), task(2, truth=TRUTH), CONFIG, folder=tmp_path, progress=JobProgress("search_fusion")
+        task(1, true_weights=TRUTH),
+        task(2, true_weights=TRUTH),
+        CONFIG,
+        folder=tmp_path,
+        progress=JobProgress("search_fusion"),
     )
     assert to_jsonable(again) == to_jsonable(search)
 
@@ -128,7 +136,9 @@ def test_a_split_without_a_relevant_product_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None:
-    by_split = {name: judged(seed, num_queries=40, truth=TRUTH) for name, seed in (("train", 1), ("validation", 2))}
+    by_split = {
+        name: judged(seed, num_queries=40, true_weights=TRUTH) for name, seed in (("train", 1), ("validation", 2))
+    }
     packed = {name: PackedCandidates.of(candidates, qrels) for name, (candidates, qrels) in by_split.items()}
     training_data = tuple(
         EncodedQueries(query_ids=tuple(f"{name}-{n}" for n in range(40)), encoded=(), qrels=qrels).training_data(
@@ -172,7 +182,7 @@ def test_fitted_kinds_are_searched_too_and_are_finalists(tmp_path: Path) -> None
 
 
 def test_a_fitted_kind_is_saved_with_its_fold_fusers(tmp_path: Path) -> None:
-    candidates, qrels = judged(1, num_queries=30, truth=TRUTH)
+    candidates, qrels = judged(1, num_queries=30, true_weights=TRUTH)
     ids = tuple(f"q{number}" for number in range(30))
     training_data = EncodedQueries(query_ids=ids, encoded=(), qrels=qrels).training_data(candidates, None)
     config = dataclasses.replace(CONFIG, num_folds=3)

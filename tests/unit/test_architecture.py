@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import runpy
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,6 +23,31 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
 NOT_JOBS = {"__init__", "__main__", "code_digest", "full_run", "job", "jobs"}
 ALL_NAMES = (*JOB_NAMES, *CHECK_NAMES)
+MAX_COMMON_SETTINGS = 80
+REPEATED_MODULES = {
+    "__init__",
+    "__main__",
+    "clean",
+    "config",
+    "errors",
+    "export",
+    "mapping",
+    "open",
+    "protocol",
+    "stages",
+}
+"""Modules whose package completes their name."""
+
+REPLACED_NAMES = frozenset(
+    re.findall(
+        r"\w+",
+        "Alone Answerer Asked Contender Crew Declined Entrant Front Held Learner Lessons Refusal Ring Settlement SeesSteps "
+        "StepLost StepsTold Timetable Together beside folder_aside folder_kept hopeful_n is_elsewhere is_made lean_to_equal "
+        "leave_behind lessons made_may_lose measure_unseen mend moved_by other_than poorer said said_otherwise settings_said "
+        "steps_told taste that_teach told until_best worth_of",
+    )
+)
+"""Names that were replaced by standard terms and must not come back."""
 
 
 def sources() -> list[Path]:
@@ -40,6 +67,19 @@ def configs_of(cls: type[Any]) -> Iterator[type[Any]]:
         for nested in (hint, *get_args(hint)):
             if isinstance(nested, type) and is_dataclass(nested):
                 yield from configs_of(nested)
+
+
+def common_settings(cls: type[Any]) -> Iterator[tuple[type[Any], str]]:
+    """The settings that `--help` shows, of a config class and those nested in it."""
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        if not field.metadata.get("advanced", False):
+            nested = [n for n in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(n)]
+            if nested:
+                for config in nested:
+                    yield from common_settings(config)
+            else:
+                yield cls, field.name
 
 
 def test_platform_is_never_a_package_and_hides_nothing() -> None:
@@ -132,3 +172,40 @@ def test_the_list_of_jobs_shows_the_summary_of_each(capsys: pytest.CaptureFixtur
     jobs, checks = lines[: len(JOB_NAMES)], lines[len(JOB_NAMES) + 1 :]
     assert jobs + checks == [[name, load_job(name).summary] for name in ALL_NAMES]
     assert lines[len(JOB_NAMES)][0] == "full_run"
+
+
+def test_few_settings_are_shown_without_help_all() -> None:
+    shown = {setting for name in ALL_NAMES for setting in common_settings(load_job(name).config)}
+    assert len(shown) <= MAX_COMMON_SETTINGS, sorted(f"{cls.__name__}.{name}" for cls, name in shown)
+
+
+def test_no_public_class_or_function_has_the_name_of_another() -> None:
+    owners: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+                "_"
+            ):
+                owners.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    for module in ALL_NAMES:  # every job has its own
+        for name in ("run", "files"):
+            owners[name] = [path for path in owners[name] if path != f"pipelines/{module}.py"]
+    del owners["main"]
+    assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}
+
+
+def test_no_module_has_the_name_of_another() -> None:
+    owners: dict[str, list[str]] = {}
+    for path in sources():
+        owners.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in owners.items() if len(paths) > 1 and name not in REPEATED_MODULES} == {}
+
+
+def test_no_identifier_is_a_name_that_was_replaced() -> None:
+    folders = (*CODE, "benchmarks", "tests")
+    old_names = []
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        with path.open("rb") as file:
+            names = {token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.NAME}
+        old_names += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(names & REPLACED_NAMES)]
+    assert old_names == []

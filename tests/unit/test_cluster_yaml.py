@@ -100,7 +100,7 @@ def test_every_file_names_the_same_lake() -> None:
     (application,) = read("serve_apps/search.yaml")["applications"]
     lake = application["args"]["lake"]
     assert lake == "/mnt/intarsia/lake"
-    for name in ("cluster.yaml", "README.md"):
+    for name in ("cluster.yaml", "docs/operations.md"):
         assert f"lake={lake}" in (ROOT / name).read_text(encoding="utf-8")
 
 

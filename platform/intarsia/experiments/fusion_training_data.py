@@ -14,7 +14,7 @@ import numpy as np
 from intarsia.engine.retrieve import RetrieveStage
 from intarsia.evaluation.metrics import metric_values, split_metric
 from intarsia.evaluation.qrels import Order, Qrels, grade_orders
-from intarsia.experiments.judged_candidates import retrieve_one
+from intarsia.experiments.judged_candidates import JudgedCandidates, retrieve_one
 from intarsia.fusion.ensemble.cross_fit import CrossFitFuser
 from intarsia.fusion.protocol import Fuser, FusionTrainingData, ProductVectors
 from intarsia.maths.arrays import Floats
@@ -31,6 +31,15 @@ class EncodedQueries:
     query_ids: tuple[str, ...]
     encoded: Sequence[EncodedQuery]
     qrels: Sequence[Qrels]
+
+    @staticmethod
+    def of(judged: Sequence[JudgedCandidates], qrels: Sequence[Qrels]) -> EncodedQueries:
+        """The queries of retrieved candidates; `qrels` are in the same order."""
+        return EncodedQueries(
+            query_ids=tuple(str(query.judged.query_id) for query in judged),
+            encoded=[query.encoded for query in judged],
+            qrels=qrels,
+        )
 
     def retrieve(self, stage: RetrieveStage) -> list[Candidates]:
         """The candidates of each query; with `judged_only`, among its judged products."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from intarsia.evaluation.qrels import Qrels
 from intarsia.experiments.evaluated_systems import Orders, fused_orders
 from intarsia.experiments.fusion_objective import PackedCandidates, shrink_to_uniform
 from intarsia.experiments.fusion_search_result import CUTOFF, plain_fusions
@@ -36,11 +35,11 @@ class TextOnlyData:
     training_data: FusionTrainingData
 
     @staticmethod
-    def of(queries: EncodedQueries, candidates: Sequence[Candidates], qrels: Sequence[Qrels]) -> TextOnlyData:
+    def of(queries: EncodedQueries, candidates: Sequence[Candidates]) -> TextOnlyData:
         """From the candidates of all retrievers."""
         text_only = [text_only_candidates(query_candidates) for query_candidates in candidates]
         return TextOnlyData(
-            packed=PackedCandidates.of(text_only, qrels), training_data=queries.training_data(text_only, None)
+            packed=PackedCandidates.of(text_only, queries.qrels), training_data=queries.training_data(text_only, None)
         )
 
 

@@ -44,8 +44,8 @@ _ARRAYS = ("offsets", "rows", "impacts")
 class Bm25Config:
     """Settings of lexical search."""
 
-    k1: float = setting("saturation of repeated words; 0 counts presence only", 1.0)
-    b: float = setting("length normalisation of fields, 0 (none) to 1 (full)", 0.3)
+    k1: float = setting("saturation of repeated words; 0 counts presence only", 1.0, advanced=True)
+    b: float = setting("length normalisation of fields, 0 (none) to 1 (full)", 0.3, advanced=True)
     weights: Mapping[str, float] = setting(
         f"field -> weight of its words, above 0; other fields are not searched. Fields: {', '.join(WORD_FIELDS)}",
         factory=lambda: {"title": 1.0, "description": 0.3, "attributes": 0.6, "brand": 0.6, "category": 0.6},

@@ -14,13 +14,8 @@ from intarsia.engine.search import PARTS, SearchEngine
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId, sha256_file, sha256_json, sha256_tree, short
 from intarsia.lake import Entry, staging_dir
-from intarsia.release.manifest import (
-    MANIFEST_DIGEST_FILE,
-    MANIFEST_FILE,
-    SCHEMA_VERSION,
-    FileDigest,
-    Manifest,
-)
+from intarsia.release.manifest import MANIFEST_DIGEST_FILE, MANIFEST_FILE, SCHEMA_VERSION, FileDigest, Manifest
+from intarsia.release.pointer import Pointer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +115,27 @@ def open_bundle(folder: Path) -> SearchEngine:
     """Verify every digest, then open the three stages of a release."""
     manifest = verify(folder)
     return SearchEngine.open(folder, release_id=manifest.id)
+
+
+def open_release(lake: str | Path, release: str = "live") -> SearchEngine:
+    """Open a release of a lake in this process, after verifying every digest.
+
+    Args:
+        lake: folder of the lake.
+        release: `live`, or the id of a release in `<lake>/releases`.
+
+    Raises:
+        ArtifactError: no release is live, or a file of it is missing or changed.
+
+    Example:
+        from intarsia import Query, open_release
+
+        engine = open_release("lake/demo")
+        [page] = engine.search([Query(text="red sneakers", limit=3)])
+    """
+    releases = Path(lake) / "releases"
+    folder = Pointer(releases).live_folder() if release == "live" else releases / release
+    return open_bundle(folder)
 
 
 def _digests(folder: Path) -> dict[str, FileDigest]:

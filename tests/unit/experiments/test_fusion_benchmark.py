@@ -212,9 +212,9 @@ def test_the_baselines_are_first_and_each_kind_is_once() -> None:
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
+    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
         fusion_methods(shop_retrievers(), ("wieghted",), {})
-    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
+    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
         CompareFusionsConfig(kinds=("wieghted",))
 
 

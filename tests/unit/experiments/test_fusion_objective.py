@@ -50,7 +50,7 @@ def test_queries_of_a_kind_have_the_same_ndcg_as_among_all() -> None:
 @pytest.mark.parametrize("kind", ["equal", "convex"])
 def test_each_kind_of_query_gets_its_best_weights(kind: str) -> None:
     truth = {"text": (1.0, 0.0, 0.0), "image": (0.0, 0.0, 1.0), "both": (0.0, 0.5, 0.5)}
-    judged = task(3, truth=truth)  # type: ignore[arg-type]
+    judged = task(3, true_weights=truth)  # type: ignore[arg-type]
     spec = FusionSpec(kind="equal", normaliser="z") if kind == "equal" else CONVEX
     weighted = weigh_by_kind(spec, judged, k=10, num_steps=4, min_queries=20)
     assert weighted.kind == "convex"
@@ -71,7 +71,7 @@ def test_the_mean_without_values_is_nan() -> None:
 
 
 def test_weights_shrink_to_equal_as_far_as_the_loss_allows() -> None:
-    judged = task(3, truth=dict.fromkeys(("text", "image", "both"), (1.0, 0.3, 0.0)))
+    judged = task(3, true_weights=dict.fromkeys(("text", "image", "both"), (1.0, 0.3, 0.0)))
     spec = FusionSpec(kind="convex", normaliser="z", weights={"bm25": 4.0, "text": 1.0, "image": 0.0})
     before = mean_known(judged.ndcg(spec, 10))
     shares, means = [], []

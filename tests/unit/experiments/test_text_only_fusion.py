@@ -47,12 +47,12 @@ ENGINE = SHOP.engine()
 
 
 def text_only_data(seed: int, *, grade: float = 2.0) -> TextOnlyData:
-    candidates, qrels = judged(seed, truth=TRUTH)
+    candidates, qrels = judged(seed, true_weights=TRUTH)
     qrels = [
         dataclasses.replace(judged_query, grades_J=np.full(len(judged_query.grades_J), grade)) for judged_query in qrels
     ]
     ids = tuple(f"{seed}-{number}" for number in range(len(qrels)))
-    return TextOnlyData.of(EncodedQueries(query_ids=ids, encoded=(), qrels=qrels), candidates, qrels)
+    return TextOnlyData.of(EncodedQueries(query_ids=ids, encoded=(), qrels=qrels), candidates)
 
 
 def test_it_weighs_the_text_retrievers_only() -> None:
