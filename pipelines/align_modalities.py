@@ -53,7 +53,7 @@ class AlignModalitiesConfig:
         300,
         advanced=True,
     )
-    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig)
 
     def __post_init__(self) -> None:
         check_range(self, "min_steps", low=1)

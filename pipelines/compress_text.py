@@ -60,7 +60,7 @@ class CompressTextConfig:
         "the distillation",
         factory=functools.partial(FitConfig, epochs=2, batch_size=32, learning_rate=3e-4, checkpoint_every=50),
     )
-    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig)
 
     def __post_init__(self) -> None:
         if not self.text_fields:

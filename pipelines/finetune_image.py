@@ -63,7 +63,7 @@ class FinetuneImageConfig:
     fit: FitConfig = setting(
         "the fit", factory=functools.partial(FitConfig, epochs=2, learning_rate=3e-4, checkpoint_every=50)
     )
-    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig)
 
     def __post_init__(self) -> None:
         if not self.text_fields:

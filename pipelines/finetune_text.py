@@ -94,7 +94,7 @@ class FinetuneTextConfig:
         "all",
         advanced=True,
     )
-    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig, advanced=True)
+    workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig)
     space: FinetuningSpaceConfig = setting("search space of the trials", factory=FinetuningSpaceConfig, advanced=True)
     trials: int = setting(
         "number of settings that Ray Tune tries, by ndcg@10 of the validation queries; the first are those of `fit`, "

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     port = int(arguments[0])
     if is_free("127.0.0.1", port):
         return 0
-    sys.stderr.write(f"port {port} of 127.0.0.1 is in use; give a free one: make demo PORT=8001\n")
+    sys.stderr.write(f"port {port} of 127.0.0.1 is in use. Fix: give a free one, e.g. make demo PORT=8001\n")
     return 1
 
 

@@ -43,7 +43,7 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
         ArtifactError: no release is live, or its files do not match its manifest.
     """
     if not is_free(host, port):
-        raise ConfigError(f"port {port} of {host} is in use; give a free one with --port")
+        raise ConfigError(f"port {port} of {host} is in use. Fix: give a free one with --port")
     folder = config.release_folder()
     verify(folder)
     set_local_serve_environment()
@@ -114,7 +114,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise ConfigError(f"{argument!r} is not key=value; write for example budgets.ranker_ms=40")
+            raise ConfigError(f"{argument!r} is not key=value. Fix: write for example budgets.ranker_ms=40")
         settings[key] = value
     return settings
 

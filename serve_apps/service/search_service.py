@@ -90,7 +90,7 @@ class SearchService:
             return await self._search_release(query, alternative_id)
         except ReleaseMismatch as error:
             log_warning("release_mismatch", request_id=query.request_id, error=str(error))
-            raise ApiError(503, "a release is being swapped; ask again") from None
+            raise ApiError(503, "a release is being swapped; try again") from None
 
     async def _search_release(self, query: Query, release_id: ReleaseId) -> SearchResult:
         release = self._releases.get(release_id)
@@ -160,7 +160,7 @@ class SearchService:
         except Exception as error:
             log_warning("step_failed", step="release", request_id=query.request_id, error=type(error).__name__)
             reason = "release: failed"
-        raise ApiError(503, f"a release is being swapped; ask again ({reason})")
+        raise ApiError(503, f"a release is being swapped; try again ({reason})")
 
 
 def _encode(release: IngressRelease, query: Query) -> Mapping[str, QueryVector]:

@@ -127,7 +127,7 @@ def test_an_unreadable_pointer_is_logged_and_read_again(
 def test_requests_see_the_new_release_after_the_swap(live_and_next: tuple[ServingConfig, ReleaseId, ReleaseId]) -> None:
     config, first, second = live_and_next
     following = ServingConfig(lake=config.lake, refresh_s=0.02, budgets=PATIENT, journal=config.journal)
-    with TestClient(open_api(following, live_and_next=ReleaseCache(following, open_ingress_release))) as http:
+    with TestClient(open_api(following, releases=ReleaseCache(following, open_ingress_release))) as http:
         assert http.get("/v1/search?q=mug").json()["release_id"] == first
         live(config.lake, second)
         _wait_for(lambda: http.get("/readyz").json()["release_id"] == second)
@@ -141,7 +141,7 @@ def release_that_answers(
         return stages.get(release_id).engine
 
     service = SearchService(
-        live_and_next=cache,
+        releases=cache,
         stages=FusedStages(engine_of),
         budgets=config.budgets,
         num_threads=2,
@@ -175,7 +175,7 @@ def test_stages_of_a_release_the_ingress_cannot_reach_are_503(
 ) -> None:
     config, _, second = live_and_next
     stages = open_releases(ServingConfig(lake=config.lake, release=second))
-    with pytest.raises(ApiError, match="a release is being swapped; ask again"):
+    with pytest.raises(ApiError, match="a release is being swapped; try again"):
         release_that_answers(config, open_releases(config), stages)
 
 
@@ -193,7 +193,7 @@ def test_a_release_that_opens_slowly_is_503_and_opening_continues(
     live(config.lake, second)
     hasty = dataclasses.replace(config, budgets=dataclasses.replace(PATIENT, release_ms=20))
     try:
-        with pytest.raises(ApiError, match=r"ask again \(release: deadline 20 ms\)") as refused:
+        with pytest.raises(ApiError, match=r"try again \(release: deadline 20 ms\)") as refused:
             release_that_answers(hasty, ingress, open_releases(config))
     finally:
         may_open.set()
@@ -217,7 +217,7 @@ def test_without_a_pointer_a_mismatch_is_503_with_retry_after(
         reply = http.get("/v1/search?q=mug")
         pointer.write_bytes(kept)
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-    assert "a release is being swapped; ask again (release: failed)" in reply.json()["error"]["message"]
+    assert "a release is being swapped; try again (release: failed)" in reply.json()["error"]["message"]
 
 
 def _wait_for(condition) -> None:  # type: ignore[no-untyped-def]

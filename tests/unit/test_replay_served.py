@@ -182,7 +182,9 @@ def test_a_vector_with_other_last_bits_is_detected(
 def test_the_stages_of_another_release_are_refused(
     engine: SearchEngine, served_by_id: dict[str, ServedRequest]
 ) -> None:
-    message = f"request words was served by release r-other, this is {engine.release_id}; open the release that served"
+    message = (
+        f"request words was served by release r-other, this is {engine.release_id}. Fix: open the release that served"
+    )
     with pytest.raises(ReleaseMismatch, match=message):
         engine.replay(replace(served_by_id["words"], release_id=ReleaseId("r-other")))
 

@@ -69,6 +69,6 @@ class EngineConfig:
         try:
             return build(cls, json.loads(path.read_text(encoding="utf-8")), where="engine")
         except FileNotFoundError:
-            raise ArtifactError(f"{path} does not exist; run search_fusion") from None
+            raise ArtifactError(f"{path} does not exist. Fix: run search_fusion") from None
         except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-            raise ArtifactError(f"{path} is not an engine config: {error}; run search_fusion again") from None
+            raise ArtifactError(f"{path} is not an engine config: {error}. Fix: run search_fusion again") from None

@@ -64,7 +64,7 @@ class QueryEncoders:
             if encoded.get(name) != stored.get(name):
                 raise ReleaseMismatch(
                     f"the {name} query encoder makes vectors of space {encoded.get(name)}, the index holds "
-                    f"{stored.get(name)}; run embed_products, align_modalities, export_query_encoders and "
+                    f"{stored.get(name)}. Fix: run embed_products, align_modalities, export_query_encoders and "
                     "build_indexes with one config"
                 )
         if self.aligned is not None:
@@ -73,7 +73,7 @@ class QueryEncoders:
                 if encoded[name] != space:
                     raise ReleaseMismatch(
                         f"the alignment was trained over {name} space {space}, the {name} encoder makes "
-                        f"{encoded[name]}; run align_modalities and the jobs after it again"
+                        f"{encoded[name]}. Fix: run align_modalities and the jobs after it again"
                     )
 
     def encode(self, query: Query, *, judged_in_train: bool = False) -> EncodedQuery:

@@ -89,7 +89,7 @@ class RankStage:
         if self.ranker.feature_fingerprint != self.features.fingerprint:
             raise ReleaseMismatch(
                 f"the ranker was trained on features {self.ranker.feature_fingerprint[:12]}, this code computes "
-                f"{self.features.fingerprint[:12]}; run build_training_rows and train_ranker again"
+                f"{self.features.fingerprint[:12]}. Fix: run build_training_rows and train_ranker again"
             )
 
     def rank(self, queries: Sequence[Query], candidates: Sequence[Candidates]) -> list[Ranked]:

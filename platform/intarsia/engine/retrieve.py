@@ -213,7 +213,7 @@ class RetrieveStage:
         stored = self.vectors[name].space_id if name in self.vectors else None
         if vector.space_id != stored:
             raise ReleaseMismatch(
-                f"the query's {name} vector is of space {vector.space_id}, the index holds {stored}; ask again"
+                f"the query's {name} vector is of space {vector.space_id}, the index holds {stored}. Fix: repeat the request"
             )
 
 
@@ -229,9 +229,11 @@ def stored_spaces(indexes: Path) -> dict[str, str]:
         names = [name for name in VECTOR_RETRIEVERS if name in space_ids or name in ENCODED_MODALITIES]
         return {name: str(space_ids[name]) for name in names}
     except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist; run build_indexes") from None
+        raise ArtifactError(f"{path} does not exist. Fix: run build_indexes") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} does not name the vector spaces ({error!r}); run build_indexes again") from None
+        raise ArtifactError(
+            f"{path} does not name the vector spaces ({error!r}). Fix: run build_indexes again"
+        ) from None
 
 
 def _unit_mean(vectors_VD: Float32s) -> Float32s | None:

@@ -105,8 +105,8 @@ class SearchEngine:
         """
         if served.release_id != self.release_id:
             raise ReleaseMismatch(
-                f"request {served.request_id} was served by release {served.release_id}, this is {self.release_id}; "
-                "open the release that served it"
+                f"request {served.request_id} was served by release {served.release_id}, this is {self.release_id}. "
+                "Fix: open the release that served it"
             )
         query = replace(served.query, facets=(), explain=False)  # neither changes a feature, and both take time
         return self.rank_encoded([EncodedQuery(query=query, vectors=served.vectors)])[0].digest

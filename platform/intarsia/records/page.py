@@ -1,4 +1,4 @@
-"""A page of search results. Its JSON form: see `serve_apps/http/schemas.py`."""
+"""A page of search results. Its JSON form: see `serve_apps/http/responses.py`."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def test_encoders_of_another_space_are_refused_by_name(wrong: str) -> None:
     spaces = dict(ENCODERS.spaces)
     ENCODERS.check_spaces(spaces)
     message = (
-        f"the {wrong} query encoder makes vectors of space {spaces[wrong]}, the index holds other; "
-        "run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
+        f"the {wrong} query encoder makes vectors of space {spaces[wrong]}, the index holds other. "
+        "Fix: run embed_products, align_modalities, export_query_encoders and build_indexes with one config"
     )
     with pytest.raises(ReleaseMismatch, match=message):
         ENCODERS.check_spaces({**spaces, wrong: SpaceId("other")})

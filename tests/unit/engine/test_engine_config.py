@@ -32,8 +32,8 @@ def test_a_setting_out_of_range_is_refused_by_name(settings: dict[str, Any], mes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "engine.json does not exist; run search_fusion"),
-        ("{", "engine.json is not an engine config: Expecting .*; run search_fusion again"),
+        (None, "engine.json does not exist. Fix: run search_fusion"),
+        ("{", "engine.json is not an engine config: Expecting .*. Fix: run search_fusion again"),
         ("[]", r"engine.json is not an engine config: engine is \[\]"),
         ('{"deep": 3}', "engine.json is not an engine config: unknown setting engine.deep; did you mean depth?"),
         ('{"depth": 0}', "engine.json is not an engine config: engine: depth is 0"),

@@ -145,7 +145,7 @@ def test_a_ranker_of_other_features_is_refused_when_the_stage_is_made() -> None:
     other = FeatureSet(features=features.features[1:], frame_version=features.frame_version)
     message = (
         f"the ranker was trained on features {features.fingerprint[:12]}, this code computes "
-        f"{other.fingerprint[:12]}; run build_training_rows and train_ranker again"
+        f"{other.fingerprint[:12]}. Fix: run build_training_rows and train_ranker again"
     )
     with pytest.raises(ReleaseMismatch, match=message):
         replace(ENGINE.rank, features=other)

@@ -178,7 +178,7 @@ def test_among_limits_the_rows_that_can_be_candidates() -> None:
 
 def test_a_vector_of_another_space_is_refused() -> None:
     vector = QueryVector(space_id=SpaceId("other"), values_D=np.ones(3, np.float32))
-    message = "the query's image vector is of space other, the index holds corner-image; ask again"
+    message = "the query's image vector is of space other, the index holds corner-image. Fix: repeat the request"
     with pytest.raises(ReleaseMismatch, match=message):
         ENGINE.retrieve.retrieve([EncodedQuery(query=ask("red"), vectors={"image": vector})])
 
@@ -235,7 +235,7 @@ def test_when_every_retriever_fails_it_is_an_error_that_names_them(tmp_path: Pat
 def test_a_query_with_a_vector_that_no_index_holds_is_refused() -> None:
     without_aligned = {name: index for name, index in ENGINE.retrieve.vectors.items() if name != "aligned"}
     with pytest.raises(
-        ReleaseMismatch, match=r"aligned vector is of space aligned-.*, the index holds None; ask again"
+        ReleaseMismatch, match=r"aligned vector is of space aligned-.*, the index holds None. Fix: repeat the request"
     ):
         retrieve(ask("red bag"), replace(ENGINE.retrieve, vectors=without_aligned))
 
@@ -265,8 +265,8 @@ def test_the_spaces_of_an_index_are_read_from_its_manifest() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "manifest.json does not exist; run build_indexes"),
-        ("{", r"manifest.json does not name the vector spaces \(JSONDecodeError.*\); run build_indexes again"),
+        (None, "manifest.json does not exist. Fix: run build_indexes"),
+        ("{", r"manifest.json does not name the vector spaces \(JSONDecodeError.*\). Fix: run build_indexes again"),
         ("{}", r"manifest.json does not name the vector spaces \(KeyError\('space_ids'\)\)"),
         ('{"space_ids": {"text": "s"}}', r"manifest.json does not name the vector spaces \(KeyError\('image'\)\)"),
         ('{"space_ids": null}', r"manifest.json does not name the vector spaces \(TypeError"),

@@ -33,14 +33,17 @@ def test_a_port_in_use_is_reported_with_the_fix(tmp_path: Path, capsys: pytest.C
         port = taken.getsockname()[1]
         assert not is_free("127.0.0.1", port)
         assert main(["--lake", str(tmp_path), "--port", str(port)]) == 1
-    assert f"port {port} of 127.0.0.1 is in use; give a free one with --port" in capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1 is in use. Fix: give a free one with --port" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_reported_before_the_demo_starts(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert environment.main([str(port)]) == 1
-    assert capsys.readouterr().err == f"port {port} of 127.0.0.1 is in use; give a free one: make demo PORT=8001\n"
+    assert (
+        capsys.readouterr().err
+        == f"port {port} of 127.0.0.1 is in use. Fix: give a free one, e.g. make demo PORT=8001\n"
+    )
     assert environment.main([str(port)]) == 0
 
 
