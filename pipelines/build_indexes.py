@@ -70,7 +70,7 @@ def run(config: BuildIndexesConfig, lake: Lake, progress: JobProgress) -> Counts
 
 
 def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, CatalogVectors]]:
-    """Yield name and vectors of each vector retriever: both encoders' tables, and the images in the aligned space, if there is one.
+    """Yield name and vectors of each vector retriever: both encoders' tables, and the images in the aligned space.
 
     Raises:
         ReleaseMismatch: the alignment was trained on vectors of other encoders.
@@ -88,7 +88,8 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Catalog
     for name, trained_on in (("text", alignment.text_space), ("image", alignment.image_space)):
         if trained_on != space_ids[name]:
             raise ReleaseMismatch(
-                f"the alignment is of {name} space {trained_on}, {name}_embeddings are of {space_ids[name]}; run align_modalities again"
+                f"the alignment is of {name} space {trained_on}, {name}_embeddings are of {space_ids[name]}; "
+                "run align_modalities again"
             )
     yield ALIGNED, table._replace(space_id=alignment.space_id, vectors_VD=alignment.images(table.vectors_VD))
 
@@ -96,7 +97,7 @@ def _vectors(lake: Lake, columns: ProductColumns) -> Iterator[tuple[str, Catalog
 def build_bm25(
     config: BuildIndexesConfig, products: Entry, columns: ProductColumns, progress: JobProgress
 ) -> Bm25Index:
-    """Tokenise the products on workers and build the postings; the result does not depend on the order of the workers."""
+    """Tokenise the products on workers and build the postings; the order of the workers does not matter."""
     ids = np.array(columns.product_ids, dtype=np.str_)
     builder = PostingsBuilder(config.bm25, columns.num_rows)
     workers = RayWorkers(num_workers=config.num_workers)

@@ -1,4 +1,4 @@
-"""products -> text_embeddings and image_embeddings: a unit vector of each text and each image. Known contents are not encoded again."""
+"""products -> text_embeddings and image_embeddings: unit vectors. Known texts and images are not encoded again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class EmbedConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingCounts:
-    """The rows of one modality's table, and how many distinct contents were encoded, were known, or could not be decoded."""
+    """Rows of a modality's table, and numbers of distinct contents: encoded, already known, and undecodable."""
 
     keys: Sequence[EmbeddingKey]
     num_encoded: int
@@ -66,7 +66,9 @@ class EmbeddingCounts:
 
 
 def run(config: EmbedConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Encode new contents, take the vectors of known ones from the last run, and write both tables in the order (product_id, view).
+    """Encode new contents, take the vectors of known ones from the last run, and write both tables.
+
+    Their rows are sorted by product_id and view.
 
     The tables of the last run are a cache. They are not listed in `reads`, or the job would never be up to date.
     """
@@ -142,7 +144,7 @@ def _read_texts(fields: Sequence[TextField], lake: Lake) -> tuple[list[Embedding
 
 
 def _read_image_locations(lake: Lake) -> tuple[list[EmbeddingKey], dict[str, ImageLocation]]:
-    """The key of every view's row, and for each distinct image the first location of its bytes; the bytes are not read."""
+    """The key of every view's row, and the first location of each distinct image; no image bytes are read."""
     keys: list[EmbeddingKey] = []
     locations: dict[str, ImageLocation] = {}
     for part in PRODUCTS.parts(lake.current("products")):

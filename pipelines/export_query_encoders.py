@@ -1,4 +1,4 @@
-"""text_embeddings, image_embeddings -> query_encoders: the encoders of these tables (named in their notes) as ONNX models for queries."""
+"""text_embeddings, image_embeddings -> query_encoders: the encoders of these tables as ONNX models for queries."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def run(config: ExportConfig, lake: Lake, progress: JobProgress) -> Counts:
 def _check_space(encoder: Encoder[str] | Encoder[bytes], embeddings: Entry) -> None:
     if encoder.space_id != embeddings.notes["space_id"]:
         raise ReleaseMismatch(
-            f"{embeddings.name} are of space {embeddings.notes['space_id']}, but the encoder of the same settings is now "
-            f"{encoder.space_id}: its weights or the code changed; run python -m pipelines.embed_products first"
+            f"{embeddings.name} are of space {embeddings.notes['space_id']}, but the encoder of the same settings is "
+            f"now {encoder.space_id}: its weights or the code changed; run python -m pipelines.embed_products first"
         )
 
 

@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.full_run",
-        description="Run all jobs of a config file in order; jobs that are up to date are skipped, so an interrupted run continues.",
+        description="Run all jobs of a config file in order. Jobs that are up to date are skipped: an interrupted run "
+        "continues.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )

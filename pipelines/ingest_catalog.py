@@ -1,4 +1,4 @@
-"""Raw products -> products and rejected_products: read CSV, JSONL or Parquet through a mapping, clean it, and account for every row."""
+"""Raw products (CSV, JSONL or Parquet, read through a mapping) -> products and rejected_products."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class IngestCatalogConfig:
 def run(config: IngestCatalogConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Clean the catalog and publish products and rejected_products.
 
-    If too many rows are rejected, the job stops with an error. rejected_products is published even then, products is not.
+    If too many rows are rejected, the job stops with an error. rejected_products is published even then, products is
+    not.
     """
     mapping = load_mapping(config.mapping)
     folder = config.folder or lake.current("market").path

@@ -1,4 +1,4 @@
-"""Raw events -> events and rejected_events: validated, without repeated events, in the order in which they were received."""
+"""Raw events -> events (validated, without repetitions, in the order received) and rejected_events."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class EventWorker:
 
 
 def run(config: IngestEventsConfig, lake: Lake, progress: JobProgress) -> Counts:
-    """Validate the events and publish both tables; if too many rows are rejected, publish only rejected_events and stop."""
+    """Validate the events and publish both tables; only rejected_events if too many rows are rejected."""
     folder = config.folder or lake.current("market").path
     splits = plan_splits(folder / config.events, config.file, split_rows=config.split_rows)
     num_rows = sum(split.num_rows for split in splits)
@@ -106,7 +106,7 @@ def files(config: IngestEventsConfig) -> Sequence[Path]:
 
 JOB = Job(
     name="ingest_events",
-    summary="raw events -> valid events without repetitions, in the order received; and every rejected row with its reason",
+    summary="raw events -> valid events without repetitions, as received; and every rejected row with its reason",
     config=IngestEventsConfig,
     reads=("products",),
     optional_reads=("market",),

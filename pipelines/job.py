@@ -1,8 +1,8 @@
 """The `Job` type, its command line, and the record that tells whether a job is up to date.
 
-A config file has a group per job, and the groups of `RunConfig`: `lake` (the folder) and `session` (where Ray runs). Its relative paths
-start from its own folder. A job's record, `<lake>/runs/<job>.json`, holds the digests of the inputs, config and code that made its
-outputs. A job is up to date if they are unchanged and its outputs exist.
+A config file has a group per job, and the groups of `RunConfig`: `lake` (the folder) and `session` (where Ray runs).
+Its relative paths start from its own folder. A job's record, `<lake>/runs/<job>.json`, holds the digests of the
+inputs, config and code that made its outputs. A job is up to date if they are unchanged and its outputs exist.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Counts = Mapping[str, Any]
 
 
 class JobProgress:
-    """Prints the progress of a job's steps on standard error, on a terminal in place: `embed_products  text 1200/3000`."""
+    """Prints the progress of a job's steps on standard error, as `embed_products  text 1200/3000`."""
 
     def __init__(self, job: str) -> None:
         self._job = job
@@ -45,7 +45,7 @@ class JobProgress:
         self._last_s = 0.0
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """Report that `done` of `total` units of a step are finished; prints at most 5 times a second, so call it for every batch."""
+        """Report that `done` of `total` units of a step are finished; cheap enough to be called for every batch."""
         now_s = time.monotonic()
         finished = done >= total
         interval_s = 0.2 if self._is_terminal else 5.0
@@ -155,7 +155,7 @@ def run_job(
 
 @contextmanager
 def resumable_run_dir(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterator[Path]:
-    """A folder in which an interrupted run of the job continues when it is started again with equal inputs, config and code.
+    """A folder in which an interrupted run of the job continues, if inputs, config and code are the same.
 
     It is removed when the block ends without an error; so are the folders of other inputs, config or code.
 
@@ -171,7 +171,8 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
 
     def settings_text(advanced: bool) -> str:
         return (
-            f"Settings of the group `{job.name}` (in FILE, or as key=value):\n{describe(job.config, advanced=advanced)}\n\n"
+            f"Settings of the group `{job.name}` (in FILE, or as key=value):\n"
+            f"{describe(job.config, advanced=advanced)}\n\n"
             f"Settings of all jobs (in FILE, or as key=value):\n{describe(RunConfig, advanced=advanced)}\n\n"
             f"Reads {', '.join(job.reads + job.optional_reads) or 'files only'}; writes {', '.join(job.writes)}."
         )
@@ -211,8 +212,8 @@ def run_command(work: Callable[[], None]) -> int:
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
     """Read a config file and apply overrides.
 
-    With a `group`, the key of an override is relative to it (`group.` may stand before it), except keys of `RunConfig` and keys that
-    start with `/`, which are relative to the whole file.
+    With a `group`, the key of an override is relative to it (`group.` may stand before it), except keys of `RunConfig`
+    and keys that start with `/`, which are relative to the whole file.
     """
     shared = {field.name for field in fields(RunConfig)}
 

@@ -1,4 +1,4 @@
-"""training_rows -> ranker: LambdaMART, fitted by several workers as one model, with early stopping on the validation queries."""
+"""training_rows -> ranker: LambdaMART, fitted on several workers, with early stopping on the validation queries."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TrainRankerConfig:
     model: LambdaMartConfig = setting("settings of the fit", factory=LambdaMartConfig)
     workers: RankerWorkersConfig = setting("workers that share the train queries", factory=RankerWorkersConfig)
     synthetic_prior_weight: float = setting(
-        "lower bound of model.prior_weight if no query is judged; linear_weight and pointwise_share are then 0. Synthetic queries "
-        "contain little information beyond the fused order",
+        "lower bound of model.prior_weight if no query is judged; linear_weight and pointwise_share are then 0. "
+        "Synthetic queries contain little information beyond the fused order",
         2.0,
         advanced=True,
     )
@@ -39,7 +39,8 @@ class TrainRankerConfig:
         "settings that the search tries in place of those of `model`", factory=RankerSpaceConfig, advanced=True
     )
     trials: int = setting(
-        "points of `space` that Ray Tune measures; the best point is fitted in addition to `model`, and the better fit kept. 0: no search",
+        "points of `space` that Ray Tune measures; the best is fitted in addition to `model`, and the better fit kept. "
+        "0: no search",
         0,
     )
     num_at_once: int = setting("number of concurrent trials; changes which points are tried", 2, advanced=True)

@@ -1,6 +1,7 @@
 """Fixtures and hooks of all tests.
 
-A test gets markers from its folder, see `MARKERS`: `pytest -m ray` runs one kind of test, `pytest -m "not slow"` the fast ones.
+A test gets markers from its folder, see `MARKERS`: `pytest -m ray` runs one kind of test, `pytest -m "not slow"` the
+fast ones.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def relative_path(path: Path) -> tuple[str, ...]:
 
 
 def process_group_of(nodeid: str) -> str:
-    """Tests of one group run in one xdist process, because they share a Ray or a served graph; others are grouped by file."""
+    """Tests of a group run in one xdist process, as they share a Ray or a served graph; others are grouped by file."""
     file = nodeid.partition("::")[0]
     return PROCESS_GROUPS.get(Path(file).parts[1], file)
 

@@ -12,7 +12,8 @@ import psutil
 def kill_session(started: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """Kill a process that was started with `start_new_session`, and all processes of its session.
 
-    Killing its process group is not enough: Ray's workers have their own groups, and run for some seconds after the driver is killed.
+    Killing its process group is not enough: Ray's workers have their own groups, and run for some seconds after the
+    driver is killed.
     """
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):

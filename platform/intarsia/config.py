@@ -1,8 +1,8 @@
 """Settings as frozen dataclasses.
 
-A component declares its settings in a frozen dataclass, each field with `setting(help, default)`. `build` makes it from plain values
-(`config_file.py` reads them): it refuses unknown keys, names the nearest known one, and checks types. Ranges are checked by the
-dataclass's `__post_init__`.
+A component declares its settings in a frozen dataclass, each field with `setting(help, default)`. `build` makes it
+from plain values (`config_file.py` reads them): it refuses unknown keys, names the nearest known one, and checks
+types. Ranges are checked by the dataclass's `__post_init__`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str = "", base: Pat
         values: settings by name, as YAML gives them.
         where: dotted path of this group, for messages.
         base: folder that relative paths start from; relative paths of overrides start from the working directory.
-        start: instance that replaces the defaults of `cls`: the field that holds a nested config may set other defaults.
+        start: instance that replaces the defaults of `cls`: the field that holds a nested config may set other
+            defaults.
 
     Raises:
         ConfigError: a key is unknown (the message names the nearest known one) or missing, a type is wrong, or
@@ -125,7 +126,7 @@ def to_jsonable(config: object, *, path_text: Callable[[Path], str] = str) -> An
 
 
 def fingerprint(config: object) -> str:
-    """sha256 of a config's values. Of a path only the last part counts, so a moved file leaves the fingerprint as it is."""
+    """sha256 of a config's values. Of a path only the last part counts, so files may be moved."""
     return sha256_json(to_jsonable(config, path_text=lambda path: path.name))
 
 

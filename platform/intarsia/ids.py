@@ -39,7 +39,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_tree(folder: Path) -> str:
-    """Hex sha256 over the relative path and content of every file below a folder; of a single file, over its content."""
+    """Hex sha256 over relative path and content of every file below a folder; of a file, over its content."""
     if folder.is_file():
         return sha256_file(folder)
     digest = hashlib.sha256()

@@ -1,8 +1,8 @@
 """The lake: versioned tables and artefacts in one folder. Each version is published whole or not at all.
 
-`<root>/<name>/<digest>/...` holds one version; `<root>/<name>/current.json` names the current one. A writer fills a staging folder,
-renames it, then replaces the small pointer file, so a reader sees the old version or the new one, never a part of one. The formats of
-the files are defined by `tables/` and by the packages that write artefacts.
+`<root>/<name>/<digest>/...` holds one version; `<root>/<name>/current.json` names the current one. A writer fills a
+staging folder, renames it, then replaces the small pointer file, so a reader sees the old version or the new one,
+never a part of one. The formats of the files are defined by `tables/` and by the packages that write artefacts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Lake:
 
     @contextmanager
     def publish(self, name: str, notes: dict[str, Any] | None = None) -> Iterator[Path]:
-        """Yield an empty folder to fill; if the block ends without an error, the folder becomes the current version of `name`.
+        """Yield an empty folder to fill; if the block ends without an error, the folder becomes the current version of
+        `name`.
 
         Args:
             name: table or artefact.
@@ -111,7 +112,8 @@ class Lake:
 def staging_dir(home: Path) -> Iterator[Path]:
     """Yield an empty folder below `home` to fill and rename; it is removed when the block ends, unless it was renamed.
 
-    Its writer holds a lock, which the system releases when the writer dies. Staging folders of dead writers in `home` are removed first.
+    Its writer holds a lock, which the system releases when the writer dies. Staging folders of dead writers in `home`
+    are removed first.
     """
     home.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(home)
@@ -128,10 +130,11 @@ def staging_dir(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_dir(home: Path, name: str, identity: str) -> Iterator[Path]:
-    """Yield a folder below `home` that survives its writer's death: the next writer of equal name and identity continues in it.
+    """Yield a folder below `home` that survives its writer's death: the next writer of equal name and identity
+    continues in it.
 
-    The folder is removed when the block ends without an error, or when it is empty. Folders of the same name and another identity are
-    removed first, unless their writer is running.
+    The folder is removed when the block ends without an error, or when it is empty. Folders of the same name and
+    another identity are removed first, unless their writer is running.
 
     Raises:
         ArtifactError: another writer of this identity is running.
@@ -198,8 +201,8 @@ def _remove_abandoned(home: Path) -> None:
 def _is_writer_dead(staging: Path) -> bool:
     """Whether the writer of a staging folder with a free lock is dead.
 
-    Certain if it ran on this machine since its last boot. The lock of another machine may not be visible here: its folder counts as
-    abandoned after a day without a write.
+    Certain if it ran on this machine since its last boot. The lock of another machine may not be visible here: its
+    folder counts as abandoned after a day without a write.
     """
     try:
         writer = (staging / _WRITER).read_text(encoding="utf-8", errors="replace")
@@ -224,7 +227,7 @@ def _this_writer() -> str:
 
 
 def _boot_id() -> str:
-    """Identifies the running system since its start, equal in all its containers; random where the system has no such id."""
+    """Identifies the running system since its boot, equal in all containers; random if the system has no such id."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

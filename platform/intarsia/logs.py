@@ -1,4 +1,4 @@
-"""Structured log lines, `event key=value ...`, of the logger `intarsia`. Callers log counts and ids, never a user's text."""
+"""Log lines of the form `event key=value ...`. Callers log counts and ids, never a user's text."""
 
 from __future__ import annotations
 

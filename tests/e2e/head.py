@@ -54,7 +54,7 @@ def free_port() -> int:
 def running_head() -> Iterator[Head]:
     """Run `ray start --head` on free ports and in a temporary folder; it is killed at the end."""
     port = free_port()
-    # in /tmp, because paths of sockets are short; processes of a killed head may still write while the folder is removed
+    # in /tmp, because paths of sockets are short; a killed head may still write while the folder is removed
     with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_TMPDIR=folder)
         yield from _started(port, env)

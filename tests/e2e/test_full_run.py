@@ -1,6 +1,7 @@
 """From a raw market to a live release, by the commands of the README.
 
-The run is killed, continued on a cluster by `ray job submit`, repeated, changed to make a second release, and rolled back.
+The run is killed, continued on a cluster by `ray job submit`, repeated, changed to make a second release, and rolled
+back.
 """
 
 from __future__ import annotations

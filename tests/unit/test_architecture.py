@@ -41,10 +41,10 @@ REPEATED_MODULES = {
 REPLACED_NAMES = frozenset(
     re.findall(
         r"\w+",
-        "Alone Answerer Asked Contender Crew Declined Entrant Front Held Learner Lessons Refusal Ring Settlement SeesSteps "
-        "StepLost StepsTold Timetable Together beside folder_aside folder_kept hopeful_n is_elsewhere is_made lean_to_equal "
-        "leave_behind lessons made_may_lose measure_unseen mend moved_by other_than poorer said said_otherwise settings_said "
-        "steps_told taste that_teach told until_best worth_of",
+        "Alone Answerer Asked Contender Crew Declined Entrant Front Held Learner Lessons Refusal Ring Settlement "
+        "SeesSteps StepLost StepsTold Timetable Together beside folder_aside folder_kept hopeful_n is_elsewhere "
+        "is_made lean_to_equal leave_behind lessons made_may_lose measure_unseen mend moved_by other_than poorer said "
+        "said_otherwise settings_said steps_told taste that_teach told until_best worth_of",
     )
 )
 """Names that were replaced by standard terms and must not come back."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from intarsia.encoders.lake_models import TOWER_CURVE, TOWER_SETTINGS
 from intarsia.engine.retrieve import stored_spaces
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve, Points, best_point
@@ -20,9 +21,6 @@ from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.fusion.feature.scorer import VALIDATION_CURVE as FUSION_CURVE
 from intarsia.lake import Entry, Lake
 from intarsia.ranking.lightgbm_ranker import RANKER_HEADER
-
-CURVE_FILE, FIT_FILE = "curve.json", "training.json"
-"""Files that a training job writes next to an encoder: its curve, and which step was kept."""
 
 _WORDS, _TOWER = "masked_words", "tower"  # fits of a text tower; all others are its folds
 _VALIDATION, _HELD_OUT = "validation {name}", "held out, {name}"
@@ -71,13 +69,13 @@ def _trained(lake: Lake, name: str, space_id: str | None) -> Entry | None:
     if space_id is None or not lake.has(name):
         return None
     entry = lake.current(name)
-    return entry if entry.notes.get("space_id") == space_id and (entry.path / CURVE_FILE).is_file() else None
+    return entry if entry.notes.get("space_id") == space_id and (entry.path / TOWER_CURVE).is_file() else None
 
 
 def _of_text_tower(tower: Entry) -> Iterator[LearningCurve]:
-    with _read(tower.path / FIT_FILE, "finetune_text") as training:
+    with _read(tower.path / TOWER_SETTINGS, "finetune_text") as training:
         kept = {name: int(fit["kept_step"]) for name, fit in training["fits"].items()}
-    with _read(tower.path / CURVE_FILE, "finetune_text") as curves:
+    with _read(tower.path / TOWER_CURVE, "finetune_text") as curves:
         if _WORDS in curves:
             yield _of_steps("text tower, hidden words", curves[_WORDS], _WORD_FIGURES, kept[_WORDS])
         if _TOWER in curves:
@@ -88,14 +86,14 @@ def _of_text_tower(tower: Entry) -> Iterator[LearningCurve]:
 
 
 def _of_image_tower(tower: Entry) -> Iterator[LearningCurve]:
-    with _read(tower.path / FIT_FILE, "finetune_image") as training:
+    with _read(tower.path / TOWER_SETTINGS, "finetune_image") as training:
         kept_at = int(training["kept_step"])
-    with _read(tower.path / CURVE_FILE, "finetune_image") as curve:
+    with _read(tower.path / TOWER_CURVE, "finetune_image") as curve:
         yield _of_steps("image tower", curve, _IMAGE_FIGURES, kept_at)
 
 
 def _of_alignment(heads: Entry) -> Iterator[LearningCurve]:
-    with _read(heads.path / CURVE_FILE, "align_modalities") as alignment:
+    with _read(heads.path / TOWER_CURVE, "align_modalities") as alignment:
         yield _of_steps("alignment", alignment["curve"], _ALIGNMENT_FIGURES, alignment.get("kept_step"))
 
 

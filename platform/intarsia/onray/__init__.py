@@ -1,1 +1,1 @@
-"""The only package of the library that imports ray: sessions, encoding and training on workers, and hyper-parameter search."""
+"""The only package of the library that imports ray: sessions, encoding, training and hyper-parameter search."""

@@ -59,7 +59,7 @@ class EncoderActors:
     gpus_per_actor: float = 0.0
 
     def pool(self) -> RayWorkers:
-        """The actor pool. Even one item goes to an actor, because an encoder is large and changes torch's number of threads."""
+        """The actor pool. Even a single item goes to an actor, because an encoder is large."""
         return RayWorkers(num_workers=self.num, min_items=1, gpus_per_worker=self.gpus_per_actor)
 
 

@@ -1,8 +1,8 @@
 """Fits LambdaMART on several workers as one model.
 
-Each worker has a shard of whole queries. LightGBM exchanges the histograms over its own network, so all workers hold the same trees; Ray
-Train starts the workers and passes their addresses. All fits of one call share the workers, because starting them (each is a process
-that imports Ray and LightGBM) takes longer than a fit.
+Each worker has a shard of whole queries. LightGBM exchanges the histograms over its own network, so all workers hold
+the same trees; Ray Train starts the workers and passes their addresses. All fits of one call share the workers,
+because starting them (each is a process that imports Ray and LightGBM) takes longer than a fit.
 """
 
 from __future__ import annotations
@@ -140,11 +140,12 @@ def check_equal_trees(digests_by_rank: Sequence[str]) -> None:
 def _check_resources(workers: RankerWorkersConfig, num_queries: int) -> None:
     if num_queries < workers.num_workers:
         raise ConfigError(
-            f"num_workers is {workers.num_workers} for {num_queries} train queries; allowed: at most one worker per query"
+            f"num_workers is {workers.num_workers} for {num_queries} train queries; "
+            "allowed: at most one worker per query"
         )
     required, available = workers.num_workers * workers.cpus_per_worker, ray.cluster_resources().get("CPU", 0.0)
     if required > available:
         raise ConfigError(
-            f"{workers.num_workers} workers of {workers.cpus_per_worker} CPUs need {required:g}, the cluster has {available:g}; "
-            "lower num_workers or cpus_per_worker"
+            f"{workers.num_workers} workers of {workers.cpus_per_worker} CPUs need {required:g}, "
+            f"the cluster has {available:g}; lower num_workers or cpus_per_worker"
         )

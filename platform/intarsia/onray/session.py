@@ -27,8 +27,8 @@ class SessionConfig:
     """Which Ray the jobs run on."""
 
     address: str = setting(
-        "`local` starts a Ray and stops it at the end; `auto`, or an address, connects to a running cluster, as a submitted job always "
-        "does",
+        "`local` starts a Ray and stops it at the end; `auto`, or an address, connects to a running cluster, as a "
+        "submitted job always does",
         "local",
     )
     num_cpus: int | None = setting("CPUs of a local Ray; default: all CPUs of the machine", None)
@@ -51,8 +51,9 @@ def owns_ray() -> bool:
 def _gcs_port() -> Iterator[int]:
     """Yield a free port for the control service (GCS) of the Ray that is started in the block.
 
-    It is chosen here so that it can be passed to the workers. Without it, code in a worker that looks for the running Ray (each fit of
-    Ray Train does so when it ends) reads /tmp/ray/ray_current_cluster, which may name another or a killed Ray, and waits 12 s for it.
+    It is chosen here so that it can be passed to the workers. Without it, code in a worker that looks for the running
+    Ray (each fit of Ray Train does so when it ends) reads /tmp/ray/ray_current_cluster, which may name another or a
+    killed Ray, and waits 12 s for it.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -104,7 +105,7 @@ def ray_session(config: SessionConfig) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # a partly read dataset in a frame of the traceback would be closed after Ray stopped, and wait forever for a new Ray
+        # a partly read dataset in a frame of the traceback would be closed after Ray stopped, and wait forever
         traceback.clear_frames(error.__traceback__)
         raise
     finally:

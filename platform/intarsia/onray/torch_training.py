@@ -1,6 +1,7 @@
 """Trains torch modules on Ray Train workers, which are restarted after a crash and continue from the last checkpoint.
 
-`intarsia.training` defines the steps. Apart from the masks of dropout, their result does not depend on the number of workers.
+`intarsia.training` defines the steps. Apart from the masks of dropout, their result does not depend on the number of
+workers.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ from intarsia.training.task import TrainingTask
 from intarsia.training.tracking import check_tracker
 
 MakeTask = Callable[[], TrainingTask]
-"""Called once in each worker, and again after a restart. It is pickled: let it capture settings and paths, never models or tables."""
+"""Called once in each worker, and again after a restart. It is pickled: let it capture settings and paths, never
+models or tables.
+"""
 
 _POLL_S = "0.25"  # Ray Train polls its workers every 2 s by default, which delays short fits
 _KEPT_CHECKPOINTS = 2  # the newest, and the one before it while the newest is being written
@@ -52,8 +55,8 @@ _FIT, _CHECKPOINTS = "fit", "checkpoint_manager_snapshot.json"  # Ray Train's fo
 class TorchWorkersConfig:
     """Workers of a torch fit.
 
-    Without dropout the loss curve and the fitted parameters do not depend on the number of workers. Dropout masks are drawn by each
-    worker, so with dropout another number of workers acts like another seed.
+    Without dropout the loss curve and the fitted parameters do not depend on the number of workers. Dropout masks are
+    drawn by each worker, so with dropout another number of workers acts like another seed.
     """
 
     num_workers: int = setting("processes that share each batch", 1)
@@ -65,8 +68,8 @@ class TorchWorkersConfig:
     cpus_per_worker: float = setting("CPUs of a worker; also the number of torch threads", 1.0, advanced=True)
     gpus_per_worker: float = setting("GPUs of a worker", 0.0)
     shard: bool = setting(
-        "shard the parameters, gradients and optimiser state over the workers (FSDP), for a tower that is too large for one worker; no "
-        "effect with one worker",
+        "shard the parameters, gradients and optimiser state over the workers (FSDP), for a tower too large for "
+        "one worker; no effect with one worker",
         False,
         advanced=True,
     )
@@ -115,13 +118,14 @@ def train_on_workers(
         storage: a folder that every node mounts, for checkpoints; nothing is left in it, unless `resume_as` is given.
         on_step: called with the progress about twice a second, from another thread.
         logs: a folder that every node mounts, for TensorBoard.
-        resume_as: a name under which a later call continues this fit after a crash, and returns its result at once if it has ended. It must
-            change whenever the inputs of the task change. The caller removes its folder in `storage`. Empty: every call starts anew.
+        resume_as: a name under which a later call continues this fit after a crash, and returns its result at once if
+            it has ended. It must change whenever the inputs of the task change. The caller removes its folder in
+            `storage`. Empty: every call starts anew.
 
     Raises:
         ConfigError: the cluster has too few CPUs or GPUs, or the tracker is not installed.
-        IntarsiaError: as raised in a worker; the fit is not tried again. It is an ArtifactError if the fit named by `resume_as` has
-            other settings.
+        IntarsiaError: as raised in a worker; the fit is not tried again. It is an ArtifactError if the fit named by
+            `resume_as` has other settings.
         TrainingFailedError: more workers crashed than `max_failures` allows, or a worker raised another error.
     """
     check_tracker(config.track)
@@ -186,7 +190,7 @@ def _trainer(arguments: _WorkerArguments, workers: TorchWorkersConfig) -> TorchT
 
 
 def _remove_unreadable(fit: Path) -> None:
-    """Remove a fit whose list of checkpoints Ray Train cannot read: a kill truncated it, or another version of Ray wrote it."""
+    """Remove a fit whose list of checkpoints is truncated or of another version of Ray: Ray Train cannot read it."""
     if not (fit / _CHECKPOINTS).exists():
         return
     try:
@@ -257,6 +261,6 @@ def _check_resources(workers: TorchWorkersConfig) -> None:
     for kind, amount in _resources(workers).items():
         if num_workers * amount > (available := ray.cluster_resources().get(kind, 0.0)):
             raise ConfigError(
-                f"{num_workers} workers of {amount:g} {kind} need {num_workers * amount:g}, this Ray has {available:g}; "
-                f"lower num_workers or {kind.lower()}s_per_worker"
+                f"{num_workers} workers of {amount:g} {kind} need {num_workers * amount:g}, "
+                f"this Ray has {available:g}; lower num_workers or {kind.lower()}s_per_worker"
             )

@@ -1,4 +1,4 @@
-"""Searches points of a space with Ray Tune and Optuna. Each point is measured by a plain function, which defines what it means."""
+"""Searches points of a space with Ray Tune and Optuna. A plain function measures each point."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ DataT = TypeVar("DataT")
 Point = Mapping[str, Any]
 Figures = Mapping[str, float]
 Measure = Callable[[Point, DataT], Figures | Iterator[Figures]]
-"""(point, data) -> figures by name, or an iterator of figures, for example one per epoch, of which the last are final. Points with poor
-figures are then stopped early. May raise an error: the point counts as failed and the search continues.
+"""(point, data) -> figures by name, or an iterator of figures, for example one per epoch, of which the last are final.
+Points with poor figures are then stopped early. May raise an error: the point counts as failed and the search
+continues.
 """
 
 _SCORE, _FINAL = "score", "final"  # in a trial's result: what Optuna maximises; whether the measure has ended
@@ -84,9 +85,9 @@ class PointSearch(Generic[DataT]):
         worst: score of a failed point.
         first_points: measured first, in this order; they count among `num_trials`.
         num_trials: number of points in all.
-        num_at_once: number of concurrent trials. The next ones are chosen when all of them have ended. If each trial reports once, the
-            result depends on this number, but neither on timing nor on the number of CPUs. Early stopping depends on which trial
-            reports first, so then only a search with 1 is reproducible.
+        num_at_once: number of concurrent trials. The next ones are chosen when all of them have ended. If each trial
+            reports once, the result depends on this number, but neither on timing nor on the number of CPUs. Early
+            stopping depends on which trial reports first, so then only a search with 1 is reproducible.
         seed: of the choice of points.
         trials: resources and early stopping.
     """
@@ -115,10 +116,12 @@ def run_search(
 
     Args:
         search: what to search.
-        folder: where Tune keeps its state while it runs; on a cluster a folder that every node mounts. Removed at the end.
+        folder: where Tune keeps its state while it runs; on a cluster a folder that every node mounts. Removed at the
+            end.
         on_trial: called with the number of finished trials and the number of all.
-        identity: digest of all that determines the result. With it, an interrupted search continues when it is started again with the
-            same identity; state of other identities of the same job is removed. Without it, every search starts anew.
+        identity: digest of all that determines the result. With it, an interrupted search continues when it is started
+            again with the same identity; state of other identities of the same job is removed. Without it, every
+            search starts anew.
         job: name of the job; the state of other jobs' interrupted searches in `folder` is kept.
 
     Raises:
@@ -193,7 +196,7 @@ class _CountTrials(tune.Callback):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def _state_dir(folder: Path, identity: str, job: str) -> Iterator[Path]:
-    """Yield the folder for Tune's state: a temporary one, or with an identity one that is kept until the search has succeeded."""
+    """Yield the folder for Tune's state; with an identity it is kept until the search has succeeded."""
     if not identity:
         with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_FOLDER}-", ignore_cleanup_errors=True) as state:
             yield Path(state).resolve()

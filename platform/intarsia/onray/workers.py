@@ -1,6 +1,7 @@
 """Applies a function to work items in Ray Data actors. Each actor opens the function once, for example an encoder.
 
-An item is small: a location to read from, or some texts. Its result does not depend on the number of actors or on the other items.
+An item is small: a location to read from, or some texts. Its result does not depend on the number of actors or on the
+other items.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class RayWorkers:
             items: picklable and small.
 
         Raises:
-            IntarsiaError: as raised in the worker, by `open_worker` or for an item. Other errors are wrapped by Ray, with their
-                traceback.
-            ConfigError: GPUs are required, and the Ray that this process started has none. An existing cluster may still grow.
+            IntarsiaError: as raised in the worker, by `open_worker` or for an item. Other errors are wrapped by Ray,
+                with their traceback.
+            ConfigError: GPUs are required, and the Ray that this process started has none. An existing cluster may
+                still grow.
         """
         if not items:
             return

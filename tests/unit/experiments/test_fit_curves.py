@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from intarsia.config import to_jsonable
+from intarsia.encoders.lake_models import TOWER_CURVE, TOWER_SETTINGS
 from intarsia.errors import ArtifactError
 from intarsia.evaluation.learning_curves import LearningCurve
-from intarsia.experiments.fit_curves import CURVE_FILE, FIT_FILE, read_learning_curves
+from intarsia.experiments.fit_curves import read_learning_curves
 from intarsia.fusion.feature.scorer import SCORER_FILE
 from intarsia.lake import Lake, write_json
 from intarsia.ranking.lambdamart import LambdaMartConfig, fit_lambdamart
@@ -83,7 +84,7 @@ def publish_alignment(lake: Lake, fitted: FitResult) -> Path:
     with lake.publish("alignment", {"space_id": SPACES["aligned"]}) as folder:
         curve = [to_jsonable(point) for point in fitted.curve]
         write_json(
-            folder / CURVE_FILE, {"curve": curve, "kept_step": fitted.kept_step, "held_out": {}, "untrained": {}}
+            folder / TOWER_CURVE, {"curve": curve, "kept_step": fitted.kept_step, "held_out": {}, "untrained": {}}
         )
     return lake.current("alignment").path
 
@@ -149,7 +150,7 @@ def test_the_alignment_shows_recall_in_both_directions(small: SmallRelease) -> N
 
 
 def test_an_alignment_without_kept_step_still_shows_its_curve(small: SmallRelease) -> None:
-    path = publish_alignment(small.lake, fit("text_to_image_r@1")) / CURVE_FILE
+    path = publish_alignment(small.lake, fit("text_to_image_r@1")) / TOWER_CURVE
     alignment = json.loads(path.read_text(encoding="utf-8"))
     del alignment["kept_step"]
     write_json(path, alignment)
@@ -198,10 +199,10 @@ def test_encoders_of_another_release_are_left_out(small: SmallRelease) -> None:
 @pytest.mark.parametrize(
     ("name", "torn", "job"),
     [
-        ("text_tower", CURVE_FILE, "finetune_text"),
-        ("text_tower", FIT_FILE, "finetune_text"),
-        ("image_tower", CURVE_FILE, "finetune_image"),
-        ("alignment", CURVE_FILE, "align_modalities"),
+        ("text_tower", TOWER_CURVE, "finetune_text"),
+        ("text_tower", TOWER_SETTINGS, "finetune_text"),
+        ("image_tower", TOWER_CURVE, "finetune_image"),
+        ("alignment", TOWER_CURVE, "align_modalities"),
     ],
 )
 @pytest.mark.parametrize("content", ['{"tower": [', '{"tower": 3}', '{"curve": [{"step": 1}], "held_out": {}}', "[3]"])

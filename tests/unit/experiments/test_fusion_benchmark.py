@@ -211,10 +211,10 @@ def test_the_baselines_are_first_and_each_kind_is_once() -> None:
     assert isinstance(selected[-1].config, FusionSpec) and selected[-1].config.normaliser == "z"
 
 
-def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+def test_an_unknown_method_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
         fusion_methods(shop_retrievers(), ("wieghted",), {})
-    with pytest.raises(ConfigError, match=r"fusion kind 'wieghted' is not known; did you mean weighted\?"):
+    with pytest.raises(ConfigError, match=r"fusion method 'wieghted' is not known; did you mean weighted\?"):
         CompareFusionsConfig(kinds=("wieghted",))
 
 
