@@ -235,7 +235,7 @@ def test_chinese_and_english_are_a_click_apart(page: Page) -> None:
     expect(page.locator("#count")).to_contain_text("个匹配商品")
 
 
-def test_a_phone_shows_chinese_and_filters_in_a_drawer_without_scrolling_sideways(phone: Page) -> None:
+def test_a_phone_has_a_filter_drawer_and_never_scrolls_sideways(phone: Page) -> None:
     search(phone, "绿色 马克杯")
     expect(phone.locator(".card h3").first).to_have_text("青竹 绿色 马克杯")
     phone.click("#filters-open")

@@ -55,7 +55,7 @@ def test_encoders_of_another_space_are_refused_by_name(wrong: str) -> None:
         ENCODERS.check_spaces({**spaces, wrong: SpaceId("other")})
 
 
-def test_an_index_without_the_aligned_space_is_refused_by_encoders_that_have_one() -> None:
+def test_encoders_refuse_an_index_without_their_aligned_space() -> None:
     spaces = {name: space for name, space in ENCODERS.spaces.items() if name != "aligned"}
     with pytest.raises(
         ReleaseMismatch, match=r"aligned query encoder makes vectors of space aligned-.*, the index holds None"

@@ -57,7 +57,7 @@ def test_a_query_is_answered_by_the_fusion_that_was_fitted(query: Query) -> None
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_alone_it_orders_by_the_vectors_of_the_query_and_of_the_releases_products(query: Query) -> None:
+def test_fusion_without_scores_orders_by_query_and_product_vectors(query: Query) -> None:
     engine = opened("only")
     candidates = retrieve(engine, query)
     assert ("text" in candidates.query_vectors) == (query.text is not None or bool(query.seed_product_ids))
