@@ -1,7 +1,8 @@
 """Write measured rows into the result tables of the manual (`docs/results/*.json`); `docs/generate.py` renders them.
 
-A table file has: title, text, command, measured, key (the columns that name a row), columns (name, label, format), rows, and optionally
-after. A cell is null, a text, a number, or an object with value, and optionally low, high, verdict, signed, chosen.
+A table file has: title, text, command, measured, key (the columns that name a row), columns (name, label, format),
+rows, and optionally after. A cell is null, a text, a number, or an object with value, and optionally low, high,
+verdict, signed, chosen.
 """
 
 from __future__ import annotations

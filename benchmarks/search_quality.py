@@ -1,8 +1,10 @@
-"""The result rows of a lake: `python -m benchmarks.search_quality --lake LAKE --name NAME [--json FILE] [--missing-json FILE]`.
+"""Print the result rows of a lake, and write them into the result tables of the manual.
 
-It reads the lake's evaluation (`evaluate_release` wrote it) and measures nothing itself. The row of search quality has BM25, text vectors,
-the fused and the ranked order, and the paired difference of the last two; the row of missing images the ranked order by the share of
-images that are missing.
+`python -m benchmarks.search_quality --lake LAKE --name NAME [--json FILE] [--missing-json FILE]`
+
+It reads the lake's evaluation (`evaluate_release` wrote it) and measures nothing itself. The row of search quality
+has BM25, text vectors, the fused and the ranked order, and the paired difference of the last two; the row of missing
+images the ranked order by the share of images that are missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The code blocks of the documentation, and a folder in which they run.
 
-`python -m tests.docs.pages` runs the Python blocks of every page and writes what they print into the output blocks that follow them.
+`python -m tests.docs.pages` runs the Python blocks of every page and writes what they print into the output blocks
+that follow them.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def load_generator() -> ModuleType:
 
 @contextlib.contextmanager
 def example_folder(page: Path, folder: Path) -> Iterator[None]:
-    """Make the files that a page shows, and the lake of the small shop as `lake/demo`, in a folder; work there for the block."""
+    """Make the files that a page shows, and the small shop as `lake/demo`, in a folder; work there for the block."""
     products = next(block for block in blocks(DOCS / "your-own-data.md", "csv") if block.title == "data/products.csv")
     (folder / "products.csv").write_text(products.text, encoding="utf-8")
     for block in blocks(page, "csv", "yaml"):

@@ -23,7 +23,8 @@ _PATH = re.compile(r"[\w.-]+(?:/[\w.-]*)+|[\w-]+\.(?:md|toml|cff|yaml)")
 _NOT_IN_THE_TREE = ("lake/", "releases/", "indexes/", "fusion_spec/", "runs/", "data/", "build/", "v1/", "page/")
 _SHOWN_FILES = {"live.json", "encoder.json", "report.md", "shop.yaml", "mapping.yaml", "current.json"}
 BANNED = re.compile(
-    r"\b(arena|lessons?|mend|mended|twins?|beside|told|untold|contenders?|pictures?|made queries|whose matter|organs?|foretell)\b",
+    r"\b(arena|lessons?|mend|mended|twins?|beside|told|untold|contenders?|pictures?|made queries|"
+    r"whose matter|organs?|foretell)\b",
     re.IGNORECASE,
 )
 

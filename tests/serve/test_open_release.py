@@ -15,7 +15,8 @@ BASE_INSTALL_ONLY = """
 import sys
 
 class Blocked:
-    names = {"torch", "torchvision", "transformers", "peft", "optuna", "ray", "fastapi", "pydantic", "jinja2", "matplotlib"}
+    names = {"torch", "torchvision", "transformers", "peft", "optuna"}
+    names |= {"ray", "fastapi", "pydantic", "jinja2", "matplotlib"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:

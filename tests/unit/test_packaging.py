@@ -1,4 +1,4 @@
-"""The files around the code: extras, version, workflows, containers. What needs a service of its own is checked as far as files go."""
+"""The files around the code: extras, version, workflows, containers, package data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unify the spelling of brands, category levels and attribute values: `NIKE`, `Nike` and `Ｎｉｋｅ` become one value."""
+"""Unify the spelling of brands, category levels and attribute values: `NIKE`, `Nike`, `Ｎｉｋｅ` become one."""
 
 from __future__ import annotations
 

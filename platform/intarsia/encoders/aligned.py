@@ -172,7 +172,7 @@ def word_bag(text: str, word_ids: Mapping[str, int]) -> tuple[NDArray[np.int64],
 
 
 def frequent_words(texts: Sequence[str], *, min_texts: int, max_words: int) -> dict[str, int]:
-    """Number the words that occur in at least `min_texts` texts, the most frequent first, ties in alphabetical order."""
+    """Number the words of at least `min_texts` texts, the most frequent first, ties in alphabetical order."""
     counts: dict[str, int] = {}
     for text in texts:
         for token in set(tokens(text)):

