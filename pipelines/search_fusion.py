@@ -185,8 +185,8 @@ def search_fusion(
     Fusions without fitted parts are chosen on validation queries, so their validation means are slightly optimistic;
     the test split gives unbiased ones. Validation queries stop the fits of fitted methods and weigh their columns, so a
     fitted method is chosen on train queries instead: if its out-of-fold mean is higher than the train mean of the best
-    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted methods, and the weights they
-    choose are moved towards equal weights.
+    fusion without fitted parts. Synthetic queries choose neither weights by kind nor fitted methods, and the weights
+    they choose are moved towards equal weights.
 
     Args:
         train: the train queries.
