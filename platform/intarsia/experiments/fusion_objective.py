@@ -93,8 +93,8 @@ class TrialData:
 def score_config(config: MethodConfig, data: TrialData, *, k: int, num_folds: int, seed: int) -> Iterator[float]:
     """Mean nDCG@k on the train queries; the last value is final.
 
-    A method without fitted parts gives one value. A fitted method is fitted once per fold, without that fold's
-    queries, and each value is the mean over the folds so far, so that a search can stop a trial early.
+    A method without fitted parts gives one value. A fitted method is fitted once per fold, without that fold's queries,
+    and each value is the mean over the folds so far, so that a search can stop a trial early.
     """
     if isinstance(config, FusionSpec):
         yield mean_known(data.packed.ndcg(config, k))
