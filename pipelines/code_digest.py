@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intarsia.errors import ArtifactError
 from intarsia.ids import sha256_bytes, sha256_json
 
 _PACKAGES = ("intarsia", "pipelines", "tune_spaces")
@@ -29,7 +30,7 @@ def imported_names(source: str) -> set[str]:
             names.add(package)
             names |= {f"{package}.{member.split()[0]}" for member in members.split(",") if member.strip()}
         else:
-            names |= {module.split()[0] for module in match["modules"].partition("#")[0].split(",")}
+            names |= {module.split()[0] for module in match["modules"].partition("#")[0].split(",") if module.strip()}
     return names | {name[:end] for name in names for end in range(len(name)) if name[end] == "."}
 
 
@@ -54,7 +55,14 @@ class SourceTree:
         """sha256 of a Python file and of every module of the packages that it imports, directly or indirectly.
 
         Imports inside of functions count. Every byte counts, so a changed comment changes the digest.
+
+        Raises:
+            ArtifactError: the code is installed without its source.
         """
+        if file.suffix != ".py" or not file.is_file():
+            raise ArtifactError(
+                f"{file} is not Python source, which tells whether a job is up to date. Fix: install the .py files"
+            )
         source = file.read_bytes()
         digests: dict[str, str] = {}
         pending = imported_names(source.decode())

@@ -15,9 +15,18 @@ from typing import Any
 
 from intarsia.config import add_settings_help, build, describe
 from intarsia.errors import ConfigError
-from intarsia.lake import Lake
 from intarsia.onray.session import ray_session
-from pipelines.job import Job, RunConfig, check_groups, load_job, load_values, run_command, run_config, run_job
+from pipelines.job import (
+    Job,
+    RunConfig,
+    check_groups,
+    load_job,
+    load_values,
+    open_lake,
+    run_command,
+    run_config,
+    run_job,
+)
 from pipelines.jobs import JOB_NAMES
 
 
@@ -43,7 +52,7 @@ def run_all(path: Path, overrides: Sequence[str], *, force: bool = False, until:
     for name in names[: names.index(until) + 1] if until else names:
         job = load_job(name)
         steps.append((job, build(job.config, values[name] or {}, where=name, base=path.parent)))
-    lake, start_s = Lake(shared.lake.absolute()), time.monotonic()  # workers may have another working directory
+    lake, start_s = open_lake(shared), time.monotonic()
     with ExitStack() as session:  # Ray starts for the first job that needs it, and stops at the end
 
         def start_ray() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import json
 import logging
+import os
 import re
 import sys
 import time
@@ -26,7 +26,8 @@ from intarsia.config import add_settings_help, build, describe, fingerprint, nea
 from intarsia.config_file import read_yaml, with_overrides
 from intarsia.errors import ArtifactError, ConfigError, IntarsiaError
 from intarsia.ids import sha256_json, sha256_tree, short
-from intarsia.lake import Lake, resumable_dir, write_json
+from intarsia.lake import Lake, read_json_object, resumable_dir, write_json
+from intarsia.logs import log_warning
 from intarsia.onray.session import SessionConfig, ray_session
 from pipelines.code_digest import project_source
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
@@ -206,7 +207,26 @@ def run_command(work: Callable[[], None]) -> int:
     except IntarsiaError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
     return 0
+
+
+def open_lake(shared: RunConfig) -> Lake:
+    """The lake of a config; its path is absolute, as workers may have another working directory.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    root = shared.lake.absolute()
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        problem = "is not writable" if existing.is_dir() else "is not a folder"
+        raise ConfigError(
+            f"lake is {root}, but {existing} {problem}. Fix: give a folder that can be written, lake=FOLDER"
+        )
+    return Lake(root)
 
 
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:
@@ -248,7 +268,7 @@ def _run_one(job: Job[Any], path: Path, overrides: Sequence[str], *, force: bool
     check_groups(values, path, job.name)
     shared = run_config(values, path)
     config = build(job.config, values.get(job.name) or {}, where=job.name, base=path.parent)
-    lake = Lake(shared.lake.absolute())  # workers may have another working directory
+    lake = open_lake(shared)
     with ExitStack() as session:
         run_job(job, config, lake, force=force, start_ray=lambda: session.enter_context(ray_session(shared.session)))
 
@@ -275,7 +295,11 @@ def cache_key(job: Job[Any], config: Any, lake: Lake) -> dict[str, Any]:
 def _is_up_to_date(job: Job[Any], lake: Lake, record_path: Path, key: Mapping[str, Any]) -> bool:
     if not record_path.is_file():
         return False
-    record = json.loads(record_path.read_text(encoding="utf-8"))
+    try:
+        record = read_json_object(record_path, ("outputs",), fix="")
+    except ArtifactError:
+        log_warning("job_record_unreadable", job=job.name, path=record_path, effect="the job runs again")
+        return False
     is_same = all(record.get(name) == value for name, value in key.items())
     is_same = is_same and record["outputs"] == {name: _current_digest(lake, name) for name in job.writes}
     return is_same and job.outputs_intact(lake)

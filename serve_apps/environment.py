@@ -7,6 +7,9 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from intarsia.errors import ConfigError
+
+_MAX_PORT = 65_535
 THROUGHPUT_FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 """Serve without its Python proxy: 1 ms per request instead of 5. `cluster.yaml` sets the same flags."""
 
@@ -33,7 +36,13 @@ def set_local_serve_environment() -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server can listen on the port now."""
+    """Whether a server can listen on the port now.
+
+    Raises:
+        ConfigError: the port is not a port number.
+    """
+    if not 1 <= port <= _MAX_PORT:
+        raise ConfigError(f"port is {port}; allowed: 1 to {_MAX_PORT}. Fix: give another one with --port")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -46,8 +55,12 @@ def is_free(host: str, port: int) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """`python -m serve_apps.environment PORT`: exit status 1 if a local server cannot listen on the port."""
     port = int(arguments[0])
-    if is_free("127.0.0.1", port):
-        return 0
+    try:
+        if is_free("127.0.0.1", port):
+            return 0
+    except ConfigError as error:
+        sys.stderr.write(f"ConfigError: {error}\n")
+        return 1
     sys.stderr.write(f"port {port} of 127.0.0.1 is in use. Fix: give a free one, e.g. make demo PORT=8001\n")
     return 1
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import runpy
+import select
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +29,9 @@ _COMMANDS = {
     "rollback": "make the previous release live again",
     "demo": "generate a market, run the whole pipeline on it, and serve the result",
 }
+
+_SIGNAL_STATUS = 128
+"""Added to the number of the signal that ended a command, as shells do."""
 
 _USAGE = """examples:
   intarsia run pipelines/configs/small.yaml lake=lake/demo
@@ -47,13 +54,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in _COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
-    options, rest = parser.parse_known_args(arguments)
-    return _RUNNERS[options.command](rest)
+    try:
+        try:
+            options, rest = parser.parse_known_args(arguments)
+            return _RUNNERS[options.command](rest)
+        finally:
+            print(end="", flush=True)  # does nothing if there is no standard output
+    except BrokenPipeError:
+        if not _is_stdout_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        return _SIGNAL_STATUS + signal.SIGPIPE
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return _SIGNAL_STATUS + signal.SIGINT
+
+
+def _is_stdout_closed() -> bool:
+    """Whether the reader of the standard output has gone, as in `intarsia jobs | head -1`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return bool(poll.poll(0))  # an error or a hang-up, which are reported always
 
 
 def _run(rest: list[str]) -> int:
     # the config file may come first without --config: `intarsia run shop.yaml lake=...`
-    if rest and not rest[0].startswith("-") and "=" not in rest[0]:
+    if rest and not rest[0].startswith("-") and "=" not in rest[0] and "--config" not in rest:
         rest = ["--config", *rest]
     return _call("pipelines.full_run", rest)
 
@@ -63,7 +89,7 @@ def _job(rest: list[str]) -> int:
     known = (*names.JOB_NAMES, *names.CHECK_NAMES)
     if not rest or rest[0] in ("-h", "--help"):
         sys.stdout.write("usage: intarsia job NAME --config FILE [key=value ...]\n\n")
-        return _jobs([])
+        return _list_jobs()
     if rest[0] not in known:
         from intarsia.config import nearest_of
 
@@ -73,6 +99,11 @@ def _job(rest: list[str]) -> int:
 
 
 def _jobs(rest: list[str]) -> int:
+    argparse.ArgumentParser(prog="intarsia jobs", description=_COMMANDS["jobs"]).parse_args(rest)
+    return _list_jobs()
+
+
+def _list_jobs() -> int:
     runpy.run_module("pipelines", run_name="__main__")
     return 0
 
@@ -90,6 +121,11 @@ def _promote(rest: list[str]) -> int:
 
 
 def _rollback(rest: list[str]) -> int:
+    if target := next((text for text in rest if text.removeprefix("promote_release.").startswith("to=")), None):
+        sys.stderr.write(
+            f"rollback takes no {target}; it is to=previous. Fix: intarsia promote --config FILE {target}\n"
+        )
+        return 2
     return _call_job("promote_release", [*rest, "to=previous"])
 
 
@@ -106,9 +142,26 @@ def _demo(rest: list[str]) -> int:
         ("pipelines.full_run", "--config", str(config), f"lake={options.lake.absolute()}"),
         ("serve_apps.run", "--lake", str(options.lake), "--port", str(options.port), *once),
     ):
-        if status := subprocess.call([sys.executable, "-m", module, *values]):
+        if status := _run_process([sys.executable, "-m", module, *values]):
             return status
     return 0
+
+
+def _run_process(arguments: Sequence[str]) -> int:
+    """Run a program and return its exit status; signals do not end this process before the program has ended."""
+    process = subprocess.Popen(arguments)
+    is_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate()) if is_main else None
+    try:
+        while True:
+            try:
+                status = process.wait()
+                return status if status >= 0 else _SIGNAL_STATUS - status
+            except KeyboardInterrupt:  # the terminal has sent it to the program too, which stops what it started
+                continue
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _call(module: str, arguments: Sequence[str]) -> int:

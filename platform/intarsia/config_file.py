@@ -11,6 +11,8 @@ import yaml
 
 from intarsia.errors import ConfigError
 
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)  # also of text that is not UTF-8, and of 2020-99-99
+
 
 class FromCommandLine(str):
     """A string from an override: as a relative path it starts from the working directory, not from the config file."""
@@ -28,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path} does not exist; give an existing file with --config") from None
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _YAML_ERRORS as error:
         raise ConfigError(f"config file {path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"config file {path} holds {type(content).__name__}; allowed: a mapping of settings")
@@ -58,7 +60,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
                 raise ConfigError(f"override {override!r}: {name} is not a group of settings")
         try:
             group[last] = _mark_strings(_parse_yaml(text))
-        except yaml.YAMLError:
+        except _YAML_ERRORS:
             raise ConfigError(f"override {override!r}: {text!r} is not YAML; quote it, or close its brackets") from None
     return merged
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,9 @@ class Lake:
         """
         pointer = self.root / name / _POINTER
         try:
-            content = json.loads(pointer.read_text(encoding="utf-8"))
+            content = read_json_object(
+                pointer, ("version", "digest", "notes"), fix=f"run the job that makes {name} again"
+            )
         except FileNotFoundError:
             raise ArtifactError(
                 f"{name} is not in the lake {self.root}; run the job that makes it (python -m pipelines)"
@@ -246,6 +248,26 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json_object(path: Path, keys: Collection[str], *, fix: str) -> dict[str, Any]:
+    """Read a small JSON file whose content is an object that has all of `keys`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ArtifactError: it cannot be read, or it holds something else; the message ends with `fix`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}. Fix: {fix}") from None
+    except (ValueError, RecursionError):
+        raise ArtifactError(f"{path} is damaged: it is not JSON. Fix: {fix}") from None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise ArtifactError(f"{path} is damaged: it is not a JSON object with {', '.join(keys)}. Fix: {fix}")
+    return content
 
 
 def write_json(path: Path, value: object) -> None:

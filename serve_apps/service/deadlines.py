@@ -85,7 +85,7 @@ class Step(Generic[T]):
         """Make the error of a missed deadline, also of a budget of 0."""
         return StepUnavailable(f"{self.name}: deadline {self.budget_ms} ms")
 
-    def failed(self, error: Exception) -> StepUnavailable:
+    def failed(self, error: BaseException) -> StepUnavailable:
         """Log an error of the call and return the one that the request gets."""
         log_warning("step_failed", step=self.name, error=type(error).__name__)
         return StepUnavailable(f"{self.name}: failed")
@@ -117,12 +117,13 @@ async def run_steps(request: Coroutine[Step[Any], Any, T], threads: StepThreads,
 
     Raises:
         ThreadsBusy: no thread became free within `threads.wait_ms`.
+        TypeError: the request awaits something that is no step.
         Exception: whatever the request raises.
     """
     next_step = _resume(request, None)
     while isinstance(next_step, Step):
         if next_step.budget_ms == 0:
-            next_step = _resume(request, next_step.missed())
+            next_step = _resume(request, _Raised(next_step.missed()))
         elif next_step.is_remote:
             next_step = _resume(request, await _await_remote(next_step, took_ms))
         else:
@@ -135,27 +136,42 @@ class _Finished(Generic[T]):
     result: T
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """The error of a step for the request; a step may also return an exception, which is a result."""
+
+    error: Exception
+
+
 def _resume(request: Coroutine[Step[Any], Any, T], outcome: Any) -> Step[Any] | _Finished[T]:
     """Run the request until its next step or its end; `outcome` is what the step before it returned or raised."""
     try:
-        return request.throw(outcome) if isinstance(outcome, Exception) else request.send(outcome)
+        awaited = request.throw(outcome.error) if isinstance(outcome, _Raised) else request.send(outcome)
     except StopIteration as end:
         return _Finished(end.value)
+    if not isinstance(awaited, Step):
+        request.close()
+        raise TypeError(f"a request awaits {type(awaited).__name__}; allowed: step(...), also for a coroutine function")
+    return awaited
 
 
-async def _await_remote(remote: Step[T], took_ms: dict[str, float]) -> T | Exception:
+async def _await_remote(remote: Step[T], took_ms: dict[str, float]) -> T | _Raised:
     """Return what the call returned, or the error for the request."""
     start_s = time.perf_counter()
+    task = asyncio.current_task()
+    assert task is not None
     try:
-        async with asyncio.timeout(remote.budget_ms / 1_000):
+        async with asyncio.timeout(remote.budget_ms / 1_000) as deadline:
             result: T = await remote.call(*remote.arguments)
             return result
-    except TimeoutError:
-        return remote.missed()
     except _REQUEST_ERRORS as error:
-        return error
+        return _Raised(error)
+    except asyncio.CancelledError as error:
+        if task.cancelling():
+            raise  # the client has gone
+        return _Raised(remote.failed(error))  # the call was cancelled where it ran
     except Exception as error:
-        return remote.failed(error)
+        return _Raised(remote.missed() if deadline.expired() else remote.failed(error))
     finally:
         took_ms[remote.name] = (time.perf_counter() - start_s) * 1_000
 
@@ -174,12 +190,13 @@ async def _run_in_thread(
                 return thread.result()
     except asyncio.CancelledError:
         run.abandon()  # the client has gone
+        thread.cancel()  # if it has not started
         raise
     if run.running is None:
         thread.cancel()
         raise ThreadsBusy(f"busy: no free thread in {threads.wait_ms} ms")
     took_ms[run.running.name] = run.running.budget_ms
-    return _resume(request, run.running.missed())
+    return _resume(request, _Raised(run.running.missed()))
 
 
 class _ThreadRun(Generic[T]):
@@ -203,7 +220,7 @@ class _ThreadRun(Generic[T]):
         next_step: Step[Any] | _Finished[T] = self._first
         while isinstance(next_step, Step) and not next_step.is_remote:
             if next_step.budget_ms == 0:
-                next_step = _resume(self._request, next_step.missed())
+                next_step = _resume(self._request, _Raised(next_step.missed()))
                 continue
             start_s = time.perf_counter()
             if not self._pass(next_step, start_s + next_step.budget_ms / 1_000):
@@ -240,15 +257,15 @@ class _ThreadRun(Generic[T]):
         return True
 
 
-def _call(local: Step[T]) -> T | Exception:
+def _call(local: Step[T]) -> T | _Raised:
     """Return what the call returned, or the error for the request."""
     try:
         result: T = local.call(*local.arguments)
         return result
     except _REQUEST_ERRORS as error:
-        return error
-    except Exception as error:
-        return local.failed(error)
+        return _Raised(error)
+    except BaseException as error:  # a SystemExit or CancelledError of a library must not reach the event loop
+        return _Raised(local.failed(error))
 
 
 def _retrieve_exception(thread: asyncio.Future[Any]) -> None:

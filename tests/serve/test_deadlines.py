@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -249,3 +252,87 @@ def test_many_requests_at_once_keep_their_own_results() -> None:
             return list(await asyncio.gather(*requests))
 
     assert asyncio.run(run_all()) == [(str(n), str(n + 1)) for n in range(200)]
+
+
+@pytest.mark.parametrize("call_of", [lambda value: lambda: value, lambda value: partial(returned_remotely, value)])
+def test_a_step_may_return_an_exception_as_its_result(call_of: Callable[[Any], Call]) -> None:
+    value = ValueError("a result")
+
+    async def request() -> Any:
+        return await a_step("s", call_of(value))
+
+    assert run_request(request()) is value
+
+
+async def returned_remotely(value: Any) -> Any:
+    return value
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+def test_a_function_that_raises_no_exception_but_a_base_one_has_failed(error: BaseException) -> None:
+    def exits() -> str:
+        raise error
+
+    assert run(a_step("s", exits), a_step("end", lambda: "end")) == ("s: failed", "end")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), TimeoutError()])
+def test_a_remote_step_that_ends_itself_has_failed(error: BaseException) -> None:
+    async def cancelled_elsewhere() -> str:
+        raise error
+
+    assert run(a_step("s", cancelled_elsewhere), a_step("end", lambda: "end")) == ("s: failed", "end")
+
+
+def test_a_cancelled_request_with_a_remote_step_is_cancelled() -> None:
+    async def cancel() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            threads = StepThreads(pool, PATIENT_MS, CHECK_MS)
+            request = asyncio.ensure_future(run_steps(all_of(a_step("s", never)), threads, {}))
+            await asyncio.sleep(0)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+
+    asyncio.run(cancel())
+
+
+@pytest.mark.parametrize("first_ms", [0, PATIENT_MS])
+def test_a_request_that_awaits_anything_else_is_refused(first_ms: int) -> None:
+    async def request() -> None:
+        with suppress(StepUnavailable):
+            await a_step("s", lambda: "s", budget_ms=first_ms)
+        await asyncio.sleep(0)
+
+    with pytest.raises(TypeError, match=r"^a request awaits NoneType; allowed: step\(\.\.\.\)"):
+        run_request(request())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_thread_is_lost_and_no_request_hangs(seed: int) -> None:
+    """Requests of random steps, a third of them cancelled; afterwards every thread is free."""
+
+    async def slow(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "remote"
+
+    async def run_some(rng: random.Random) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            threads = StepThreads(pool, rng.choice((1, 20, PATIENT_MS)), CHECK_MS)
+            requests = []
+            for _ in range(60):
+                steps = []
+                for _ in range(rng.randint(0, 5)):
+                    calls = (partial(time.sleep, rng.choice((0, 0.01))), partial(slow, rng.choice((0, 0.01))), fails)
+                    steps.append(a_step("s", rng.choice(calls), budget_ms=rng.choice((0, 1, 5, PATIENT_MS))))
+                requests.append(asyncio.ensure_future(run_steps(all_of(*steps), threads, {})))
+                if rng.random() < 1 / 3:
+                    asyncio.get_running_loop().call_later(rng.random() * 0.03, requests[-1].cancel)
+            results = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 60)
+            assert all(isinstance(result, tuple | ThreadsBusy | asyncio.CancelledError) for result in results)
+            all_free = threading.Barrier(4)
+            for _ in range(3):
+                pool.submit(all_free.wait, 60)
+            await asyncio.to_thread(all_free.wait, 60)
+
+    asyncio.run(run_some(random.Random(seed)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from intarsia.errors import ArtifactError
 from pipelines.code_digest import SourceTree, imported_names, project_source
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
@@ -91,3 +92,26 @@ def test_every_import_of_the_project_is_seen() -> None:
 def test_jobs_have_different_digests() -> None:
     digests = {project_source().digest_of(ROOT / "pipelines" / f"{name}.py") for name in (*JOB_NAMES, *CHECK_NAMES)}
     assert len(digests) == len(JOB_NAMES) + len(CHECK_NAMES)
+
+
+def test_text_that_only_looks_like_an_import_is_harmless(root: Path) -> None:
+    (root / "lib" / "maths.py").write_text('"""\nimport a,\nimport #\nfrom . import (b\n"""\nimport (\n')
+    assert digest(root) == digest(root)
+
+
+def test_a_syntax_error_in_an_imported_module_changes_the_digest(root: Path) -> None:
+    before = digest(root)
+    (root / "lib" / "maths.py").write_text("def (:\n")
+    assert digest(root) != before
+
+
+def test_a_symlinked_checkout_has_the_same_digest(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    link = tmp_path_factory.mktemp("elsewhere") / "checkout"
+    link.symlink_to(root)
+    assert digest(link) == digest(root)
+
+
+def test_a_job_without_source_is_refused(root: Path) -> None:
+    (root / "jobs" / "train.pyc").write_bytes(b"\xa7")
+    with pytest.raises(ArtifactError, match=r"train\.pyc is not Python source.*Fix: install the \.py files"):
+        SourceTree({}).digest_of(root / "jobs" / "train.pyc")

@@ -305,3 +305,10 @@ def test_the_description_leaves_out_advanced_settings_on_request() -> None:
     ]
     everything = describe(Job)
     assert all(f"{name}: " in everything for name in ("warmup", "encoder", "dim", "random", "seed"))
+
+
+@pytest.mark.parametrize("text", ["day: 2020-99-99", "[" * 1200])
+def test_text_that_yaml_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml is not YAML"):
+        read_yaml(tmp_path / "a.yaml")

@@ -236,3 +236,20 @@ def test_an_interrupted_run_continues_unless_the_code_changed(ready: Lake, monke
     monkeypatch.setattr(SourceTree, "digest_of", lambda tree, file: "of another version")
     assert interrupt_after("3", ready) is None
     assert len(list(ready.root.glob(".copy_texts-*"))) == 1, "the folder of the older code is removed"
+
+
+@pytest.mark.parametrize("content", ["", '{"outputs": {', "[]", "null", "{}", b"\xff".decode("latin-1")])
+def test_a_job_with_an_unreadable_record_runs_again(
+    ready: Lake, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (ready.root / "runs" / "copy_texts.json").write_text(content, encoding="latin-1")
+    assert run_job(COPY, CopyConfig(), ready)
+    assert "job_record_unreadable job=copy_texts" in caplog.text
+    assert not run_job(COPY, CopyConfig(), ready)
+
+
+def test_a_job_with_a_record_of_version_0_1_runs_again(ready: Lake) -> None:
+    record = record_of(ready)
+    del record["code"]
+    (ready.root / "runs" / "copy_texts.json").write_text(json.dumps({**record, "version": "0.1.0"}))
+    assert run_job(COPY, CopyConfig(), ready)

@@ -155,3 +155,25 @@ def test_progress_is_printed_at_the_start_and_the_end_of_a_step(capsys: pytest.C
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "embed  text 1000/1000"
     assert 1 <= len(lines) <= 5
+
+
+def test_a_lake_that_cannot_be_written_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file.parent / "a_file").write_text("")
+    assert main(COPY, ["--config", str(file), f"lake={file.parent}/a_file/lake"]) == 1
+    assert f"{file.parent}/a_file is not a folder. Fix: give a folder" in capsys.readouterr().err
+
+
+def test_a_read_only_folder_is_refused(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *arguments: False)  # the tests may run as root, who may write anywhere
+    assert main(COPY, ["--config", str(file)]) == 1
+    assert "is not writable. Fix: give a folder that can be written, lake=FOLDER" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line_and_exit_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run_command(interrupted) == 130
+    assert capsys.readouterr().err == "stopped; the same command continues\n"

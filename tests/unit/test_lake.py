@@ -333,3 +333,17 @@ def test_resumable_dirs_work_on_a_file_system_without_locks(tmp_path: Path, monk
             assert not folder.exists(), "after a day without a write it has no writer"
         folder.mkdir()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": "x"}', b"\xff"])
+def test_a_damaged_pointer_is_an_error(lake: Lake, content: bytes) -> None:
+    (lake.root / "texts").mkdir(parents=True)
+    (lake.root / "texts" / "current.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"texts/current\.json is damaged: it is not .*Fix: run the job that makes"):
+        lake.current("texts")
+
+
+def test_a_pointer_that_cannot_be_read_is_an_error(lake: Lake) -> None:
+    (lake.root / "texts" / "current.json").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=r"current\.json cannot be read: Is a directory\. Fix: "):
+        lake.current("texts")

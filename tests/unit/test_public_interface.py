@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 import intarsia
 from intarsia import __main__ as command
-from intarsia.errors import ConfigError, DataError
+from intarsia.errors import ArtifactError, ConfigError, DataError
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -101,3 +103,55 @@ def test_run_takes_the_config_file_as_its_first_argument(tmp_path: Path, capsys:
 def test_jobs_lists_every_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["jobs"]) == 0
     assert "train_ranker" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command_line = [sys.executable, "-m", "intarsia", "jobs"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(command_line, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert (ended.stderr, ended.returncode) == (b"", 128 + signal.SIGPIPE)
+
+
+def test_jobs_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["jobs", "extra"])
+    assert stopped.value.code == 2
+    assert "unrecognized arguments: extra" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["to=r-1", "promote_release.to=staged"])
+def test_rollback_refuses_another_target(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["rollback", "--config", "shop.yaml", target]) == 2
+    assert f"rollback takes no {target}" in capsys.readouterr().err
+
+
+def test_two_config_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b.yaml").write_text("lake: lake\n")
+    assert command.main(["run", "a.yaml", "--config", str(tmp_path / "b.yaml")]) == 1
+    assert "override 'a.yaml' is not key=value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 7), (signal.SIGTERM, 143)])
+def test_demo_waits_until_an_interrupted_program_has_ended(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    """The program sends the signal to its parent, as a terminal or a container does, then takes a second to end."""
+    program = tmp_path / "program.py"
+    program.write_text(f"import os, sys, time\nos.kill(os.getppid(), {int(number)})\ntime.sleep(1)\nsys.exit(7)\n")
+    code = "import sys; from intarsia.__main__ import _run_process; sys.exit(_run_process(sys.argv[1:]))"
+    assert subprocess.run([sys.executable, "-c", code, sys.executable, str(program)], check=False).returncode == status
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"history": [{"release_id": "r-1", "at": "", "why": ""}]}'])
+def test_open_release_refuses_a_damaged_lake(content: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no release is live"):
+        intarsia.open_release(tmp_path / "nowhere")
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases" / "live.json").write_text(content)
+    (tmp_path / "releases" / "r-1").write_text("not a folder")
+    with pytest.raises(ArtifactError, match=r"is damaged|is not a release"):
+        intarsia.open_release(tmp_path)
+    with pytest.raises(ArtifactError, match=r"live\.json cannot be read: Not a directory"):
+        intarsia.open_release(tmp_path / "releases" / "r-1")

@@ -223,7 +223,14 @@ def _split(
 def _read_parquet(split: FileSplit) -> Iterator[RawRow]:
     number = split.first_row
     with pq.ParquetFile(split.path) as file:
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, row_groups=[split.begin]):
+        batches = file.iter_batches(batch_size=_PARQUET_BATCH_ROWS, row_groups=[split.begin])
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(split.path, "data", str(error), "a whole Parquet file", "write it again") from None
+            if batch is None:
+                return
             for row in batch.to_pylist(maps_as_pydicts="lossy"):
                 yield RawRow(number, row)
                 number += 1

@@ -5,7 +5,6 @@ Letters: n rows, F features.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from intarsia.errors import ArtifactError, ReleaseMismatch
 from intarsia.ids import sha256_bytes, sha256_json
-from intarsia.lake import write_json
+from intarsia.lake import read_json_object, write_json
 from intarsia.maths.arrays import Float32s, Floats
 from intarsia.ranking.linear import InitScore, LinearModel
 from intarsia.records.feature_matrix import FeatureMatrix
@@ -57,6 +56,11 @@ class RankerModel:
     def feature_names(self) -> tuple[str, ...]:
         """The columns the trees read, in order."""
         return tuple(self._boosters[0].feature_name())
+
+    @property
+    def feature_names_by_model(self) -> list[tuple[str, ...]]:
+        """The columns of each LightGBM model; all must be equal."""
+        return [tuple(booster.feature_name()) for booster in self._boosters]
 
     @property
     def num_trees(self) -> int:
@@ -108,9 +112,9 @@ class LightGbmRanker:
         self._model = model
         self._names = tuple(feature_names)
         self._fingerprint = feature_fingerprint
-        if model.feature_names != self._names:
+        if other := next((names for names in model.feature_names_by_model if names != self._names), None):
             raise ArtifactError(
-                f"the model reads features {_brief(model.feature_names)}, its header names {_brief(self._names)}. "
+                f"the model reads features {_brief(other)}, its header names {_brief(self._names)}. "
                 "Fix: run train_ranker again"
             )
 
@@ -123,10 +127,12 @@ class LightGbmRanker:
             ReleaseMismatch: it was trained on other features.
         """
         try:
-            header = json.loads((folder / RANKER_HEADER).read_text(encoding="utf-8"))
+            header = read_json_object(folder / RANKER_HEADER, ("format",), fix="run train_ranker again")
             model = _read_model(folder, header)
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} is missing. Fix: run train_ranker") from None
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{folder / RANKER_HEADER} is damaged: {error}. Fix: run train_ranker again") from None
         ranker = cls(model, header["feature_names"], header["feature_fingerprint"])
         if feature_fingerprint is not None:
             ranker._check_fingerprint(feature_fingerprint)
@@ -229,10 +235,10 @@ def _read_model(folder: Path, header: Mapping[str, Any]) -> RankerModel:
 
 def _read_text(folder: Path, file: Mapping[str, Any]) -> str:
     path = folder / str(file["file"])
-    text = path.read_text(encoding="utf-8")
-    if sha256_bytes(text.encode()) != file["sha256"]:
+    content = path.read_bytes()
+    if sha256_bytes(content) != file["sha256"]:
         raise ArtifactError(f"{path} is not the model that {RANKER_HEADER} describes. Fix: run train_ranker again")
-    return text
+    return content.decode()
 
 
 def _predict(booster: lightgbm.Booster, values_nF: NDArray[np.floating], **options: bool) -> Floats:

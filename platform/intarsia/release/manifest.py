@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from intarsia.config import build, to_jsonable
-from intarsia.errors import ArtifactError
+from intarsia.errors import ArtifactError, ConfigError
 from intarsia.ids import ReleaseId, sha256_bytes
-from intarsia.lake import write_json
+from intarsia.lake import read_json_object, write_json
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -73,7 +72,7 @@ class Manifest:
         path, digest_path = folder / MANIFEST_FILE, folder / MANIFEST_DIGEST_FILE
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ArtifactError(
                 f"{folder} is not a release: it has no {MANIFEST_FILE}; stage one with pipelines.stage_release"
             ) from None
@@ -82,13 +81,16 @@ class Manifest:
                 f"{path} does not match {MANIFEST_DIGEST_FILE} in its folder: one is missing or has changed; "
                 "stage the release again or roll back"
             )
-        values = json.loads(content)
+        values = read_json_object(path, ("schema_version",), fix="stage the release again or roll back")
         if values["schema_version"] != SCHEMA_VERSION:
             raise ArtifactError(
                 f"{path} has schema {values['schema_version']}; this code reads {SCHEMA_VERSION}: "
                 "stage the release again"
             )
-        return build(cls, values, where=str(path))
+        try:
+            return build(cls, values, where=str(path))
+        except ConfigError as error:
+            raise ArtifactError(f"{error}. Fix: stage the release again or roll back") from None
 
     @property
     def id(self) -> ReleaseId:

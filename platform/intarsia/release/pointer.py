@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId
-from intarsia.lake import Lake, write_json
+from intarsia.lake import Lake, read_json_object, write_json
 from intarsia.release.manifest import Manifest
 
 POINTER_FILE = "live.json"
@@ -79,12 +78,19 @@ class Pointer:
         return lineage
 
     def _history(self) -> list[dict[str, str]]:
+        path, fix = self.releases / POINTER_FILE, "remove the file and promote a release"
         try:
-            content = json.loads((self.releases / POINTER_FILE).read_text(encoding="utf-8"))
+            content = read_json_object(path, ("history",), fix=fix)
         except FileNotFoundError:
             return []
         history: list[dict[str, str]] = content["history"]
+        if not isinstance(history, list) or not all(_is_step(step) for step in history):
+            raise ArtifactError(f"{path} is damaged: its history is not a list of releases. Fix: {fix}")
         return history
+
+
+def _is_step(step: object) -> bool:
+    return isinstance(step, dict) and all(isinstance(step.get(key), str) for key in ("release_id", "at", "why"))
 
 
 def write_staged(folder: Path, release_id: ReleaseId) -> None:
@@ -98,7 +104,11 @@ def read_staged(lake: Lake) -> ReleaseId:
     Raises:
         ArtifactError: none was staged.
     """
-    content = json.loads((lake.current(STAGED_ENTRY).path / _STAGED_FILE).read_text(encoding="utf-8"))
+    path = lake.current(STAGED_ENTRY).path / _STAGED_FILE
+    try:
+        content = read_json_object(path, ("release_id",), fix="run stage_release with --force")
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Fix: run stage_release with --force") from None
     return ReleaseId(content["release_id"])
 
 

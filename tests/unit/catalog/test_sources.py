@@ -139,3 +139,13 @@ def test_an_empty_file_has_no_splits(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"")
     (tmp_path / "a.csv").write_bytes(b"")
     assert plan_splits(tmp_path / "a.jsonl") == plan_splits(tmp_path / "a.csv") == []
+
+
+def test_damaged_data_of_a_parquet_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": [str(number * 7919) for number in range(5000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[100:2000] = bytes(byte ^ 0x5A for byte in content[100:2000])
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.parquet: data is .*allowed: a whole Parquet file\. Fix: write it again"):
+        _rows(path)

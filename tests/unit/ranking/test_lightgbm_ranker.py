@@ -295,3 +295,35 @@ def test_without_early_stopping_every_tree_is_kept() -> None:
 def test_a_wrong_setting_is_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(LambdaMartConfig, wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is damaged: it is not JSON"),
+        ('{"format": 4', "is damaged: it is not JSON"),
+        ("[]", "is damaged: it is not a JSON object with format"),
+        ('{"format": 4}', "is damaged: 'models'"),
+        ('{"format": 4, "models": 3, "prior_weight": 0}', "is damaged: 'int' object is not iterable"),
+    ],
+)
+def test_a_damaged_header_is_refused_by_name(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / RANKER_HEADER).write_text(content, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=rf"ranker\.json {words}.*Fix: run train_ranker again"):
+        LightGbmRanker.open(tmp_path)
+
+
+def test_a_torn_second_model_is_refused_by_name(fit: RankerFit, tmp_path: Path) -> None:
+    save_ranker(tmp_path, fit.model, NAMES, "features-1", {})
+    content = (tmp_path / "pointwise.txt").read_bytes()
+    for torn in (b"", content[: len(content) // 2], b"\xff" + content):
+        (tmp_path / "pointwise.txt").write_bytes(torn)
+        with pytest.raises(ArtifactError, match=r"pointwise\.txt is not the model that ranker\.json describes"):
+            LightGbmRanker.open(tmp_path)
+
+
+def test_a_second_model_of_other_names_is_refused(fit: RankerFit) -> None:
+    first, second = fit.model.trees
+    renamed = replace(second, text=second.text.replace("feature_names=useful noise other", "feature_names=x y z"))
+    with pytest.raises(ArtifactError, match="the model reads features x, y, z, its header names useful, noise, other"):
+        LightGbmRanker(replace(fit.model, trees=(first, renamed)), NAMES, "x")

@@ -7,7 +7,8 @@ import pytest
 
 from intarsia.errors import ArtifactError
 from intarsia.ids import ReleaseId
-from intarsia.release.pointer import ROLL_BACK, Pointer
+from intarsia.lake import Lake
+from intarsia.release.pointer import ROLL_BACK, Pointer, read_staged
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -93,3 +94,21 @@ def test_the_history_is_bounded_and_keeps_the_newest(pointer: Pointer) -> None:
     assert pointer.live() == "r-c"
     assert pointer.previous() == "r-b"
     assert (pointer.releases / "live.json").stat().st_size < 5_000
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"history": 3}', '{"history": [{}]}', '{"history": [{"release_id": null}]}']
+)
+def test_a_damaged_pointer_is_refused_with_the_fix(tmp_path: Path, content: str) -> None:
+    (tmp_path / "live.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"live\.json is damaged: .*Fix: remove the file and promote a release"):
+        Pointer(tmp_path).live()
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_damaged_staged_release_is_refused_with_the_fix(lake: Lake, content: str | None) -> None:
+    with lake.publish("staged_release") as folder:
+        if content is not None:
+            (folder / "release.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"release\.json is (missing|damaged).*Fix: run stage_release with --force"):
+        read_staged(lake)

@@ -56,7 +56,9 @@ def test_waiting_for_a_server_that_never_gets_ready_ends() -> None:
 
 
 def test_without_a_live_release_the_job_to_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--lake", str(tmp_path), "--port", "0"]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as free_later:
+        port = free_later.getsockname()[1]
+    assert main(["--lake", str(tmp_path), "--port", str(port)]) == 1
     assert "no release is live" in capsys.readouterr().err
 
 
@@ -95,3 +97,12 @@ def test_help_shows_the_usual_settings_and_help_all_the_rest(
     text = capsys.readouterr().out
     assert "ranker_ms: int = 500" in text
     assert ("stage_threads: int = 2" in text) == is_advanced_shown
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536"])
+def test_a_number_that_is_no_port_is_refused(port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"ConfigError: port is {port}; allowed: 1 to 65535. Fix: give another one with --port\n"
+    assert main(["--lake", str(tmp_path), "--port", port]) == 1
+    assert capsys.readouterr().err == words
+    assert environment.main([port]) == 1
+    assert capsys.readouterr().err == words
