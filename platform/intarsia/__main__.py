@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options, rest = parser.parse_known_args(arguments)
             return _RUNNERS[options.command](rest)
         finally:
-            print(end="", flush=True)  # does nothing if there is no standard output
+            if sys.stdout is not None:  # None if the caller has closed it
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _is_stdout_closed():
             raise
