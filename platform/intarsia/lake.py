@@ -68,7 +68,8 @@ class Lake:
             )
         except FileNotFoundError:
             raise ArtifactError(
-                f"{name} is not in the lake {self.root}; run the job that makes it (python -m pipelines)"
+                f"{name} is not in the lake {self.root}; run the job that makes it "
+                "(`python -m pipelines` lists the jobs)"
             ) from None
         path = self.root / name / content["version"]
         if not path.is_dir():
