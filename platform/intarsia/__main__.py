@@ -62,7 +62,6 @@ def _job(rest: list[str]) -> int:
     names = importlib.import_module("pipelines.jobs")
     known = (*names.JOB_NAMES, *names.CHECK_NAMES)
     if not rest or rest[0] in ("-h", "--help"):
-        sys.stdout.write("usage: intarsia job NAME --config FILE [key=value ...]\n\n")
         return _jobs([])
     if rest[0] not in known:
         from intarsia.config import nearest_of
@@ -82,15 +81,15 @@ def _serve(rest: list[str]) -> int:
 
 
 def _evaluate(rest: list[str]) -> int:
-    return _call_job("evaluate_release", rest)
+    return _call_job("evaluate_release", rest, program="intarsia evaluate")
 
 
 def _promote(rest: list[str]) -> int:
-    return _call_job("promote_release", rest)
+    return _call_job("promote_release", rest, program="intarsia promote")
 
 
 def _rollback(rest: list[str]) -> int:
-    return _call_job("promote_release", [*rest, "to=previous"])
+    return _call_job("promote_release", [*rest, "to=previous"], program="intarsia rollback")
 
 
 def _demo(rest: list[str]) -> int:
@@ -116,9 +115,9 @@ def _call(module: str, arguments: Sequence[str]) -> int:
     return status
 
 
-def _call_job(name: str, arguments: Sequence[str]) -> int:
+def _call_job(name: str, arguments: Sequence[str], *, program: str | None = None) -> int:
     job = importlib.import_module(f"pipelines.{name}").JOB
-    status: int = importlib.import_module("pipelines.job").main(job, list(arguments))
+    status: int = importlib.import_module("pipelines.job").main(job, list(arguments), program=program)
     return status
 
 
