@@ -107,5 +107,5 @@ def check_dropped_share(
         field="dropped rows",
         found=f"{num_dropped} of {num_rows} ({num_dropped / num_rows:.1%}), most of them {worst} ({count})",
         allowed=f"max_rejected_share {max_share:g}",
-        fix=f"look at reason {worst} in {rejected_at}, correct the file or its mapping, or raise max_rejected_share of the job",
+        fix=f"look at reason {worst} in {rejected_at}, correct the file or its mapping, or raise max_rejected_share",
     )
