@@ -202,7 +202,7 @@ def test_an_image_setting_out_of_range_is_refused(values: dict[str, object], wor
 
 
 def test_a_torn_image_is_refused_with_its_fault() -> None:
-    with pytest.raises(ImageError, match=r"not a picture"):
+    with pytest.raises(ImageError, match=r"the bytes are not an image"):
         image_encoder("random_mobilenet").encode([b"not a picture"])
 
 
