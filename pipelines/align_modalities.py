@@ -180,9 +180,9 @@ def _read_judged(lake: Lake, catalog: _ImagedProducts) -> tuple[list[str], list[
     product_row = {product_id: row for row, product_id in enumerate(catalog.ids)}
     judgments = JUDGMENTS.read(lake.current("judgments"), ["query_id", "product_id", "grade"]).to_pylist()
     entries = [
-        (query_row[one["query_id"]], product_row[one["product_id"]], 2.0 ** one["grade"] - 1.0)
-        for one in judgments
-        if one["query_id"] in query_row and one["product_id"] in product_row and one["grade"] > 0
+        (query_row[row["query_id"]], product_row[row["product_id"]], 2.0 ** row["grade"] - 1.0)
+        for row in judgments
+        if row["query_id"] in query_row and row["product_id"] in product_row and row["grade"] > 0
     ]
     queries, products, gains = zip(*entries, strict=True) if entries else ((), (), ())
     return ids, [text_of[i] for i in ids], csr_matrix((gains, (queries, products)), shape=(len(ids), num_products))

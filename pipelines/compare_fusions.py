@@ -1,6 +1,6 @@
 """Compare every fusion method on the same judged queries, and again with a growing share of images missing.
 
-Kinds are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation
+Methods are fitted on train, and one is chosen there by out-of-fold values; the test split is measured once. Validation
 queries stop fits and weigh columns, so validation values of fitted methods are optimistic. This job reports only:
 `search_fusion` finds the fusion that serves.
 """

@@ -72,9 +72,8 @@ class EvaluateReleaseConfig:
     evaluation: EvaluationConfig = setting("metrics and intervals", factory=EvaluationConfig)
     missing_images: tuple[float, ...] = setting(
         "shares of the products whose images are removed in turn; the gate refuses a release that is worse with some "
-        "or all "
-        "images than without any, or whose fusion is worse than the best text-only one. Empty skips these checks; no "
-        "effect without images",
+        "or all images than without any, or whose fusion is worse than the best text-only one. Empty skips these "
+        "checks; no effect without images",
         (0.1, 0.25, 0.5, 0.75, 0.9),
         advanced=True,
     )

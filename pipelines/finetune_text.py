@@ -92,7 +92,6 @@ class FinetuneTextConfig:
         "the folds, no extra fit), greedy_soup (mean of those that improve validation), searched_soup (weighted mean "
         "that is best on validation)",
         "all",
-        advanced=True,
     )
     workers: TorchWorkersConfig = setting("Ray Train workers", factory=TorchWorkersConfig)
     space: FinetuningSpaceConfig = setting("search space of the trials", factory=FinetuningSpaceConfig, advanced=True)
@@ -193,10 +192,8 @@ class _Run:
 
 def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts:
     """Pre-train and search settings if requested, fit the towers of the folds and the serving tower, publish."""
-    original_config, config = (
-        config,
-        replace(config, tower=resolve_lake_model(config.tower, ("small_text_tower",), lake)),
-    )
+    original_config = config
+    config = replace(config, tower=resolve_lake_model(config.tower, ("small_text_tower",), lake))
     catalog = read_catalog(lake, config.text_fields)
     fits: dict[str, FitResult] = {}
     notes: dict[str, object] = {}
@@ -233,9 +230,8 @@ def run(config: FinetuneTextConfig, lake: Lake, progress: JobProgress) -> Counts
             metrics = HeldOutNdcg(training_data.held_out)(encoder.encode)
             before = HeldOutNdcg(training_data.held_out)(open_text_encoder(job_run.start).encode)
             _describe(config, fits, {"before": before, "after": metrics}, folder, trials)
-            notes["space_id"] = _open(
-                config.tower, folder
-            ).space_id  # the fitted encoder has the id from before the fit
+            # opened again, because the fitted encoder has the id from before the fit
+            notes["space_id"] = _open(config.tower, folder).space_id
             notes |= {
                 "encoder": to_jsonable(config.tower),
                 "folds": config.folds,

@@ -17,9 +17,8 @@ from intarsia.lake import Lake
 from intarsia.onray.workers import RayWorkers
 from pipelines.job import Counts, Job, JobProgress, main
 
-_MIN_PARTS = (
-    64  # writing a part of 1,024 products takes 0.1 s: with fewer than 65,000 products, starting processes costs more
-)
+# writing a part of 1,024 products takes 0.1 s: with fewer than 65,000 products, starting processes costs more
+_MIN_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,8 @@ class IngestEventsConfig:
 
     folder: Path | None = setting("folder of the data; default: the generated market of the lake", None)
     events: str = setting("file of events, or folder of such files, in `folder`", "events.jsonl")
-    file: FileShape = setting("format of the file", factory=FileShape, advanced=True)
-    mapping: EventMapping = setting("the meaning of each column", factory=EventMapping, advanced=True)
+    file: FileShape = setting("format of the file", factory=FileShape)
+    mapping: EventMapping = setting("the meaning of each column", factory=EventMapping)
     max_rejected_share: float = setting(
         "stop if a larger share of the rows is rejected; repeated events do not count", 0.05
     )

@@ -33,9 +33,9 @@ class IngestJudgmentsConfig:
 
     folder: Path | None = setting("folder of the data; default: the generated market of the lake", None)
     queries: QueriesMapping = setting("columns of the queries file", factory=QueriesMapping)
-    queries_file: FileShape = setting("format of the queries file", factory=FileShape, advanced=True)
+    queries_file: FileShape = setting("format of the queries file", factory=FileShape)
     judgments: JudgmentsMapping = setting("columns of the judgments file", factory=JudgmentsMapping)
-    judgments_file: FileShape = setting("format of the judgments file", factory=FileShape, advanced=True)
+    judgments_file: FileShape = setting("format of the judgments file", factory=FileShape)
     has_files: bool = setting("whether there is a judged set; without one, known_items is required", True)
     known_items: KnownItemsConfig | None = setting(
         "synthetic queries from the titles, for a shop without judged queries, or without enough to train on; with "

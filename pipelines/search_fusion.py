@@ -98,7 +98,7 @@ class _SplitData:
 
     Attributes:
         packed: with all retrievers.
-        training_data: the same as training data; None if no fitted method is searched.
+        training_data: the same queries for fitting; None if no fitted method is searched.
         text_only: with the text retrievers; None for a catalog without images.
     """
 

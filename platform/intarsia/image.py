@@ -1,6 +1,6 @@
 """Decode image files to RGB pixels, or raise an error with a reason code. Used for catalog images and query images.
 
-Resizing for a model: see `encoders/pixels.py`.
+Resizing for a model: see `encoders/inputs.py`.
 """
 
 from __future__ import annotations

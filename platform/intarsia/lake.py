@@ -66,7 +66,8 @@ class Lake:
             content = json.loads(pointer.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ArtifactError(
-                f"{name} is not in the lake {self.root}; run the job that makes it (python -m pipelines)"
+                f"{name} is not in the lake {self.root}; run the job that makes it "
+                "(`python -m pipelines` lists the jobs)"
             ) from None
         path = self.root / name / content["version"]
         if not path.is_dir():

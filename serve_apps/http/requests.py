@@ -62,7 +62,7 @@ class _Strict(BaseModel):
 
 
 class FiltersIn(_Strict):
-    """What a product must be; an empty filter allows everything. Prices are minor units (cents, fen)."""
+    """Conditions on products; an empty filter allows every product. Prices are minor units (cents, fen)."""
 
     category: Annotated[list[Name], Field(max_length=10)] = Field(default=[], description="path prefix, top first")
     brands: Names = Field(default=[], description="alternatives")
@@ -154,7 +154,7 @@ def _query(
 
 
 class EventIn(_Strict):
-    """What a shopper did with one product of one page. An event that is sent again with its `event_id` counts once."""
+    """One action of a shopper on one product of a page. An event that is sent twice with one `event_id` counts once."""
 
     event_id: Identifier
     request_id: Identifier

@@ -1,7 +1,7 @@
-"""The releases that a process holds open, and what the ingress opens of one.
+"""The cache of open releases of a process, and the parts of a release that the ingress opens.
 
 Every deployment holds a `ReleaseCache`: the live release and the one before it, swapped inside the process while
-requests are in flight. What is opened of a release differs (a ranker needs no documents), so each deployment passes
+requests are in flight. Each deployment needs other parts of a release (a ranker needs no documents), so it passes
 its own `open_part`.
 """
 
@@ -35,10 +35,10 @@ _NUM_WARM_UP = 3
 
 
 class ReleaseCache(Generic[PartT]):
-    """The open parts of at most two releases; follows the live pointer in a thread of its own.
+    """The open parts of at most two releases; follows the live pointer in its own thread.
 
     Args:
-        config: where the releases are, which one to serve, how often to look at the pointer.
+        config: where the releases are, which one to serve, how often to read the pointer.
         open_part: opens the part of a release folder that this process needs, and warms it up.
     """
 
@@ -91,7 +91,7 @@ class ReleaseCache(Generic[PartT]):
                 return False
             try:
                 self._open(wanted)
-            except Exception as error:  # opening runs every part's code, and that of the libraries it reads files with
+            except Exception as error:  # any part, or a library that reads its files, may raise any error
                 log_warning("release_not_opened", release_id=wanted, stays=self.current, error=_describe(error))
                 return False
         log_event("release_swapped", release_id=wanted)
@@ -120,9 +120,9 @@ class ReleaseCache(Generic[PartT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngressRelease:
-    """What the ingress opens of one release; `product_ids` are by row.
+    """The parts of one release that the ingress opens; `product_ids` are by row.
 
-    `engine` (all three stages) is None in the composed topology, `fuser` where a deployment of its own fuses.
+    `engine` (all three stages) is None in the composed topology; `fuser` is None if a separate deployment fuses.
     """
 
     manifest: Manifest

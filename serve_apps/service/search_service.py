@@ -55,7 +55,7 @@ class SearchService:
     Args:
         releases: the releases that the ingress holds open.
         stages: retrieve, fuse and rank, here or in other processes.
-        budgets: of the steps.
+        budgets: deadline of each step.
         num_threads: worker threads of this process.
         served: the log of served requests.
     """
@@ -130,7 +130,7 @@ class SearchService:
             except StepUnavailable as error:
                 replaced.append(str(error))
         if not (query.text or query.seed_product_ids or vectors):
-            raise StepUnavailable("; ".join(replaced))  # the image was all there was to search by
+            raise StepUnavailable("; ".join(replaced))  # nothing is left to search by
 
         encoded = EncodedQuery(query=without_image(query), vectors=vectors)
         candidates = await step("retriever", budgets.retriever_ms, stages.retrieve, release_id, encoded)

@@ -1,4 +1,4 @@
-"""The log of served requests: queued in memory by the ingress, written by a thread of its own.
+"""The log of served requests: queued in memory by the ingress, written by another thread.
 
 A request never waits for the log. A crash of the process loses at most the last second; requests that do not fit into
 the queue or cannot be written are counted and logged.
@@ -20,7 +20,7 @@ from intarsia.tables.segments import SegmentWriter, encode_line
 from intarsia.tables.served_requests import served_to_row
 from serve_apps.service.stages import without_image
 
-_CAPACITY = 4_096  # records of some 4 kB
+_CAPACITY = 4_096  # records of about 4 kB
 _WRITE_EVERY_S = 1.0
 
 
@@ -28,8 +28,8 @@ class ServedLog:
     """Logs a share of the requests; thread-safe.
 
     Args:
-        folder: of the log's segments; made by the first write.
-        share: of the requests, 0..1, chosen by request id; 0 logs none and starts no thread.
+        folder: folder of the log's segments; made by the first write.
+        share: share of the requests, 0..1, chosen by request id; 0 logs none and starts no thread.
         capacity: longest queue of requests to write.
     """
 

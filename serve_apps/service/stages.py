@@ -1,7 +1,7 @@
-"""The three stages as the ingress calls them: in its own process (fused) or in deployments of their own (composed).
+"""The three stages as the ingress calls them: in its own process (fused) or in other deployments (composed).
 
-Both run the same code of `intarsia.engine` on the same release. Between processes travel ids, scores and query
-vectors; the image of a query stays in the ingress, and so do the documents.
+Both run the same code of `intarsia.engine` on the same release. Only ids, scores and query vectors are sent between
+processes; the image of a query and the documents stay in the ingress.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class StageRejection:
 
 
 class ComposedStages:
-    """Stages in deployments of their own.
+    """Stages in other deployments.
 
     Args:
         retriever: Serve deployment handle.

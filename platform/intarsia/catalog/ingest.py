@@ -142,8 +142,8 @@ def _rejects(staging: Path, splits: Sequence[FileSplit], resolution: Resolution)
         resolved.setdefault(split_number, []).append(reject.to_row())
     for split in splits:
         table = read_staging_file(staging / staging_files(split.number)[2])
-        if more := resolved.get(split.number):
-            rows = sorted([*table.to_pylist(), *more], key=lambda row: int(str(row["row"])))
+        if second_pass := resolved.get(split.number):
+            rows = sorted([*table.to_pylist(), *second_pass], key=lambda row: int(str(row["row"])))
             table = REJECTED_PRODUCTS.from_rows(rows)
         yield table
 

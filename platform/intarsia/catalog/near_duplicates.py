@@ -2,8 +2,8 @@
 
 Two products are near-duplicates when their texts are nearly equal, when they share a description and one title only
 adds words to the other, or when they have nearly equal images under nearly the same title. Products with different
-numbers never are (64 GB is not 128 GB). A title alone is weak evidence: where a description is missing, the images must
-not differ. All products are kept; they only get a group id.
+numbers are never near-duplicates (64 GB is not 128 GB). A title alone is weak evidence: where a description is missing,
+the images must not differ. All products are kept; they only get a group id.
 
 Letters: N products, V values, P pairs.
 """

@@ -37,10 +37,10 @@ ALIGNMENT_CARD, ALIGNMENT_HEADS = "alignment.json", "heads.safetensors"
 class TextHeads:
     """H text heads: the serving head first, then one per fold.
 
-    `words_nHD` has a row per word of `places`, `vector_HTD` projects the encoder's vector, `bias_HD` is added.
+    `word_ids` maps a word to its row of `words_nHD`; `vector_HTD` projects the encoder's vector; `bias_HD` is added.
     """
 
-    places: Mapping[str, int]
+    word_ids: Mapping[str, int]
     words_nHD: Float32s
     vector_HTD: Float32s
     bias_HD: Float32s
@@ -52,7 +52,7 @@ class TextHeads:
 
     def project(self, text: str, text_T: Float32s, head: int) -> Float32s:
         """Project a text and its encoder vector into the aligned space: unit float32 [D]."""
-        ids_W, weight = word_bag(text, self.places)
+        ids_W, weight = word_bag(text, self.word_ids)
         sum_D = self.words_nHD[ids_W, head].sum(axis=0, dtype=np.float32) * np.float32(weight)
         return _unit(sum_D + text_T @ self.vector_HTD[head] + self.bias_HD[head])
 
@@ -77,10 +77,10 @@ class Alignment:
     def __post_init__(self) -> None:
         widths = {self.image_ED.shape[1], *self.image_bias_D.shape, self.heads.bias_HD.shape[1]}
         widths |= {self.heads.words_nHD.shape[2], self.heads.vector_HTD.shape[2]}
-        if len(widths) > 1 or len(self.heads.words_nHD) != len(self.heads.places):
+        if len(widths) > 1 or len(self.heads.words_nHD) != len(self.heads.word_ids):
             raise ArtifactError(
                 f"the parts of the alignment have widths {sorted(widths)} and {len(self.heads.words_nHD)} vectors for "
-                f"{len(self.heads.places)} words; run align_modalities again"
+                f"{len(self.heads.word_ids)} words; run align_modalities again"
             )
         arrays = {"picture": self.image_ED, "bias": self.image_bias_D}
         spaces = {"text": self.text_space, "image": self.image_space}
@@ -94,7 +94,7 @@ class Alignment:
         """The same space with the serving head only: the part that a release contains."""
         heads = self.heads
         serving_head = TextHeads(
-            places=heads.places,
+            word_ids=heads.word_ids,
             words_nHD=heads.words_nHD[:, :1],
             vector_HTD=heads.vector_HTD[:1],
             bias_HD=heads.bias_HD[:1],
@@ -105,17 +105,17 @@ class Alignment:
         """Project image vectors into the aligned space: unit float32 [V, D]."""
         return _unit(vectors_VE @ self.image_ED + self.image_bias_D)
 
-    def text(self, text: str, text_T: Float32s, *, judged_in_train: str | None = None) -> Float32s:
+    def text(self, text: str, text_T: Float32s, *, train_query_id: str | None = None) -> Float32s:
         """Project a text into the aligned space: unit float32 [D].
 
         Args:
             text: the words.
             text_T: the text encoder's vector.
-            judged_in_train: id of the query if the serving head was trained on it; the head of its fold is used then.
+            train_query_id: id of the query if the serving head was trained on it; the head of its fold is used then.
         """
         head = 0
-        if judged_in_train is not None and self.heads.num_folds:
-            head = 1 + fold_of(judged_in_train, self.heads.num_folds)
+        if train_query_id is not None and self.heads.num_folds:
+            head = 1 + fold_of(train_query_id, self.heads.num_folds)
         return self.heads.project(text, text_T, head)
 
     def save(self, folder: Path) -> None:
@@ -130,7 +130,7 @@ class Alignment:
         }
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ALIGNMENT_HEADS)
         card = {"text_space": self.text_space, "image_space": self.image_space, "space_id": self.space_id}
-        write_json(folder / ALIGNMENT_CARD, {**card, "words": list(self.heads.places)})
+        write_json(folder / ALIGNMENT_CARD, {**card, "words": list(self.heads.word_ids)})
 
     @classmethod
     def open(cls, folder: Path) -> Alignment:
@@ -148,7 +148,7 @@ class Alignment:
                 image_ED=arrays["picture"],
                 image_bias_D=arrays["picture_bias"],
                 heads=TextHeads(
-                    places={word: number for number, word in enumerate(card["words"])},
+                    word_ids={word: number for number, word in enumerate(card["words"])},
                     words_nHD=arrays["words"],
                     vector_HTD=arrays["vector"],
                     bias_HD=arrays["bias"],

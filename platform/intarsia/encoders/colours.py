@@ -62,7 +62,7 @@ class ColourHistogram(nn.Module):
 
 
 def _lab(rgb: torch.Tensor) -> torch.Tensor:
-    """SRGB 0..255 on the last axis to L*a*b*."""
+    """Convert sRGB, 0..255 on the last axis, to L*a*b*."""
     scaled = rgb / 255.0
     linear = torch.where(scaled > 0.04045, ((scaled + 0.055) / 1.055).pow(2.4), scaled / 12.92)
     to_xyz = rgb.new_tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])

@@ -43,7 +43,6 @@ class TextEncoderConfig:
         "normalisation before the tokenizer: clean (NFKC, spaces), or folded (also lower case, simplified Chinese, no "
         "accents)",
         "clean",
-        advanced=True,
     )
     prefix: str = setting("words before every text, for models that were trained with a prefix", "", advanced=True)
     batch_size: int = setting("texts per forward pass", 32, advanced=True)

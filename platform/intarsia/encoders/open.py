@@ -41,6 +41,10 @@ def open_text_encoder(config: TextEncoderConfig) -> Encoder[str]:
     Raises:
         ConfigError: the model does not exist, or the settings do not suit it.
         ArtifactError: its weights are missing.
+
+    Example:
+        encoder = open_text_encoder(TextEncoderConfig(model="offline:use-multilingual-v3"))
+        vectors_ND = encoder.encode(["red sneakers", "红色运动鞋"])
     """
     if config.model == USE_MULTILINGUAL:
         from intarsia.encoders.use_multilingual import open_use_multilingual

@@ -102,7 +102,7 @@ def cut_neurons(model: Any, kept: Sequence[Sequence[int]]) -> None:
         kept: per layer, ascending.
     """
     attention_layers(model)
-    assert len({len(units) for units in kept}) == 1, "every layer keeps as many"
+    assert len({len(units) for units in kept}) == 1, "every layer keeps the same number"
     for layer, units in zip(model.encoder.layer, kept, strict=True):
         index = torch.tensor(units)
         layer.intermediate.dense = _narrowed(layer.intermediate.dense, rows=index)

@@ -76,9 +76,8 @@ class TorchImageEncoder:
 
     def to(self, device: str) -> None:
         """Move to a device, such as `cuda`; vectors differ by rounding, the space id stays."""
-        torch.backends.cudnn.allow_tf32 = (
-            False  # its 10-bit mantissa would differ visibly from the query encoder on a CPU
-        )
+        # with the 10-bit mantissa of TF32, vectors would differ visibly from those of the query encoder on a CPU
+        torch.backends.cudnn.allow_tf32 = False
         self.tower.to(device)
         self._device = device
 

@@ -25,9 +25,8 @@ from intarsia.errors import ConfigError
 _PAD, _START, _END, _MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (_PAD, "[UNK]", _START, _END, _MASK)
 _NUM_BYTES = 256
-_WEIGHT_STD = (
-    0.1  # of the initial weights; at the usual 0.02 two layers of width 64 give nearly equal vectors for all texts
-)
+# of the initial weights; at the usual 0.02, two layers of width 64 give nearly equal vectors for all texts
+_WEIGHT_STD = 0.1
 _IMAGE_PX, _PATCH_PX = 64, 16
 _WIDTHS = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 _TEXT = _WIDTHS | {

@@ -1,1 +1,1 @@
-"""What serving runs: encode, retrieve, fuse, rank, replay."""
+"""The search stages that serving runs: encode, retrieve, fuse and rank a query, and replay a served one."""

@@ -26,22 +26,19 @@ class EngineConfig:
         "best fused candidates that the ranker scores; also the last position that paging reaches", 200
     )
     text_floor: float = setting(
-        "least cosine of query text and product text for a match; -1: every product matches", 0.3, advanced=True
+        "least cosine of query text and product text for a match; -1: every product matches", 0.3
     )
     image_floor: float = setting(
         "least cosine of query image and product image for a match; -1: every product with an image matches",
         0.3,
-        advanced=True,
     )
     aligned_floor: float = setting(
         "least cosine of query text and product image for a match; 1: no product matches by that alone",
         0.5,
-        advanced=True,
     )
     judged_only: bool = setting(
         "re-ranking protocol for judged queries: only the judged products are candidates; no effect on serving",
         False,
-        advanced=True,
     )
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ class QueryEncoders:
                     )
 
     def encode(self, query: Query, *, judged_in_train: bool = False) -> EncodedQuery:
-        """Encode each given part of a query.
+        """Encode the text and the image of a query, if it has them.
 
         Args:
             query: with text, an image, or both.
@@ -95,7 +95,7 @@ class QueryEncoders:
                 train_query_id = str(query.request_id) if judged_in_train else None
                 encoder = self.aligned_text
                 input_T = text_T if encoder is None else encoder.encode([query.text])[0]
-                aligned_D = self.aligned.text(query.text, input_T, judged_in_train=train_query_id)
+                aligned_D = self.aligned.text(query.text, input_T, train_query_id=train_query_id)
                 vectors[ALIGNED] = QueryVector(space_id=self.aligned.space_id, values_D=aligned_D)
         if query.image:
             vectors["image"] = QueryVector(space_id=self.image.space_id, values_D=self.image.encode([query.image])[0])

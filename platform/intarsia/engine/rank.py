@@ -149,7 +149,7 @@ class RankStage:
 
 
 def best_fused(candidates: Candidates, depth: int) -> Candidates:
-    """Return the `depth` best fused candidates: what the ranker scores, in training and in serving."""
+    """Return the `depth` best fused candidates: the input of the ranker, in training and in serving."""
     assert candidates.fused_C is not None, "rank after fuse"
     keep_C = np.zeros(len(candidates.rows_C), np.bool_)
     keep_C[best_first(candidates.fused_C, candidates.rows_C)[:depth]] = True

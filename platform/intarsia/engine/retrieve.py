@@ -36,10 +36,9 @@ from intarsia.records.candidates import Candidates
 from intarsia.records.product_columns import ProductColumns
 from intarsia.records.query import EncodedQuery, QueryVector
 
-_VIEW_RETRIEVERS = (
-    "image",
-    "aligned",
-)  # their best view is the image that a hit is shown with; a query image decides first
+# their best view is the image that a hit is shown with; with a query image, that of the retriever `image`
+_VIEW_RETRIEVERS = ("image", "aligned")
+
 NOTHING_TO_SEARCH_BY = "retriever: nothing to search by"
 """Degraded entry of a query without words whose seed products have no vectors: its page is empty."""
 
@@ -61,7 +60,7 @@ class _RetrieverResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieveStage:
-    """What retrieval reads, opened from one `indexes` artefact; `vectors` is by retriever."""
+    """The first stage, opened from one `indexes` artefact; `vectors` has a vector index per vector retriever."""
 
     release_id: ReleaseId
     config: EngineConfig

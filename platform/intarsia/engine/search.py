@@ -150,7 +150,7 @@ def product_vectors(indexes: VectorIndexes) -> ProductVectors:
 
 
 def open_assembler(retrieve: RetrieveStage, product_stats: Path) -> Assembler:
-    """Open what builds candidate frames, offline and online."""
+    """Open the assembler, which builds candidate frames offline and online."""
     return Assembler(columns=retrieve.columns, stats=ProductStats.open(product_stats), vectors=retrieve.vectors)
 
 

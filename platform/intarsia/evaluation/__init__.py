@@ -1,0 +1,1 @@
+"""Metrics, significance tests, learning curves and reports on judged queries."""

@@ -130,8 +130,8 @@ def evaluate_systems(
     """Measure systems against judgments.
 
     Args:
-        systems: each system's orders, one per entry of `qrels`, best first, at least `config.depth` long where so many
-            products exist.
+        systems: each system's orders, one per entry of `qrels`, best first. An order has `config.depth` products or
+            more, unless the system returned fewer.
         qrels: the judgments of each query.
         pairs: (system, baseline) to compare; the first pair is also compared in every slice.
         slices: subsets of the queries.

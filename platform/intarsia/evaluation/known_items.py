@@ -1,10 +1,10 @@
 """Synthetic known-item queries from the catalog, for a shop without judged queries.
 
-Each query searches for one product by words of its title.
+Each query searches for one product by words of its title. Such queries measure whether search finds a named product,
+not whether people like the results. Reports say so, and judged queries replace them.
 
-They measure whether search finds a named product, not whether people like the results. Reports say so, and judged
-queries replace them. Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's
-mixture of item and background).
+Words are drawn from the title and, with probability `noise`, from the whole catalog (the paper's mixture of item and
+background).
 
 Source: Azzopardi, de Rijke and Balog, "Building simulated queries for known-item topics", SIGIR 2007.
 doi:10.1145/1277741.1277820
@@ -75,6 +75,11 @@ def known_items(
 
     Returns:
         The queries, `known-00000` on, and their judgments, grade 3.
+
+    >>> titles = {ProductId("p1"): "Red cotton shirt"}
+    >>> queries, judgments = known_items(titles, KnownItemsConfig(min_words=3), splits=("test",))
+    >>> queries[0].text, judgments[0].product_id
+    ('red cotton shirt', 'p1')
     """
     rng = np.random.default_rng(config.seed)
     words = {product_id: text.unstemmed_words(title) for product_id, title in sorted(titles.items())}

@@ -24,9 +24,13 @@ GAINS: Mapping[Gain, Callable[[Floats], Floats]] = {
 
 
 def ndcg_at_k(graded: GradedOrders, k: int, gain: Gain = "exponential") -> Floats:
-    """NDCG of the first k positions; the ideal order is over all judged products, retrieved or not: float64 [Q], 0..1.
+    """The nDCG of the first k positions; the ideal order is over all judged products, retrieved or not: float64 [Q].
 
     See `maths/ndcg.py` for the definition and its sources.
+
+    >>> graded = GradedOrders(grades_QK=np.array([[0.0, 1.0]]), judged_QJ=np.array([[1.0]]))
+    >>> ndcg_at_k(graded, 2).round(4).tolist()
+    [0.6309]
     """
     return ndcg(GAINS[gain](_top(graded, k)), dcg(GAINS[gain](graded.judged_QJ[:, :k])))
 

@@ -48,10 +48,8 @@ _WHISKER = {"ecolor": INK, "elinewidth": 1.3, "capsize": 3}
 _WIDTH_IN = 9.4  # of a figure: the width of the page
 _MAX_FEATURES = 25
 _PANELS_PER_ROW, _PANEL_PADDING_IN = 3, 0.1
-_PANEL_IN, _LEGEND_OFFSET_IN = (
-    2.9,
-    0.42,
-)  # height with the legend; space for the ticks and the axis label above the legend
+_PANEL_IN = 2.9  # height with the legend
+_LEGEND_OFFSET_IN = 0.42  # space for the ticks and the axis label above the legend
 
 
 def systems(evaluation: Evaluation) -> str:

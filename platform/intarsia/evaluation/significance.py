@@ -146,7 +146,7 @@ def permutation_p_values(differences_QM: Floats, *, seed: int, num_permutations:
 
 
 def holm(p_values_M: Floats) -> Floats:
-    """P values corrected for M tests by Holm's step-down method: float64 [M].
+    """Correct the p values of M tests by Holm's step-down method: float64 [M].
 
     The k-th smallest is multiplied by M - k + 1, then raised to at least the one before it, and capped at 1. Rejecting
     every test whose corrected value is below alpha keeps the chance of any false rejection at most alpha.

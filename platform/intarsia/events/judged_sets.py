@@ -35,19 +35,15 @@ class QueriesMapping:
         "column of the id; null: the id is derived from the text, equal texts are one query", "query_id"
     )
     text: str | None = setting("column of the query text", "text")
-    image: str | None = setting("column of the image file name, relative to the data folder", "image", advanced=True)
-    locale: Literal["detect", "en", "zh"] = setting("language of all queries, or detect", "detect", advanced=True)
-    locale_column: str | None = setting(
-        "column of the language; `locale` is used where it is empty", "lang", advanced=True
-    )
+    image: str | None = setting("column of the image file name, relative to the data folder", "image")
+    locale: Literal["detect", "en", "zh"] = setting("language of all queries, or detect", "detect")
+    locale_column: str | None = setting("column of the language; `locale` is used where it is empty", "lang")
     split: Literal["column", "hash", "constant"] = setting(
         "column: from `split_column`; hash: 60/20/20 by blake2b of the lower-cased text; constant: `split_value`",
         "column",
     )
-    split_column: str = setting(
-        "column with train, validation or test; used when split is column", "split", advanced=True
-    )
-    split_value: Split = setting("split of all queries; used when split is constant", "test", advanced=True)
+    split_column: str = setting("column with train, validation or test; used when split is column", "split")
+    split_value: Split = setting("split of all queries; used when split is constant", "test")
 
     def __post_init__(self) -> None:
         if self.query_id is None and self.text is None:
@@ -60,8 +56,8 @@ class JudgmentsMapping:
 
     file: str = setting("judgments file, relative to the data folder", "judgments.tsv")
     query_id: str | None = setting("column of the query id; null: the id is derived from `query_text`", "query_id")
-    query_text: str | None = setting("column of the query text; used when query_id is null", None, advanced=True)
-    product_id: str = setting("column of the product id", "product_id", advanced=True)
+    query_text: str | None = setting("column of the query text; used when query_id is null", None)
+    product_id: str = setting("column of the product id", "product_id")
     grade: str = setting("column of the grade", "gain")
     grades: Mapping[str, float] = setting("grade in the file -> grade 0 to 3; empty: the number itself", factory=dict)
 

@@ -1,7 +1,7 @@
 """Read the learning curves of the fitted parts of a release, from the release and from the lake that made it.
 
 A release holds the curves of its ranker and of a fitted fusion. Those of its encoders and alignment heads stay in the
-lake. They are left out if the lake has trained other encoders since; the id of the vector space tells.
+lake. They are left out if the lake has trained other encoders since, which the id of the vector space shows.
 """
 
 from __future__ import annotations

@@ -246,9 +246,8 @@ def _stage_without(
     if imputer is None:
         return remove_images(data.retrieve, is_missing_N, {})
     imputers = dict.fromkeys(data.retrieve.vectors, imputer)
-    if isinstance(
-        imputer, GeneratorImputer
-    ):  # it generates vectors of the image encoder; other indexes hold transforms of them
+    if isinstance(imputer, GeneratorImputer):
+        # it generates vectors of the image encoder; other indexes hold transforms of them
         imputers |= {
             name: GeneratorImputer(generate=_then(imputer.generate, transform))
             for name, transform in data.image_transforms.items()

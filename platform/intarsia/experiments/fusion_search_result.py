@@ -247,9 +247,8 @@ def describe_choice(search: Mapping[str, Any]) -> str:
     best = max(unfitted, key=lambda fusion: fusion["validation"]["mean"])  # the first of equals, as in the search
     return (
         f"{name}. It is fitted, and validation queries stop its fit, so it was chosen on the train queries: its "
-        f"out-of-fold "
-        f"mean is {chosen['train']:.3f}, against {best['train']:.3f} of {best['name']} ({best['spec']['kind']}), "
-        f"{best_unfitted}."
+        f"out-of-fold mean is {chosen['train']:.3f}, against {best['train']:.3f} of {best['name']} "
+        f"({best['spec']['kind']}), {best_unfitted}."
     )
 
 

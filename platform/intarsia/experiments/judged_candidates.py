@@ -110,7 +110,7 @@ def judged_candidates(
 def candidates_by_stage(
     lake: Lake, config: EngineConfig, splits: Sequence[Split], report: ReportProgress
 ) -> list[tuple[FirstStage, list[JudgedCandidates]]]:
-    """The same, grouped by the stage that retrieved them, the stage that serves first.
+    """The result of `judged_candidates`, grouped by the stage that retrieved them, the stage that serves first.
 
     If the text tower was trained on train queries, each train query is retrieved by the tower of its fold.
     """

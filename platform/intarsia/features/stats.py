@@ -143,14 +143,14 @@ class StatsLedger:
         counted = [event for event in events if event.kind in _KIND_CODE]
         if not counted:
             return self
-        more = StatsLedger(
+        added = StatsLedger(
             digests_E=np.array([_digest(event.event_id) for event in counted], np.uint64),
             received_us_E=np.array([_microseconds(event.received_at) for event in counted], np.int64),
             products_E=np.array([str(event.product_id) for event in counted], dtype=np.str_),
             kinds_E=np.array([_KIND_CODE[event.kind] for event in counted], np.int8),
             dwell_ms_E=np.array([-1 if e.dwell_ms is None else e.dwell_ms for e in counted], np.int64),
         )
-        return self._joined(more)
+        return self._joined(added)
 
     def as_of(self, moment: datetime | None) -> ProductStats:
         """Counts over the events received at `moment` or before; None: over all events."""
@@ -190,8 +190,8 @@ class StatsLedger:
         except FileNotFoundError:
             raise ArtifactError(f"{folder} contains no event ledger. Fix: run build_product_stats") from None
 
-    def _joined(self, more: StatsLedger) -> StatsLedger:
-        both = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in self.__dataclass_fields__}
+    def _joined(self, added: StatsLedger) -> StatsLedger:
+        both = {name: np.concatenate([getattr(self, name), getattr(added, name)]) for name in self.__dataclass_fields__}
         # sorted by all fields, so that of two different events with one id the same one is kept in any order of arrival
         order = np.lexsort(
             (both["dwell_ms_E"], both["products_E"], both["kinds_E"], both["received_us_E"], both["digests_E"])

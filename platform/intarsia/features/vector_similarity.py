@@ -1,7 +1,7 @@
 """Similarity of candidates to substitutes for the query vector: pseudo-relevance feedback and learned word vectors.
 
-A text query has no image vector, but the images of its best candidates have, and so have the products whose titles
-contain its words.
+A text query has no image vector. Two substitutes are compared with the images of the candidates: the images of the
+best candidates, and those of the products whose titles contain the words of the query.
 
 Letters: N products that are read, W words that are learned, D width, C candidates, V vectors (views) of one product.
 """
@@ -74,8 +74,8 @@ def feedback_similarity(candidates: Candidates, vectors: FeedbackVectors) -> Flo
 class WordVectors:
     """The vector that each title word adds to its product, learned from the catalog by ridge regression.
 
-    Titles of a shop thereby teach what image belongs to "red", in any language and without an encoder trained on text
-    and images. It uses no judgments and no events.
+    So a text query for "red" can be compared with images, in any language and without an encoder trained on text and
+    images. No judgments and no events are used.
 
     Attributes:
         position_V: int32, row of each catalog word in `added_WD`; -1 for a word that was not learned.
@@ -83,7 +83,7 @@ class WordVectors:
         mean_D: float32, mean vector of the products that were read.
 
     Source: ridge regression, Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634; solved for all D at once by
-    conjugate gradients with Jacobi's preconditioner, stopped early, which regularises, too.
+    conjugate gradients with Jacobi's preconditioner, stopped early, which also regularises.
     """
 
     position_V: NDArray[np.int32]

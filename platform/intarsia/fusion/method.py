@@ -1,4 +1,4 @@
-"""What the registry stores of each fusion method, and the file `fusion.json` of fitted methods."""
+"""The registry entry of a fusion method, and the file `fusion.json` of fitted methods."""
 
 from __future__ import annotations
 

@@ -30,8 +30,7 @@ def top_k(scores_N: Float32s, k: int, allowed_N: Bools | None = None) -> Ints:
     scores = scores_N[rows]
     if len(rows) > k:
         kth_best = np.partition(scores, len(rows) - k)[len(rows) - k]
-        shortlist = (
-            scores >= kth_best
-        )  # with all ties of the k-th, so that the smaller row wins however partition ordered them
+        # with all ties of the k-th, so that the smaller row wins however partition ordered them
+        shortlist = scores >= kth_best
         rows, scores = rows[shortlist], scores[shortlist]
     return rows[best_first(scores, rows)][:k]

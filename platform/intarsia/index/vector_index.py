@@ -162,7 +162,15 @@ class StoredVectors:
 
 
 class FlatIndex:
-    """Exact search: scores every allowed product. Fast enough below about 100,000 views."""
+    """Exact search: scores every allowed product. Fast enough below about 100,000 views.
+
+    >>> vectors_VD, views_V = np.eye(2, dtype=np.float32), np.zeros(2, np.int32)
+    >>> stored = StoredVectors(
+    ...     space_id=SpaceId("text-1"), vectors_VD=vectors_VD, rows_V=np.arange(2), views_V=views_V, num_rows=2
+    ... )
+    >>> FlatIndex(stored).search(vectors_VD[1:], k=2, allowed_N=None).rows_Qk.tolist()
+    [[1, 0]]
+    """
 
     def __init__(self, stored: StoredVectors) -> None:
         self.stored = stored

@@ -61,7 +61,7 @@ class TorchWorkersConfig:
 
     num_workers: int = setting("processes that share each batch", 1)
     min_workers: int = setting(
-        "start as soon as the cluster has room for so many workers, and add the others later; 0: wait for all",
+        "start as soon as the cluster has room for this many workers, and add the others later; 0: wait for all",
         0,
         advanced=True,
     )
@@ -74,7 +74,7 @@ class TorchWorkersConfig:
         advanced=True,
     )
     max_failures: int = setting(
-        "give up after so many crashes of workers; after each, the fit continues from the last checkpoint",
+        "give up after this many crashes of workers; after each, the fit continues from the last checkpoint",
         3,
         advanced=True,
     )
@@ -133,9 +133,8 @@ def train_on_workers(
     home = (storage / f".fit-{resume_as or uuid.uuid4().hex}").resolve()
     if (home / _ENDED).exists():
         state, progress = read_checkpoint(home / (home / _ENDED).read_text(encoding="utf-8"))
-        if progress.made_by.partition(" ")[0] == fingerprint(
-            config
-        ):  # otherwise run_fit in a worker raises an ArtifactError
+        # with other settings, run_fit in a worker raises an ArtifactError
+        if progress.made_by.partition(" ")[0] == fingerprint(config):
             return fit_result(state, progress)
     home.mkdir(parents=True, exist_ok=True)
     _remove_unreadable(home / _FIT)
@@ -157,9 +156,8 @@ def train_on_workers(
         with result.checkpoint.as_directory() as folder:
             fit = fit_result(*read_checkpoint(Path(folder)))
         if resume_as:
-            replace_file(
-                home / _ENDED, os.path.relpath(result.checkpoint.path, home).encode()
-            )  # relative: the lake may be moved
+            # relative, because the lake may be moved
+            replace_file(home / _ENDED, os.path.relpath(result.checkpoint.path, home).encode())
         return fit
     except TrainingFailedError:
         _raise_worker_error(home)

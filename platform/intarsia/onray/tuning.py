@@ -251,8 +251,8 @@ def _tuner(search: PointSearch[Any], state: Path) -> Any:
             scheduler=ASHAScheduler(
                 metric=_SCORE,
                 mode="max",
-                max_t=search.trials.max_reports
-                + 1,  # the last report is sent twice, because the end is only known then
+                # one more: the last report is sent twice, because the end is only known after it
+                max_t=search.trials.max_reports + 1,
                 grace_period=search.trials.first_stop,
                 reduction_factor=search.trials.keep_one_of,
             ),

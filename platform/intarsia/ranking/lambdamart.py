@@ -31,7 +31,7 @@ class LambdaMartConfig:
 
     num_rounds: int = setting("maximum number of pairwise trees", 400)
     early_stopping_rounds: int = setting(
-        "stop when the validation metric (nDCG@10; pointwise: squared error) has not improved for so many trees; "
+        "stop when the validation metric (nDCG@10; pointwise: squared error) has not improved for this many trees; "
         "0 never stops",
         60,
         advanced=True,
@@ -55,7 +55,6 @@ class LambdaMartConfig:
     linear_weight: float = setting(
         "share of a linear model of all features in the init score, instead of the fused score; 0 fits none",
         0.0,
-        advanced=True,
     )
     linear_l2: float = setting("L2 penalty of the linear model; unused if linear_weight is 0", 10.0, advanced=True)
     pointwise_share: float = setting(
@@ -63,9 +62,9 @@ class LambdaMartConfig:
         0.5,
     )
     pointwise_rounds: int = setting(
-        "maximum number of pointwise trees; 100 add about 0.4 ms to a query of 200 candidates", 100, advanced=True
+        "maximum number of pointwise trees; 100 add about 0.4 ms to a query of 200 candidates", 100
     )
-    pointwise_learning_rate: float = setting("shrinkage of each pointwise tree", 0.1, advanced=True)
+    pointwise_learning_rate: float = setting("shrinkage of each pointwise tree", 0.1)
     seed: int = setting("seed of every random choice of the fit", 20_260, advanced=True)
 
     def __post_init__(self) -> None:

@@ -145,9 +145,8 @@ def fit_linear(rows: RankingRows, gains: Sequence[float], l2: float) -> LinearMo
     weights_Z = _minimise_loss(columns_nZ, *_pairs(rows, np.asarray(gains)), l2) / spread_Z
     num_features = len(means_F)
     missing_F = np.zeros(num_features)
-    marks_Z = np.minimum(
-        _CLIP * spread_Z[num_features:], 1.0
-    )  # the fit clipped the marks of rarely missing features, too
+    # the fit also clipped the missing marks of rarely missing features
+    marks_Z = np.minimum(_CLIP * spread_Z[num_features:], 1.0)
     missing_F[marked_F] = weights_Z[num_features:] * marks_Z
     limits_F = np.where(np.isinf(spread_Z), 0.0, _CLIP * spread_Z)[:num_features]
     return LinearModel(

@@ -45,6 +45,9 @@ class Query:
 
     `image` holds the bytes of an image file. `facets` names the facets to count over the match set. `asked_at` is the
     time of the request.
+
+    >>> Query(text="red sneakers", filters=Filters(in_stock=True), limit=3).filters.in_stock
+    True
     """
 
     request_id: RequestId = field(default_factory=new_request_id)

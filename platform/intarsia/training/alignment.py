@@ -109,9 +109,8 @@ class AlignModule(nn.Module):
     def __init__(self, *, num_words: int, text_width: int, image_width: int, dim: int, num_heads: int) -> None:
         super().__init__()
         self.image = nn.Linear(image_width, dim)
-        self.words = nn.Parameter(
-            torch.zeros(num_words, num_heads * dim)
-        )  # zeros: a word that no text contains adds nothing
+        # zeros: a word that no text contains adds nothing
+        self.words = nn.Parameter(torch.zeros(num_words, num_heads * dim))
         self.vector = nn.Linear(text_width, num_heads * dim)
         self.shape = (num_heads, dim)
 
@@ -258,7 +257,7 @@ class AlignTask:
             image_ED=np.ascontiguousarray(state["image.weight"].T),
             image_bias_D=state["image.bias"],
             heads=TextHeads(
-                places=self._word_index,
+                word_ids=self._word_index,
                 words_nHD=state["words"].reshape(-1, num_heads, dim)[: len(self._word_index), heads],
                 vector_HTD=state["vector.weight"].reshape(num_heads, dim, text_width).transpose(0, 2, 1)[heads],
                 bias_HD=state["vector.bias"].reshape(num_heads, dim)[heads],

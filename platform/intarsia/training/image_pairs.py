@@ -1,5 +1,5 @@
-"""Fine-tuning of an image tower: its vector of an image shall be near the vector of the product's text and far from
-other texts.
+"""Fine-tuning of an image tower: the vector of an image is moved towards the vector of its product's text, and away
+from other texts.
 
 The text tower is frozen; its vectors are given. Images are augmented (crop, mirror, light). Colour is in many queries,
 so the hue is never changed.

@@ -3,8 +3,8 @@ several.
 
 `TrainingTask` defines what is trained; `onray/torch_training.py` starts the processes. A step is a pure function of the
 config, the step number, the parameters, the extra state in a checkpoint (optimiser moments, AdaLoRA ranks) and, if the
-module has dropout, the number of workers. So a fit resumed from a checkpoint with as many workers gives the result of
-an uninterrupted fit.
+module has dropout, the number of workers. So a fit resumed from a checkpoint, with the same number of workers, gives
+the result of an uninterrupted fit.
 
 Letters: B examples of a global batch, b of them on one worker, W workers.
 """

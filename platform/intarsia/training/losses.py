@@ -86,7 +86,7 @@ def info_nce(
 
     Source: van den Oord et al., arXiv:1807.03748, eq. 4; logQ: Yi et al., RecSys 2019, eq. 3,
     doi:10.1145/3298689.3346996 (there log q itself; a constant added to it changes nothing among in-batch texts, and
-    lets mined negatives stand at 0).
+    keeps the value of mined negatives at 0).
 
     >>> scores_BM = torch.zeros(1, 2)
     >>> info_nce(scores_BM, torch.tensor([[1.0, 0.0]]), torch.tensor([[False, True]])).exp().round().item()

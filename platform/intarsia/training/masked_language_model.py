@@ -206,9 +206,8 @@ class MaskedLanguageModelTask:
             num_segments = getattr(encoder.tower.transformer.config, "type_vocab_size", 0)
             _check_segments(encoder.config, num_segments)
             examples += [(first, second) for first, second in _with_words(encoder, pairs)]
-        first_texts = list(
-            dict.fromkeys(first for first, _ in examples)
-        )  # a title, and all pairs of it, are on one side of the split
+        # a title, and all pairs of it, are on one side of the split
+        first_texts = list(dict.fromkeys(first for first, _ in examples))
         num_held_out = min(config.held_out, len(first_texts))
         held_out_firsts = {first_texts[n * len(first_texts) // num_held_out] for n in range(num_held_out)}
         self._held_out = [example for example in examples if example[0] in held_out_firsts]

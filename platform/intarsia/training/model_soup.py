@@ -78,6 +78,10 @@ def average_parameters(ingredients: Sequence[Ingredient], alphas: Sequence[float
     Raises:
         ValueError: no ingredient, a wrong number of shares, or shares that do not sum to 1.
         ArtifactError: another architecture (names, shapes or dtypes of the arrays) or another starting point.
+
+    >>> towers = [Ingredient(name=f"fold {i}", arrays={"w": np.array([i, 4.0])}, base_digest="start") for i in (0, 1)]
+    >>> average_parameters(towers, [0.5, 0.5])["w"].tolist()
+    [0.5, 4.0]
     """
     check_soup(ingredients)
     if len(alphas) != len(ingredients):

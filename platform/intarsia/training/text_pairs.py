@@ -73,10 +73,10 @@ class PairTower(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Encode anchors and texts.
 
-        Ids and masks are int64, [b, T] of the anchors and [b, L, T] of the texts. `facts` contains `there`, bool [b,
-        L], and data of the texts.
+        Ids and masks are int64, [b, T] of the anchors and [b, L, T] of the texts. `facts` contains `is_present`, bool
+        [b, L], and data of the texts.
         """
-        is_present_bL = facts["there"]
+        is_present_bL = facts["is_present"]
         token_inputs = (anchor_ids, anchor_mask, text_ids[is_present_bL], text_mask[is_present_bL])
         outputs = dict(facts)
         for suffix in ("", "_again") if self._passes_twice and self.training else ("",):
@@ -132,7 +132,10 @@ class TextPairsTask:
         return len(self._examples)
 
     def inputs(self, rows_b: Rows, step: int) -> Tensors:
-        """Tokens of the anchors and of L texts each, and data of the texts; `there` is False past the end of a list."""
+        """Tokens of the anchors and of L texts each, and data of the texts.
+
+        `is_present` is False past the end of a list.
+        """
         b, L = len(rows_b), self._config.texts_per_anchor
         grades_bL, is_present_bL = np.zeros((b, L), np.float32), np.zeros((b, L), np.bool_)
         keys_bL, groups_bL = np.full((b, L), -1, np.int64), np.full((b, L), -1, np.int64)
@@ -159,7 +162,7 @@ class TextPairsTask:
             "anchor_mask": anchor_mask_bT,
             "text_ids": text_ids_bLT,
             "text_mask": text_mask_bLT,
-            "there": is_present_bL,
+            "is_present": is_present_bL,
             "grades": grades_bL,
             "keys": keys_bL,
             "groups": groups_bL,
@@ -178,7 +181,7 @@ class TextPairsTask:
         scores = [_cosines(outputs[f"anchors{suffix}"], outputs[f"texts{suffix}"]) for suffix in passes]
         total = torch.stack([self._one_pass(cosines_BM, outputs) for cosines_BM in scores]).mean()
         if len(passes) == 2:
-            is_present_BM = outputs["there"].flatten()[None, :].expand_as(scores[0])
+            is_present_BM = outputs["is_present"].flatten()[None, :].expand_as(scores[0])
             temperature = self._pair_tower.log_temperature.exp()
             total = total + config.r_drop * symmetric_kl(
                 scores[0] / temperature, scores[1] / temperature, is_present_BM
@@ -201,7 +204,7 @@ class TextPairsTask:
 
     def _one_pass(self, cosines_BM: torch.Tensor, outputs: Tensors) -> torch.Tensor:
         config, temperature = self._config.loss, self._pair_tower.log_temperature.exp()
-        grades_BL, is_present_BL = outputs["grades"], outputs["there"]
+        grades_BL, is_present_BL = outputs["grades"], outputs["is_present"]
         total = cosines_BM.new_zeros(())
         if config.ranking:
             own_BL = cosines_BM.view(len(grades_BL), *grades_BL.shape).diagonal(dim1=0, dim2=1).T
@@ -222,7 +225,7 @@ class TextPairsTask:
 
     def _positives_and_negatives(self, outputs: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight of each text as a positive [B, M], and whether it is a negative, bool [B, M], for each anchor."""
-        config, grades_BL, is_present_BL = self._config.loss, outputs["grades"], outputs["there"]
+        config, grades_BL, is_present_BL = self._config.loss, outputs["grades"], outputs["is_present"]
         B, L = grades_BL.shape
         own_BM = torch.eye(B, dtype=torch.bool, device=grades_BL.device).repeat_interleave(L, dim=1)
         gains_BL = (

@@ -81,7 +81,7 @@ class SourcesConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogTexts:
-    """The products without images, in table order.
+    """The products in table order, without their image bytes.
 
     `texts` are their distinct texts, `groups` the product group of one product of each.
     """

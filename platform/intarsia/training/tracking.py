@@ -125,9 +125,8 @@ class _MlFlow:
         run.store(self._mlflow.start_run(run_id=run.known, run_name=logs.name).info.run_id)
 
     def write(self, point: StepRecord) -> None:
-        metrics = {
-            name.replace("@", "_at_"): value for name, value in scalars(point).items()
-        }  # MLflow does not allow @ in names
+        # MLflow does not allow @ in names
+        metrics = {name.replace("@", "_at_"): value for name, value in scalars(point).items()}
         self._mlflow.log_metrics(metrics, step=point.step)
 
     def close(self, *, failed: bool) -> None:

@@ -10,7 +10,7 @@ from intarsia.encoders.aligned import ALIGNMENT_CARD, ALIGNMENT_HEADS, Alignment
 from intarsia.errors import ArtifactError
 from intarsia.ids import SpaceId, fold_of
 
-PLACES = {"red": 0, "bag": 1}
+WORD_IDS = {"red": 0, "bag": 1}
 
 
 def alignment(num_heads: int = 3) -> Alignment:
@@ -21,7 +21,7 @@ def alignment(num_heads: int = 3) -> Alignment:
         image_ED=np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32),
         image_bias_D=np.array([0.0, 1.0], np.float32),
         heads=TextHeads(
-            places=PLACES,
+            word_ids=WORD_IDS,
             words_nHD=rng.normal(size=(2, num_heads, 2)).astype(np.float32),
             vector_HTD=rng.normal(size=(num_heads, 4, 2)).astype(np.float32),
             bias_HD=rng.normal(size=(num_heads, 2)).astype(np.float32),
@@ -53,8 +53,7 @@ def test_a_judged_train_query_is_read_by_the_head_of_its_fold() -> None:
     for query_id in ("q1", "q2", "q3", "q4"):
         head = 1 + fold_of(query_id, 2)
         assert (
-            one.text("red", text_T, judged_in_train=query_id).tolist()
-            == one.heads.project("red", text_T, head).tolist()
+            one.text("red", text_T, train_query_id=query_id).tolist() == one.heads.project("red", text_T, head).tolist()
         )
     assert one.text("red", text_T).tolist() == one.heads.project("red", text_T, 0).tolist()
 
@@ -64,7 +63,7 @@ def test_the_serving_head_is_the_first_in_the_same_space() -> None:
     served = one.serving()
     assert served.space_id == one.space_id
     assert served.heads.num_folds == 0
-    assert served.text("red", text_T, judged_in_train="q1").tobytes() == one.text("red", text_T).tobytes()
+    assert served.text("red", text_T, train_query_id="q1").tobytes() == one.text("red", text_T).tobytes()
 
 
 def test_what_was_saved_is_opened_bit_for_bit(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_what_was_saved_is_opened_bit_for_bit(tmp_path: Path) -> None:
     again = Alignment.open(tmp_path)
     assert (again.space_id, again.dim, again.heads.num_folds) == (one.space_id, 2, 2)
     assert again.text("red", text_T).tobytes() == one.text("red", text_T).tobytes()
-    assert again.heads.places == PLACES
+    assert again.heads.word_ids == WORD_IDS
 
 
 def test_the_space_is_named_by_what_moves_images() -> None:
@@ -106,7 +105,7 @@ def test_parts_of_other_widths_are_refused(tmp_path: Path) -> None:
 
 def test_a_zero_text_vector_becomes_equal_values() -> None:
     heads = TextHeads(
-        places=PLACES,
+        word_ids=WORD_IDS,
         words_nHD=np.zeros((2, 1, 2), np.float32),
         vector_HTD=np.zeros((1, 4, 2), np.float32),
         bias_HD=np.zeros((1, 2), np.float32),

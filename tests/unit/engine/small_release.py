@@ -304,7 +304,7 @@ def _alignment(rng: np.random.Generator) -> Alignment:
         image_ED=np.eye(3, dtype=np.float32),
         image_bias_D=np.zeros(3, np.float32),
         heads=TextHeads(
-            places={colour: place for place, colour in enumerate(COLOURS)},
+            word_ids={colour: number for number, colour in enumerate(COLOURS)},
             words_nHD=heads_nHD.astype(np.float32),
             vector_HTD=rng.normal(0.0, 0.1, (3, _TEXT_DIM, 3)).astype(np.float32),
             bias_HD=np.zeros((3, 3), np.float32),

@@ -54,7 +54,7 @@ def share_of_colour(fitted: AlignTask, text: str, colour: int, *, seen_by: str |
     """The share of images with a colour among the ten nearest to a text."""
     data = training_data()
     one = fitted.alignment(SpaceId("t"), SpaceId("i"))
-    scores_N = one.images(data.images_VE) @ one.text(text, np.ones(2, np.float32), judged_in_train=seen_by)
+    scores_N = one.images(data.images_VE) @ one.text(text, np.ones(2, np.float32), train_query_id=seen_by)
     best = np.argsort(-scores_N)[:10]
     return float((data.images_VE[best, :4].argmax(axis=1) == colour).mean())
 

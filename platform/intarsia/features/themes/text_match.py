@@ -18,10 +18,8 @@ from intarsia.records.feature_matrix import Ragged
 from intarsia.records.product_columns import WORD_FIELDS
 
 ALL_COUNTS = tuple(f"{field}_counts" for field in WORD_FIELDS)
-_K1, _B = (
-    1.2,
-    0.5,
-)  # saturation and length normalisation of the per-field BM25; not tuned, because the ranker learns the weights
+# saturation and length normalisation of the per-field BM25; not tuned, because the ranker learns the weights
+_K1, _B = 1.2, 0.5
 
 
 def text_match_features() -> Iterator[Feature]:

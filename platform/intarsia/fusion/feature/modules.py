@@ -189,7 +189,7 @@ class TwoTowers(FeatureModule):
 
 
 class UnitTowers(TwoTowers):
-    """Two towers of which each fuses its tokens by a module of its own, [..., M, H] -> [..., H]."""
+    """Two towers; each fuses its tokens by its own module, [..., M, H] -> [..., H]."""
 
     def __init__(
         self, widths: VectorWidths, config: FeatureFitConfig, make_unit: Callable[[FeatureFitConfig], nn.Module]
@@ -341,7 +341,7 @@ class _DnnUnit(nn.Module):
 
 
 class GatedFusion(UnitTowers):
-    """Gated fusion: each number of the fused vector has a gate per modality.
+    """Gated fusion: each dimension of the fused vector has a gate per modality.
 
     h_m = tanh(W_m x_m); z = softmax over the existing m of V_m [x_1; x_2]; h = sum_m z_m * h_m, elementwise. The two
     gates of the paper, z and 1 - z, are a softmax over two. With the softmax a missing modality leaves the sum, and the
@@ -421,7 +421,7 @@ class CrossAttentionFusion(FeatureModule):
 
 
 class CommonSpaceFusion(FeatureModule):
-    """Common space: queries and products share the projections, and a product's text and image are drawn together.
+    """Common space: queries and products share the projections, and a product's text and image are trained to be close.
 
     score = s sum_mn a_mn cos(q_m, p_n) / sum_mn a_mn over the pairs that exist, a > 0 learned. The auxiliary loss
     retrieves each product's image by its text and its text by its image: symmetric InfoNCE over the batch.
@@ -607,7 +607,7 @@ def _adversary_loss(adversary: nn.Sequential, real: torch.Tensor, fake: torch.Te
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
-_RANK = 4  # low on purpose: the full tensor has as many weights as width squared
+_RANK = 4  # the full tensor would need width x width weights per output
 
 
 class LowRankFusion(UnitTowers):
@@ -643,10 +643,10 @@ _ROOT_EPSILON = 1e-8  # the slope of the root is infinite at 0
 
 
 class BilinearFusion(FeatureModule):
-    """Factorised bilinear pooling: all products of a query number and a product number, through k factors per output.
+    """Factorised bilinear pooling: products of every query and product dimension, through k factors per output.
 
     z = SumPool_k(U^T q * V^T p), then sign(z) sqrt|z| and unit length; score = s (cos(q, p) + w z), q and p the mean
-    tokens. There are as many outputs as the common space is wide.
+    tokens. There are H outputs.
 
     Source: Yu, Yu, Fan and Tao, MFB, ICCV 2017, eq. 5 and section 3.1. doi:10.1109/ICCV.2017.202
     """
@@ -680,4 +680,4 @@ FEATURE_MODULES: Mapping[FeatureMethodName, type[FeatureModule]] = {
     "low_rank": LowRankFusion,
     "bilinear": BilinearFusion,
 }
-"""The module of each method. What serves reads `scorer.py` instead, which needs no torch."""
+"""The module of each method. Serving uses `scorer.py` instead, which needs no torch."""

@@ -168,8 +168,7 @@ class FeatureScorer:
         """Score products for a query: float32 [C], finite, higher is better.
 
         The score has no meaning if the query, or the product, has neither vector. The tokens of `products` are cached
-        until another object
-        is passed: pass the same object for one catalog.
+        until another object is passed: pass the same object for one catalog.
 
         Raises:
             ReleaseMismatch: vectors have other widths, or are of another space, than those of the fit.
