@@ -246,7 +246,7 @@ def _report(
             split=config.split,
             num_products=engine.columns.num_rows,
             depth=engine.retrieve.config.depth,
-            commands=(shlex.join(["python", "-m", _module(), *sys.argv[1:]]),),
+            commands=(shlex.join([*_program(), *sys.argv[1:]]),),
             release_id=release_id,
         ),
         evaluation=evaluation,
@@ -267,10 +267,12 @@ def _report(
     )
 
 
-def _module() -> str:
-    """The module of this command: this job, or `full_run`."""
+def _program() -> list[str]:
+    """The program of this process as a user types it: `intarsia`, or `python -m` and the module."""
     spec = sys.modules["__main__"].__spec__
-    return spec.name if spec is not None else f"pipelines.{JOB.name}"
+    if Path(sys.argv[0]).name == "intarsia" or (spec is not None and spec.name == "intarsia.__main__"):
+        return ["intarsia"]
+    return ["python", "-m", spec.name if spec is not None else f"pipelines.{JOB.name}"]
 
 
 def _serves_int8(bundle: Path) -> bool:
