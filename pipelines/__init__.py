@@ -1,1 +1,1 @@
-"""One file per job; `python -m pipelines` lists them, `python -m pipelines.<job> --help` explains one."""
+"""One file per job; `intarsia jobs` lists them, `intarsia job NAME --help` explains one."""

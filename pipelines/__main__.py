@@ -1,14 +1,13 @@
-"""`python -m pipelines` lists the jobs in the order in which `full_run` runs them."""
+"""`intarsia jobs` lists the jobs in the order in which `full_run` runs them."""
 
 from __future__ import annotations
 
 from pipelines.job import load_job
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 
-print("python -m pipelines.<job> --config FILE [key=value ...]      --help lists the settings\n")
+print("usage: intarsia job NAME --config FILE [key=value ...]      --help lists the settings of a job\n")
 for name in JOB_NAMES:
     print(f"  {name:<24} {load_job(name).summary}")
-print(f"  {'full_run':<24} All jobs of a config file in this order; skips what is up to date.")
-print("\nNot part of full_run:\n")
+print("\n`intarsia run FILE` runs those that FILE has a group for, in this order. Not part of it:\n")
 for name in CHECK_NAMES:
     print(f"  {name:<24} {load_job(name).summary}")

@@ -7,7 +7,6 @@ queries stop fits and weigh columns, so validation values of fitted methods are 
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ from intarsia.onray.workers import RayWorkers
 from intarsia.records.candidates import Candidates
 from intarsia.records.judgment import SPLITS, Split
 from intarsia.tables.events import EVENTS
-from pipelines.job import Counts, Job, JobProgress, main
+from pipelines.job import Counts, Job, JobProgress, command_line, main
 
 COMPARISON_ENTRY = "fusion_comparison"
 
@@ -152,7 +151,7 @@ def run(config: CompareFusionsConfig, lake: Lake, progress: JobProgress) -> Coun
         num_products=data.retrieve.columns.num_rows,
         num_train=len(data.queries["train"].query_ids),
         num_validation=len(data.queries["validation"].query_ids),
-        command=shlex.join(["python", "-m", f"pipelines.{JOB.name}", *sys.argv[1:]]),
+        command=command_line(),
         notes=config.notes,
     )
     with lake.publish(COMPARISON_ENTRY, {"chosen": comparison.chosen}) as folder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,7 +55,7 @@ from intarsia.release.missing_image_report import compare_shares, gains_of, orde
 from intarsia.release.pointer import read_staged, release_to_compare
 from intarsia.release.promotion_gate import Evidence
 from intarsia.tables.products import REJECTED_PRODUCTS
-from pipelines.job import Counts, Job, JobProgress, main
+from pipelines.job import Counts, Job, JobProgress, command_line, main
 
 _FP32_TEXT, _FP32_RANKED = "text, fp32 query", "ranked, fp32 query"
 _TOLERANCE = 1e-6  # 0.29 * 100 is not exactly 29 in binary floating point
@@ -246,7 +245,7 @@ def _report(
             split=config.split,
             num_products=engine.columns.num_rows,
             depth=engine.retrieve.config.depth,
-            commands=(shlex.join(["python", "-m", _module(), *sys.argv[1:]]),),
+            commands=(command_line(),),
             release_id=release_id,
         ),
         evaluation=evaluation,
@@ -265,12 +264,6 @@ def _report(
         ),
         defects=catalog_defects(lake),
     )
-
-
-def _module() -> str:
-    """The module of this command: this job, or `full_run`."""
-    spec = sys.modules["__main__"].__spec__
-    return spec.name if spec is not None else f"pipelines.{JOB.name}"
 
 
 def _serves_int8(bundle: Path) -> bool:

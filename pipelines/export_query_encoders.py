@@ -60,7 +60,7 @@ def _check_space(encoder: Encoder[str] | Encoder[bytes], embeddings: Entry) -> N
     if encoder.space_id != embeddings.notes["space_id"]:
         raise ReleaseMismatch(
             f"{embeddings.name} are of space {embeddings.notes['space_id']}, but the encoder of the same settings is "
-            f"now {encoder.space_id}: its weights or the code changed; run python -m pipelines.embed_products first"
+            f"now {encoder.space_id}: its weights or the code changed; run `intarsia job embed_products` first"
         )
 
 

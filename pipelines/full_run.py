@@ -79,14 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.full_run",
+        prog="intarsia run",
         description="Run all jobs of a config file in order. Jobs that are up to date are skipped: an interrupted run "
         "continues.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
     add_settings_help(parser, settings_text)
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="YAML with a group per job")
+    parser.add_argument(
+        "--config",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="YAML with a group per job; `intarsia run FILE` means the same",
+    )
     parser.add_argument("--force", action="store_true", help="run also the jobs that are up to date")
     parser.add_argument("--until", metavar="JOB", help="stop after this job")
     parser.add_argument(

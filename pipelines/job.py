@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,8 +168,8 @@ def resumable_run_dir(job: Job[ConfigT], config: ConfigT, lake: Lake) -> Iterato
         yield folder
 
 
-def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
-    """The command line of one job; returns the exit status of the process."""
+def main(job: Job[Any], arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """The command line of one job; returns the exit status of the process. `program` is the command that help shows."""
 
     def settings_text(advanced: bool) -> str:
         return (
@@ -179,7 +180,7 @@ def main(job: Job[Any], arguments: Sequence[str] | None = None) -> int:
         )
 
     parser = argparse.ArgumentParser(
-        prog=f"python -m pipelines.{job.name}",
+        prog=program or f"intarsia job {job.name}",
         description=job.summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
@@ -227,6 +228,13 @@ def open_lake(shared: RunConfig) -> Lake:
             f"lake is {root}, but {existing} {problem}. Fix: give a folder that can be written, lake=FOLDER"
         )
     return Lake(root)
+
+
+def command_line() -> str:
+    """The command that this process runs, for reports: `intarsia ...` or `python -m pipelines.JOB ...`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a script, such as the installed `intarsia`
+    program = ["intarsia"] if spec is None or spec.name == "intarsia.__main__" else ["python", "-m", spec.name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def load_values(path: Path, overrides: Sequence[str], *, group: str | None) -> dict[str, Any]:

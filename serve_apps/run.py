@@ -72,7 +72,7 @@ def serving(config: ServingConfig, *, host: str = "127.0.0.1", port: int = 8000)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serve_apps.run",
+        prog="intarsia serve",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,

@@ -114,11 +114,11 @@ def _serve(rest: list[str]) -> int:
 
 
 def _evaluate(rest: list[str]) -> int:
-    return _call_job("evaluate_release", rest)
+    return _call_job("evaluate_release", rest, program="intarsia evaluate")
 
 
 def _promote(rest: list[str]) -> int:
-    return _call_job("promote_release", rest)
+    return _call_job("promote_release", rest, program="intarsia promote")
 
 
 def _rollback(rest: list[str]) -> int:
@@ -127,7 +127,7 @@ def _rollback(rest: list[str]) -> int:
             f"rollback takes no {target}; it is to=previous. Fix: intarsia promote --config FILE {target}\n"
         )
         return 2
-    return _call_job("promote_release", [*rest, "to=previous"])
+    return _call_job("promote_release", [*rest, "to=previous"], program="intarsia rollback")
 
 
 def _demo(rest: list[str]) -> int:
@@ -170,9 +170,9 @@ def _call(module: str, arguments: Sequence[str]) -> int:
     return status
 
 
-def _call_job(name: str, arguments: Sequence[str]) -> int:
+def _call_job(name: str, arguments: Sequence[str], *, program: str | None = None) -> int:
     job = importlib.import_module(f"pipelines.{name}").JOB
-    status: int = importlib.import_module("pipelines.job").main(job, list(arguments))
+    status: int = importlib.import_module("pipelines.job").main(job, list(arguments), program=program)
     return status
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -244,7 +245,7 @@ def _nested_configs(hint: Any) -> list[type[Any]]:
 def _type_name(hint: Any) -> str:
     if isinstance(hint, type) and typing.get_origin(hint) is None:
         return hint.__name__
-    return str(hint).replace("typing.", "").replace("pathlib.", "").replace("intarsia.", "")
+    return re.sub(r"\b(?:typing|collections\.abc|pathlib|intarsia)\.", "", str(hint))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -68,8 +68,7 @@ class Lake:
             )
         except FileNotFoundError:
             raise ArtifactError(
-                f"{name} is not in the lake {self.root}; run the job that makes it "
-                "(`python -m pipelines` lists the jobs)"
+                f"{name} is not in the lake {self.root}; run the job that makes it (`intarsia jobs` lists them)"
             ) from None
         path = self.root / name / content["version"]
         if not path.is_dir():

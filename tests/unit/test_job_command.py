@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from intarsia.errors import ConfigError, DataError
 from intarsia.lake import Lake
 from intarsia.onray.session import SessionConfig
-from pipelines.job import JobProgress, RunConfig, load_values, main, run_command, run_config
+from pipelines.job import JobProgress, RunConfig, command_line, load_values, main, run_command, run_config
 from pipelines.jobs import CHECK_NAMES, JOB_NAMES
 from tests.unit.test_job import COPY, WITHOUT_RAY, CopyConfig, put, record_of
 
@@ -61,6 +63,23 @@ def test_a_file_without_lake_is_refused(file: Path) -> None:
         run_config({}, file)
 
 
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        (None, "intarsia run 'my shop.yaml'"),
+        ("intarsia.__main__", "intarsia run 'my shop.yaml'"),
+        ("pipelines.full_run", "python -m pipelines.full_run run 'my shop.yaml'"),
+    ],
+)
+def test_reports_name_the_command_that_made_them(
+    module: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = None if module is None else SimpleNamespace(name=module)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    monkeypatch.setattr(sys, "argv", ["program", "run", "my shop.yaml"])
+    assert command_line() == command
+
+
 def help_of(flag: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as caught:
         main(COPY, [flag])
@@ -74,7 +93,7 @@ def test_help_all_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> 
         for field in fields(cls):
             assert f"{field.name}: " in text
             assert field.metadata["help"] in text
-    assert "python -m pipelines.copy_texts" in text
+    assert "usage: intarsia job copy_texts" in text
     assert "texts -> copies" in text
     assert "Reads texts, hints; writes copies." in text
 

@@ -77,13 +77,13 @@ def test_an_unknown_job_is_refused_with_the_nearest_name(capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "program"),
     [
-        (["run", "--help"], "pipelines.full_run"),
-        (["job", "ingest_catalog", "--help"], "pipelines.ingest_catalog"),
-        (["evaluate", "--help"], "pipelines.evaluate_release"),
-        (["promote", "--help"], "pipelines.promote_release"),
-        (["rollback", "--help"], "pipelines.promote_release"),
-        (["serve", "--help"], "serve_apps.run"),
-        (["demo", "--help"], "intarsia demo"),
+        (["run", "--help"], "usage: intarsia run"),
+        (["job", "ingest_catalog", "--help"], "usage: intarsia job ingest_catalog"),
+        (["evaluate", "--help"], "usage: intarsia evaluate"),
+        (["promote", "--help"], "usage: intarsia promote"),
+        (["rollback", "--help"], "usage: intarsia rollback"),
+        (["serve", "--help"], "usage: intarsia serve"),
+        (["demo", "--help"], "usage: intarsia demo"),
     ],
 )
 def test_each_command_reaches_its_module(

@@ -118,7 +118,7 @@ def read_image_folder(folder: Path) -> tuple[ImageTowerShape, TrainedImageTower]
     shape = ImageTowerShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
     weights = folder / _WEIGHTS_FILE
     if not weights.is_file():
-        raise ArtifactError(f"{weights} is missing; run python -m pipelines.finetune_image again")
+        raise ArtifactError(f"{weights} is missing; run `intarsia job finetune_image` again")
     state = safetensors.torch.load_file(weights)
     tower = build_image_tower(shape.config, with_weights=False)
     head = nn.Linear(state["head.weight"].shape[1], shape.projection) if shape.projection else None

@@ -70,7 +70,7 @@ def _open_session(folder: Path, card: Mapping[str, object], precision: str) -> o
     assert isinstance(files, Mapping)
     path = folder / str(files[precision])
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing; run python -m pipelines.export_query_encoders again")
+        raise ArtifactError(f"{path} is missing; run `intarsia job export_query_encoders` again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

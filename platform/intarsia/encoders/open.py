@@ -136,7 +136,7 @@ def read_encoder_card(folder: Path) -> Mapping[str, object]:
     """Read the `encoder.json` of an exported folder."""
     path = folder / ENCODER_CARD
     if not path.is_file():
-        raise ArtifactError(f"{path} does not exist; run python -m pipelines.export_query_encoders")
+        raise ArtifactError(f"{path} does not exist; run `intarsia job export_query_encoders`")
     card: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
     return card
 

@@ -129,7 +129,7 @@ def open_recurrent(config: TextEncoderConfig) -> RecurrentTextEncoder:
     shape = RecurrentShape(**json.loads((folder / TOWER_FILE).read_text(encoding="utf-8")))
     for name in (_WEIGHTS_FILE, _TOKENS_FILE):
         if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name} is missing; run python -m pipelines.finetune_text again")
+            raise ArtifactError(f"{folder / name} is missing; run `intarsia job finetune_text` again")
     tower = build_recurrent(shape)
     try:
         tower.load_state_dict(safetensors.torch.load_file(folder / _WEIGHTS_FILE))

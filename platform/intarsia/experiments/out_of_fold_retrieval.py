@@ -50,12 +50,12 @@ def open_fold_stages(folder: Path, served: FirstStage, *, precision: Precision =
     """
     fold_folders = sorted((p for p in folder.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
     if not fold_folders:
-        raise ArtifactError(f"{folder} holds no folds; run python -m pipelines.embed_folds")
+        raise ArtifactError(f"{folder} holds no folds; run `intarsia job embed_folds`")
     num_rows = json.loads((folder / FOLDS_MANIFEST).read_text(encoding="utf-8"))["num_rows"]
     if num_rows != served.retrieve.columns.num_rows:
         raise ReleaseMismatch(
             f"the folds hold {num_rows} products, the catalog {served.retrieve.columns.num_rows}; "
-            "run python -m pipelines.embed_folds again"
+            "run `intarsia job embed_folds` again"
         )
     return tuple(_open_fold(fold_folder, served, precision) for fold_folder in fold_folders)
 
@@ -80,7 +80,7 @@ def _open_fold(folder: Path, served: FirstStage, precision: Precision) -> FirstS
     if encoder.space_id != index.space_id:
         raise ReleaseMismatch(
             f"fold {folder.name} holds vectors of space {index.space_id}, its query encoder makes {encoder.space_id}; "
-            "run python -m pipelines.embed_folds again"
+            "run `intarsia job embed_folds` again"
         )
     vectors = {**served.retrieve.vectors, "text": index}
     return FirstStage(

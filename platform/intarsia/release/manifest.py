@@ -74,7 +74,7 @@ class Manifest:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise ArtifactError(
-                f"{folder} is not a release: it has no {MANIFEST_FILE}; stage one with pipelines.stage_release"
+                f"{folder} is not a release: it has no {MANIFEST_FILE}; stage one with `intarsia job stage_release`"
             ) from None
         if not digest_path.is_file() or digest_path.read_bytes() != _digest_line(content):
             raise ArtifactError(

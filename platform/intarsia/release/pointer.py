@@ -38,9 +38,7 @@ class Pointer:
         """
         live = self.live()
         if live is None:
-            raise ArtifactError(
-                f"no release is live in {self.releases}; run pipelines.full_run, or pipelines.promote_release"
-            )
+            raise ArtifactError(f"no release is live in {self.releases}; run `intarsia run` or `intarsia promote`")
         return self.releases / live
 
     def previous(self) -> ReleaseId:

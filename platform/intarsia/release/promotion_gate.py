@@ -59,12 +59,12 @@ def check_promotion(
     """
     if evidence.release_id != release_id:
         raise ReleaseRefused(
-            f"the evaluation is of {evidence.release_id}, not of {release_id}; run pipelines.evaluate_release"
+            f"the evaluation is of {evidence.release_id}, not of {release_id}; run `intarsia evaluate`"
         )
     if evidence.live != live:
         raise ReleaseRefused(
             f"the evaluation compared {release_id} with {evidence.live or 'nothing'}, but {live or 'nothing'} is live; "
-            "run pipelines.evaluate_release --force"
+            "run `intarsia evaluate` with --force"
         )
     if evidence.num_queries < 1:
         raise ReleaseRefused(f"release {release_id} was evaluated on 0 queries; judge some queries of the test split")
@@ -82,7 +82,7 @@ def check_promotion(
         if not allow_uncompared:
             raise ReleaseRefused(
                 f"release {release_id} was not compared with the live {live}: {why}; the live release stays. Read the "
-                "report of the evaluation; if it is good enough, run pipelines.promote_release with "
+                "report of the evaluation; if it is good enough, run `intarsia promote` with "
                 "allow_uncompared=true"
             )
         return checks | {"against live": f"not compared with {live}, as allow_uncompared=true allows: {why}"}

@@ -94,9 +94,7 @@ def test_a_torn_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"model.safetensors does not match tower.json: "):
         open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "one")))
     weights.unlink()
-    with pytest.raises(
-        ArtifactError, match=r"model.safetensors is missing; run python -m pipelines.finetune_image again"
-    ):
+    with pytest.raises(ArtifactError, match=r"model.safetensors is missing; run `intarsia job finetune_image` again"):
         open_image_encoder(ImageEncoderConfig(model=str(tmp_path / "one")))
 
 

@@ -202,14 +202,12 @@ def test_an_image_setting_out_of_range_is_refused(values: dict[str, object], wor
 
 
 def test_a_torn_image_is_refused_with_its_fault() -> None:
-    with pytest.raises(ImageError, match=r"not a picture"):
+    with pytest.raises(ImageError, match=r"the bytes are not an image"):
         image_encoder("random_mobilenet").encode([b"not a picture"])
 
 
 def test_a_folder_without_card_says_which_job_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match=r"encoder.json does not exist; run python -m pipelines.export_query_encoders"
-    ):
+    with pytest.raises(ArtifactError, match=r"encoder.json does not exist; run `intarsia job export_query_encoders`"):
         open_query_encoder(tmp_path)
 
 
@@ -223,9 +221,7 @@ def test_a_missing_exported_model_is_named(tmp_path: Path) -> None:
     for path in exported_text("random_bert_mean").iterdir():
         if path.suffix != ".onnx":
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(
-        ArtifactError, match=r"model.int8.onnx is missing; run python -m pipelines.export_query_encoders"
-    ):
+    with pytest.raises(ArtifactError, match=r"model.int8.onnx is missing; run `intarsia job export_query_encoders`"):
         open_query_encoder(tmp_path)
 
 

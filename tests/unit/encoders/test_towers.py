@@ -234,7 +234,7 @@ def test_a_saved_tower_that_is_torn_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"model.safetensors does not match tower.json: "):
         open_text_encoder(small(tmp_path / "bilstm"))
     (tmp_path / "dnn" / "tokenizer.json").unlink()
-    with pytest.raises(ArtifactError, match=r"tokenizer.json is missing; run python -m pipelines.finetune_text again"):
+    with pytest.raises(ArtifactError, match=r"tokenizer.json is missing; run `intarsia job finetune_text` again"):
         open_text_encoder(small(tmp_path / "dnn"))
 
 

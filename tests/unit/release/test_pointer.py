@@ -35,7 +35,7 @@ def roll_back(pointer: Pointer) -> ReleaseId:
 def test_before_the_first_promotion_nothing_is_live(pointer: Pointer) -> None:
     assert pointer.live() is None
     assert not pointer.was_rolled_back(ReleaseId("r-a"))
-    with pytest.raises(ArtifactError, match=r"no release is live in .*; run pipelines\.full_run"):
+    with pytest.raises(ArtifactError, match=r"no release is live in .*; run `intarsia run"):
         pointer.live_folder()
     with pytest.raises(ArtifactError, match=r"no earlier release to go back to in .*; promote another one first"):
         pointer.previous()

@@ -59,7 +59,7 @@ def test_an_uncompared_release_is_refused_with_a_fix() -> None:
     with pytest.raises(
         ReleaseRefused,
         match=r"r-new was not compared with the live r-live: it cannot be opened \(other trees\), and there are no "
-        r"figures of it on these judgments; the live release stays\. Read the report .*promote_release with "
+        r"figures of it on these judgments; the live release stays\. Read the report .*`intarsia promote` with "
         r"allow_uncompared=true",
     ):
         gate_checks(NOT_OPENED)
@@ -110,16 +110,14 @@ def test_a_nan_interval_is_refused() -> None:
 
 
 def test_the_evaluation_of_another_release_is_refused() -> None:
-    with pytest.raises(
-        ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run pipelines\.evaluate_release"
-    ):
+    with pytest.raises(ReleaseRefused, match=r"the evaluation is of r-old, not of r-new; run `intarsia evaluate`"):
         gate_checks(evidence(release_id="r-old"))
 
 
 def test_an_evaluation_against_a_former_live_release_is_refused() -> None:
     with pytest.raises(
         ReleaseRefused,
-        match=r"compared r-new with r-live, but r-other is live; run pipelines\.evaluate_release --force",
+        match=r"compared r-new with r-live, but r-other is live; run `intarsia evaluate` with --force",
     ):
         gate_checks(evidence((0.0, -0.1, 0.1)), live="r-other")
 
