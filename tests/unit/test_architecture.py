@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform", "pipelines", "serve_apps", "tune_spaces")
 NOT_JOBS = {"__init__", "__main__", "code_digest", "full_run", "job", "jobs"}
 ALL_NAMES = (*JOB_NAMES, *CHECK_NAMES)
-MAX_COMMON_SETTINGS = 80
+MAX_COMMON_SETTINGS = 95  # 30 of them describe the columns and format of the user's own files
 REPEATED_MODULES = {
     "__init__",
     "__main__",
