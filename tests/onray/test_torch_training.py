@@ -58,7 +58,7 @@ def test_two_workers_give_the_curve_and_the_parameters_of_one(cluster: None, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
     written = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert [event.step for event in written.Scalars("fit/loss")] == list(range(1, 10))
-    assert [event.step for event in written.Scalars("measured/found")] == [3, 6, 9]
+    assert [event.step for event in written.Scalars("measured/accuracy")] == [3, 6, 9]
 
 
 def test_a_fit_with_fewer_workers_gives_the_same_result(cluster: None, tmp_path: Path) -> None:
