@@ -22,13 +22,13 @@ help: ## this list
 demo: $(READY) ## run the whole pipeline on a generated market, then serve the page and API on http://127.0.0.1:8000 (ONCE=1: send three queries and end)
 	$(BIN)/intarsia demo --lake $(LAKE) --port $(PORT) $(if $(ONCE),--once)
 
-check: lint ## the linters and the fast tests (unit, property, golden), in under 3 minutes
+check: lint ## the linters and the fast tests (unit, property, golden), about 3 minutes on two cores
 	$(BIN)/python -m pytest --numprocesses 2 -m "not slow" tests/unit tests/property tests/golden
 
 test: $(READY) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
-coverage: $(READY) ## line coverage of the fast tests; fails below the floor of pyproject.toml
+coverage: $(READY) ## measure and print the line coverage of the fast tests
 	$(BIN)/python -m pytest --numprocesses 2 -m "not slow" --cov --cov-report=term:skip-covered tests/unit tests/property tests/golden
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
